@@ -1,0 +1,164 @@
+/** What is known of one open WebSocket, and the register of all of them. */
+import type { ServerWebSocket, WebSocketHandler } from "bun";
+import type { HandlerConfig } from "./config.ts";
+import type { Logger } from "./log.ts";
+
+export type Socket = ServerWebSocket<Connection>;
+
+/** What an endpoint does with its end of a WebSocket. A throw closes that one connection with 1011. */
+export interface Line {
+  open?(socket: Socket): void;
+  message(socket: Socket, message: string | Buffer): void;
+  /** The peer took everything that had been waiting for it. */
+  drain?(socket: Socket): void;
+  close?(socket: Socket): void;
+}
+
+/** The `data` of each of our sockets, and how they are told from an application's own. */
+export class Connection {
+  /** By the clock of `Connections`, which ticks once a second. */
+  lastHeardSeconds = 0;
+  pinged = false;
+
+  /**
+   * @param line kept here and not looked up, because every message passes through it
+   * @param address the peer's, noted before the upgrade: Bun has none for a closed socket
+   */
+  constructor(
+    readonly line: Line,
+    readonly address: string | undefined,
+  ) {}
+}
+
+/** Bun's default, which an application's own sockets keep when they share a server with ours. */
+const applicationMessageBytesMax = 16 * 1024 * 1024;
+const applicationBufferedBytesMax = 16 * 1024 * 1024;
+
+export class Connections {
+  /** Bun cannot list its sockets, and stopping must reach every one. */
+  readonly #open = new Set<Socket>();
+  readonly #config: HandlerConfig;
+  readonly #log: Logger;
+  /** Seconds since the first connection opened, counted only while one is open: reading it costs a message nothing. */
+  #clockSeconds = 0;
+  #clock: Timer | undefined;
+
+  constructor(config: HandlerConfig, log: Logger) {
+    this.#config = config;
+    this.#log = log;
+  }
+
+  /** Closes every connection of ours. @param code one that may stand in a Close frame (RFC 6455 section 7.4) */
+  closeAll(code: number, reason: string): void {
+    for (const socket of this.#open) socket.close(code, reason);
+  }
+
+  /**
+   * The one handler that `Bun.serve` takes for all sockets of a server.
+   * @param yours gets every event of a socket that is not Longwire's, and its limits are never narrowed by ours
+   */
+  websocket<Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data> {
+    const { messageBytesMax, bufferedBytesMax } = this.#config;
+    const shared = yours !== undefined;
+    return {
+      // Off, because Bun's idle timeout never ends a dead peer that is still being sent to (oven-sh/bun#39255) nor one
+      // whose reading is paused; the heartbeat below does both.
+      ...(shared ? yours : { idleTimeout: 0, sendPings: false }),
+      maxPayloadLength: shared
+        ? Math.max(messageBytesMax, yours.maxPayloadLength ?? applicationMessageBytesMax)
+        : messageBytesMax,
+      backpressureLimit: shared
+        ? Math.max(bufferedBytesMax, yours.backpressureLimit ?? applicationBufferedBytesMax)
+        : bufferedBytesMax,
+
+      open: (socket) => {
+        if (!isOurs(socket)) return yours?.open?.(socket);
+        this.#add(socket);
+        this.#log.debug({ address: socket.data.address }, "connection opened");
+        socket.data.line.open?.(socket);
+      },
+
+      message: (socket, message) => {
+        if (!isOurs(socket)) return yours?.message?.(socket, message);
+        this.#hear(socket);
+        if (shared && isLonger(message, messageBytesMax))
+          return socket.close(1009, `over ${messageBytesMax} bytes`);
+        socket.data.line.message(socket, message);
+      },
+
+      drain: (socket) => {
+        if (!isOurs(socket)) return yours?.drain?.(socket);
+        this.#hear(socket); // To take what was sent is a sign of life, and the only one while reading is paused.
+        socket.data.line.drain?.(socket);
+      },
+
+      ping: (socket, data) => {
+        if (!isOurs(socket)) return yours?.ping?.(socket, data);
+        this.#hear(socket);
+      },
+
+      pong: (socket, data) => {
+        if (!isOurs(socket)) return yours?.pong?.(socket, data);
+        this.#hear(socket);
+      },
+
+      close: (socket, code, reason) => {
+        if (!isOurs(socket)) return yours?.close?.(socket, code, reason);
+        this.#delete(socket);
+        this.#log.debug({ address: socket.data.address, code, reason }, "connection closed");
+        socket.data.line.close?.(socket);
+      },
+
+      // Without this handler Bun ends the process at the first throw, and so it does when this handler throws.
+      error: (error, socket) => {
+        if (!isOurs(socket) && yours?.error) return yours.error(error, socket);
+        this.#log.error({ err: error }, "a WebSocket handler threw; its connection is closed");
+        socket.close(1011, "a fault of the server");
+      },
+    };
+  }
+
+  #add(socket: Socket): void {
+    this.#open.add(socket);
+    this.#hear(socket);
+    this.#clock ??= setInterval(() => this.#tick(), 1000).unref();
+  }
+
+  #delete(socket: Socket): void {
+    this.#open.delete(socket);
+    if (this.#open.size > 0) return;
+    clearInterval(this.#clock);
+    this.#clock = undefined;
+  }
+
+  #hear({ data }: Socket): void {
+    data.lastHeardSeconds = this.#clockSeconds;
+    data.pinged = false;
+  }
+
+  /** Pings the silent and ends those that stay silent, and so bounds every pause in reading: a paused peer is not heard. */
+  #tick(): void {
+    const { heartbeatIntervalSeconds, heartbeatTimeoutSeconds } = this.#config;
+    this.#clockSeconds++;
+    for (const socket of this.#open) {
+      const silentSeconds = this.#clockSeconds - socket.data.lastHeardSeconds;
+      if (silentSeconds > heartbeatIntervalSeconds + heartbeatTimeoutSeconds) {
+        this.#log.info({ address: socket.data.address, silentSeconds }, "a silent peer is cut");
+        socket.terminate();
+      } else if (silentSeconds > heartbeatIntervalSeconds && !socket.data.pinged) {
+        socket.data.pinged = true;
+        socket.ping();
+      }
+    }
+  }
+}
+
+function isOurs(socket: ServerWebSocket<unknown>): socket is Socket {
+  return socket.data instanceof Connection;
+}
+
+/** Measures only what could be too long: a UTF-16 unit is at most three bytes of UTF-8. */
+function isLonger(message: string | Buffer, bytesMax: number): boolean {
+  if (typeof message !== "string") return message.byteLength > bytesMax;
+  return message.length * 3 > bytesMax && Buffer.byteLength(message) > bytesMax;
+}

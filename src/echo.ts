@@ -1,0 +1,81 @@
+/** The echo line, /ping: "ping" gets "pong", everything else comes back as it went. */
+import type { HandlerConfig } from "./config.ts";
+import type { Line, Socket } from "./connection.ts";
+import { upgrade, wantsWebSocket } from "./handshake.ts";
+import { methods, type RequestHandler } from "./http.ts";
+
+const ping = Buffer.from("ping");
+const pong = Buffer.from("pong");
+
+/** @param bufferedBytesMax what a peer may leave unread before reading from it pauses */
+export function echoEndpoint({ bufferedBytesMax }: Pick<HandlerConfig, "bufferedBytesMax">): RequestHandler {
+  return methods({
+    GET: (request, server) =>
+      wantsWebSocket(request)
+        ? upgrade(request, server, new EchoLine(bufferedBytesMax), ["longwire.raw"])
+        : howToConnect(request),
+  });
+}
+
+function howToConnect(request: Request): Response {
+  const url = new URL(request.url);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.search = "";
+  return new Response(
+    `This is a WebSocket line: connect with new WebSocket("${url}"), or try it at the page /.\n`,
+    {
+      status: 426,
+      headers: { Upgrade: "websocket", Connection: "Upgrade", "Content-Type": "text/plain; charset=utf-8" },
+    },
+  );
+}
+
+/**
+ * One peer's echo. What it is owed and does not take is bounded: reading from it pauses, and TCP slows it down. The
+ * pause is bounded by the heartbeat, which hears nothing meanwhile.
+ */
+export class EchoLine implements Line {
+  readonly #bufferedBytesMax: number;
+  /** Set while reading is paused: what had been read when the pause began, which Bun still delivers. */
+  #waiting: (string | Buffer)[] | undefined;
+
+  constructor(bufferedBytesMax: number) {
+    this.#bufferedBytesMax = bufferedBytesMax;
+  }
+
+  message(socket: Socket, message: string | Buffer): void {
+    if (this.#waiting) this.#waiting.push(message);
+    else this.#answer(socket, message);
+  }
+
+  /** Bun calls this when nothing is buffered any more. */
+  drain(socket: Socket): void {
+    if (!this.#waiting) return;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    for (const message of waiting) this.message(socket, message);
+    if (!this.#waiting) socket.resume();
+  }
+
+  #answer(socket: Socket, message: string | Buffer): void {
+    const sent = socket.send(isPing(message) ? (typeof message === "string" ? "pong" : pong) : message);
+    if (sent > 0) return;
+    if (sent === -1) {
+      if (socket.getBufferedAmount() > this.#bufferedBytesMax) this.#pauseReading(socket);
+    } else if (message.length > 0) {
+      // Bun takes any one message while no more than its limit is buffered, which the pause sees to.
+      throw new Error(
+        `Bun did not take an echo of ${message.length} with ${socket.getBufferedAmount()} bytes buffered`,
+      );
+    }
+  }
+
+  #pauseReading(socket: Socket): void {
+    socket.pause();
+    this.#waiting = [];
+  }
+}
+
+function isPing(message: string | Buffer): boolean {
+  return typeof message === "string" ? message === "ping" : message.length === 4 && message.equals(ping);
+}

@@ -1,0 +1,56 @@
+/** What every HTTP answer has in common: methods, refusals in words, and nothing about the inside. */
+import type { Server } from "bun";
+
+/** `undefined` once the request became a WebSocket. */
+export type Answer = Response | undefined;
+export type RequestHandler = (request: Request, server: Server<unknown>) => Answer | Promise<Answer>;
+export type Routes = Record<string, RequestHandler>;
+
+const titles = {
+  400: "Bad Request",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  426: "Upgrade Required",
+  500: "Internal Server Error",
+} as const;
+
+/**
+ * A refusal as RFC 9457 writes it.
+ * @param detail what was wrong and what to do, for a person
+ */
+export function problem(
+  status: keyof typeof titles,
+  detail: string,
+  headers: Record<string, string> = {},
+): Response {
+  return Response.json(
+    { title: titles[status], status, detail },
+    { status, headers: { "Content-Type": "application/problem+json", ...headers } },
+  );
+}
+
+export const notFound = (request: Request): Response =>
+  problem(404, `Nothing is at ${new URL(request.url).pathname}. The page is at /, the echo line at /ping.`);
+
+/**
+ * One handler for all methods of a path. Bun's own table of methods is not used because it answers 404 where RFC 9110
+ * section 15.5.6 wants 405 with Allow.
+ */
+export function methods(table: {
+  readonly GET: RequestHandler;
+  readonly POST?: RequestHandler;
+}): RequestHandler {
+  const allow = ["GET", "HEAD", ...(table.POST ? ["POST"] : []), "OPTIONS"].join(", ");
+  return (request, server) => {
+    switch (request.method) {
+      case "GET":
+      case "HEAD": // Bun leaves the body out.
+        return table.GET(request, server);
+      case "OPTIONS":
+        return new Response(null, { status: 204, headers: { Allow: allow } });
+      case "POST":
+        if (table.POST) return table.POST(request, server);
+    }
+    return problem(405, `${request.method} is not possible here; use one of ${allow}.`, { Allow: allow });
+  };
+}

@@ -1,0 +1,84 @@
+#!/usr/bin/env bun
+/**
+ * The command: settings → server → signals. It is a thin user of the library, and this is the map of the house; imports
+ * run downward only.
+ *
+ *   index.ts         this file                    command-line.ts  flags and LONGWIRE_… → Config
+ *   longwire.ts      the library: endpoints joined into routes and one WebSocket handler
+ *   echo.ts          /ping                        page.ts          / and /longconnecthtml, out of public/
+ *   handshake.ts     from a request to a WebSocket
+ *   connection.ts    one open connection, and the register of all: heartbeats, limits, closing
+ *   http.ts          methods and refusals         log.ts           structured logs
+ *   config.ts        every setting with unit, default and reason; units.ts reads them
+ */
+import { version } from "../package.json";
+import { CommandLineEnd, readCommandLine } from "./command-line.ts";
+import type { Config } from "./config.ts";
+import { createLogger, type Logger } from "./log.ts";
+import { createServer, type LongwireServer } from "./longwire.ts";
+
+await main();
+
+async function main(): Promise<void> {
+  let config: Config;
+  try {
+    config = readCommandLine(process.argv.slice(2));
+  } catch (error) {
+    if (!(error instanceof CommandLineEnd)) throw error;
+    process.exitCode = error.exitCode;
+    return;
+  }
+  const log = createLogger(config.logLevel);
+  // A fault that no handler foresaw must not end the connections of everyone else.
+  process.on("uncaughtException", (error) => log.error({ err: error }, "uncaught exception"));
+  process.on("unhandledRejection", (reason) => log.error({ err: reason }, "unhandled rejection"));
+
+  const server = await listen(config, log);
+  if (!server) return;
+  stopOnSignals(server, log);
+  const page = new URL(server.url);
+  if (["127.0.0.1", "0.0.0.0", "[::1]", "[::]"].includes(page.hostname)) page.hostname = "localhost";
+  const line = new URL("/ping", page);
+  line.protocol = page.protocol.replace("http", "ws");
+  console.log(`Longwire ${version}: open ${page} for the page`);
+  console.log(`or connect to ${line} for the echo line; Ctrl+C stops it`);
+}
+
+/** @returns nothing, having said why, where the address cannot be listened on */
+async function listen(config: Config, log: Logger): Promise<LongwireServer | undefined> {
+  try {
+    return await createServer({ ...config, log });
+  } catch (error) {
+    console.error(`longwire: ${whyNot(config, error)}`);
+    process.exitCode = 1;
+    return undefined;
+  }
+}
+
+function whyNot({ host, port }: Config, error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "EADDRINUSE") {
+    return `port ${port} of ${host} is taken. Stop what listens there, or choose another with --port (0 takes any free one).`;
+  }
+  if (code === "EACCES")
+    return `no permission to listen on port ${port}. Choose one from 1024 up with --port.`;
+  return `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}`;
+}
+
+function stopOnSignals(server: LongwireServer, log: Logger): void {
+  let stopping = false;
+  const stop = (signal: NodeJS.Signals): void => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    log.info({ signal }, "stopping; a second signal ends at once");
+    server.stop().then(
+      () => process.exit(0),
+      (error) => {
+        log.error({ err: error }, "stopping failed");
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+}

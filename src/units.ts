@@ -1,0 +1,95 @@
+/** The units that settings are written in: how a person's text becomes a value, and which values are right. */
+
+/** What is wrong with a value, in words that follow the setting's name: "must be …, not …". */
+export class UnitError extends Error {}
+
+export interface Unit<Value> {
+  /** What stands for a value in `--help`, such as `<size>`. */
+  readonly placeholder: string;
+  /** Reads what a person typed. @throws {UnitError} */
+  parse(text: string): Value;
+  /** Takes a value that a program gave. @throws {UnitError} */
+  check(value: unknown): Value;
+  /** Writes a value as a person would type it. */
+  show(value: Value): string;
+}
+
+/** A whole number from `least` to `most`. */
+export function count(least: number, most: number): Unit<number> {
+  return quantity("<number>", `a whole number from ${least} to ${most}`, { "": 1 }, least, most);
+}
+
+/** Bytes, written `65536`, `64KiB` or `1MiB`. */
+export function size(leastBytes: number, mostBytes: number): Unit<number> {
+  const wanted = `a size from ${leastBytes} to ${mostBytes} bytes, such as 64KiB or 1MiB`;
+  return quantity(
+    "<size>",
+    wanted,
+    { "": 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 },
+    leastBytes,
+    mostBytes,
+  );
+}
+
+/** Whole seconds, written `90s`, `10m`, `2h` or `1d`. */
+export function duration(leastSeconds: number, mostSeconds: number): Unit<number> {
+  const wanted = `a time from ${leastSeconds} to ${mostSeconds} seconds, such as 90s, 10m or 2h`;
+  return quantity("<time>", wanted, { s: 1, m: 60, h: 3600, d: 86_400 }, leastSeconds, mostSeconds);
+}
+
+/** @param suffixes what each multiplies by, the smallest first */
+function quantity(
+  placeholder: string,
+  wanted: string,
+  suffixes: Readonly<Record<string, number>>,
+  least: number,
+  most: number,
+): Unit<number> {
+  const accept = (value: unknown, shown: string): number => {
+    if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return value;
+    throw new UnitError(`must be ${wanted}, not ${shown}`);
+  };
+  const read = (text: string): number => {
+    const [, digits, suffix = ""] = /^(\d+)([a-z]*)$/i.exec(text) ?? [];
+    const factor = Object.entries(suffixes).find(
+      ([name]) => name.toLowerCase() === suffix.toLowerCase(),
+    )?.[1];
+    return Number(digits) * (factor ?? Number.NaN);
+  };
+  return {
+    placeholder,
+    parse: (text) => accept(read(text), `"${text}"`),
+    check: (value) => accept(value, Bun.inspect(value)),
+    show: (value) => {
+      const [suffix, factor] = Object.entries(suffixes).findLast(
+        ([, factor]) => value > 0 && value % factor === 0,
+      ) ?? ["", 1];
+      return `${value / factor}${suffix}`;
+    },
+  };
+}
+
+/** A host name or an IP address. */
+export const host: Unit<string> = words("<host>", "a host name or an IP address", (text) =>
+  /^[A-Za-z0-9._:-]+$/.test(text) ? text : undefined,
+);
+
+/** One of a few words. */
+export function oneOf<const Word extends string>(...allowed: readonly Word[]): Unit<Word> {
+  return words(`<${allowed.join("|")}>`, `one of ${allowed.join(", ")}`, (text) =>
+    allowed.find((word) => word === text),
+  );
+}
+
+function words<Text extends string>(
+  placeholder: string,
+  wanted: string,
+  accept: (text: string) => Text | undefined,
+): Unit<Text> {
+  const check = (value: unknown): Text => {
+    const accepted = typeof value === "string" ? accept(value) : undefined;
+    if (accepted !== undefined) return accepted;
+    throw new UnitError(`must be ${wanted}, not ${Bun.inspect(value)}`);
+  };
+  return { placeholder, parse: check, check, show: (value) => value };
+}
