@@ -14,7 +14,7 @@
 import { version } from "../package.json";
 import { CommandLineEnd, readCommandLine } from "./command-line.ts";
 import type { Config } from "./config.ts";
-import { createLogger, type Logger } from "./log.ts";
+import { createLogger, type Logger, type WritingLogger } from "./log.ts";
 import { createServer, type LongwireServer } from "./longwire.ts";
 
 await main();
@@ -65,17 +65,17 @@ function whyNot({ host, port }: Config, error: unknown): string {
   return `cannot listen on ${host}:${port}: ${error instanceof Error ? error.message : error}`;
 }
 
-function stopOnSignals(server: LongwireServer, log: Logger): void {
+function stopOnSignals(server: LongwireServer, log: WritingLogger): void {
   let stopping = false;
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) process.exit(1);
     stopping = true;
     log.info({ signal }, "stopping; a second signal ends at once");
     server.stop().then(
-      () => process.exit(0),
+      () => log.flush(() => process.exit(0)),
       (error) => {
         log.error({ err: error }, "stopping failed");
-        process.exit(1);
+        log.flush(() => process.exit(1));
       },
     );
   };

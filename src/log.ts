@@ -6,12 +6,15 @@ import type { HandlerConfig } from "./config.ts";
 /** The part of a pino logger that Longwire calls; hand in your own to join its lines with yours. */
 export type Logger = Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error">;
 
+/** One that writes by itself. Before the process is made to exit, wait for `flush`: its last lines may be on their way. */
+export type WritingLogger = Logger & Pick<PinoLogger, "flush">;
+
 const stderr = 2;
 
-/** Log lines kept while whoever reads stderr is stuck. Past it lines are dropped: a log must not stop the server. */
+/** Bytes of log lines kept while whoever reads stderr is stuck. Past it lines are dropped: a log must not stop the server. */
 const waitingBytesMax = 16 * 1024 * 1024;
 
-export function createLogger(level: HandlerConfig["logLevel"]): Logger {
+export function createLogger(level: HandlerConfig["logLevel"]): WritingLogger {
   if (process.stderr.isTTY) {
     return pino(
       { level },
@@ -20,6 +23,5 @@ export function createLogger(level: HandlerConfig["logLevel"]): Logger {
   }
   // Asynchronous, because a synchronous write to a full pipe would hold up every connection.
   const destination = pino.destination({ dest: stderr, sync: false, maxLength: waitingBytesMax });
-  process.on("exit", () => destination.flushSync());
   return pino({ level }, destination);
 }
