@@ -36,7 +36,7 @@ function howToConnect(request: Request): Response {
  */
 export class EchoLine implements Line {
   readonly #bufferedBytesMax: number;
-  /** Set while reading is paused: what had been read when the pause began, which Bun still delivers. */
+  /** Set while reading is paused: what is not answered yet, such as what Bun had read before the pause. */
   #waiting: (string | Buffer)[] | undefined;
 
   constructor(bufferedBytesMax: number) {
@@ -60,19 +60,21 @@ export class EchoLine implements Line {
   #answer(socket: Socket, message: string | Buffer): void {
     const sent = socket.send(isPing(message) ? (typeof message === "string" ? "pong" : pong) : message);
     if (sent > 0) return;
+    const isOver = socket.getBufferedAmount() > this.#bufferedBytesMax;
     if (sent === -1) {
-      if (socket.getBufferedAmount() > this.#bufferedBytesMax) this.#pauseReading(socket);
+      if (isOver) this.#pauseReading(socket, []);
+    } else if (isOver) {
+      // Bun took nothing. No send had told that the limit was reached: Bun joins what is sent within a tick, reports it
+      // as sent, and finds out only between two messages that TCP does not take it.
+      this.#pauseReading(socket, [message]);
     } else if (message.length > 0) {
-      // Bun takes any one message while no more than its limit is buffered, which the pause sees to.
-      throw new Error(
-        `Bun did not take an echo of ${message.length} with ${socket.getBufferedAmount()} bytes buffered`,
-      );
+      throw new Error(`Bun did not take an echo of ${message.length} with room for it`);
     }
   }
 
-  #pauseReading(socket: Socket): void {
+  #pauseReading(socket: Socket, waiting: (string | Buffer)[]): void {
     socket.pause();
-    this.#waiting = [];
+    this.#waiting = waiting;
   }
 }
 

@@ -1,8 +1,12 @@
 /** The real server in a process of its own, as a user would start it. */
 import { resolve } from "node:path";
 import type { Subprocess } from "bun";
+import { until, within } from "./wait.ts";
 
 export const root = resolve(import.meta.dir, "../..");
+
+/** A JSON line of the server's log. */
+export type LogLine = Readonly<Record<string, unknown>>;
 
 export interface RunningServer extends AsyncDisposable {
   /** `http://localhost:…/`, as it was printed. */
@@ -14,6 +18,10 @@ export interface RunningServer extends AsyncDisposable {
   readonly errors: Promise<string>;
   /** `ws://localhost:…` and the path. */
   socketUrl(path?: string): string;
+  /** The lines of the log so far. */
+  log(): LogLine[];
+  /** Resolves with the first line whose message contains `message`, when it was written. */
+  logged(message: string): Promise<LogLine>;
 }
 
 export interface SpawnOptions {
@@ -34,27 +42,101 @@ export async function spawnServer(
   const command = options.command ?? [process.execPath, "run", resolve(root, "src/index.ts")];
   const server = Bun.spawn([...command, "--port", "0", ...flags], {
     cwd: options.directory ?? root,
-    env: { ...process.env, ...options.environment },
+    env: environment(options.environment),
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
   });
-  const errors = new Response(server.stderr).text();
+  let errorText = "";
+  const errors = collect(server.stderr, (text) => {
+    errorText = text;
+  });
   const startLines = await readUntil(server.stdout, /\/ping.*\n/);
   const page = /http:\/\/\S+/.exec(startLines)?.[0];
   if (page === undefined) throw new Error(`the server did not start:\n${startLines}${await errors}`);
   const url = new URL(page);
+  const log = (): LogLine[] =>
+    errorText
+      .slice(0, errorText.lastIndexOf("\n") + 1)
+      .split("\n")
+      .filter((line) => line.startsWith("{"))
+      .map((line) => JSON.parse(line));
   return {
     url,
     process: server,
     startLines,
     errors,
     socketUrl: (path = "/ping") => `ws://${url.host}${path}`,
+    log,
+    logged: async (message) => {
+      let found: LogLine | undefined;
+      await until(() => {
+        found = log().find(({ msg }) => String(msg).includes(message));
+        return found !== undefined;
+      }, `the log line "${message}"`);
+      return found as LogLine;
+    },
     [Symbol.asyncDispose]: async () => {
       server.kill("SIGKILL");
       await server.exited;
     },
   };
+}
+
+export interface Ended {
+  readonly exitCode: number;
+  readonly output: string;
+  readonly errors: string;
+}
+
+/** Runs the command to its end. */
+export async function runCommand(flags: readonly string[], options: SpawnOptions = {}): Promise<Ended> {
+  const command = options.command ?? [process.execPath, "run", resolve(root, "src/index.ts")];
+  const ended = Bun.spawn([...command, ...flags], {
+    cwd: options.directory ?? root,
+    env: environment(options.environment),
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  try {
+    const [output, errors] = await within(
+      Promise.all([new Response(ended.stdout).text(), new Response(ended.stderr).text()]),
+      `the end of ${[...command, ...flags].join(" ")}`,
+    );
+    return { exitCode: await ended.exited, output, errors };
+  } finally {
+    ended.kill("SIGKILL");
+  }
+}
+
+/** Bytes of memory that a process holds now, or held at most. */
+export async function residentBytes(pid: number, which: "now" | "most" = "now"): Promise<number> {
+  const status = await Bun.file(`/proc/${pid}/status`).text();
+  const [, kibibytes] =
+    new RegExp(`^Vm${which === "now" ? "RSS" : "HWM"}:\\s+(\\d+) kB`, "m").exec(status) ?? [];
+  return Number(kibibytes) * 1024;
+}
+
+/** A developer's own settings must not decide what a test sees. */
+function environment(given: Record<string, string> = {}): Record<string, string | undefined> {
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => name !== "PORT" && !name.startsWith("LONGWIRE_"),
+  );
+  return { ...Object.fromEntries(inherited), ...given };
+}
+
+async function collect(
+  stream: ReadableStream<Uint8Array>,
+  onText: (textSoFar: string) => void,
+): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of stream) {
+    text += decoder.decode(chunk, { stream: true });
+    onText(text);
+  }
+  return text;
 }
 
 async function readUntil(stream: ReadableStream<Uint8Array>, end: RegExp): Promise<string> {

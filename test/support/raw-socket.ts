@@ -1,0 +1,219 @@
+/** Bytes over TCP, for what a proper client would never send. */
+import type { Socket } from "bun";
+import type { Close } from "./clients.ts";
+import { within } from "./wait.ts";
+
+export interface RawResponse {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string;
+}
+
+export interface Frame {
+  readonly final: boolean;
+  readonly opcode: number;
+  readonly payload: Buffer;
+}
+
+export const opcodes = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
+
+export interface FrameShape {
+  readonly final?: boolean;
+  readonly masked?: boolean;
+  /** The three bits that no extension was negotiated for, as 0x40, 0x20, 0x10. */
+  readonly reservedBits?: number;
+}
+
+/** A frame as a client sends it (RFC 6455 section 5.2), or as it must not. */
+export function frame(opcode: number, payload: string | Uint8Array = "", shape: FrameShape = {}): Buffer {
+  const { final = true, masked = true, reservedBits = 0 } = shape;
+  const bytes = Buffer.from(payload);
+  const length = bytes.length;
+  const lengthBytes =
+    length < 126 ? Buffer.of(length) : length < 65_536 ? Buffer.alloc(3, 126) : Buffer.alloc(9, 127);
+  if (lengthBytes.length === 3) lengthBytes.writeUInt16BE(length, 1);
+  if (lengthBytes.length === 9) lengthBytes.writeBigUInt64BE(BigInt(length), 1);
+  const first = Buffer.of((final ? 0x80 : 0) | reservedBits | opcode);
+  if (!masked) return Buffer.concat([first, lengthBytes, bytes]);
+  const mask = Buffer.of(0x12, 0x34, 0x56, 0x78);
+  lengthBytes[0] = (lengthBytes[0] as number) | 0x80;
+  return Buffer.concat([first, lengthBytes, mask, bytes.map((byte, i) => byte ^ (mask[i % 4] as number))]);
+}
+
+/** A Close frame's payload. */
+export function closePayload(code: number, reason: string | Uint8Array = ""): Buffer {
+  const bytes = Buffer.alloc(2);
+  bytes.writeUInt16BE(code);
+  return Buffer.concat([bytes, Buffer.from(reason)]);
+}
+
+export class RawSocket implements Disposable {
+  /** Resolves when the server has ended its side, or the connection is reset. */
+  readonly ended: Promise<void>;
+  readonly #ended = Promise.withResolvers<void>();
+  #socket!: Socket;
+  #received = Buffer.alloc(0);
+  #unsent = Buffer.alloc(0);
+  #over = false;
+  #arrived = Promise.withResolvers<void>();
+
+  private constructor() {
+    this.ended = this.#ended.promise;
+  }
+
+  /** Connects, and sends nothing yet. */
+  static async connect(url: URL | string): Promise<RawSocket> {
+    const { hostname, port } = new URL(url);
+    const raw = new RawSocket();
+    const end = (): void => {
+      raw.#over = true;
+      raw.#ended.resolve();
+      raw.#arrive();
+    };
+    raw.#socket = await Bun.connect({
+      hostname,
+      port: Number(port),
+      socket: {
+        data: (_, data) => {
+          raw.#received = Buffer.concat([raw.#received, data]);
+          raw.#arrive();
+        },
+        drain: () => raw.#flush(),
+        end,
+        close: end,
+        error: end,
+      },
+    });
+    return raw;
+  }
+
+  /** Connects and becomes a WebSocket. */
+  static async open(url: URL | string): Promise<RawSocket> {
+    const raw = await RawSocket.connect(url);
+    raw.write(request("GET", new URL(url).pathname, handshakeHeaders));
+    const { status } = await raw.response();
+    if (status !== 101) throw new Error(`the handshake was answered with ${status}`);
+    return raw;
+  }
+
+  /** Sends bytes as they are. */
+  write(bytes: string | Uint8Array): void {
+    this.#unsent = Buffer.concat([this.#unsent, Buffer.from(bytes)]);
+    this.#flush();
+  }
+
+  /** Sends each byte in a packet of its own. */
+  async writeByteByByte(bytes: Uint8Array): Promise<void> {
+    this.#socket.setNoDelay(true);
+    for (const byte of bytes) {
+      this.write(Buffer.of(byte));
+      await new Promise(setImmediate); // Lets the server read before the next one is sent.
+    }
+  }
+
+  /** Stops taking bytes from the server, so that TCP holds it up. */
+  pause(): void {
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  async read(byteCount: number): Promise<Buffer> {
+    await within(
+      this.#until(() => this.#received.length >= byteCount),
+      `${byteCount} bytes`,
+    );
+    return this.#take(byteCount);
+  }
+
+  /** @param bodyless as the answer to HEAD is, whatever its Content-Length */
+  async response(bodyless = false): Promise<RawResponse> {
+    await within(
+      this.#until(() => this.#received.includes("\r\n\r\n")),
+      "the head of a response",
+    );
+    const head = this.#take(this.#received.indexOf("\r\n\r\n") + 4).toString();
+    const [statusLine = "", ...lines] = head.trimEnd().split("\r\n");
+    const headers = new Headers(
+      lines.map((line) => {
+        const colon = line.indexOf(":");
+        return [line.slice(0, colon), line.slice(colon + 1).trim()];
+      }),
+    );
+    const length = bodyless ? 0 : Number(headers.get("content-length") ?? 0);
+    const body = (await this.read(length)).toString();
+    return { status: Number(statusLine.split(" ")[1]), headers, body };
+  }
+
+  async frame(): Promise<Frame> {
+    const [first = 0, second = 0] = await this.read(2);
+    const short = second & 0x7f;
+    const length =
+      short < 126
+        ? short
+        : short === 126
+          ? (await this.read(2)).readUInt16BE()
+          : Number((await this.read(8)).readBigUInt64BE());
+    return { final: (first & 0x80) !== 0, opcode: first & 0x0f, payload: await this.read(length) };
+  }
+
+  /** The next frame, which must be a Close frame. */
+  async closeFrame(): Promise<Close> {
+    const { opcode, payload } = await this.frame();
+    if (opcode !== opcodes.close) throw new Error(`opcode ${opcode} came in place of a Close frame`);
+    return { code: payload.readUInt16BE(), reason: payload.subarray(2).toString() };
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket.terminate();
+  }
+
+  #take(byteCount: number): Buffer {
+    const taken = this.#received.subarray(0, byteCount);
+    this.#received = this.#received.subarray(byteCount);
+    return taken;
+  }
+
+  async #until(holds: () => boolean): Promise<void> {
+    while (!holds()) {
+      if (this.#over) throw new Error(`the connection ended with ${this.#received.length} bytes unread`);
+      await this.#arrived.promise;
+    }
+  }
+
+  #arrive(): void {
+    this.#arrived.resolve();
+    this.#arrived = Promise.withResolvers();
+  }
+
+  #flush(): void {
+    if (this.#unsent.length === 0) return;
+    this.#unsent = this.#unsent.subarray(Math.max(0, this.#socket.write(this.#unsent)));
+  }
+}
+
+export const handshakeHeaders: Readonly<Record<string, string>> = {
+  Connection: "Upgrade",
+  Upgrade: "websocket",
+  "Sec-WebSocket-Version": "13",
+  "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+};
+
+/** The head of an HTTP/1.1 request. */
+export function request(
+  method: string,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+): string {
+  const lines = Object.entries({ Host: "localhost", ...headers }).map(([name, value]) => `${name}: ${value}`);
+  return `${method} ${path} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`;
+}
+
+/** One request on a connection of its own. */
+export async function exchange(url: URL | string, bytes: string): Promise<RawResponse> {
+  using raw = await RawSocket.connect(url);
+  raw.write(bytes);
+  return await raw.response(bytes.startsWith("HEAD "));
+}

@@ -1,0 +1,67 @@
+/** Waiting for what happens, never for time to pass: each wait ends at the event, or fails at its deadline. */
+
+/** The outer bound of a wait that should take milliseconds; generous, because the machine may be busy. */
+const deadlineSeconds = 10;
+
+/** @param what completes "waited … for" in the failure */
+export async function within<Value>(
+  promise: Promise<Value>,
+  what: string,
+  seconds = deadlineSeconds,
+): Promise<Value> {
+  const deadline = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => deadline.reject(new Error(`waited ${seconds} s for ${what}`)),
+    seconds * 1000,
+  );
+  try {
+    return await Promise.race([promise, deadline.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** For what announces itself by no event, such as the memory of another process. */
+export async function until(
+  holds: () => boolean | Promise<boolean>,
+  what: string,
+  seconds = deadlineSeconds,
+): Promise<void> {
+  const deadline = performance.now() + seconds * 1000;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`waited ${seconds} s for ${what}`);
+    await Bun.sleep(20);
+  }
+}
+
+/** What arrives before it is asked for waits here, in order. */
+export class Inbox<Item> {
+  readonly #items: Item[] = [];
+  readonly #takers: PromiseWithResolvers<Item>[] = [];
+  #failure: Error | undefined;
+
+  put(item: Item): void {
+    const taker = this.#takers.shift();
+    if (taker) taker.resolve(item);
+    else this.#items.push(item);
+  }
+
+  /** Nothing comes any more: whoever waits, now or later, fails. What had arrived can still be taken. */
+  end(failure: Error): void {
+    this.#failure ??= failure;
+    for (const taker of this.#takers.splice(0)) taker.reject(this.#failure);
+  }
+
+  take(what: string, seconds?: number): Promise<Item> {
+    if (this.#items.length > 0) return Promise.resolve(this.#items.shift() as Item);
+    if (this.#failure) return Promise.reject(this.#failure);
+    const taker = Promise.withResolvers<Item>();
+    this.#takers.push(taker);
+    return within(taker.promise, what, seconds);
+  }
+
+  /** What arrived and was not taken. */
+  get waiting(): readonly Item[] {
+    return this.#items;
+  }
+}
