@@ -26,7 +26,7 @@ export function readCommandLine(words: readonly string[]): Config {
       "\nA flag outranks its environment variable. PORT is read where LONGWIRE_PORT is not set.",
     )
     .allowExcessArguments(false)
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "longwire: ")) })
+    .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
     .exitOverride();
   const options = Object.entries(settings).map(([name, setting]) => [name, optionOf(setting)] as const);
   for (const [, option] of options) command.addOption(option);
@@ -54,6 +54,14 @@ function optionOf({ flag, unit, default: standard, help }: Setting<unknown>): Op
         throw error;
       }
     });
+}
+
+/** Commander puts its guess at what was meant on a second line. */
+function oneLine(error: string): string {
+  return `${error
+    .trim()
+    .replace(/^error: /, "longwire: ")
+    .replaceAll("\n", " ")}\n`;
 }
 
 /** `PORT` is what hosting platforms set. */

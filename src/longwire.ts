@@ -62,6 +62,8 @@ export async function createServer(
     port: config.port,
     // Said, because a compiled binary is otherwise in development too and shows its source in an error answer.
     development: false,
+    // Said, because with `development: false` Bun otherwise shares a taken port, and half the connections go elsewhere.
+    reusePort: false,
     maxRequestBodySize: config.messageBytesMax,
     routes: { ...pageRoutes(), ...longwire.routes },
     fetch: notFound,

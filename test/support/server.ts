@@ -29,6 +29,8 @@ export interface SpawnOptions {
   readonly command?: readonly string[];
   readonly environment?: Record<string, string>;
   readonly directory?: string;
+  /** Leaves out `--port 0`, for the environment to say. */
+  readonly withoutPort?: boolean;
 }
 
 /**
@@ -40,7 +42,7 @@ export async function spawnServer(
   options: SpawnOptions = {},
 ): Promise<RunningServer> {
   const command = options.command ?? [process.execPath, "run", resolve(root, "src/index.ts")];
-  const server = Bun.spawn([...command, "--port", "0", ...flags], {
+  const server = Bun.spawn([...command, ...(options.withoutPort ? [] : ["--port", "0"]), ...flags], {
     cwd: options.directory ?? root,
     env: environment(options.environment),
     stdin: "ignore",

@@ -1,0 +1,246 @@
+/** The command as a person or a supervisor meets it: its words, its exit codes, its signals, its log. */
+import { describe, expect, test } from "bun:test";
+import { version } from "../package.json";
+import { settings } from "../src/config.ts";
+import { openWs } from "./support/clients.ts";
+import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
+import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
+import { within } from "./support/wait.ts";
+
+describe("help and version", () => {
+  test("--help shows every flag with its default and its environment variable, and exits 0", async () => {
+    for (const flag of ["--help", "-h"]) {
+      const { exitCode, output, errors } = await runCommand([flag]);
+      expect(exitCode).toBe(0);
+      expect(errors).toBe("");
+      for (const { flag } of Object.values(settings)) expect(output).toContain(`--${flag} `);
+      const plain = output.replaceAll(/\s+/g, " ");
+      expect(plain).toContain("LONGWIRE_MAX_MESSAGE");
+      expect(plain).toContain("1MiB");
+      expect(plain).toContain("25s");
+    }
+  });
+
+  test("--version prints the version alone and exits 0", async () => {
+    for (const flag of ["--version", "-v"]) {
+      expect(await runCommand([flag])).toEqual({ exitCode: 0, output: `${version}\n`, errors: "" });
+    }
+  });
+});
+
+describe("starting", () => {
+  test("two lines say where the page and the echo line are, and they are there", async () => {
+    await using server = await spawnServer();
+    const lines = server.startLines.trimEnd().split("\n");
+    expect(lines.length).toBeLessThanOrEqual(2);
+    const [page] = /http:\/\/localhost:\d+\//.exec(server.startLines) ?? [];
+    const [line] = /ws:\/\/localhost:\d+\/ping/.exec(server.startLines) ?? [];
+    expect((await fetch(String(page))).headers.get("Content-Type")).toContain("text/html");
+    using client = await openWs(String(line));
+    client.send("ping");
+    expect(await client.next()).toBe("pong");
+  });
+
+  test("the server is ready in well under a second", async () => {
+    const times: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      const start = performance.now();
+      await using _ = await spawnServer();
+      times.push(performance.now() - start);
+    }
+    // The best of three: a machine that is busy with other tests can make one start slow, not each.
+    expect(Math.min(...times)).toBeLessThan(1000);
+  });
+
+  test("--host decides where it listens, and an IPv6 address is told in brackets", async () => {
+    await using server = await spawnServer(["--host", "::1"]);
+    expect((await fetch(`http://[::1]:${server.url.port}/`)).status).toBe(200);
+    await expect(fetch(`http://127.0.0.1:${server.url.port}/`)).rejects.toThrow();
+    await using named = await spawnServer(["--host", "127.0.0.2"]);
+    expect(named.url.hostname).toBe("127.0.0.2");
+  });
+
+  test("a taken port ends the command with 1 and says what to do", async () => {
+    await using server = await spawnServer();
+    const { exitCode, output, errors } = await runCommand(["--port", server.url.port]);
+    expect(exitCode).toBe(1);
+    expect(output).toBe("");
+    expectOneLine(errors, `port ${server.url.port}`);
+    expect(errors).toContain("--port");
+  });
+
+  test("an address that this machine does not have ends the command with 1 and names it", async () => {
+    const { exitCode, errors } = await runCommand(["--host", "192.0.2.1", "--port", "0"]);
+    expect(exitCode).toBe(1);
+    expectOneLine(errors, "192.0.2.1");
+  });
+});
+
+describe("settings", () => {
+  test("an environment variable sets what its flag sets", async () => {
+    await using server = await spawnServer([], {
+      withoutPort: true,
+      environment: { LONGWIRE_PORT: "0", LONGWIRE_MAX_MESSAGE: "2KiB" },
+    });
+    expect(server.url.port).not.toBe(`${settings.port.default}`);
+    expect(await closeCodeAfter(server, 2 * 1024)).toBe(1000);
+    expect(await closeCodeAfter(server, 2 * 1024 + 1)).toBe(1009);
+  });
+
+  test("a flag outranks its environment variable", async () => {
+    await using server = await spawnServer(["--max-message", "4KiB"], {
+      environment: { LONGWIRE_PORT: "1", LONGWIRE_MAX_MESSAGE: "2KiB" },
+    });
+    expect(server.url.port).not.toBe("1");
+    expect(await closeCodeAfter(server, 4 * 1024)).toBe(1000);
+    expect(await closeCodeAfter(server, 4 * 1024 + 1)).toBe(1009);
+  });
+
+  test("PORT is honoured where LONGWIRE_PORT is not set, and outranked where it is", async () => {
+    await using hosted = await spawnServer([], { withoutPort: true, environment: { PORT: "0" } });
+    expect(hosted.url.port).not.toBe(`${settings.port.default}`);
+    const both = { PORT: "no port at all", LONGWIRE_PORT: "0" };
+    await using own = await spawnServer([], { withoutPort: true, environment: both });
+    expect(own.url.port).not.toBe(`${settings.port.default}`);
+  });
+
+  const mistakes: Record<string, { flags: string[]; environment?: Record<string, string>; said: string[] }> =
+    {
+      "an unknown flag": { flags: ["--colour", "red"], said: ["--colour"] },
+      "a misspelt flag": { flags: ["--max-mesage", "1KiB"], said: ["--max-mesage", "--max-message"] },
+      "an argument too many": { flags: ["9090"], said: ["argument"] },
+      "a flag without its value": { flags: ["--port"], said: ["--port"] },
+      "a port out of range": { flags: ["--port", "70000"], said: ["--port", "70000", "65535"] },
+      "a port that is no number": { flags: ["--port", "http"], said: ["--port", "http"] },
+      "a size that is none": {
+        flags: ["--max-message", "1 apple"],
+        said: ["--max-message", "1 apple", "1MiB"],
+      },
+      "a time without its unit": {
+        flags: ["--heartbeat-interval", "25"],
+        said: ["--heartbeat-interval", "90s"],
+      },
+      "an unknown log level": { flags: ["--log-level", "loud"], said: ["--log-level", "loud", "debug"] },
+      "an empty host": { flags: ["--host", ""], said: ["--host"] },
+      "a bad environment variable": {
+        flags: [],
+        environment: { LONGWIRE_MAX_MESSAGE: "much" },
+        said: ["LONGWIRE_MAX_MESSAGE", "much"],
+      },
+      "a bad PORT": { flags: [], environment: { PORT: "web" }, said: ["PORT", "web"] },
+    };
+  for (const [name, { flags, environment, said }] of Object.entries(mistakes)) {
+    test(`${name} ends the command with 2 and one clear line`, async () => {
+      const { exitCode, output, errors } = await runCommand(flags, { environment: environment ?? {} });
+      expect(exitCode).toBe(2);
+      expect(output).toBe("");
+      for (const word of said) expectOneLine(errors, word);
+    });
+  }
+});
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  describe(signal, () => {
+    test("closes every socket with 1001 and ends the process with 0", async () => {
+      await using server = await spawnServer();
+      const peers = await Promise.all(Array.from({ length: 20 }, () => openWs(server.socketUrl())));
+      const start = performance.now();
+      server.process.kill(signal);
+      for (const peer of peers) expect((await within(peer.closed, "a close")).code).toBe(1001);
+      expect(await within(server.process.exited, "the end of the process")).toBe(0);
+      expect(performance.now() - start).toBeLessThan(5000);
+    });
+
+    test("ends the process within a few seconds though a peer does not read", async () => {
+      await using server = await spawnServer();
+      using stuck = await RawSocket.open(server.socketUrl());
+      stuck.pause();
+      stuck.write(frame(opcodes.binary, Buffer.alloc(1024 * 1024)));
+      for (let i = 0; i < 20; i++) stuck.write(frame(opcodes.binary, Buffer.alloc(1024 * 1024)));
+      using peer = await openWs(server.socketUrl());
+      const start = performance.now();
+      server.process.kill(signal);
+      expect((await within(peer.closed, "a close")).code).toBe(1001);
+      expect(await within(server.process.exited, "the end of the process")).toBe(0);
+      expect(performance.now() - start).toBeLessThan(5000);
+    });
+
+    test("refuses new connections while it stops, and a second one ends the process at once", async () => {
+      await using server = await spawnServer();
+      using unfinished = await RawSocket.connect(server.url);
+      unfinished.write("GET / HTTP/1.1\r\n"); // Stopping waits for the rest of it.
+      using peer = await openWs(server.socketUrl());
+      server.process.kill(signal);
+      await within(peer.closed, "a close");
+      await expect(fetch(server.url)).rejects.toThrow();
+      expect(server.process.exitCode).toBeNull();
+      const start = performance.now();
+      server.process.kill(signal);
+      expect(await within(server.process.exited, "the end of the process")).toBe(1);
+      expect(performance.now() - start).toBeLessThan(1000);
+    });
+
+    test("ends the process within a few seconds though a request never ends", async () => {
+      await using server = await spawnServer();
+      using unfinished = await RawSocket.connect(server.url);
+      unfinished.write("GET / HTTP/1.1\r\n");
+      using peer = await openWs(server.socketUrl()); // Once this is open the half request has been read, too.
+      const start = performance.now();
+      server.process.kill(signal);
+      expect((await within(peer.closed, "a close")).code).toBe(1001);
+      expect(await within(server.process.exited, "the end of the process")).toBe(0);
+      expect(performance.now() - start).toBeLessThan(5000);
+    });
+  });
+}
+
+describe("the log", () => {
+  test("is JSON lines on stderr where that is no terminal, and nothing of it is on stdout", async () => {
+    await using server = await spawnServer();
+    server.process.kill("SIGTERM");
+    await within(server.process.exited, "the end of the process");
+    const lines = (await server.errors).trimEnd().split("\n");
+    expect(lines).not.toBeEmpty();
+    for (const line of lines) expect(JSON.parse(line)).toMatchObject({ level: 30, msg: expect.any(String) });
+    expect(JSON.parse(lines[0] as string)).toMatchObject({ signal: "SIGTERM" });
+  });
+
+  test("has a line for each connection opened and closed at --log-level debug, and none at info", async () => {
+    await using debug = await spawnServer(["--log-level", "debug"]);
+    await using info = await spawnServer();
+    for (const server of [debug, info]) {
+      using client = await openWs(server.socketUrl());
+      client.close(1000, "seen enough");
+      await within(client.closed, "a close");
+    }
+    expect(await debug.logged("connection opened")).toMatchObject({ level: 20, address: "127.0.0.1" });
+    expect(await debug.logged("connection closed")).toMatchObject({ code: 1000, reason: "seen enough" });
+    info.process.kill("SIGTERM");
+    expect(await info.errors).not.toContain("connection");
+  });
+
+  test("is empty at --log-level silent", async () => {
+    await using server = await spawnServer(["--log-level", "silent"]);
+    server.process.kill("SIGTERM");
+    await within(server.process.exited, "the end of the process");
+    expect(await server.errors).toBe("");
+  });
+});
+
+/** One line of plain words: no stack, no second complaint. */
+function expectOneLine(errors: string, word: string): void {
+  expect(errors.trimEnd().split("\n")).toHaveLength(1);
+  expect(errors).toStartWith("longwire: ");
+  expect(errors).toContain(word);
+}
+
+/** Sends one message of that size; 1000 when it came back and was followed by our own close. */
+async function closeCodeAfter(server: RunningServer, byteCount: number): Promise<number> {
+  using client = await openWs(server.socketUrl());
+  client.send(Buffer.alloc(byteCount));
+  client.next().then(
+    () => client.close(1000),
+    () => undefined, // Closed by the server: its code is what this returns.
+  );
+  return (await within(client.closed, "a close")).code;
+}
