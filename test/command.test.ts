@@ -1,11 +1,13 @@
 /** The command as a person or a supervisor meets it: its words, its exit codes, its signals, its log. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { version } from "../package.json";
 import { settings } from "../src/config.ts";
 import { openWs } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
 import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
 import { within } from "./support/wait.ts";
+
+setDefaultTimeout(20_000);
 
 describe("help and version", () => {
   test("--help shows every flag with its default and its environment variable, and exits 0", async () => {

@@ -1,5 +1,5 @@
 /** The line at the level of bytes: what no proper client sends, and what the HTTP side of it answers. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   closePayload,
   exchange,
@@ -12,6 +12,8 @@ import {
 } from "./support/raw-socket.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { within } from "./support/wait.ts";
+
+setDefaultTimeout(20_000);
 
 let server: RunningServer;
 /** Stays open all along: what one peer does wrong is no other's trouble. */
