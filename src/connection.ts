@@ -111,8 +111,15 @@ export class Connections {
 
       // Without this handler Bun ends the process at the first throw, and so it does when this handler throws.
       error: (error, socket) => {
-        if (!isOurs(socket) && yours?.error) return yours.error(error, socket);
-        this.#log.error({ err: error }, "a WebSocket handler threw; its connection is closed");
+        let cause: unknown = error;
+        if (!isOurs(socket) && yours?.error) {
+          try {
+            return yours.error(error, socket);
+          } catch (thrown) {
+            cause = thrown;
+          }
+        }
+        this.#log.error({ err: cause }, "a WebSocket handler threw; its connection is closed");
         socket.close(1011, "a fault of the server");
       },
     };
