@@ -52,7 +52,7 @@ async function expectLoggedOnce({ server, errors }: Scene, cause: unknown): Prom
   expect(answer.status).toBe(500);
   await until(() => errors().some(({ msg }) => msg === "a request failed"), "the later error");
   const [first, ...others] = errors();
-  expect(first?..err).toEqual(cause);
+  expect(first?.err).toEqual(cause);
   expect(others).toHaveLength(1);
 }
 
@@ -155,7 +155,7 @@ describe("a request that fails", () => {
       await until(() => stage.errors().length > 0, "an error in the log");
       await expectUnharmed(stage);
       expect(stage.errors()).toHaveLength(1);
-      expect(stage.errors()[0]?..err).toEqual(withStack("thrown in a request"));
+      expect(stage.errors()[0]?.err).toEqual(withStack("thrown in a request"));
     });
   }
 
