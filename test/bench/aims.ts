@@ -1,0 +1,35 @@
+/** What Longwire sets itself, held against what was found. */
+import type { Aim, Section } from "./benchmark.ts";
+import { control, longwire, type ReadyPeer } from "./peer.ts";
+import type { Measure, Row, Samples } from "./samples.ts";
+import { ratioWords } from "./table.ts";
+
+/** A figure of Longwire's at most so many times the control's. */
+export function atMostTimesControl(samples: Samples, row: Row, measure: Measure, times: number): Aim {
+  const ratio = samples.ratio(row.key, longwire.key, control, measure.key);
+  return {
+    aim: `${row.heading}: ${measure.heading} at most ×${times} the control's`,
+    met: ratio !== undefined && ratio <= times,
+    found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
+  };
+}
+
+/** Better than another peer wherever both were measured. */
+export function aheadOf(samples: Samples, peer: ReadyPeer, sections: readonly Section[]): Aim {
+  const compared = sections.flatMap(({ rows, measures }) =>
+    rows.flatMap((row) =>
+      measures.flatMap((measure) => {
+        const ratio = samples.ratio(row.key, longwire.key, peer.key, measure.key);
+        if (ratio === undefined) return [];
+        const ahead = measure.better === "less" ? ratio < 1 : ratio > 1;
+        return [{ ahead, words: `${row.heading}, ${measure.heading}: ${ratioWords(ratio)}` }];
+      }),
+    ),
+  );
+  const behind = compared.filter(({ ahead }) => !ahead).map(({ words }) => words);
+  return {
+    aim: `ahead of ${peer.heading} in every row`,
+    met: compared.length > 0 && behind.length === 0,
+    found: behind.length > 0 ? `not in ${behind.join("; ")}` : `in all ${compared.length} figures`,
+  };
+}

@@ -1,0 +1,45 @@
+/** A measurement that others disturbed is made again, as long as there is time for it. */
+import { watchDisturbance } from "./disturbance.ts";
+
+/** Share of all cores that others may take: about what an idle system and a quiet host take. */
+const disturbanceMax = 0.05;
+const attemptsMax = 3;
+
+export class Attempts {
+  #repeatsLeft: number;
+  #disturbed = 0;
+  #made = 0;
+
+  /** @param repeatsMax in the whole run, which bounds its time */
+  constructor(repeatsMax: number) {
+    this.#repeatsLeft = repeatsMax;
+  }
+
+  /** @returns the figures of the least disturbed attempt */
+  async best<Figures>(
+    serverPid: number,
+    measure: () => Promise<Figures>,
+  ): Promise<Figures & { disturbance: number }> {
+    this.#made++;
+    let best: (Figures & { disturbance: number }) | undefined;
+    for (let attempt = 1; ; attempt++) {
+      const finish = watchDisturbance([serverPid, process.pid]);
+      const figures = await measure();
+      const disturbance = finish();
+      if (best === undefined || disturbance < best.disturbance) best = { ...figures, disturbance };
+      if (best.disturbance <= disturbanceMax) return best;
+      if (attempt === attemptsMax || this.#repeatsLeft === 0) break;
+      this.#repeatsLeft--;
+    }
+    this.#disturbed++;
+    return best;
+  }
+
+  /** For the report. */
+  get words(): string {
+    const limit = `${disturbanceMax * 100} % of all cores`;
+    return this.#disturbed === 0
+      ? `in no measurement others (processes, or the host) took more than ${limit}`
+      : `in ${this.#disturbed} of ${this.#made} measurements others (processes, or the host) took more than ${limit}, also when repeated`;
+  }
+}

@@ -1,0 +1,96 @@
+/** `bun run bench <name>`: Longwire beside other servers, in one run on one machine. */
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, relative, resolve } from "node:path";
+import { Command, InvalidArgumentError } from "commander";
+import type { Benchmark, RunOptions } from "./benchmark.ts";
+import { toSvg } from "./chart.ts";
+import { echo } from "./echo.ts";
+import { thisMachine } from "./machine.ts";
+import { findPart, rewritePart } from "./page-part.ts";
+import { control, longwire, root } from "./peer.ts";
+import { type Run, toJson, toMarkdown } from "./report.ts";
+
+interface Flags {
+  readonly rounds?: number;
+  readonly seconds?: number;
+  readonly peers?: string;
+  readonly out?: string;
+  readonly quick: boolean;
+  readonly pin: boolean;
+  readonly updateDocs: boolean;
+}
+
+const benchmarks: readonly Benchmark[] = [echo];
+const docs = resolve(root, "docs");
+
+const program = new Command("bun run bench").description("Measures Longwire beside other servers.");
+for (const benchmark of benchmarks) {
+  program
+    .command(benchmark.name)
+    .description(benchmark.description)
+    .option("--rounds <number>", "how often each figure is measured; the median is shown (5)", positive)
+    .option("--seconds <number>", "of each measurement (2.5)", positive)
+    .option("--peers <names>", "which servers, by commas (all; with --quick only longwire and the control)")
+    .option("--out <directory>", "for the JSON and the chart (docs/benchmarks; with --quick a temporary one)")
+    .option("--quick", "only shows that everything works; the figures mean nothing", false)
+    .option("--no-pin", "lets the kernel choose who runs on which core")
+    .option("--update-docs", "writes the tables into docs/benchmarks.md", false)
+    .action((flags: Flags) => run(benchmark, flags));
+}
+if (process.argv.length > 2) {
+  await program.parseAsync();
+  process.exit(); // What is left of the peers ends with it.
+}
+program.outputHelp();
+
+async function run(benchmark: Benchmark, flags: Flags): Promise<void> {
+  const options: RunOptions = {
+    rounds: flags.rounds ?? (flags.quick ? 1 : 5),
+    seconds: flags.seconds ?? (flags.quick ? 0.2 : 2.5),
+    quick: flags.quick,
+    pin: flags.pin,
+    ...(flags.peers === undefined ? {} : { peers: flags.peers.split(",") }),
+    ...(flags.peers === undefined && flags.quick ? { peers: [longwire.key, control] } : {}),
+  };
+  const page = join(docs, "benchmarks.md");
+  if (flags.updateDocs) findPart(page, benchmark.name); // Before minutes are spent on what cannot be written.
+  const startedAt = new Date().toISOString();
+  const begin = performance.now();
+  const outcome = await benchmark.run(options);
+  const finished: Run = {
+    benchmark: benchmark.name,
+    startedAt,
+    durationSeconds: Math.round((performance.now() - begin) / 1000),
+    options,
+    machine: thisMachine(),
+    outcome,
+  };
+  const text = toMarkdown(finished);
+  console.log(`${outcome.title}\n\n${text}\n`);
+  const directory = outDirectory(flags);
+  for (const [name, content] of [
+    [`${benchmark.name}.json`, toJson(finished)],
+    [`${benchmark.name}.svg`, toSvg(outcome)],
+  ] as const) {
+    const path = join(directory, name);
+    writeFileSync(path, content);
+    console.log(`written: ${relative(process.cwd(), path)}`);
+  }
+  if (!flags.updateDocs) return;
+  rewritePart(page, benchmark.name, text);
+  console.log(`rewritten: ${relative(process.cwd(), page)}`);
+}
+
+function outDirectory({ out, quick }: Flags): string {
+  if (out === undefined && quick) return mkdtempSync(join(tmpdir(), "longwire-bench-"));
+  const directory = out === undefined ? join(docs, "benchmarks") : resolve(out);
+  mkdirSync(directory, { recursive: true });
+  return directory;
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError("It must be a number above 0.");
+  return value;
+}

@@ -1,0 +1,127 @@
+/** The servers that are measured: how each is made ready, started and stopped. */
+import { resolve } from "node:path";
+
+export const root = resolve(import.meta.dir, "../..");
+
+/** What a benchmark compares, under one name in every table. */
+export interface Peer {
+  readonly key: string;
+  readonly heading: string;
+  /** Builds what has to be built; comes before any measurement. */
+  prepare(): Preparation | Promise<Preparation>;
+}
+
+export type Preparation = Program | { readonly missing: string };
+
+export interface Program {
+  readonly command: readonly string[];
+  readonly version: string;
+  readonly environment?: Record<string, string>;
+  /** Where the program does not print its address: the port it was told to take. */
+  readonly port?: number;
+}
+
+export interface ReadyPeer {
+  readonly key: string;
+  readonly heading: string;
+  readonly program: Program;
+}
+
+export interface RunningPeer extends AsyncDisposable {
+  readonly pid: number;
+  readonly port: number;
+}
+
+const startSecondsMax = 10;
+
+/** Ends with this process, however it ends. */
+const running = new Set<Bun.Subprocess>();
+process.on("exit", () => {
+  for (const server of running) server.kill("SIGKILL");
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
+
+/** The control is what every other peer's figures are held against. */
+export const control = "bun";
+
+export const longwire: Peer = {
+  key: "longwire",
+  heading: "longwire",
+  prepare: () => ({
+    command: [process.execPath, "run", resolve(root, "src/index.ts"), "--port", "0"],
+    version: gitRevision(),
+  }),
+};
+
+function gitRevision(): string {
+  const described = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], { cwd: root });
+  return described.success ? described.stdout.toString().trim() : "of unknown revision";
+}
+
+/**
+ * Starts a server and resolves when it listens on 127.0.0.1.
+ * @param prefix what places it on its core
+ */
+export async function startPeer(
+  { heading, program }: ReadyPeer,
+  prefix: readonly string[],
+): Promise<RunningPeer> {
+  const server = Bun.spawn([...prefix, ...program.command], {
+    cwd: root,
+    // No more than this: a LONGWIRE_* or BUN_* of the caller's would change what is measured.
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...program.environment },
+    stdin: "ignore",
+    stdout: program.port === undefined ? "pipe" : "ignore",
+    stderr: "pipe",
+  });
+  running.add(server);
+  const stop = async (): Promise<void> => {
+    server.kill("SIGKILL");
+    await server.exited;
+    running.delete(server);
+  };
+  const errors = new Response(server.stderr).text();
+  const port = await Promise.race([
+    program.port === undefined ? printedPort(server.stdout) : openPort(program.port),
+    server.exited.then(() => undefined),
+    Bun.sleep(startSecondsMax * 1000).then(() => undefined),
+  ]);
+  if (port === undefined) {
+    await stop();
+    throw new Error(`${heading} did not start within ${startSecondsMax} s:\n${await errors}`);
+  }
+  return { pid: server.pid, port, [Symbol.asyncDispose]: stop };
+}
+
+/** Reads on after the address: a full pipe would stop the server. */
+function printedPort(stdout: ReadableStream<Uint8Array> | undefined): Promise<number | undefined> {
+  return new Promise((found, failed) => {
+    const read = async (): Promise<void> => {
+      const decoder = new TextDecoder();
+      let text: string | undefined = "";
+      for await (const chunk of stdout ?? []) {
+        if (text === undefined) continue;
+        text += decoder.decode(chunk, { stream: true });
+        const port = /http:\/\/[^\s/]+:(\d+)/.exec(text)?.[1];
+        if (port === undefined) continue;
+        found(Number(port));
+        text = undefined;
+      }
+    };
+    read().catch(failed);
+  });
+}
+
+async function openPort(port: number): Promise<number> {
+  const deadline = Date.now() + startSecondsMax * 1000;
+  for (;;) {
+    try {
+      const socket = await Bun.connect({ hostname: "127.0.0.1", port, socket: { data() {} } });
+      socket.terminate();
+      return port;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await Bun.sleep(20);
+    }
+  }
+}

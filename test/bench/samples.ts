@@ -1,0 +1,64 @@
+/** Every figure of a run, by row, peer and round, and what is made of them: medians, and ratios to the control. */
+
+/** One line of a table for each peer, such as "20 bytes, 1 in flight". */
+export interface Row {
+  readonly key: string;
+  readonly heading: string;
+}
+
+/** One column of a table. */
+export interface Measure<Key extends string = string> {
+  /** Of the figure in a sample. */
+  readonly key: Key;
+  /** With its unit. */
+  readonly heading: string;
+  readonly better: "less" | "more";
+}
+
+export interface Sample {
+  readonly round: number;
+  readonly row: string;
+  readonly peer: string;
+  readonly figures: Readonly<Record<string, number>>;
+}
+
+export class Samples {
+  readonly all: Sample[] = [];
+
+  add(round: number, row: string, peer: string, figures: object): void {
+    this.all.push({ round, row, peer, figures: { ...figures } });
+  }
+
+  /** By round; without the rounds that have none. */
+  series(row: string, peer: string, measure: string): ReadonlyMap<number, number> {
+    const ofPeer = this.all.filter((sample) => sample.row === row && sample.peer === peer);
+    return new Map(ofPeer.map(({ round, figures }) => [round, figures[measure] ?? Number.NaN]));
+  }
+
+  median(row: string, peer: string, measure: string): number | undefined {
+    return median([...this.series(row, peer, measure).values()]);
+  }
+
+  /** Pair by pair within a round, then the median, so that what slows a whole round does not count. */
+  ratio(row: string, peer: string, against: string, measure: string): number | undefined {
+    const others = this.series(row, against, measure);
+    const ratios = [...this.series(row, peer, measure)].flatMap(([round, value]) => {
+      const other = others.get(round);
+      return other === undefined ? [] : [value / other];
+    });
+    return median(ratios);
+  }
+}
+
+export function median(values: readonly number[]): number | undefined {
+  const sorted = values.filter(Number.isFinite).sort((a, b) => a - b);
+  const upper = sorted[Math.floor(sorted.length / 2)];
+  const lower = sorted[Math.floor((sorted.length - 1) / 2)];
+  return upper === undefined || lower === undefined ? undefined : (upper + lower) / 2;
+}
+
+/** The order in which peers have their turn: another one first each time, so that none always follows the same. */
+export function rotated<Item>(items: readonly Item[], by: number): Item[] {
+  const first = items.length === 0 ? 0 : by % items.length;
+  return [...items.slice(first), ...items.slice(0, first)];
+}
