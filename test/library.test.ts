@@ -1,0 +1,316 @@
+/** Longwire inside of a Bun program: a server of its own, or mounted beside what the program already has. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
+import { Hono } from "hono";
+import { ConfigError, createHandler, createServer, type Logger, type Options } from "../src/longwire.ts";
+import { type Client, openBun, openWs, ws } from "./support/clients.ts";
+import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
+import { until, within } from "./support/wait.ts";
+
+setDefaultTimeout(20_000);
+
+const MiB = 1024 * 1024;
+
+/** Keeps the lines of a log. */
+function recorder(): Logger & { readonly lines: unknown[][] } {
+  const lines: unknown[][] = [];
+  const write = (...line: unknown[]): void => {
+    lines.push(line);
+  };
+  return { lines, trace: write, debug: write, info: write, warn: write, error: write };
+}
+
+const quiet = { logLevel: "silent" } as const;
+
+function socketUrl(server: { readonly url: URL }, path = "/ping"): string {
+  const url = new URL(path, server.url);
+  url.protocol = "ws:";
+  return url.href;
+}
+
+async function expectPong(client: Client): Promise<void> {
+  client.send("ping");
+  expect(await client.next()).toBe("pong");
+}
+
+describe("createServer", () => {
+  test("serves the page and the line on a free port, which its url tells", async () => {
+    await using server = await createServer({ port: 0, ...quiet });
+    expect(Number(server.url.port)).toBeGreaterThan(0);
+    expect((await fetch(server.url)).headers.get("Content-Type")).toContain("text/html");
+    using client = await openWs(socketUrl(server));
+    await expectPong(client);
+  });
+
+  test("runs beside another of its kind in one process", async () => {
+    await using one = await createServer({ port: 0, ...quiet });
+    await using other = await createServer({ port: 0, messageBytesMax: 10, ...quiet });
+    expect(one.url.port).not.toBe(other.url.port);
+    using roomy = await openWs(socketUrl(one));
+    using narrow = await openWs(socketUrl(other));
+    for (const client of [roomy, narrow]) client.send("more than ten bytes");
+    expect(await roomy.next()).toBe("more than ten bytes");
+    expect((await within(narrow.closed, "a close")).code).toBe(1009);
+  });
+
+  test("stop closes every socket with 1001, resolves when they are gone, and may be called twice", async () => {
+    const server = await createServer({ port: 0, ...quiet });
+    const peers = [await openWs(socketUrl(server)), await openBun(socketUrl(server))];
+    await within(Promise.all([server.stop(), server.stop()]), "the stop");
+    for (const peer of peers) expect((await within(peer.closed, "a close")).code).toBe(1001);
+    await expect(fetch(server.url)).rejects.toThrow();
+    await within(server.stop(), "another stop");
+  });
+
+  test("its port is free again after stop", async () => {
+    const first = await createServer({ port: 0, ...quiet });
+    using _ = await openWs(socketUrl(first));
+    await first.stop();
+    await using second = await createServer({ port: Number(first.url.port), ...quiet });
+    expect(second.url.port).toBe(first.url.port);
+  });
+
+  test("is stopped where an `await using` goes out of scope", async () => {
+    let peer: Client;
+    let url: URL;
+    {
+      await using server = await createServer({ port: 0, ...quiet });
+      url = server.url;
+      peer = await openWs(socketUrl(server));
+    }
+    expect((await within(peer.closed, "a close")).code).toBe(1001);
+    await expect(fetch(url)).rejects.toThrow();
+  });
+
+  test("rejects with EADDRINUSE where the port is taken", async () => {
+    await using server = await createServer({ port: 0, ...quiet });
+    const taken = createServer({ port: Number(server.url.port), ...quiet });
+    await expect(taken).rejects.toMatchObject({ code: "EADDRINUSE" });
+  });
+
+  test("takes a logger of one's own and writes nothing else", async () => {
+    const log = recorder();
+    {
+      await using server = await createServer({ port: 0, log });
+      using client = await openWs(socketUrl(server));
+      await expectPong(client);
+    }
+    expect(log.lines).toContainEqual([
+      expect.objectContaining({ address: "127.0.0.1" }),
+      "connection opened",
+    ]);
+  });
+});
+
+describe("a setting that a program got wrong is a ConfigError that names it and says what is allowed", () => {
+  const wrong: Record<string, unknown> = {
+    messageBytesMax: 0,
+    bufferedBytesMax: 1.5,
+    heartbeatIntervalSeconds: "25s",
+    heartbeatTimeoutSeconds: Number.NaN,
+    logLevel: "loud",
+  };
+  for (const [name, value] of Object.entries(wrong)) {
+    test(`${name}: ${value}`, async () => {
+      // What a program without types may hand in.
+      const options = { [name]: value } as Partial<Options>;
+      expect(() => createHandler(options)).toThrow(ConfigError);
+      expect(() => createHandler(options)).toThrow(new RegExp(`^${name} must be .+, not .+`));
+      await expect(createServer({ ...options, port: 0 })).rejects.toThrow(ConfigError);
+    });
+  }
+
+  test("port: 65536", async () => {
+    await expect(createServer({ port: 65_536 })).rejects.toThrow(/^port must be .+65535, not 65536/);
+  });
+});
+
+describe("createHandler", () => {
+  test("mounts beside a Hono app, whose routes stay its own", async () => {
+    const app = new Hono();
+    app.get("/", (context) => context.text("of the app"));
+    app.get("/users/:name", (context) => context.json({ name: context.req.param("name") }));
+    app.post("/ping-me", async (context) => context.text(`posted ${await context.req.text()}`));
+    app.notFound((context) => context.text("not in the app", 404));
+    await using longwire = createHandler(quiet);
+    await using server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      routes: longwire.routes,
+      fetch: app.fetch,
+      websocket: longwire.websocket(),
+    });
+
+    const text = async (path: string, init?: RequestInit) =>
+      (await fetch(new URL(path, server.url), init)).text();
+    expect(await text("/")).toBe("of the app");
+    expect(await text("/users/ada")).toBe('{"name":"ada"}');
+    expect(await text("/ping-me", { method: "POST", body: "this" })).toBe("posted this");
+    expect(await text("/longconnecthtml")).toBe("not in the app");
+    expect((await fetch(new URL("/ping", server.url))).status).toBe(426);
+    using client = await openWs(socketUrl(server));
+    await expectPong(client);
+  });
+
+  test("a prefix moves the line, and nothing is left at its old place", async () => {
+    await using longwire = createHandler({ prefix: "/realtime", ...quiet });
+    await using server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      routes: longwire.routes,
+      fetch: () => new Response("of the app"),
+      websocket: longwire.websocket(),
+    });
+    using client = await openWs(socketUrl(server, "/realtime/ping"));
+    await expectPong(client);
+    const advice = await fetch(new URL("/realtime/ping", server.url));
+    expect(await advice.text()).toContain(`ws://127.0.0.1:${server.port}/realtime/ping`);
+    expect(await (await fetch(new URL("/ping", server.url))).text()).toBe("of the app");
+  });
+
+  test("adds nothing but its own paths, and no listener for a signal", () => {
+    const before = process.listenerCount("SIGTERM") + process.listenerCount("SIGINT");
+    const { routes } = createHandler({ prefix: "/a", ...quiet });
+    for (const path of Object.keys(routes)) expect(path).toMatch(/^\/a\/(?:ping|topics\/\*)$/);
+    expect(process.listenerCount("SIGTERM") + process.listenerCount("SIGINT")).toBe(before);
+  });
+
+  test("disposing it closes its own sockets with 1001 and no one else's", async () => {
+    const longwire = createHandler(quiet);
+    await using application = serveApplication(longwire);
+    using ours = await openWs(socketUrl(application.server));
+    using theirs = await openWs(socketUrl(application.server, "/chat"));
+    await longwire[Symbol.asyncDispose]();
+    expect((await within(ours.closed, "a close")).code).toBe(1001);
+    theirs.send("still here");
+    expect(await theirs.next()).toBe("chat: still here");
+  });
+});
+
+describe("beside an application's own sockets", () => {
+  test("each socket's messages go to whoever upgraded it", async () => {
+    await using application = serveApplication(createHandler(quiet));
+    using ours = await openWs(socketUrl(application.server));
+    using theirs = await openWs(socketUrl(application.server, "/chat?name=ada"));
+    for (let round = 0; round < 10; round++) {
+      ours.send(`${round}`);
+      theirs.send(`${round}`);
+      expect(await ours.next()).toBe(`${round}`);
+      expect(await theirs.next()).toBe(`chat: ${round}`);
+    }
+    expect(application.events).toEqual(["open ada", ...Array(10).fill("message ada")]);
+  });
+
+  test("the application gets its open, message, ping, pong, drain and close events, with its own data", async () => {
+    await using application = serveApplication(createHandler(quiet));
+    const { events, server } = application;
+    const socket = new ws.WebSocket(socketUrl(server, "/chat?name=ada"));
+    const answers: string[] = [];
+    socket.on("message", (message) => answers.push(message.toString().slice(0, 20)));
+    socket.on("ping", () => answers.push("pinged"));
+    socket.on("pong", () => answers.push("ponged"));
+    await until(() => socket.readyState === socket.OPEN, "the ws package to open");
+
+    socket.ping("payload");
+    await until(() => answers.includes("ponged"), "a pong");
+    expect(events).toEqual(["open ada", "ping ada payload"]);
+
+    socket.send("ping me");
+    await until(() => events.includes("pong ada from the application"), "the pong to arrive");
+    expect(answers).toContain("pinged");
+
+    socket.pause();
+    socket.send("send 32 MiB");
+    await until(() => events.includes("message ada"), "the message to arrive");
+    socket.resume();
+    await until(() => events.includes("drain ada"), "the application's socket to drain");
+
+    socket.close(4000, "done");
+    await until(() => events.includes("close ada 4000 done"), "the application's socket to close");
+  });
+
+  test("the application's limit on messages is its own, and Longwire's is Longwire's", async () => {
+    await using application = serveApplication(createHandler({ messageBytesMax: MiB, ...quiet }));
+    using theirs = await openWs(socketUrl(application.server, "/chat"));
+    theirs.send(Buffer.alloc(4 * MiB));
+    expect(((await theirs.next()) as Buffer).length).toBe(4 * MiB);
+
+    for (const message of [Buffer.alloc(MiB + 1), "a".repeat(MiB + 1), "长".repeat(MiB / 3 + 1)]) {
+      using ours = await openWs(socketUrl(application.server));
+      ours.send(message);
+      expect((await within(ours.closed, "a close")).code).toBe(1009);
+    }
+    for (const message of [Buffer.alloc(MiB, 1), "a".repeat(MiB), "长".repeat(MiB / 3)]) {
+      using ours = await openWs(socketUrl(application.server));
+      ours.send(message);
+      expect((await ours.next()).toString() === message.toString()).toBe(true);
+    }
+  });
+
+  test("a limit that the application sets below Longwire's does not narrow Longwire's", async () => {
+    const longwire = createHandler({ messageBytesMax: 2 * MiB, ...quiet });
+    await using application = serveApplication(longwire, { maxPayloadLength: 1024, backpressureLimit: 1024 });
+    using ours = await openWs(socketUrl(application.server));
+    ours.send(Buffer.alloc(2 * MiB));
+    expect(((await ours.next()) as Buffer).length).toBe(2 * MiB);
+  });
+
+  test("Longwire's subprotocol is negotiated exactly, and the application's by the application", async () => {
+    await using application = serveApplication(createHandler(quiet));
+    using ours = await openWs(socketUrl(application.server), ["chat.v1", "longwire.raw"]);
+    expect(ours.protocol).toBe("longwire.raw");
+    using theirs = await openWs(socketUrl(application.server, "/chat"), ["chat.v1"]);
+    expect(theirs.protocol).toBe("chat.v1");
+  });
+
+  test("Longwire's heartbeat leaves the application's sockets alone", async () => {
+    const longwire = createHandler({ heartbeatIntervalSeconds: 1, heartbeatTimeoutSeconds: 1, ...quiet });
+    await using application = serveApplication(longwire);
+    using ours = await RawSocket.open(socketUrl(application.server));
+    using theirs = await RawSocket.open(socketUrl(application.server, "/chat"));
+    await within(ours.ended, "the end of Longwire's own silent peer");
+    theirs.write(frame(opcodes.text, "quiet until now"));
+    expect((await theirs.frame()).payload.toString()).toBe("chat: quiet until now");
+  });
+});
+
+interface Application extends AsyncDisposable {
+  readonly server: Server<{ name: string }>;
+  /** What its own handlers were called with. */
+  readonly events: string[];
+}
+
+function serveApplication(
+  longwire: ReturnType<typeof createHandler>,
+  limits: Partial<WebSocketHandler<{ name: string }>> = {},
+): Application {
+  type ChatSocket = ServerWebSocket<{ name: string }>;
+  const events: string[] = [];
+  const server = Bun.serve<{ name: string }>({
+    hostname: "127.0.0.1",
+    port: 0,
+    routes: longwire.routes,
+    fetch(request, server) {
+      const name = new URL(request.url).searchParams.get("name") ?? "someone";
+      return server.upgrade(request, { data: { name } }) ? undefined : new Response("of the application");
+    },
+    websocket: longwire.websocket<{ name: string }>({
+      ...limits,
+      open: (socket: ChatSocket) => void events.push(`open ${socket.data.name}`),
+      message(socket: ChatSocket, message) {
+        events.push(`message ${socket.data.name}`);
+        if (message === "ping me") socket.ping("from the application");
+        else if (message === "send 32 MiB") {
+          // The most that Bun's own limit lets wait, in two messages.
+          for (let i = 0; i < 2; i++) socket.send(Buffer.alloc(16 * MiB));
+        } else socket.send(typeof message === "string" ? `chat: ${message}` : message);
+      },
+      drain: (socket: ChatSocket) => void events.push(`drain ${socket.data.name}`),
+      ping: (socket: ChatSocket, data) => void events.push(`ping ${socket.data.name} ${data}`),
+      pong: (socket: ChatSocket, data) => void events.push(`pong ${socket.data.name} ${data}`),
+      close: (socket: ChatSocket, code, reason) =>
+        void events.push(`close ${socket.data.name} ${code} ${reason}`),
+    }),
+  });
+  return { server, events, [Symbol.asyncDispose]: () => server.stop(true) };
+}
