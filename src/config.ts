@@ -2,7 +2,7 @@
  * Every setting, declared once: its flag (and so its environment variable), unit, default and reason.
  * `index.ts` reads them from a command line, the library takes them as an object; both end in one frozen Config.
  */
-import { count, duration, host, oneOf, size, type Unit, UnitError } from "./units.ts";
+import { count, duration, host, oneOf, origins, size, type Unit, UnitError } from "./units.ts";
 
 export interface Setting<Value> {
   /** `max-message` is `--max-message` and `LONGWIRE_MAX_MESSAGE`. */
@@ -15,6 +15,9 @@ export interface Setting<Value> {
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+const minute = 60;
+const day = 24 * 60 * minute;
 
 /** What a mounted handler can be told. */
 export const handlerSettings = {
@@ -54,6 +57,34 @@ export const handlerSettings = {
     20,
     "further silence before it is cut",
   ),
+
+  /** A client that was away for a moment resumes from these; 0 keeps none, and only those who missed nothing resume. */
+  historyMessages: setting("history-messages", count(0, 1_000_000), 100, "messages kept of a topic"),
+  historyAgeSeconds: setting(
+    "history-age",
+    duration(1, 365 * day),
+    10 * minute,
+    "how long a message is kept",
+  ),
+
+  /** The first of the three that holds whatever clients do: names of topics are theirs to invent. */
+  historyBytesMax: setting(
+    "history-bytes",
+    size(0, 1024 * GiB),
+    64 * MiB,
+    "history kept of all topics together",
+  ),
+
+  /** A position is about 300 bytes. While it is known, who missed nothing is told so after any pause. */
+  positionAgeSeconds: setting(
+    "position-age",
+    duration(1, 365 * day),
+    1 * day,
+    "how long an unused topic's position is kept",
+  ),
+
+  /** A page of another site could otherwise use a visitor's browser to reach a server that only the visitor reaches. */
+  origins: setting("origin", origins, [], "pages of other origins that may connect; * for any"),
 
   /** Debug adds a line for each connection. */
   logLevel: setting(

@@ -1,17 +1,28 @@
-/** What is known of one open WebSocket, and the register of all of them. */
+/** What is known of one open connection, and the register of all of them. */
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 import type { HandlerConfig } from "./config.ts";
+import { closeCode } from "./envelope.ts";
 import type { Logger } from "./log.ts";
+import type { Subscription } from "./subscription.ts";
 
 export type Socket = ServerWebSocket<Connection>;
 
 /** What an endpoint does with its end of a WebSocket. A throw closes that one connection with 1011. */
 export interface Line {
   open?(socket: Socket): void;
-  message(socket: Socket, message: string | Buffer): void;
+  message(socket: Socket, message: string | Buffer<ArrayBuffer>): void;
   /** The peer took everything that had been waiting for it. */
   drain?(socket: Socket): void;
   close?(socket: Socket): void;
+  /** Takes a socket that is live on a topic off it, and names its subscription. */
+  recall?(socket: Socket, topic: string): Subscription | undefined;
+}
+
+/** A long answer over HTTP, which ends with the server as a WebSocket does. */
+export interface Stream {
+  /** Called once a second. */
+  tick(): void;
+  close(code: number, reason: string): void;
 }
 
 /** The `data` of each of our sockets, and how they are told from an application's own. */
@@ -37,6 +48,9 @@ const applicationBufferedBytesMax = 16 * 1024 * 1024;
 export class Connections {
   /** Bun cannot list its sockets, and stopping must reach every one. */
   readonly #open = new Set<Socket>();
+  readonly #streams = new Set<Stream>();
+  /** What Bun holds for a socket before it passes over it. */
+  #backpressureBytesMax = 0;
   readonly #config: HandlerConfig;
   readonly #log: Logger;
   /** Seconds since the first connection opened, counted only while one is open: reading it costs a message nothing. */
@@ -48,9 +62,37 @@ export class Connections {
     this.#log = log;
   }
 
+  get backpressureBytesMax(): number {
+    return this.#backpressureBytesMax;
+  }
+
+  sockets(): Iterable<Socket> {
+    return this.#open;
+  }
+
+  addStream(stream: Stream): void {
+    this.#streams.add(stream);
+    this.#startClock();
+  }
+
+  deleteStream(stream: Stream): void {
+    this.#streams.delete(stream);
+    this.#stopClock();
+  }
+
+  /** Ends a connection that was not given a message, before it could be given another. */
+  cutSlow(socket: Socket): void {
+    this.#log.info(
+      { address: socket.data.address, bufferedBytes: socket.getBufferedAmount() },
+      "a slow reader is cut",
+    );
+    socket.terminate();
+  }
+
   /** Closes every connection of ours. @param code one that may stand in a Close frame (RFC 6455 section 7.4) */
   closeAll(code: number, reason: string): void {
     for (const socket of this.#open) socket.close(code, reason);
+    for (const stream of this.#streams) stream.close(code, reason);
   }
 
   /**
@@ -60,6 +102,11 @@ export class Connections {
   websocket<Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data> {
     const { messageBytesMax, bufferedBytesMax } = this.#config;
     const shared = yours !== undefined;
+    this.#backpressureBytesMax = Math.max(
+      bufferedBytesMax,
+      encodedBytesMax(messageBytesMax),
+      shared ? (yours.backpressureLimit ?? applicationBufferedBytesMax) : 0,
+    );
     return {
       // Off, because Bun's idle timeout never ends a dead peer that is still being sent to (oven-sh/bun#39255) nor one
       // whose reading is paused; the heartbeat below does both.
@@ -67,9 +114,7 @@ export class Connections {
       maxPayloadLength: shared
         ? Math.max(messageBytesMax, yours.maxPayloadLength ?? applicationMessageBytesMax)
         : messageBytesMax,
-      backpressureLimit: shared
-        ? Math.max(bufferedBytesMax, yours.backpressureLimit ?? applicationBufferedBytesMax)
-        : bufferedBytesMax,
+      backpressureLimit: this.#backpressureBytesMax,
 
       open: (socket) => {
         if (!isOurs(socket)) return yours?.open?.(socket);
@@ -82,7 +127,7 @@ export class Connections {
         if (!isOurs(socket)) return yours?.message?.(socket, message);
         this.#hear(socket);
         if (shared && isLonger(message, messageBytesMax))
-          return socket.close(1009, `over ${messageBytesMax} bytes`);
+          return socket.close(closeCode.tooBig, `over ${messageBytesMax} bytes`);
         socket.data.line.message(socket, message);
       },
 
@@ -120,7 +165,7 @@ export class Connections {
           }
         }
         this.#log.error({ err: cause }, "a WebSocket handler threw; its connection is closed");
-        socket.close(1011, "a fault of the server");
+        socket.close(closeCode.serverFault, "a fault of the server");
       },
     };
   }
@@ -128,12 +173,20 @@ export class Connections {
   #add(socket: Socket): void {
     this.#open.add(socket);
     this.#hear(socket);
-    this.#clock ??= setInterval(() => this.#tick(), 1000).unref();
+    this.#startClock();
   }
 
   #delete(socket: Socket): void {
     this.#open.delete(socket);
-    if (this.#open.size > 0) return;
+    this.#stopClock();
+  }
+
+  #startClock(): void {
+    this.#clock ??= setInterval(() => this.#tick(), 1000).unref();
+  }
+
+  #stopClock(): void {
+    if (this.#open.size + this.#streams.size > 0) return;
     clearInterval(this.#clock);
     this.#clock = undefined;
   }
@@ -147,6 +200,7 @@ export class Connections {
   #tick(): void {
     const { heartbeatIntervalSeconds, heartbeatTimeoutSeconds } = this.#config;
     this.#clockSeconds++;
+    for (const stream of this.#streams) stream.tick();
     for (const socket of this.#open) {
       const silentSeconds = this.#clockSeconds - socket.data.lastHeardSeconds;
       if (silentSeconds > heartbeatIntervalSeconds + heartbeatTimeoutSeconds) {
@@ -163,6 +217,9 @@ export class Connections {
 function isOurs(socket: ServerWebSocket<unknown>): socket is Socket {
   return socket.data instanceof Connection;
 }
+
+/** What the largest message can become as base64 in a CloudEvent, with room for the attributes. */
+const encodedBytesMax = (messageBytesMax: number): number => Math.ceil((messageBytesMax * 4) / 3) + 2048;
 
 /** Measures only what could be too long: a UTF-16 unit is at most three bytes of UTF-8. */
 function isLonger(message: string | Buffer, bytesMax: number): boolean {

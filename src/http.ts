@@ -8,29 +8,41 @@ export type Routes = Record<string, RequestHandler>;
 
 const titles = {
   400: "Bad Request",
+  403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
+  410: "Gone",
+  413: "Content Too Large",
+  422: "Unprocessable Content",
   426: "Upgrade Required",
   500: "Internal Server Error",
+  503: "Service Unavailable",
 } as const;
+
+export type ProblemStatus = keyof typeof titles;
 
 /**
  * A refusal as RFC 9457 writes it.
  * @param detail what was wrong and what to do, for a person
+ * @param members what the answer tells beside it (section 3.2)
  */
 export function problem(
-  status: keyof typeof titles,
+  status: ProblemStatus,
   detail: string,
   headers: Record<string, string> = {},
+  members: Record<string, unknown> = {},
 ): Response {
   return Response.json(
-    { title: titles[status], status, detail },
+    { title: titles[status], status, detail, ...members },
     { status, headers: { "Content-Type": "application/problem+json", ...headers } },
   );
 }
 
 export const notFound = (request: Request): Response =>
-  problem(404, `Nothing is at ${new URL(request.url).pathname}. The page is at /, the echo line at /ping.`);
+  problem(
+    404,
+    `Nothing is at ${new URL(request.url).pathname}. The page is at /, the echo line at /ping, topics at /topics/….`,
+  );
 
 /**
  * One handler for all methods of a path. Bun's own table of methods is not used because it answers 404 where RFC 9110

@@ -1,9 +1,13 @@
 /** The client page: what stands in public/, embedded in the binary and served from memory. */
+import echo from "#public/echo.ts" with { type: "text" };
+import element from "#public/element.ts" with { type: "text" };
 import icon from "#public/icon.svg" with { type: "text" };
 import html from "#public/index.html" with { type: "text" };
 import line from "#public/line.ts" with { type: "text" };
+import log from "#public/log.ts" with { type: "text" };
 import style from "#public/page.css" with { type: "text" };
 import script from "#public/page.ts" with { type: "text" };
+import status from "#public/status.ts" with { type: "text" };
 import words from "#public/words.ts" with { type: "text" };
 import { methods, type RequestHandler, type Routes } from "./http.ts";
 
@@ -18,8 +22,12 @@ export function pageRoutes(): Routes {
     "/longconnecthtml": page,
     "/page.css": file("text/css", style),
     "/page.ts": module(script),
+    "/echo.ts": module(echo),
+    "/status.ts": module(status),
+    "/log.ts": module(log),
     "/line.ts": module(line),
     "/words.ts": module(words),
+    "/element.ts": module(element),
     "/icon.svg": file("image/svg+xml", icon),
   };
 }
@@ -30,26 +38,36 @@ function file(type: string, text: string): RequestHandler {
     GET: (request) => {
       const headers = {
         "Content-Type": `${type}; charset=utf-8`,
-        "Content-Security-Policy": contentSecurityPolicy(new URL(request.url).host),
+        "Content-Security-Policy": contentSecurityPolicy(request.headers.get("host") ?? ""),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache", // Ask each time: a page of an older server must not outlive it.
         ETag: tag,
       };
-      if (request.headers.get("if-none-match") === tag) return new Response(null, { status: 304, headers });
+      if (names(request.headers.get("if-none-match"), tag))
+        return new Response(null, { status: 304, headers });
       return new Response(text, { headers });
     },
   });
 }
 
-/** Everything from this server and nothing inline. Browsers older than CSP 3 do not read ws: into 'self', so it is named. */
+/** Whether If-None-Match names the tag; a proxy that compresses marks it as weak (RFC 9110 section 13.1.2). */
+function names(ifNoneMatch: string | null, tag: string): boolean {
+  return ifNoneMatch?.split(",").some((name) => name.trim().replace(/^W\//, "") === tag) ?? false;
+}
+
+/**
+ * Everything from this server and nothing inline. Browsers older than CSP 3 do not read ws: into 'self', so it is named,
+ * unless the Host is one that no browser sends.
+ */
 function contentSecurityPolicy(host: string): string {
+  const lines = /^[\w.-]+(:\d+)?$/.test(host) ? ` ws://${host} wss://${host}` : "";
   return [
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
     "img-src 'self'",
-    `connect-src 'self' ws://${host} wss://${host}`,
+    `connect-src 'self'${lines}`,
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",

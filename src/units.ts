@@ -74,6 +74,34 @@ export const host: Unit<string> = words("<host>", "a host name or an IP address"
   /^[A-Za-z0-9._:-]+$/.test(text) ? text : undefined,
 );
 
+/** Origins of pages, such as `https://example.org`; `*` for any. Written with commas between. */
+export const origins: Unit<readonly string[]> = list(
+  "<origins>",
+  "origins such as https://example.org, or *",
+  (text) => {
+    if (text === "*" || text === "null") return true;
+    return URL.canParse(text) && new URL(text).origin === text;
+  },
+);
+
+function list(
+  placeholder: string,
+  wanted: string,
+  accepts: (item: string) => boolean,
+): Unit<readonly string[]> {
+  const check = (value: unknown): readonly string[] => {
+    if (Array.isArray(value) && value.every((item) => typeof item === "string" && accepts(item)))
+      return value;
+    throw new UnitError(`must be ${wanted}, not ${Bun.inspect(value)}`);
+  };
+  return {
+    placeholder,
+    parse: (text) => check(text === "" ? [] : text.split(",").map((item) => item.trim())),
+    check,
+    show: (value) => value.join(","),
+  };
+}
+
 /** One of a few words. */
 export function oneOf<const Word extends string>(...allowed: readonly Word[]): Unit<Word> {
   return words(`<${allowed.join("|")}>`, `one of ${allowed.join(", ")}`, (text) =>

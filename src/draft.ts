@@ -1,0 +1,88 @@
+/** What may be published: text or bytes, and what their media type asks of them. */
+
+/** What is published: text, or bytes. */
+export interface Draft {
+  readonly data: string | Uint8Array<ArrayBuffer>;
+  /** A media type; text is JSON exactly where this says so. */
+  readonly contentType: string;
+}
+
+/** As RFC 9110 section 8.3.1 writes a media type, and short enough to be kept beside every message. */
+const mediaType = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+\/[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:\s*;[\t\x20-\x7e]*)?$/;
+const mediaTypeLengthMax = 255;
+
+export const isMediaType = (text: string): boolean =>
+  text.length <= mediaTypeLengthMax && mediaType.test(text);
+
+const essence = (contentType: string): string => (contentType.split(";", 1)[0] ?? "").trim().toLowerCase();
+
+export function isJson(contentType: string): boolean {
+  const type = essence(contentType);
+  return type === "application/json" || type.endsWith("+json");
+}
+
+export function isText(contentType: string): boolean {
+  const type = essence(contentType);
+  return type.startsWith("text/") || type === "application/x-www-form-urlencoded" || isJson(contentType);
+}
+
+/** Why a message cannot be published, in words for its publisher. */
+export class DraftError extends Error {}
+
+const utf8Encoder = new TextEncoder();
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/**
+ * Makes a message of bytes and their media type (none means text).
+ * @throws {DraftError} for text that is not UTF-8, JSON that does not parse, a media type that is none
+ */
+export function draftOf(bytes: Uint8Array<ArrayBuffer>, contentType: string | undefined): Draft {
+  if (contentType === undefined) return { data: decode(bytes), contentType: "text/plain" };
+  if (!isMediaType(contentType)) {
+    throw new DraftError(
+      `Content-Type must be a media type of at most ${mediaTypeLengthMax} characters, such as text/plain.`,
+    );
+  }
+  if (!isText(contentType)) return { data: bytes, contentType };
+  const text = decode(bytes);
+  if (isJson(contentType)) requireJson(text, contentType);
+  return { data: text, contentType };
+}
+
+function requireJson(text: string, contentType: string): void {
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    throw new DraftError(`The body is said to be ${contentType} and does not parse: ${String(error)}`);
+  }
+}
+
+/**
+ * Makes a message of a program's value.
+ * @param contentType left out: text/plain for a string, application/octet-stream for bytes, else application/json
+ * @throws {DraftError} as `draftOf`, and for a string that UTF-8 cannot carry
+ */
+export function draftOfValue(
+  value: string | Uint8Array | ArrayBuffer | object,
+  contentType: string | undefined,
+): Draft {
+  if (value instanceof ArrayBuffer || value instanceof Uint8Array) {
+    // Copied: the program may go on to use its own.
+    return draftOf(new Uint8Array(value), contentType ?? "application/octet-stream");
+  }
+  if (typeof value !== "string")
+    return draftOfValue(JSON.stringify(value), contentType ?? "application/json");
+  if (!value.isWellFormed())
+    throw new DraftError("The text has half a surrogate pair, which UTF-8 cannot carry.");
+  return draftOf(utf8Encoder.encode(value), contentType);
+}
+
+function decode(bytes: Uint8Array): string {
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    throw new DraftError(
+      "The body is not UTF-8. Send text as UTF-8, or bytes with a Content-Type such as application/octet-stream.",
+    );
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * From one message to everyone live: once through Bun's native topics for each form of WebSocket that someone listens in,
+ * and once to each stream or iterator of this process. Who reads too slowly is cut in the step that passed over it.
+ */
+import type { Server } from "bun";
+import type { Connections } from "./connection.ts";
+import { type Encodings, subprotocols } from "./envelope.ts";
+import type { FanOut } from "./hub.ts";
+import type { Message } from "./message.ts";
+import type { Subscription } from "./subscription.ts";
+
+/** The native topics of a topic: one for each form, since a native topic carries the same bytes to all. */
+export const nativeTopic = {
+  raw: (topic: string): string => `${subprotocols.raw}/${topic}`,
+  cloudEvents: (topic: string): string => `${subprotocols.cloudEvents}/${topic}`,
+} as const;
+
+/** A live subscriber that is no WebSocket. */
+export interface Listener {
+  deliver(message: Message): void;
+}
+
+export class NativeFanOut implements FanOut {
+  /** Each of them that upgraded a socket of ours: native topics belong to a server. */
+  readonly #servers = new Set<Server<unknown>>();
+  readonly #listeners = new Map<string, Map<Listener, Subscription>>();
+  readonly #connections: Connections;
+  readonly #encodings: Encodings;
+
+  constructor(connections: Connections, encodings: Encodings) {
+    this.#connections = connections;
+    this.#encodings = encodings;
+  }
+
+  /** Names a server whose sockets subscribe to native topics. */
+  addServer(server: Server<unknown>): void {
+    this.#servers.add(server);
+  }
+
+  addListener(subscription: Subscription, listener: Listener): void {
+    const listeners = this.#listeners.get(subscription.topic);
+    if (listeners) listeners.set(listener, subscription);
+    else this.#listeners.set(subscription.topic, new Map([[listener, subscription]]));
+  }
+
+  removeListener(topic: string, listener: Listener): void {
+    const listeners = this.#listeners.get(topic);
+    if (listeners?.delete(listener) && listeners.size === 0) this.#listeners.delete(topic);
+  }
+
+  deliver(message: Message): void {
+    for (const server of this.#servers) {
+      const raw = nativeTopic.raw(message.topic);
+      if (server.subscriberCount(raw) > 0) this.#publish(server, raw, message.data);
+      const cloudEvents = nativeTopic.cloudEvents(message.topic);
+      if (server.subscriberCount(cloudEvents) > 0) {
+        this.#publish(server, cloudEvents, this.#encodings.get("cloudEvents", message));
+      }
+    }
+    const listeners = this.#listeners.get(message.topic);
+    if (listeners) for (const listener of listeners.keys()) listener.deliver(message);
+  }
+
+  *recall(topic: string): Iterable<Subscription> {
+    for (const socket of this.#connections.sockets()) {
+      const subscription = socket.data.line.recall?.(socket, topic);
+      if (subscription) yield subscription;
+    }
+    const listeners = this.#listeners.get(topic);
+    this.#listeners.delete(topic);
+    if (listeners) yield* listeners.values();
+  }
+
+  #publish(server: Server<unknown>, native: string, frame: Message["data"]): void {
+    // Uncompressed: Bun compresses a published frame once for every subscriber. 0 says that at least one was passed over.
+    if (server.publish(native, frame, false) === 0) this.#cutOverfull(native);
+  }
+
+  /**
+   * Bun passes over a socket that holds its limit and would give it later messages once it drained. To terminate it in
+   * this same step is what keeps a hole from being followed by anything; `closeOnBackpressureLimit` acts a tick later.
+   */
+  #cutOverfull(native: string): void {
+    const limit = this.#connections.backpressureBytesMax;
+    for (const socket of this.#connections.sockets()) {
+      if (socket.getBufferedAmount() >= limit && socket.isSubscribed(native))
+        this.#connections.cutSlow(socket);
+    }
+  }
+}

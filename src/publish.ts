@@ -1,0 +1,84 @@
+/** POST /topics/…: a body becomes a message of each topic named, and the answer says which. */
+import { BrokerUnavailable, IdempotencyConflict, type Once } from "./broker.ts";
+import { type Draft, DraftError, draftOf } from "./draft.ts";
+import { problem } from "./http.ts";
+import type { Hub } from "./hub.ts";
+import { formatId } from "./message.ts";
+
+const idempotencyKeyBytesMax = 255;
+
+/** How long a publisher is to wait before it tries again what failed because the broker is away. */
+export const retryAfterSeconds = 1;
+
+/** @param publisher who publishes, so that one's keys are not another's */
+export async function publishBody(
+  request: Request,
+  topics: readonly string[],
+  { hub, messageBytesMax, publisher }: { hub: Hub; messageBytesMax: number; publisher: string },
+): Promise<Response> {
+  const key = readIdempotencyKey(request);
+  if (key instanceof Response) return key;
+  const body = await readBody(request, messageBytesMax);
+  if (!body) {
+    return problem(
+      413,
+      `A message has at most ${messageBytesMax} bytes (--max-message). Send less, or a reference to it.`,
+    );
+  }
+  let draft: Draft;
+  try {
+    draft = draftOf(body, request.headers.get("content-type") ?? undefined);
+  } catch (error) {
+    if (error instanceof DraftError) return problem(400, error.message);
+    throw error;
+  }
+  const results = await Promise.allSettled(
+    topics.map(async (topic) => {
+      const once: Once | undefined = key === undefined ? undefined : { key, publisher };
+      return { topic, id: formatId(await hub.publish(topic, draft, once)) };
+    }),
+  );
+  const published = results.filter((result) => result.status === "fulfilled").map(({ value }) => value);
+  const failed = results.filter((result) => result.status === "rejected").map(({ reason }) => reason);
+  if (failed.length === 0) return Response.json({ published });
+  return refusal(failed, published);
+}
+
+function refusal(failed: readonly unknown[], published: readonly object[]): Response {
+  const unforeseen = failed.find(
+    (error) => !(error instanceof BrokerUnavailable || error instanceof IdempotencyConflict),
+  );
+  if (unforeseen) throw unforeseen;
+  if (failed.every((error) => error instanceof IdempotencyConflict)) {
+    const detail =
+      "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
+    return problem(422, detail, {}, { published });
+  }
+  const detail =
+    "Not every topic could be published to, and whether the others were is unknown. Repeat with the same Idempotency-Key.";
+  return problem(503, detail, { "Retry-After": String(retryAfterSeconds) }, { published });
+}
+
+/** The header's value, with or without the quotes of a structured field (draft-ietf-httpapi-idempotency-key-header). */
+function readIdempotencyKey(request: Request): string | undefined | Response {
+  const header = request.headers.get("idempotency-key");
+  if (header === null) return undefined;
+  const key = /^"(.*)"$/.exec(header)?.[1] ?? header;
+  if (key.length > 0 && Buffer.byteLength(key) <= idempotencyKeyBytesMax) return key;
+  return problem(400, `An Idempotency-Key has 1 to ${idempotencyKeyBytesMax} bytes.`);
+}
+
+/** @returns nothing where the body is larger, of which no more than that was read */
+async function readBody(request: Request, bytesMax: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const declared = request.headers.get("content-length");
+  if (declared !== null) return Number(declared) > bytesMax ? undefined : request.bytes();
+  if (!request.body) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of request.body) {
+    bytes += chunk.byteLength;
+    if (bytes > bytesMax) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

@@ -1,0 +1,160 @@
+/** One subscriber's way through one topic: a replay, paced by what the subscriber takes, then live. */
+import type { Message, Position } from "./message.ts";
+import type { TopicLog } from "./topic-log.ts";
+
+/** Messages that a subscriber will never get: those between what it saw last and `from`. */
+export interface Gap {
+  readonly topic: string;
+  /** What the subscriber asked to continue after, as it said it. */
+  readonly requested: string;
+  /** What it continues after instead. */
+  readonly from: Position;
+}
+
+/** Where a subscription continues, and the first messages that follow. */
+export interface Start {
+  readonly from: Position;
+  readonly messages: readonly Message[];
+  readonly gap?: Gap;
+}
+
+/** A client's end of a subscription. */
+export interface Subscriber {
+  /** Takes the next message of a replay. @returns false to be given no more until it calls `advance` */
+  replay(message: Message): boolean;
+  gap(gap: Gap): void;
+  /** It has caught up: from this step on it must be among those that fan-out reaches. */
+  live(subscription: Subscription): void;
+  /** What comes next cannot be read now. */
+  fail(error: unknown): void;
+}
+
+/** The topic as its subscriptions see it. */
+export interface Heard {
+  readonly topic: string;
+  /** What was delivered to everyone live, as far as it is at hand; its end is where they stand. */
+  readonly recent: TopicLog;
+}
+
+/** What a subscription needs of the hub. */
+export interface SubscriptionHost {
+  /** @throws {BrokerUnavailable} */
+  read(after: Position): Promise<Start>;
+  leave(): void;
+}
+
+export class Subscription {
+  readonly #channel: Heard;
+  readonly #host: SubscriptionHost;
+  /** Undefined once it began, and from the start for who listens from now on. */
+  #start: Start | undefined;
+  #subscriber: Subscriber | undefined;
+  #state: "prepared" | "replaying" | "reading" | "live" | "closed" = "prepared";
+  /** The position of the last message given to the subscriber while it is not live. */
+  #epoch = "";
+  #offset = 0;
+  /** Read from the broker and not yet given. */
+  #page: readonly Message[] = [];
+
+  constructor(channel: Heard, start: Start | undefined, host: SubscriptionHost) {
+    this.#channel = channel;
+    this.#start = start;
+    this.#host = host;
+  }
+
+  get topic(): string {
+    return this.#channel.topic;
+  }
+
+  /** What comes first continues after this. Asked before `begin`. */
+  get from(): Position {
+    return this.#start?.from ?? this.#channel.recent.last;
+  }
+
+  /** What `begin` will tell the subscriber first. */
+  get gap(): Gap | undefined {
+    return this.#start?.gap;
+  }
+
+  /** Whether it continues where its subscriber asked it to. */
+  get resumed(): boolean {
+    return this.#start !== undefined && this.#start.gap === undefined;
+  }
+
+  begin(subscriber: Subscriber): void {
+    this.#subscriber = subscriber;
+    const start = this.#start ?? { from: this.from, messages: [] };
+    this.#start = undefined;
+    this.restart(start);
+  }
+
+  /** Continues from elsewhere, with the gap that this means. */
+  restart(start: Start): void {
+    if (this.#state === "closed") return;
+    this.#continueAt(start);
+    this.advance();
+  }
+
+  /** A live subscriber that could not take a message goes back to being replayed to, from the last one it took. */
+  fallBack(position: Position): void {
+    if (this.#state === "live") this.#continueAt({ from: position, messages: [] });
+  }
+
+  /** Gives the subscriber what it lacks, until it has enough for now or is live. It calls this when it can take more. */
+  advance(): void {
+    while (this.#state === "replaying") {
+      const { recent } = this.#channel;
+      if (this.#offset === recent.lastOffset && this.#epoch === recent.epoch) {
+        this.#state = "live";
+        this.#page = [];
+        this.#subscriber?.live(this);
+        return;
+      }
+      const message = this.#next(recent);
+      if (!message) {
+        this.#state = "reading";
+        void this.#read();
+        return;
+      }
+      this.#offset = message.offset;
+      if (!this.#subscriber?.replay(message)) return;
+    }
+  }
+
+  close(): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#subscriber = undefined;
+    this.#page = [];
+    this.#host.leave();
+  }
+
+  #continueAt({ from, messages, gap }: Start): void {
+    this.#state = "replaying";
+    this.#epoch = from.epoch;
+    this.#offset = from.offset;
+    this.#page = messages;
+    if (gap) this.#subscriber?.gap(gap);
+  }
+
+  #next(recent: TopicLog): Message | undefined {
+    const first = this.#page[0];
+    if (first) {
+      const message = this.#page[this.#offset + 1 - first.offset];
+      if (message) return message;
+      this.#page = [];
+    }
+    return this.#epoch === recent.epoch ? recent.get(this.#offset + 1) : undefined;
+  }
+
+  async #read(): Promise<void> {
+    let start: Start;
+    try {
+      start = await this.#host.read({ epoch: this.#epoch, offset: this.#offset });
+    } catch (error) {
+      this.#subscriber?.fail(error);
+      return;
+    }
+    if (this.#state === "reading") this.restart(start);
+  }
+}

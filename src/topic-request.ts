@@ -1,0 +1,80 @@
+/** What the URL and headers of a request to /topics ask for. */
+import { faultOfTopicName, parseSince, type Since } from "./message.ts";
+
+/** A request that breaks a rule, in words for whoever wrote it. */
+export class RequestError extends Error {}
+
+/** A topic to receive, and from where on. */
+export interface Wish {
+  readonly topic: string;
+  /** Nothing means from now on. */
+  readonly since: Since | undefined;
+  /** `since` as it was written. */
+  readonly requested: string;
+}
+
+/** How much of a strange Last-Event-ID is told back to its sender. */
+const requestedLengthMax = 100;
+
+/**
+ * Splits at literal commas, then decodes once, then checks.
+ * @param path what stands before the names
+ * @throws {RequestError}
+ */
+export function readTopics({ pathname }: URL, path: string, topicsMax: number): string[] {
+  if (!pathname.startsWith(path)) throw new RequestError('A topic\'s name has no part "." or "..".');
+  const topics = pathname.slice(path.length).split(",").map(decode);
+  if (topics.length > topicsMax) throw new RequestError(`At most ${topicsMax} topics go into one request.`);
+  for (const topic of topics) {
+    const fault = faultOfTopicName(topic);
+    if (fault) throw new RequestError(fault);
+  }
+  const twice = topics.find((topic, index) => topics.indexOf(topic) !== index);
+  if (twice !== undefined) throw new RequestError(`The topic "${twice}" is named twice.`);
+  return topics;
+}
+
+function decode(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    throw new RequestError(`"${name}" is not percent-encoded UTF-8.`);
+  }
+}
+
+/**
+ * Reads `Last-Event-ID`, or `?since=` where there is none.
+ * @throws {RequestError} for a malformed `since`; a strange Last-Event-ID asks for what no server has, and becomes a gap
+ */
+export function readWishes(request: Request, url: URL, topics: readonly string[]): Wish[] {
+  const header = request.headers.get("last-event-id");
+  if (header) {
+    const unknown = { since: { kind: "unknown" }, requested: header.slice(0, requestedLengthMax) } as const;
+    return readSince(header, topics) ?? topics.map((topic) => ({ topic, ...unknown }));
+  }
+  const parameter = url.searchParams.get("since");
+  if (parameter === null) return topics.map((topic) => ({ topic, since: undefined, requested: "" }));
+  const wishes = readSince(parameter, topics);
+  if (wishes) return wishes;
+  const several =
+    topics.length > 1
+      ? `, one for each of the ${topics.length} topics with commas between ("-" for none)`
+      : "";
+  throw new RequestError(
+    `since must be the id of a message, "all", or a time such as 90s, 10m or 2h${several}.`,
+  );
+}
+
+function readSince(text: string, topics: readonly string[]): Wish[] | undefined {
+  const values = text.split(",");
+  if (values.length !== topics.length) return undefined;
+  const now = Date.now();
+  const wishes: Wish[] = [];
+  for (const [index, topic] of topics.entries()) {
+    const requested = values[index] ?? "";
+    const since = parseSince(requested, now);
+    if (!since && !(requested === "-" && topics.length > 1)) return undefined;
+    wishes.push({ topic, since, requested });
+  }
+  return wishes;
+}
