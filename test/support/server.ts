@@ -31,6 +31,8 @@ export interface SpawnOptions {
   readonly directory?: string;
   /** Leaves out `--port 0`, for the environment to say. */
   readonly withoutPort?: boolean;
+  /** How long a command may take that ends by itself. */
+  readonly seconds?: number;
 }
 
 /**
@@ -105,6 +107,7 @@ export async function runCommand(flags: readonly string[], options: SpawnOptions
     const [output, errors] = await within(
       Promise.all([new Response(ended.stdout).text(), new Response(ended.stderr).text()]),
       `the end of ${[...command, ...flags].join(" ")}`,
+      options.seconds,
     );
     return { exitCode: await ended.exited, output, errors };
   } finally {

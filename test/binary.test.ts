@@ -1,0 +1,163 @@
+/** The compiled binary, run as a user would: from a folder of theirs, with files of theirs in it. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { version } from "../package.json";
+import { openBun, openWs } from "./support/clients.ts";
+import { root, runCommand, spawnServer } from "./support/server.ts";
+import { within } from "./support/wait.ts";
+
+setDefaultTimeout(60_000);
+
+let folder: string;
+let binary: string;
+/** Where a user may stand: a project of Bun's with settings that are none of ours. */
+let hostile: string;
+let marker: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "longwire-binary-"));
+  binary = join(folder, "longwire");
+  hostile = join(folder, "project");
+  marker = join(folder, "preload-ran");
+  await mkdir(hostile);
+  await writeFile(
+    join(hostile, ".env"),
+    "LONGWIRE_PORT=1\nLONGWIRE_LOG_LEVEL=loud\nLONGWIRE_MAX_MESSAGE=3\n",
+  );
+  await writeFile(join(hostile, "bunfig.toml"), 'preload = ["./preload.ts"]\n');
+  await writeFile(
+    join(hostile, "preload.ts"),
+    `require("node:fs").writeFileSync(${JSON.stringify(marker)}, "");\n`,
+  );
+  await writeFile(join(hostile, "package.json"), '{ "name": "not-longwire", "version": "99.0.0" }\n');
+  await build("--outfile", binary);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+test("says its own version and its help, wherever it stands", async () => {
+  const options = { command: [binary], directory: hostile };
+  expect(await runCommand(["--version"], options)).toEqual({
+    exitCode: 0,
+    output: `${version}\n`,
+    errors: "",
+  });
+  expect((await runCommand(["--help"], options)).output).toContain("--max-message");
+});
+
+test("ignores a .env and a bunfig.toml lying in the folder it is run from", async () => {
+  await using server = await spawnServer([], { command: [binary], directory: hostile });
+  using client = await openWs(server.socketUrl());
+  client.send("longer than the three bytes that .env allows");
+  expect(await client.next()).toBe("longer than the three bytes that .env allows");
+  expect(await Bun.file(marker).exists()).toBe(false);
+
+  // That they would have worked: Bun itself, standing there, reads both.
+  const bun = await runCommand(["-e", "console.log(process.env.LONGWIRE_PORT)"], {
+    command: [process.execPath],
+    directory: hostile,
+  });
+  expect(bun.output).toBe("1\n");
+  expect(await Bun.file(marker).exists()).toBe(true);
+  await rm(marker);
+});
+
+test("still takes its settings from flags and from the environment", async () => {
+  await using server = await spawnServer([], {
+    command: [binary],
+    directory: hostile,
+    environment: { LONGWIRE_MAX_MESSAGE: "1KiB" },
+  });
+  using client = await openWs(server.socketUrl());
+  client.send(Buffer.alloc(1025));
+  expect((await within(client.closed, "a close")).code).toBe(1009);
+});
+
+describe("from any folder", () => {
+  test("serves the page and everything that it links to", async () => {
+    await using server = await spawnServer([], { command: [binary], directory: "/" });
+    for (const path of ["/", "/longconnecthtml"]) {
+      const page = await fetch(new URL(path, server.url));
+      expect(page.status).toBe(200);
+      expect(page.headers.get("Content-Type")).toContain("text/html");
+      const html = await page.text();
+      expect(html).toContain("Longwire");
+      for (const [, link] of html.matchAll(/(?:href|src)="([^"#:]+)"/g)) {
+        const linked = await fetch(new URL(String(link), server.url));
+        expect(`${link} ${linked.status}`).toBe(`${link} 200`);
+        expect(await linked.text()).not.toBeEmpty();
+      }
+    }
+  });
+
+  test("echoes to the ws package and to Bun's WebSocket", async () => {
+    await using server = await spawnServer([], { command: [binary], directory: "/" });
+    for (const open of [openWs, openBun]) {
+      using client = await open(server.socketUrl());
+      client.send("ping");
+      client.send(Buffer.from([1, 2, 3]));
+      expect(await client.next()).toBe("pong");
+      expect(await client.next()).toEqual(Buffer.from([1, 2, 3]));
+    }
+  });
+
+  test("shows neither source nor stack in an error answer", async () => {
+    await using server = await spawnServer([], { command: [binary], directory: hostile });
+    const requests: [string, RequestInit][] = [
+      ["/nothing", {}],
+      ["/ping", { method: "DELETE" }],
+      ["/ping", { method: "POST", body: "x".repeat(1000) }],
+      ["/ping", { headers: { Connection: "Upgrade", Upgrade: "websocket" } }],
+      ["/%", {}],
+      ["/%00", {}],
+      [`/${"a".repeat(8000)}`, {}],
+      ["/ping", { headers: { "If-None-Match": "\xff", Host: "::::" } }],
+      ["/", { headers: { Host: "[" } }],
+    ];
+    for (const [path, init] of requests) {
+      const response = await fetch(new URL(path, server.url), init);
+      const body = await response.text();
+      expect(body).not.toMatch(/\.tsx?\b|node_modules|\$bunfs|\bat .+:\d+:\d+|<html/);
+      expect(body.length).toBeLessThan(10_000);
+    }
+  });
+
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    test(`closes its sockets with 1001 and exits 0 on ${signal}`, async () => {
+      await using server = await spawnServer([], { command: [binary], directory: hostile });
+      using client = await openWs(server.socketUrl());
+      server.process.kill(signal);
+      expect((await within(client.closed, "a close")).code).toBe(1001);
+      expect(await within(server.process.exited, "the end of the process")).toBe(0);
+    });
+  }
+});
+
+test("the build for another platform yields a binary for that platform", async () => {
+  const outfile = join(folder, "longwire-arm64");
+  const failure = await build("--target", "bun-linux-arm64", "--outfile", outfile).then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  if (failure) {
+    // Bun fetches its own executable for the other platform, which is not to be had on every network.
+    expect(failure.message).toMatch(/download|target|network|fetch|connect/i);
+    console.warn(
+      `SKIPPED: the build for bun-linux-arm64, for Bun could not get its executable for it:\n${failure.message}`,
+    );
+    return;
+  }
+  const head = new Uint8Array(await Bun.file(outfile).slice(0, 20).arrayBuffer());
+  expect([...head.slice(0, 4)]).toEqual([0x7f, 0x45, 0x4c, 0x46]); // ELF
+  expect(new DataView(head.buffer).getUint16(18, true)).toBe(0xb7); // AArch64
+});
+
+async function build(...flags: string[]): Promise<void> {
+  const { exitCode, output, errors } = await runCommand(["run", "build", ...flags], {
+    command: [process.execPath],
+    directory: root,
+    seconds: 50,
+  });
+  if (exitCode !== 0) throw new Error(`the build failed:\n${output}${errors}`);
+}
