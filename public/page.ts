@@ -1,0 +1,24 @@
+/** The page: chooses the language, puts the words in their places, and starts the panels. */
+import { startEchoPanel } from "./echo.ts";
+import { find } from "./element.ts";
+import { chooseWords, type StaticWord, type Words } from "./words.ts";
+
+const words = chooseWords(navigator.languages);
+document.documentElement.lang = words.language;
+document.title = words.title;
+placeWords(document.body, words);
+
+const main = find(document, "main", HTMLElement);
+main.hidden = false;
+startEchoPanel(find(main, "#echo", HTMLElement), words);
+
+/** index.html names a word as the element's text, its label or its placeholder. */
+function placeWords(root: HTMLElement, words: Words): void {
+  const word = (name: string | undefined): string => words.fixed[name as StaticWord];
+  for (const element of root.querySelectorAll<HTMLElement>("[data-words]"))
+    element.textContent = word(element.dataset.words);
+  for (const element of root.querySelectorAll<HTMLElement>("[data-words-label]"))
+    element.ariaLabel = word(element.dataset.wordsLabel);
+  for (const element of root.querySelectorAll<HTMLTextAreaElement>("[data-words-placeholder]"))
+    element.placeholder = word(element.dataset.wordsPlaceholder);
+}

@@ -1,0 +1,578 @@
+/** The client page: what a person sees and does, in a real browser against the real server. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdir } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { ServerWebSocket } from "bun";
+import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
+import { comeback, heartbeatIntervalSeconds, retryDelaySeconds } from "../public/line.ts";
+import { chooseWords } from "../public/words.ts";
+import { pageRoutes } from "../src/page.ts";
+import { browserIsMissing, launchBrowser } from "./support/browser.ts";
+import { type RunningServer, root, spawnServer } from "./support/server.ts";
+
+// A browser on a loaded 2-core machine takes seconds to open a page; what is waited for is always a condition.
+setDefaultTimeout(30_000);
+
+const greeting = "Hello WebSockets!";
+
+describe("the page over HTTP", () => {
+  let server: RunningServer;
+  beforeAll(async () => {
+    server = await spawnServer();
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  test("/ and /longconnecthtml serve the same page", async () => {
+    const [page, original] = await Promise.all(
+      ["/", "/longconnecthtml"].map((path) => fetch(new URL(path, server.url))),
+    );
+    expect(page?.status).toBe(200);
+    expect(page?.headers.get("content-type")).toBe("text/html; charset=utf-8");
+    const text = await page?.text();
+    expect(text).toContain("<!doctype html>");
+    expect(await original?.text()).toBe(text ?? "");
+  });
+
+  test("every file in public/ is served, scripts as JavaScript", async () => {
+    const types: Record<string, string> = { ts: "text/javascript", css: "text/css", svg: "image/svg+xml" };
+    for (const name of await readdir(resolve(root, "public"))) {
+      if (name === "index.html") continue;
+      const answer = await fetch(new URL(name, server.url));
+      expect(`${name} ${answer.status}`).toBe(`${name} 200`);
+      expect(answer.headers.get("content-type")).toStartWith(types[name.split(".").at(-1) ?? ""] ?? "?");
+      expect(await answer.text()).not.toContain(": string");
+    }
+  });
+
+  test("nothing inline and nothing from elsewhere is allowed, and types are not guessed", async () => {
+    const { headers } = await fetch(server.url);
+    const policy = headers.get("content-security-policy") ?? "";
+    expect(policy).toContain("default-src 'none'");
+    expect(policy).toContain("script-src 'self';");
+    expect(policy).toContain("style-src 'self';");
+    expect(policy).toContain(`connect-src 'self' ws://${server.url.host} wss://${server.url.host};`);
+    expect(policy).toContain("frame-ancestors 'none'");
+    expect(policy).not.toContain("unsafe");
+    expect(headers.get("x-content-type-options")).toBe("nosniff");
+  });
+
+  test("a Host that no browser sends does not get into the policy", async () => {
+    for (const host of ["*", "a b", "x;script-src *"]) {
+      const answer = await fetch(server.url, { headers: { Host: host } });
+      expect(answer.status).toBe(200);
+      expect(answer.headers.get("content-security-policy")).toContain("connect-src 'self';");
+    }
+  });
+
+  test("a page that has not changed is not sent again, though a proxy weakened its tag", async () => {
+    const tag = (await fetch(server.url)).headers.get("etag") ?? "";
+    for (const known of [tag, `W/${tag}`, `"another", ${tag}`]) {
+      const answer = await fetch(server.url, { headers: { "If-None-Match": known } });
+      expect(answer.status).toBe(304);
+      expect(answer.headers.get("etag")).toBe(tag);
+      expect(await answer.text()).toBe("");
+    }
+    const changed = await fetch(server.url, { headers: { "If-None-Match": '"another"' } });
+    expect(changed.status).toBe(200);
+  });
+
+  test("HEAD answers like GET without the body, and POST with 405 and Allow", async () => {
+    const [whole, head] = await Promise.all([fetch(server.url), fetch(server.url, { method: "HEAD" })]);
+    expect(head.status).toBe(200);
+    expect(head.headers.get("etag")).toBe(whole.headers.get("etag"));
+    expect(await head.text()).toBe("");
+    const post = await fetch(server.url, { method: "POST", body: "x" });
+    expect(post.status).toBe(405);
+    expect(post.headers.get("allow")).toBe("GET, HEAD, OPTIONS");
+  });
+});
+
+describe("a line that comes back", () => {
+  test("waits twice as long each time, up to 30 s, and half of it is chance", () => {
+    const longest = [0, 1, 2, 3, 4, 5, 6, 50, 5000].map((retry) => retryDelaySeconds(retry, 1));
+    expect(longest).toEqual([1, 2, 4, 8, 16, 30, 30, 30, 30]);
+    const shortest = [0, 1, 2, 3, 4, 5].map((retry) => retryDelaySeconds(retry, 0));
+    expect(shortest).toEqual([0.5, 1, 2, 4, 8, 15]);
+  });
+
+  test("comes back at once from a draining node, later from a fault, never into a refusal", () => {
+    expect(comeback(1012)).toBe("at once");
+    for (const code of [1000, 1001, 1005, 1006, 1011, 1013, 4000]) expect(comeback(code)).toBe("later");
+    for (const code of [1002, 1007, 1008, 1009, 4401, 4403, 4410]) expect(comeback(code)).toBe("never");
+  });
+});
+
+test("the page speaks the first of a person's languages that it knows, and else English", () => {
+  const language = (...languages: string[]): string => chooseWords(languages).language;
+  expect(language("zh-CN")).toBe("zh-CN");
+  expect(language("ZH-Hant-TW", "en")).toBe("zh-CN");
+  expect(language("fr", "zh", "en")).toBe("zh-CN");
+  expect(language("en-GB", "zh")).toBe("en");
+  expect(language("fr")).toBe("en");
+  expect(language()).toBe("en");
+});
+
+describe.skipIf(browserIsMissing)("the page in a browser", () => {
+  let browser: Browser;
+  let server: RunningServer;
+  beforeAll(async () => {
+    [browser, server] = await Promise.all([launchBrowser(), spawnServer()]);
+  });
+  afterAll(async () => {
+    await Promise.all([browser?.close(), server?.[Symbol.asyncDispose]()]);
+  });
+
+  test("opens the line, greets and shows the greeting coming back with its round trip", async () => {
+    await using view = await open(server.url);
+    await view.pill("Open");
+    await view.entry("sent", greeting).waitFor();
+    const answer = view.entry("received", greeting);
+    await answer.waitFor();
+    expect(await answer.locator("time").textContent()).toMatch(/^\d\d:\d\d:\d\d\.\d{3}$/);
+    expect(await answer.locator(".measure").textContent()).toMatch(/^\d+(\.\d)? ms$/);
+    expect(await view.part("roundTripTime").textContent()).toMatch(/^\d+(\.\d)? ms$/);
+    expect(await view.part("address").textContent()).toBe(server.socketUrl());
+    expect(await view.entries.count()).toBe(3);
+  });
+
+  test("/longconnecthtml is the same page on the same line", async () => {
+    await using view = await open(new URL("/longconnecthtml", server.url));
+    await view.entry("received", greeting).waitFor();
+    expect(await view.part("address").textContent()).toBe(server.socketUrl());
+  });
+
+  test("sends by the button, Ctrl+Enter and Cmd+Enter, and a plain Enter is a new line", async () => {
+    await using view = await open(server.url);
+    await view.pill("Open");
+    await view.message.fill("by button");
+    await view.part("send").click();
+    await view.entry("received", "by button").waitFor();
+    expect(await view.message.inputValue()).toBe("");
+    await view.message.pressSequentially("by Ctrl");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "by Ctrl").waitFor();
+    await view.message.pressSequentially("by Cmd");
+    await view.message.press("Meta+Enter");
+    await view.entry("received", "by Cmd").waitFor();
+    await view.message.pressSequentially("first");
+    await view.message.press("Enter");
+    await view.message.pressSequentially("second");
+    expect(await view.message.inputValue()).toBe("first\nsecond");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "first\nsecond").waitFor();
+  });
+
+  test("a typed ping is answered pong, and the empty message comes back as empty", async () => {
+    await using view = await open(server.url);
+    await view.pill("Open");
+    await view.message.fill("ping");
+    await view.part("send").click();
+    await view.entry("received", "pong").waitFor();
+    await view.part("send").click();
+    await view.entry("received", "(empty)").waitFor();
+  });
+
+  test("shows binary as bytes, going and coming", async () => {
+    await using view = await open(server.url);
+    await view.pill("Open");
+    await view.message.fill("Hé");
+    await view.part("binary").check();
+    await view.part("send").click();
+    await view.entry("sent", "3 bytes: 48 c3 a9").waitFor();
+    await view.entry("received", "3 bytes: 48 c3 a9").waitFor();
+  });
+
+  test("text that looks like HTML is shown as text", async () => {
+    await using view = await open(server.url);
+    await view.pill("Open");
+    const text = '<img src="x" onerror="document.title=1"><b>bold</b><script>document.title=2</script>&amp;';
+    await view.message.fill(text);
+    await view.part("send").click();
+    await view.entry("received", text).waitFor();
+    expect(await view.part("log").locator("img, b, script").count()).toBe(0);
+    expect(await view.page.title()).toBe("Longwire: a line you can test");
+  });
+
+  test("asks no other host for anything and breaks no rule of its policy", async () => {
+    await using view = await open(server.url);
+    await view.entry("received", greeting).waitFor();
+    await view.message.fill("one more");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "one more").waitFor();
+    await view.part("disconnect").click();
+    await view.pill("Closed");
+    expect(view.complaints).toEqual([]);
+    expect(view.requests.map((url) => new URL(url).pathname)).toContain("/page.ts");
+    expect(view.requests.map((url) => new URL(url).host)).toEqual(view.requests.map(() => server.url.host));
+    expect(view.sockets).toEqual([server.socketUrl()]);
+  });
+
+  test("speaks Chinese to a Chinese browser and English to another", async () => {
+    await using chinese = await open(server.url, { locale: "zh-CN" });
+    await chinese.pill("已连接");
+    expect(await chinese.page.locator("html").getAttribute("lang")).toBe("zh-CN");
+    expect(await chinese.page.title()).toBe("Longwire：可以亲手测试的长连接");
+    expect(await chinese.part("send").textContent()).toBe("发送");
+    expect(await chinese.message.getAttribute("placeholder")).toBe("输入消息…");
+    await using german = await open(server.url, { locale: "de-DE" });
+    await german.pill("Open");
+    expect(await german.page.locator("html").getAttribute("lang")).toBe("en");
+    expect(await german.page.title()).toBe("Longwire: a line you can test");
+    expect(await german.part("send").textContent()).toBe("Send");
+  });
+
+  test("without JavaScript it says that it needs JavaScript", async () => {
+    await using view = await open(server.url, { javaScriptEnabled: false });
+    const notices = view.page.locator(".notice:visible");
+    await notices.nth(1).waitFor();
+    expect(await notices.allInnerTexts()).toEqual([
+      expect.stringContaining("This page needs JavaScript"),
+      expect.stringContaining("此页面需要 JavaScript"),
+    ]);
+    expect(await view.page.locator("main").isVisible()).toBe(false);
+  });
+
+  test("disconnects and stays so until it is told to reconnect, and greets again", async () => {
+    await using view = await open(server.url);
+    await view.pill("Open");
+    await view.part("disconnect").click();
+    await view.pill("Closed");
+    expect(await view.part("ending").textContent()).toBe("1000: closed from here");
+    expect(await view.part("next").textContent()).toBe("");
+    expect(await view.part("send").isDisabled()).toBe(true);
+    expect(await view.part("disconnect").isDisabled()).toBe(true);
+    await view.part("reconnect").click();
+    await view.pill("Open");
+    expect(await view.part("ending").textContent()).toBe("");
+    await view.entry("received", greeting).nth(1).waitFor();
+  });
+
+  test("keeps what was typed while the line is closed", async () => {
+    await using view = await open(server.url);
+    await view.pill("Open");
+    await view.part("disconnect").click();
+    await view.pill("Closed");
+    await view.message.fill("not lost");
+    await view.message.press("Control+Enter");
+    expect(await view.message.inputValue()).toBe("not lost");
+    expect(await view.entry("sent", "not lost").count()).toBe(0);
+  });
+
+  test("comes back by itself after the server was killed and started again on the same port", async () => {
+    await using first = await spawnServer();
+    await using view = await open(first.url);
+    await view.entry("received", greeting).waitFor();
+    first.process.kill("SIGKILL");
+    await first.process.exited;
+    await view.pill("Closed");
+    await view.part("ending").filter({ hasText: "1006: the connection was lost or refused" }).waitFor();
+    await view
+      .part("next")
+      .filter({ hasText: /^Next try/ })
+      .waitFor();
+    await using second = await spawnServer(["--port", first.url.port]);
+    expect(second.url.href).toBe(first.url.href);
+    await view.pill("Open");
+    await view.entry("received", greeting).nth(1).waitFor();
+  });
+
+  test("tells the code and the reason of a server that stops, and reconnects at once when asked to", async () => {
+    await using first = await spawnServer();
+    await using view = await open(first.url);
+    await view.pill("Open");
+    first.process.kill("SIGTERM");
+    await view.entry("note", /1001: the server is stopping \(“.+”\)/).waitFor();
+    await first.process.exited;
+    await using _second = await spawnServer(["--port", first.url.port]);
+    await view.part("reconnect").click();
+    await view.pill("Open");
+  });
+
+  test("a message larger than the server takes ends the line with 1009, in words", async () => {
+    await using small = await spawnServer(["--max-message", "1KiB"]);
+    await using view = await open(small.url);
+    await view.pill("Open");
+    await view.message.fill("x".repeat(2000));
+    await view.part("send").click();
+    await view.pill("Closed");
+    expect(await view.part("ending").textContent()).toStartWith(
+      "1009: the message was larger than the server takes",
+    );
+    expect(await view.part("next").textContent()).toBe("It does not come back by itself.");
+  });
+
+  for (const [code, words] of [
+    [4403, "4403: this is not allowed (“not for you”)"],
+    [1008, "1008: a rule of the server was broken (“not for you”)"],
+  ] as const) {
+    test(`does not come back after ${code} and says why`, async () => {
+      let connections = 0;
+      await using scripted = serveScripted({
+        open: (socket) => {
+          connections++;
+          socket.close(code, "not for you");
+        },
+      });
+      await using view = await open(scripted.url, { stoppedClock: true });
+      await view.pill("Closed");
+      expect(await view.part("ending").textContent()).toBe(words);
+      expect(await view.part("next").textContent()).toBe("It does not come back by itself.");
+      await view.page.clock.fastForward("10:00");
+      expect(await view.part("state").textContent()).toBe("Closed");
+      expect(connections).toBe(1);
+    });
+  }
+
+  test("comes back at once from a node that is draining", async () => {
+    let connections = 0;
+    await using scripted = serveScripted({
+      open: (socket) => {
+        connections++;
+        if (connections === 1) socket.close(1012, "draining");
+      },
+    });
+    await using view = await open(scripted.url, { stoppedClock: true });
+    await view.entry("note", /1012: the server is restarting \(“draining”\)/).waitFor();
+    await view.page.clock.fastForward(500);
+    await view.entry("note", "The line is open").nth(1).waitFor();
+    expect(connections).toBe(2);
+  });
+
+  test("waits longer and longer for a server that is full, and says when the next try is", async () => {
+    let connections = 0;
+    await using scripted = serveScripted({
+      open: (socket) => {
+        connections++;
+        socket.close(1013, "full");
+      },
+    });
+    await using view = await open(scripted.url, { stoppedClock: true });
+    for (const tries of [1, 2, 3, 4, 5, 6]) {
+      const words =
+        tries === 1 ? /^Next try in 1 s$/ : new RegExp(`^Next try in \\d+ s, ${tries} tries have failed$`);
+      await view.part("next").filter({ hasText: words }).waitFor();
+      const [, seconds] = /in (\d+) s/.exec((await view.part("next").textContent()) ?? "") ?? [];
+      expect(Number(seconds)).toBeLessThanOrEqual(Math.ceil(retryDelaySeconds(tries - 1, 1)));
+      expect(Number(seconds)).toBeGreaterThanOrEqual(retryDelaySeconds(tries - 1, 0));
+      expect(connections).toBe(tries);
+      await view.page.clock.fastForward(Number(seconds) * 1000);
+    }
+  });
+
+  test("a ping every 25 s measures the round trip and stays out of the log", async () => {
+    const { promise: pinged, resolve: ping } = Promise.withResolvers<void>();
+    const heard: (string | Buffer)[] = [];
+    await using scripted = serveScripted({
+      message: (socket, message) => {
+        heard.push(message);
+        socket.send(message === "ping" ? "pong" : message);
+        if (message === "ping") ping();
+      },
+    });
+    await using view = await open(scripted.url, { stoppedClock: true });
+    await view.entry("received", greeting).waitFor();
+    expect(heard).toEqual([greeting]);
+    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
+    await pinged;
+    await view.message.fill("after the heartbeat");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "after the heartbeat").waitFor();
+    expect(await view.part("entries").textContent()).not.toContain("pong");
+    expect(heard).toEqual([greeting, "ping", "after the heartbeat"]);
+    expect(await view.part("roundTripTime").isVisible()).toBe(true);
+  });
+
+  test("a server that has gone silent is given up, and tried again", async () => {
+    let connections = 0;
+    const { promise: pinged, resolve: ping } = Promise.withResolvers<void>();
+    await using scripted = serveScripted({
+      open: () => {
+        connections++;
+      },
+      message: (_socket, message) => {
+        if (message === "ping") ping();
+      },
+    });
+    await using view = await open(scripted.url, { stoppedClock: true });
+    await view.pill("Open");
+    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
+    await pinged;
+    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
+    await view.entry("note", /1006: no answer from the server/).waitFor();
+    await view.page.clock.fastForward(1000);
+    await view.entry("note", "The line is open").nth(1).waitFor();
+    expect(connections).toBe(2);
+  });
+
+  test("the log keeps the newest 500 entries and shows the newest", async () => {
+    await using scripted = serveScripted({
+      open: (socket) => {
+        for (let number = 1; number <= 800; number++) socket.send(`message ${number}`);
+      },
+    });
+    await using view = await open(scripted.url);
+    const last = view.entry("received", "message 800");
+    await last.waitFor();
+    expect(await view.entries.count()).toBe(500);
+    expect(await view.entry("received", "message 300").count()).toBe(0);
+    await view.atEndOfLog();
+    await view.part("clear").click();
+    expect(await view.entries.count()).toBe(0);
+  });
+
+  test("a person who scrolls up to read is left there, and follows again from the end", async () => {
+    await using scripted = serveScripted({
+      message: (socket, message) => {
+        for (let number = 1; number <= 100; number++) socket.send(`${message} ${number}`);
+      },
+    });
+    await using view = await open(scripted.url);
+    await view.entry("received", `${greeting} 100`).waitFor();
+    await view.atEndOfLog();
+    await view.part("log").evaluate((log) => {
+      log.scrollTop = 100;
+      return new Promise((resolve) => log.addEventListener("scroll", resolve, { once: true }));
+    });
+    await view.message.fill("more");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "more 100").waitFor();
+    expect(await view.scrollTopAfterFrame()).toBe(100);
+    await view.part("log").press("End");
+    await view.atEndOfLog();
+    await view.message.fill("again");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "again 100").waitFor();
+    await view.atEndOfLog();
+  });
+
+  test("a mebibyte comes back, and only its beginning is laid out", async () => {
+    await using view = await open(server.url);
+    await view.pill("Open");
+    await view.message.fill("x".repeat(1024 * 1024));
+    await view.part("send").click();
+    await view.entry("received", /^x{10000} … and 1038576 characters more$/).waitFor();
+  });
+
+  test("fits a narrow phone without scrolling sideways and with every button in reach", async () => {
+    await using view = await open(server.url, { viewport: { width: 320, height: 568 }, locale: "zh-CN" });
+    await view.pill("已连接");
+    expect(await view.page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
+    for (const part of ["send", "reconnect", "disconnect", "clear"])
+      await view.part(part).click({ trial: true });
+  });
+
+  /**
+   * Opens the page as a person with a fresh browser would.
+   * @param stoppedClock time passes in the page only when the test says so
+   */
+  async function open(
+    url: URL,
+    { stoppedClock = false, ...options }: BrowserContextOptions & { stoppedClock?: boolean } = {},
+  ): Promise<View> {
+    const context = await browser.newContext({ locale: "en-US", ...options });
+    context.setDefaultTimeout(15_000);
+    const page = await context.newPage();
+    const view = new View(page);
+    if (options.javaScriptEnabled !== false) {
+      await page.addInitScript(() =>
+        document.addEventListener("securitypolicyviolation", (event) =>
+          console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`),
+        ),
+      );
+    }
+    if (stoppedClock) {
+      await page.clock.install({ time: 0 });
+      await page.clock.pauseAt(1000);
+    }
+    await page.goto(url.href);
+    return view;
+  }
+});
+
+/** What the tests see of one opened page. */
+class View implements AsyncDisposable {
+  readonly requests: string[] = [];
+  readonly sockets: string[] = [];
+  /** What the browser had to say of errors and broken rules. */
+  readonly complaints: string[] = [];
+
+  constructor(readonly page: Page) {
+    page.on("request", (request) => this.requests.push(request.url()));
+    page.on("websocket", (socket) => this.sockets.push(socket.url()));
+    page.on("pageerror", (error) => this.complaints.push(error.message));
+    page.on("console", (line) => {
+      if (line.type() === "error" || line.type() === "warning") this.complaints.push(line.text());
+    });
+  }
+
+  get message(): Locator {
+    return this.page.getByRole("textbox");
+  }
+
+  get entries(): Locator {
+    return this.page.locator(".entry");
+  }
+
+  part(name: string): Locator {
+    return this.page.locator(`[data-part="${name}"]`);
+  }
+
+  /** @param text all of the entry's text, or a pattern in it */
+  entry(kind: "sent" | "received" | "note", text: string | RegExp): Locator {
+    const whole = typeof text === "string" ? new RegExp(`^${RegExp.escape(text)}$`) : text;
+    return this.page
+      .locator(`.entry[data-kind="${kind}"]`)
+      .filter({ has: this.page.locator(".text").filter({ hasText: whole }) });
+  }
+
+  async pill(text: string): Promise<void> {
+    const pill = this.part("state").filter({ hasText: new RegExp(`^${text}$`) });
+    try {
+      await pill.waitFor();
+    } catch (cause) {
+      const seen = await this.page.locator("body").ariaSnapshot();
+      throw new Error(`the line never was "${text}"; the page shows:\n${seen}`, { cause });
+    }
+  }
+
+  async atEndOfLog(): Promise<void> {
+    await this.page.waitForFunction(() => {
+      const log = document.querySelector('[data-part="log"]');
+      return log !== null && log.scrollHeight - log.scrollTop - log.clientHeight < 2;
+    });
+  }
+
+  /** Two frames on, when a scrolling that was asked for has happened. */
+  scrollTopAfterFrame(): Promise<number> {
+    return this.part("log").evaluate(
+      (log) =>
+        new Promise<number>((resolve) =>
+          requestAnimationFrame(() => requestAnimationFrame(() => resolve(log.scrollTop))),
+        ),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.page.context().close();
+  }
+}
+
+/** The page beside a line that misbehaves in ways a real server cannot be made to on demand. */
+function serveScripted(line: {
+  open?(socket: ServerWebSocket<undefined>): void;
+  message?(socket: ServerWebSocket<undefined>, message: string | Buffer): void;
+}): AsyncDisposable & { readonly url: URL } {
+  const server = Bun.serve({
+    port: 0,
+    hostname: "localhost",
+    routes: pageRoutes(),
+    fetch: (request, server) =>
+      server.upgrade(request, { data: undefined }) ? undefined : new Response(null, { status: 404 }),
+    websocket: {
+      data: undefined,
+      open: (socket) => line.open?.(socket),
+      message: (socket, message) => line.message?.(socket, message),
+    },
+  });
+  return { url: server.url, [Symbol.asyncDispose]: () => server.stop(true) };
+}
