@@ -61,9 +61,9 @@ function quantity(
     parse: (text) => accept(read(text), `"${text}"`),
     check: (value) => accept(value, Bun.inspect(value)),
     show: (value) => {
-      const [suffix, factor] = Object.entries(suffixes).findLast(
-        ([, factor]) => value > 0 && value % factor === 0,
-      ) ?? ["", 1];
+      const units = Object.entries(suffixes);
+      const whole = value === 0 ? units[0] : units.findLast(([, factor]) => value % factor === 0);
+      const [suffix, factor] = whole ?? ["", 1];
       return `${value / factor}${suffix}`;
     },
   };

@@ -12,13 +12,14 @@ const floors: readonly (readonly string[])[] = [
   ["command-line.ts"],
   ["longwire.ts"],
   ["echo.ts", "page.ts", "topics.ts", "operations.ts"], // The endpoints.
+  ["topic-socket.ts", "event-stream.ts", "message-iterator.ts", "publish.ts"], // The ends of a topic.
   ["handshake.ts", "fan-out.ts"],
   ["access.ts", "connection.ts", "hub.ts"],
-  ["broker-memory.ts", "envelope.ts", "http.ts"],
+  ["broker-memory.ts", "envelope.ts", "frame.ts", "http.ts"],
   ["broker.ts", "retention.ts", "subscription.ts"],
-  ["topic-log.ts", "metrics.ts"],
+  ["topic-log.ts", "topic-request.ts", "metrics.ts"],
   ["message.ts", "log.ts"],
-  ["config.ts"],
+  ["config.ts", "draft.ts", "json-member.ts"],
   ["units.ts"],
 ];
 

@@ -1,0 +1,170 @@
+/** How a person's text becomes a value, and a value a person's text. */
+import { describe, expect, test } from "bun:test";
+import { count, duration, host, oneOf, size, type Unit, UnitError } from "../src/units.ts";
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+describe("a size", () => {
+  const unit = size(1, 1024 * MiB);
+
+  test("is read in bytes, KiB, MiB and GiB, in capitals or not", () => {
+    expect(["1", "65536", "64KiB", "1MiB", "1GiB", "2kib", "3MIB"].map(unit.parse)).toEqual([
+      1,
+      65_536,
+      64 * KiB,
+      MiB,
+      1024 * MiB,
+      2 * KiB,
+      3 * MiB,
+    ]);
+  });
+
+  for (const text of [
+    "",
+    "MiB",
+    "1KB",
+    "1M",
+    "1.5MiB",
+    "-1",
+    "+1",
+    "1e3",
+    "0x10",
+    " 1",
+    "1 MiB",
+    "1s",
+    "٣",
+    "Infinity",
+    "NaN",
+  ]) {
+    test(`is not "${text}"`, () => expectRefused(unit, text));
+  }
+
+  test("must lie within its bounds, which the refusal tells", () => {
+    expectRefused(unit, "0");
+    expectRefused(unit, "2GiB");
+    expect(() => unit.parse("2GiB")).toThrow(
+      'must be a size from 1 to 1073741824 bytes, such as 64KiB or 1MiB, not "2GiB"',
+    );
+    expectRefused(unit, "9".repeat(400));
+  });
+
+  test("is shown in the largest unit that it is a whole number of", () => {
+    expect([1, 1023, 1024, 1025, 1536, 2 * MiB, 1024 * MiB].map(unit.show)).toEqual([
+      "1",
+      "1023",
+      "1KiB",
+      "1025",
+      "1536",
+      "2MiB",
+      "1GiB",
+    ]);
+  });
+});
+
+describe("a duration", () => {
+  const unit = duration(1, 7 * 86_400);
+
+  test("is read in seconds, minutes, hours and days", () => {
+    expect(["1s", "90s", "10m", "2h", "7d", "3M"].map(unit.parse)).toEqual([1, 90, 600, 7200, 604_800, 180]);
+  });
+
+  for (const text of ["", "25", "s", "1.5s", "-1s", "1ms", "1w", "1 s", "1MiB", "0s", "8d"]) {
+    test(`is not "${text}"`, () => expectRefused(unit, text));
+  }
+});
+
+describe("a count", () => {
+  const unit = count(0, 65_535);
+
+  test("is a whole number", () =>
+    expect(["0", "1", "65535", "007"].map(unit.parse)).toEqual([0, 1, 65_535, 7]));
+
+  for (const text of ["", "65536", "-1", "1.0", "http", "1KiB", "0x1"]) {
+    test(`is not "${text}"`, () => expectRefused(unit, text));
+  }
+});
+
+describe("a host", () => {
+  test("is a name or an address", () => {
+    for (const text of ["localhost", "example.org", "127.0.0.1", "::1", "fe80::1"])
+      expect(host.parse(text)).toBe(text);
+  });
+
+  for (const text of ["", " ", "a b", "http://localhost", "a/b", "a\n", "[::1]:80", "user@host"]) {
+    test(`is not ${JSON.stringify(text)}`, () => expectRefused(host, text));
+  }
+});
+
+test("a word is one of those allowed, and the refusal names them", () => {
+  const unit = oneOf("calm", "loud");
+  expect(unit.parse("loud")).toBe("loud");
+  expect(() => unit.parse("LOUD")).toThrow('must be one of calm, loud, not "LOUD"');
+  expectRefused(unit, "");
+  expectRefused(unit, "toString");
+});
+
+test("a program's value is checked as a person's is, and not converted", () => {
+  const unit = size(1, MiB);
+  expect(unit.check(64 * KiB)).toBe(64 * KiB);
+  for (const value of [
+    "64KiB",
+    "5",
+    0,
+    -1,
+    1.5,
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+    MiB + 1,
+    null,
+    true,
+    5n,
+    [5],
+    {},
+  ]) {
+    expect(() => unit.check(value)).toThrow(UnitError);
+  }
+  for (const value of [7, null, undefined, ["localhost"], new String("localhost")]) {
+    expect(() => host.check(value)).toThrow(UnitError);
+  }
+});
+
+test("what is shown is read back as the same value, for any value", () => {
+  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
+  const random = randomFrom(seed);
+  const units: [string, Unit<number>, number, number][] = [
+    ["count", count(0, Number.MAX_SAFE_INTEGER), 0, Number.MAX_SAFE_INTEGER],
+    ["size", size(0, Number.MAX_SAFE_INTEGER), 0, Number.MAX_SAFE_INTEGER],
+    ["duration", duration(0, Number.MAX_SAFE_INTEGER), 0, Number.MAX_SAFE_INTEGER],
+  ];
+  const factors = [1, 60, 1000, 1024, 3600, 86_400, MiB, 1024 * MiB];
+  for (let round = 0; round < 20_000; round++) {
+    for (const [name, unit, least, most] of units) {
+      // Of every length, and often a whole number of some unit.
+      const factor = factors[Math.floor(random() * factors.length)] as number;
+      const value = Math.min(most, Math.max(least, Math.floor(2 ** (random() * 53) / factor) * factor));
+      const shown = unit.show(value);
+      const read = unit.parse(shown);
+      if (read !== value) {
+        throw new Error(
+          `${name} ${value} is shown as ${shown}, read as ${read}; again: SEED=${seed} bun test test/units`,
+        );
+      }
+    }
+  }
+});
+
+function expectRefused<Value>(unit: Unit<Value>, text: string): void {
+  expect(() => unit.parse(text)).toThrow(UnitError);
+}
+
+/** Mulberry32: the same seed, the same numbers from 0 up to 1. */
+function randomFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
