@@ -38,11 +38,18 @@ export function problem(
   );
 }
 
-export const notFound = (request: Request): Response =>
-  problem(
+export function notFound(request: Request): Response {
+  if (!URL.canParse(request.url)) return malformedHost();
+  const { pathname } = new URL(request.url);
+  return problem(
     404,
-    `Nothing is at ${new URL(request.url).pathname}. The page is at /, the echo line at /ping, topics at /topics/….`,
+    `Nothing is at ${pathname}. The page is at /, the echo line at /ping, topics at /topics/….`,
   );
+}
+
+/** Bun makes `request.url` of the Host header as it came, and answers 400 by itself only where there is none. */
+const malformedHost = (): Response =>
+  problem(400, "The Host header is not a host name with an optional port.");
 
 /**
  * One handler for all methods of a path. Bun's own table of methods is not used because it answers 404 where RFC 9110
@@ -54,6 +61,7 @@ export function methods(table: {
 }): RequestHandler {
   const allow = ["GET", "HEAD", ...(table.POST ? ["POST"] : []), "OPTIONS"].join(", ");
   return (request, server) => {
+    if (!URL.canParse(request.url)) return malformedHost();
     switch (request.method) {
       case "GET":
       case "HEAD": // Bun leaves the body out.

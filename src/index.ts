@@ -1,15 +1,22 @@
 #!/usr/bin/env bun
 /**
- * The command: settings → server → signals. It is a thin user of the library, and this is the map of the house; imports
- * run downward only.
+ * The command: settings → server → signals, a thin user of the library. And the map of the house; imports run downward.
  *
- *   index.ts         this file                    command-line.ts  flags and LONGWIRE_… → Config
- *   longwire.ts      the library: endpoints joined into routes and one WebSocket handler
- *   echo.ts          /ping                        page.ts          / and /longconnecthtml, out of public/
- *   handshake.ts     from a request to a WebSocket
- *   connection.ts    one open connection, and the register of all: heartbeats, limits, closing
- *   http.ts          methods and refusals         log.ts           structured logs
- *   config.ts        every setting with unit, default and reason; units.ts reads them
+ *   index.ts → command-line.ts       flags and LONGWIRE_… become a Config
+ *   longwire.ts                      the library: endpoints joined into routes and one WebSocket handler
+ *   echo.ts  topics.ts  page.ts      the endpoints: /ping, /topics/…, / and /longconnecthtml
+ *
+ * The way of a message, from where it comes in to where it is kept and goes out:
+ *
+ *   publish.ts (POST)  topic-socket.ts (a frame, read by frame.ts)  longwire.ts (a program)
+ *        └────────────────────┴── hub.publish ──────────┘
+ *   broker.ts, the seam, and broker-memory.ts, an engine: append to the topic-log.ts, announce
+ *        └── hub.ts: #announced → #deliver → fan-out.ts → Bun's native topics, streams, iterators
+ *   subscription.ts: what one subscriber missed, then live; its ends are topic-socket.ts (WebSocket),
+ *   event-stream.ts (SSE) and message-iterator.ts (a program)
+ *
+ * Beneath: envelope.ts (the words on the wire), connection.ts (the register of what is open), handshake.ts, access.ts,
+ * http.ts, message.ts and draft.ts (the domain's words), retention.ts, config.ts and units.ts, log.ts.
  */
 import { version } from "../package.json";
 import { CommandLineEnd, readCommandLine } from "./command-line.ts";
@@ -41,7 +48,7 @@ async function main(): Promise<void> {
   const line = new URL("/ping", page);
   line.protocol = page.protocol.replace("http", "ws");
   console.log(`Longwire ${version}: open ${page} for the page`);
-  console.log(`or connect to ${line} for the echo line; Ctrl+C stops it`);
+  console.log(`or connect to ${line} (echo) and ${new URL("/topics/any-name", page)}; Ctrl+C stops it`);
 }
 
 /** @returns nothing, having said why, where the address cannot be listened on */

@@ -111,13 +111,14 @@ async function subscribed(topic: URL, count: number): Promise<void> {
 }
 
 function readLines(stream: ReadableStream<Uint8Array>): () => Promise<string | undefined> {
-  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = stream.getReader();
+  const decoder = new TextDecoder();
   let text = "";
   return async () => {
     while (!text.includes("\n")) {
       const { done, value } = await reader.read();
       if (done) return undefined;
-      text += value;
+      text += decoder.decode(value, { stream: true });
     }
     const end = text.indexOf("\n");
     const line = text.slice(0, end);
