@@ -129,7 +129,10 @@ export type EncodedForm = keyof typeof encoders;
 export type Encoded<Form extends EncodedForm> = ReturnType<(typeof encoders)[Form]>;
 
 /** What encodings of recent messages may take. Enough that a crowd which comes back at once is served from it. */
-const encodingsBytesMax = 16 * 1024 * 1024;
+const encodingsBytesMax = 8 * 1024 * 1024;
+
+/** About what the objects around an encoding take. */
+const encodingOverheadBytes = 300;
 
 /** Each message encoded once a form, however many it is sent to, live or in replays of the recent past. */
 export class Encodings {
@@ -146,14 +149,14 @@ export class Encodings {
       this.#kept.set(message, forms);
     }
     forms.set(form, encoded);
-    this.#bytes += encoded.length;
+    this.#bytes += encoded.length + encodingOverheadBytes;
     if (this.#bytes > encodingsBytesMax) this.#dropOldest();
     return encoded;
   }
 
   #dropOldest(): void {
     for (const [message, forms] of this.#kept) {
-      for (const { length } of forms.values()) this.#bytes -= length;
+      for (const { length } of forms.values()) this.#bytes -= length + encodingOverheadBytes;
       this.#kept.delete(message);
       if (this.#bytes <= encodingsBytesMax / 2) return;
     }

@@ -7,8 +7,9 @@ import { faultOfTopicName } from "./message.ts";
 /** A heartbeat, or a message for a topic. */
 export type Wish = "pong" | { readonly topic: string; readonly draft: Draft };
 
-/** @param topics those of the connection; a raw one has exactly one */
-export function readRawFrame(frame: string | Buffer<ArrayBuffer>, [topic = ""]: readonly string[]): Wish {
+/** @param topic the connection's: a raw one has exactly one */
+export function readRawFrame(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): Wish {
+  if (topic === undefined) throw new Error("a raw connection without its one topic");
   // A heartbeat for browsers, which cannot send ping frames.
   if (frame === "ping") return "pong";
   if (typeof frame === "string") return { topic, draft: { data: frame, contentType: "text/plain" } };
@@ -17,15 +18,16 @@ export function readRawFrame(frame: string | Buffer<ArrayBuffer>, [topic = ""]: 
 
 /**
  * Reads a CloudEvents 1.0 JSON event. `id` and `source` are the publisher's own and not asked for: the message gets ours.
+ * @param onlyTopic the connection's, where it has one
  * @throws {DraftError}
  */
-export function readEventFrame(frame: string | Buffer<ArrayBuffer>, topics: readonly string[]): Wish {
+export function readEventFrame(frame: string | Buffer<ArrayBuffer>, onlyTopic: string | undefined): Wish {
   if (typeof frame !== "string")
     throw new DraftError("on cloudevents.json every frame is text: send bytes as data_base64");
   const event = parse(frame);
   if (event.specversion !== "1.0") throw new DraftError('an event needs "specversion":"1.0"');
   if (event.type === "longwire.ping") return "pong";
-  const topic = event.topic ?? (topics.length === 1 ? topics[0] : undefined);
+  const topic = event.topic ?? onlyTopic;
   if (topic === undefined)
     throw new DraftError("with several topics on a connection an event must name its topic");
   if (typeof topic !== "string" || faultOfTopicName(topic))

@@ -17,7 +17,7 @@ import type { Draft } from "./draft.ts";
 import type { Logger } from "./log.ts";
 import { formatId, type Message, type Position, retainedBytes, type Since } from "./message.ts";
 import { type HistoryLimits, Retention } from "./retention.ts";
-import { type Gap, type Heard, type Start, Subscription } from "./subscription.ts";
+import { type Gap, type Heard, type Start, Subscription, type SubscriptionHost } from "./subscription.ts";
 import { TopicLog } from "./topic-log.ts";
 
 /** How a message reaches all live subscribers of its topic at once. */
@@ -80,10 +80,7 @@ export class Hub {
     try {
       await channel.ready;
       const start = since && (await this.#start(channel, since, requested));
-      return new Subscription(channel, start, {
-        read: (position) => this.#readAfter(channel, position),
-        leave: () => this.#leave(channel),
-      });
+      return new Subscription(channel, start);
     } catch (error) {
       this.#leave(channel);
       throw error;
@@ -107,7 +104,11 @@ export class Hub {
   #enter(topic: string): Channel {
     let channel = this.#channels.get(topic);
     if (!channel) {
-      channel = new Channel(topic);
+      const entered = new Channel(topic, {
+        read: (position) => this.#readAfter(entered, position),
+        leave: () => this.#leave(entered),
+      });
+      channel = entered;
       this.#channels.set(topic, channel);
       channel.ready = this.#hear(channel);
     }
@@ -234,7 +235,11 @@ class Channel implements Heard {
   behind = false;
   synchronising: Promise<void> | undefined;
 
-  constructor(readonly topic: string) {}
+  constructor(
+    readonly topic: string,
+    /** Of all its subscriptions. */
+    readonly host: SubscriptionHost,
+  ) {}
 
   get heard(): boolean {
     return this.#recent !== undefined;

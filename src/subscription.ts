@@ -34,6 +34,7 @@ export interface Heard {
   readonly topic: string;
   /** What was delivered to everyone live, as far as it is at hand; its end is where they stand. */
   readonly recent: TopicLog;
+  readonly host: SubscriptionHost;
 }
 
 /** What a subscription needs of the hub. */
@@ -45,7 +46,6 @@ export interface SubscriptionHost {
 
 export class Subscription {
   readonly #channel: Heard;
-  readonly #host: SubscriptionHost;
   /** Undefined once it began, and from the start for who listens from now on. */
   #start: Start | undefined;
   #subscriber: Subscriber | undefined;
@@ -56,10 +56,9 @@ export class Subscription {
   /** Read from the broker and not yet given. */
   #page: readonly Message[] = [];
 
-  constructor(channel: Heard, start: Start | undefined, host: SubscriptionHost) {
+  constructor(channel: Heard, start: Start | undefined) {
     this.#channel = channel;
     this.#start = start;
-    this.#host = host;
   }
 
   get topic(): string {
@@ -126,7 +125,7 @@ export class Subscription {
     this.#state = "closed";
     this.#subscriber = undefined;
     this.#page = [];
-    this.#host.leave();
+    this.#channel.host.leave();
   }
 
   #continueAt({ from, messages, gap }: Start): void {
@@ -150,7 +149,7 @@ export class Subscription {
   async #read(): Promise<void> {
     let start: Start;
     try {
-      start = await this.#host.read({ epoch: this.#epoch, offset: this.#offset });
+      start = await this.#channel.host.read({ epoch: this.#epoch, offset: this.#offset });
     } catch (error) {
       this.#subscriber?.fail(error);
       return;

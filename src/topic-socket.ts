@@ -21,8 +21,11 @@ interface Form {
   encode(message: Message): string | Uint8Array<ArrayBuffer>;
   open(socket: Socket, topics: readonly OpenedTopic[]): void;
   gap(socket: Socket, gap: Gap): void;
-  /** @throws {DraftError} */
-  read(frame: string | Buffer<ArrayBuffer>, topics: readonly string[]): Wish;
+  /**
+   * @param topic the connection's, where it has only one
+   * @throws {DraftError}
+   */
+  read(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): Wish;
   pong(): string;
 }
 
@@ -59,6 +62,8 @@ export class TopicSocket implements Line, Subscriber {
   readonly #host: TopicSocketHost;
   readonly #form: Form;
   readonly #subscriptions: readonly Subscription[];
+  /** Where there is only one. */
+  readonly #topic: string | undefined;
   #socket: Socket | undefined;
   /** What waits behind the message that is being published; undefined while none is. */
   #publishing: Wish[] | undefined;
@@ -68,6 +73,7 @@ export class TopicSocket implements Line, Subscriber {
     this.#host = host;
     this.#form = form;
     this.#subscriptions = subscriptions;
+    this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
   }
 
   open(socket: Socket): void {
@@ -79,10 +85,7 @@ export class TopicSocket implements Line, Subscriber {
   message(socket: Socket, frame: string | Buffer<ArrayBuffer>): void {
     let wish: Wish;
     try {
-      wish = this.#form.read(
-        frame,
-        this.#subscriptions.map(({ topic }) => topic),
-      );
+      wish = this.#form.read(frame, this.#topic);
     } catch (error) {
       if (!(error instanceof DraftError)) throw error;
       socket.close(closeCode.policyViolation, error.message);

@@ -195,18 +195,20 @@ function closeSubscriptions(subscriptions: readonly Subscription[]): void {
 
 async function inspect(hub: Hub, topics: readonly string[]): Promise<Response> {
   const states = await hub.positions(topics);
-  return Response.json({
-    topics: topics.map((topic, index) => {
-      const state = states[index];
-      return {
-        topic,
-        position: state ? formatId(state.position) : null,
-        retained: state?.retained ?? 0,
-        subscribers: hub.subscriberCount(topic),
-      };
-    }),
+  const found = topics.map((topic, index) => {
+    const state = states[index];
+    return {
+      topic,
+      position: state ? formatId(state.position) : null,
+      retained: state?.retained ?? 0,
+      subscribers: hub.subscriberCount(topic),
+    };
   });
+  return Response.json({ topics: found }, { headers: freshHeaders });
 }
+
+/** For answers that are old in the next moment, and another thing to who accepts an event stream. */
+const freshHeaders = { "Cache-Control": "no-store", Vary: "Accept" };
 
 async function poll(hub: Hub, wishes: readonly Wish[]): Promise<Response> {
   const batch = writeBatch(hub, wishes);
@@ -219,7 +221,9 @@ async function poll(hub: Hub, wishes: readonly Wish[]): Promise<Response> {
     },
     cancel: async () => void (await batch.return()),
   });
-  return new Response(body, { headers: { "Content-Type": "application/cloudevents-batch+json" } });
+  return new Response(body, {
+    headers: { ...freshHeaders, "Content-Type": "application/cloudevents-batch+json" },
+  });
 }
 
 const utf8 = new TextEncoder();
