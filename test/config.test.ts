@@ -1,0 +1,91 @@
+/** Every setting, declared once: the table itself, how it is filled in, and the pages that repeat it. */
+import { describe, expect, test } from "bun:test";
+import { resolve } from "node:path";
+import {
+  ConfigError,
+  completeConfig,
+  environmentName,
+  handlerSettings,
+  type Setting,
+  settings,
+} from "../src/config.ts";
+import { root } from "./support/server.ts";
+
+const names = Object.keys(settings) as (keyof typeof settings)[];
+
+describe("the table of settings", () => {
+  test("has a flag only once, in small letters and hyphens", () => {
+    const flags = names.map((name) => settings[name].flag);
+    expect(new Set(flags).size).toBe(flags.length);
+    for (const flag of flags) expect(flag).toMatch(/^[a-z0-9]+(?:-[a-z0-9]+)*$/);
+  });
+
+  test("names a variable after its flag", () => {
+    expect(environmentName("max-message")).toBe("LONGWIRE_MAX_MESSAGE");
+    expect(environmentName("port")).toBe("LONGWIRE_PORT");
+  });
+
+  for (const name of names) {
+    const setting: Setting<unknown> = settings[name];
+
+    test(`has a default of ${name} that its own unit allows and reads back as it shows it`, () => {
+      expect(setting.unit.check(setting.default)).toEqual(setting.default);
+      expect(setting.unit.parse(setting.unit.show(setting.default))).toEqual(setting.default);
+    });
+
+    test(`has a line of help for ${name}, which begins like a phrase and does not end like a sentence`, () => {
+      expect(setting.help).toMatch(/^[a-z].*[^.]$/);
+    });
+  }
+
+  for (const [name, heading, none] of [
+    ["README.md", "Settings", "none"],
+    ["README.zh-CN.md", "设置", "无"],
+  ] as const) {
+    test(`stands in ${name} with every flag and its default, and with none that is not`, async () => {
+      const text = await Bun.file(resolve(root, name)).text();
+      const section = text.split(/^## /m).find((part) => part.startsWith(heading)) ?? "";
+      const rows = [...section.matchAll(/^\| `--([a-z0-9-]+)` \| ([^|]*) \|/gm)].map(([, flag, standard]) => [
+        flag,
+        standard?.trim(),
+      ]);
+      const declared = names.map((name) => {
+        const { flag, unit, default: standard }: Setting<unknown> = settings[name];
+        const shown = unit.show(standard);
+        return [flag, shown === "" ? none : `\`${shown}\``];
+      });
+      expect(rows.toSorted()).toEqual(declared.toSorted());
+    });
+  }
+});
+
+describe("completeConfig", () => {
+  test("fills in what was left out", () => {
+    const config = completeConfig(settings, { port: 0 });
+    expect(config).toEqual({
+      ...(Object.fromEntries(names.map((name) => [name, settings[name].default])) as typeof config),
+      port: 0,
+    });
+  });
+
+  test("takes undefined for left out", () => {
+    const given = { messageBytesMax: undefined } as unknown as Parameters<typeof completeConfig>[1];
+    expect(completeConfig(handlerSettings, given).messageBytesMax).toBe(
+      handlerSettings.messageBytesMax.default,
+    );
+  });
+
+  test("takes nothing that was not declared", () => {
+    expect(completeConfig(handlerSettings, { port: 1 } as object)).not.toHaveProperty("port");
+  });
+
+  test("yields what cannot be changed afterwards", () => {
+    expect(Object.isFrozen(completeConfig(settings, {}))).toBe(true);
+  });
+
+  test("names the setting that is wrong, as a program knows it", () => {
+    const wrong = () => completeConfig(settings, { heartbeatIntervalSeconds: -1 });
+    expect(wrong).toThrow(ConfigError);
+    expect(wrong).toThrow(/^heartbeatIntervalSeconds must be a time from 1 to 3600 seconds.*, not -1$/);
+  });
+});
