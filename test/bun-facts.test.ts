@@ -1,0 +1,236 @@
+/**
+ * What the code of the line relies on or works around in Bun, each shown with a bare `Bun.serve`. A newer Bun that fails
+ * one has changed it: look at where it is relied on, which the comment names, before the expectation is changed.
+ */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import type { ServerWebSocket, WebSocketHandler } from "bun";
+import { ws } from "./support/clients.ts";
+import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
+import { type Ended, runCommand } from "./support/server.ts";
+import { until, within } from "./support/wait.ts";
+
+setDefaultTimeout(20_000);
+
+const MiB = 1024 * 1024;
+
+/** A bare server for one connection at a time. */
+function serve(websocket: Partial<WebSocketHandler<undefined>>, headers?: Record<string, string>) {
+  const sockets: ServerWebSocket<undefined>[] = [];
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    development: false,
+    fetch: (request, server) =>
+      server.upgrade(request, headers ? { headers } : undefined) ? undefined : new Response("refused"),
+    websocket: {
+      idleTimeout: 0,
+      message() {},
+      ...websocket,
+      open: (socket) => void sockets.push(socket),
+    },
+  });
+  const accepted = async (): Promise<ServerWebSocket<undefined>> => {
+    await until(() => sockets.length > 0, "a connection");
+    return sockets[0] as ServerWebSocket<undefined>;
+  };
+  return { url: server.url, server, accepted, [Symbol.dispose]: () => void server.stop(true) };
+}
+
+/** Runs a program of its own, for what would end this process. */
+function run(program: string): Promise<Ended> {
+  return runCommand(["-e", program], { command: [process.execPath] });
+}
+
+describe("handshakes (handshake.ts)", () => {
+  const offer = { ...handshakeHeaders, "Sec-WebSocket-Protocol": "first, second" };
+
+  test("Bun chooses the first subprotocol offered where the server chose none", async () => {
+    using bare = serve({});
+    const { headers } = await exchange(bare.url, request("GET", "/", offer));
+    expect(headers.get("Sec-WebSocket-Protocol")).toBe("first");
+  });
+
+  test("an empty choice is no choice, and is not sent", async () => {
+    using bare = serve({}, { "Sec-WebSocket-Protocol": "" });
+    const { status, headers } = await exchange(bare.url, request("GET", "/", offer));
+    expect(status).toBe(101);
+    expect(headers.get("Sec-WebSocket-Protocol")).toBeNull();
+  });
+
+  test("a request without Connection: Upgrade is upgraded unless the server refuses it", async () => {
+    using bare = serve({});
+    const headers = { ...handshakeHeaders, Connection: "keep-alive" };
+    expect((await exchange(bare.url, request("GET", "/", headers))).status).toBe(101);
+  });
+});
+
+describe("sending (echo.ts)", () => {
+  test("send tells the bytes sent, -1 for what waits, and 0 for what is dropped over the limit", async () => {
+    using bare = serve({ backpressureLimit: MiB });
+    using peer = await RawSocket.open(bare.url);
+    peer.pause();
+    const socket = await bare.accepted();
+    const message = Buffer.alloc(256 * 1024);
+    const results: number[] = [];
+    while (results.at(-1) !== 0 && results.length < 1000) results.push(socket.send(message));
+    expect(new Set(results)).toEqual(new Set([message.length, -1, 0]));
+    // In this order, and nothing dropped before the limit is passed: at most the limit and one message wait.
+    expect(results).toEqual(results.toSorted((one, other) => rank(one) - rank(other)));
+    expect(socket.getBufferedAmount()).toBeGreaterThan(MiB);
+    expect(socket.getBufferedAmount()).toBeLessThan(MiB + 2 * message.length);
+  });
+
+  test("one message of any size is taken while no more than the limit waits", async () => {
+    using bare = serve({ backpressureLimit: 1024 });
+    using peer = await RawSocket.open(bare.url);
+    peer.pause();
+    const socket = await bare.accepted();
+    expect(socket.send(Buffer.alloc(32 * MiB))).toBe(-1);
+    expect(socket.send(Buffer.alloc(1))).toBe(0);
+  });
+
+  test("an empty message that is sent is told as 0, too", async () => {
+    using bare = serve({});
+    using peer = await RawSocket.open(bare.url);
+    const socket = await bare.accepted();
+    expect(socket.send("")).toBe(0);
+    expect((await peer.frame()).payload).toBeEmpty();
+  });
+
+  test("drain is called when nothing waits any more", async () => {
+    const buffered: number[] = [];
+    using bare = serve({ drain: (socket) => void buffered.push(socket.getBufferedAmount()) });
+    using peer = await RawSocket.open(bare.url);
+    peer.pause();
+    const socket = await bare.accepted();
+    while (socket.send(Buffer.alloc(MiB)) !== -1);
+    peer.resume();
+    await until(() => buffered.length > 0, "the socket to drain");
+    expect(buffered[0]).toBe(0);
+  });
+
+  test("a paused socket still delivers what had been read, and hears nothing more until it is resumed", async () => {
+    const received: string[] = [];
+    using bare = serve({
+      message: (socket, message) => {
+        received.push(String(message));
+        socket.pause();
+      },
+    });
+    using peer = await RawSocket.open(bare.url);
+    peer.write(Buffer.concat([frame(opcodes.text, "one"), frame(opcodes.text, "two")]));
+    await until(() => received.length === 2, "both messages of one packet");
+    peer.write(frame(opcodes.text, "three"));
+    using other = await RawSocket.open(bare.url); // Answered after the packet before it had arrived.
+    other.write(frame(opcodes.text, "of another"));
+    await until(() => received.includes("of another"), "another's message");
+    expect(received).not.toContain("three");
+    (await bare.accepted()).resume();
+    await until(() => received.includes("three"), "the message that had waited");
+  });
+});
+
+describe("faults (connection.ts, index.ts, longwire.ts)", () => {
+  const program = (handler: string, error: string, around = "") => `
+    ${around}
+    const server = Bun.serve({
+      port: 0, development: false,
+      fetch: (request, server) => { server.upgrade(request); },
+      websocket: { message() { ${handler} }, ${error} },
+    });
+    const socket = new WebSocket("ws://localhost:" + server.port);
+    socket.onopen = () => socket.send("x");
+    setTimeout(() => { console.log("alive"); process.exit(0); }, 500);
+  `;
+  const throwing = 'throw new Error("the cause")';
+  const rejecting = 'Promise.reject(new Error("the cause"))';
+
+  test("a throw in a WebSocket handler ends the process where there is no error handler", async () => {
+    expect(await run(program(throwing, ""))).toMatchObject({ exitCode: 1, output: "" });
+  });
+
+  test("and does not where there is one", async () => {
+    expect(await run(program(throwing, "error() {}"))).toMatchObject({ exitCode: 0, output: "alive\n" });
+  });
+
+  test("and does again where that one throws", async () => {
+    expect(await run(program(throwing, `error() { ${throwing} }`))).toMatchObject({
+      exitCode: 1,
+      output: "",
+    });
+  });
+
+  test("a rejection ends the process, error handler or not, unless the process listens for it", async () => {
+    expect(await run(program(rejecting, "error() {}"))).toMatchObject({ exitCode: 1, output: "" });
+    const listening = program(rejecting, "error() {}", 'process.on("unhandledRejection", () => {});');
+    expect(await run(listening)).toMatchObject({ exitCode: 0, output: "alive\n" });
+  });
+
+  test("an error answer shows the message of what was thrown unless development is off", async () => {
+    const answer = (option: string) =>
+      run(`
+        const server = Bun.serve({ port: 0, ${option} fetch() { throw new Error("the cause"); } });
+        console.log(await (await fetch(server.url)).text());
+        process.exit(0);
+      `);
+    expect((await answer("")).output).toContain("the cause");
+    expect((await answer("development: false,")).output).not.toContain("the cause");
+  });
+});
+
+describe("listening (longwire.ts)", () => {
+  test("with development off a taken port is shared without a word, unless reusePort is off, too", () => {
+    const listen = (port: number, reusePort?: boolean) =>
+      Bun.serve({
+        hostname: "127.0.0.1",
+        port,
+        development: false,
+        ...(reusePort === undefined ? {} : { reusePort }),
+        fetch: () => new Response(),
+      });
+    const shared = listen(0);
+    const sharing = listen(Number(shared.port));
+    expect(sharing.port).toBe(shared.port);
+    const alone = listen(0, false);
+    expect(() => listen(Number(alone.port), false)).toThrow("in use");
+    for (const server of [shared, sharing, alone]) server.stop(true);
+  });
+
+  test("stop alone leaves the WebSockets open, and closing them one by one lets it end", async () => {
+    using bare = serve({});
+    using peer = await RawSocket.open(bare.url);
+    const socket = await bare.accepted();
+    let stopped = false;
+    const stop = bare.server.stop().then(() => {
+      stopped = true;
+    });
+    peer.write(frame(opcodes.ping, "still there?"));
+    expect((await peer.frame()).opcode).toBe(opcodes.pong);
+    expect(stopped).toBe(false);
+    socket.close(1001, "the server stops");
+    expect(await peer.closeFrame()).toEqual({ code: 1001, reason: "the server stops" });
+    await within(stop, "the stop");
+  });
+
+  test("a connection closed while it does not read counts as gone, though what it is owed was not sent", async () => {
+    using bare = serve({});
+    using peer = await RawSocket.open(bare.url);
+    peer.pause();
+    const socket = await bare.accepted();
+    socket.send(Buffer.alloc(32 * MiB));
+    socket.close(1001);
+    await within(bare.server.stop(), "the stop");
+    expect(bare.server.pendingWebSockets).toBe(0);
+  });
+});
+
+describe("the bare name ws (support/clients.ts)", () => {
+  test("is Bun's own imitation, so tests import the package by its path", async () => {
+    const { WebSocket: byName } = await import("ws");
+    expect(byName).not.toBe(ws.WebSocket);
+  });
+});
+
+function rank(sent: number): number {
+  return sent > 0 ? 0 : sent === -1 ? 1 : 2;
+}
