@@ -45,10 +45,9 @@ describe("the table of settings", () => {
     test(`stands in ${name} with every flag and its default, and with none that is not`, async () => {
       const text = await Bun.file(resolve(root, name)).text();
       const section = text.split(/^## /m).find((part) => part.startsWith(heading)) ?? "";
-      const rows = [...section.matchAll(/^\| `--([a-z0-9-]+)` \| ([^|]*) \|/gm)].map(([, flag, standard]) => [
-        flag,
-        standard?.trim(),
-      ]);
+      const rows = [...section.matchAll(/^\| `--([a-z0-9-]+)`\s*\| ([^|]*) \|/gm)].map(
+        ([, flag, standard]) => [flag, standard?.trim()],
+      );
       const declared = names.map((name) => {
         const { flag, unit, default: standard }: Setting<unknown> = settings[name];
         const shown = unit.show(standard);
