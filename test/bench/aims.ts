@@ -33,3 +33,19 @@ export function aheadOf(samples: Samples, peer: ReadyPeer, sections: readonly Se
     found: behind.length > 0 ? `not in ${behind.join("; ")}` : `in all ${compared.length} figures`,
   };
 }
+
+/** So many times another peer's. @param measure of which more is better */
+export function timesAheadOf(
+  samples: Samples,
+  peer: ReadyPeer,
+  row: Row,
+  measure: Measure,
+  times: number,
+): Aim {
+  const ratio = samples.ratio(row.key, longwire.key, peer.key, measure.key);
+  return {
+    aim: `${row.heading}: ${measure.heading} at least ×${times} of ${peer.heading}`,
+    met: ratio !== undefined && ratio >= times,
+    found: ratio === undefined ? "not measured" : ratioWords(ratio),
+  };
+}

@@ -7,6 +7,8 @@ import type { Measure, Row, Samples } from "./samples.ts";
 export interface Benchmark {
   readonly name: string;
   readonly description: string;
+  /** Of each measurement. */
+  readonly secondsDefault: number;
   run(options: RunOptions): Promise<Outcome>;
 }
 

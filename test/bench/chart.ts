@@ -8,7 +8,7 @@ interface Panel {
   readonly bars: readonly {
     key: string;
     heading: string;
-    value: number | undefined;
+    value: number;
     ratio: number | undefined;
   }[];
 }
@@ -39,32 +39,36 @@ export function toSvg({ title, sections, peers, samples }: Outcome): string {
       const key = measure?.key ?? "";
       return {
         heading: `${row.heading}: ${measure?.heading}`,
-        bars: peers.map((peer) => ({
-          key: peer.key,
-          heading: peer.heading,
-          value: samples.median(row.key, peer.key, key),
-          ratio: peer.key === control ? undefined : samples.ratio(row.key, peer.key, control, key),
-        })),
+        bars: peers.flatMap((peer) => {
+          const value = samples.median(row.key, peer.key, key);
+          if (value === undefined) return [];
+          const ratio = peer.key === control ? undefined : samples.ratio(row.key, peer.key, control, key);
+          return [{ key: peer.key, heading: peer.heading, value, ratio }];
+        }),
       };
     }),
   );
-  const panelHeight = panelHeading + peers.length * barHeight + panelGap;
-  const height = titleHeight + panels.length * panelHeight;
+  let height = titleHeight;
+  const drawn = panels.map((panel) => {
+    const top = height;
+    height += panelHeading + panel.bars.length * barHeight + panelGap;
+    return drawPanel(panel, top);
+  });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img">`,
     element("title", {}, title),
     `<style>${style}\n</style>`,
     element("text", { x: 8, y: 22, class: "title" }, title),
-    ...panels.map((panel, index) => drawPanel(panel, titleHeight + index * panelHeight)),
+    ...drawn,
     "</svg>\n",
   ].join("\n");
 }
 
 function drawPanel({ heading, bars }: Panel, top: number): string {
-  const largest = Math.max(...bars.map(({ value }) => value ?? 0));
+  const largest = Math.max(...bars.map(({ value }) => value));
   const lines = bars.flatMap(({ key, heading, value, ratio }, index) => {
     const y = top + panelHeading + index * barHeight;
-    const length = value === undefined || largest === 0 ? 0 : (value / largest) * (barsTo - barsFrom);
+    const length = largest === 0 ? 0 : (value / largest) * (barsTo - barsFrom);
     const role = key === longwire.key ? "bar longwire" : key === control ? "bar control" : "bar";
     return [
       element("text", { x: barsFrom - 8, y: y + 13, "text-anchor": "end" }, heading),

@@ -1,7 +1,7 @@
 /** The load of the echo benchmark: connections that each keep so many messages in flight. */
-import { clientFrame, FrameCounter } from "./frame.ts";
+import { clientFrame, FrameReader } from "./frame.ts";
 import { Latencies } from "./latencies.ts";
-import { cpuMicroseconds } from "./process-usage.ts";
+import { startStopwatch } from "./stopwatch.ts";
 import { openMany, Wire } from "./wire.ts";
 
 export interface EchoLoad {
@@ -43,50 +43,45 @@ export async function runEchoLoad(
   try {
     for (const line of lines) line.begin();
     await Promise.race([Bun.sleep(load.leadSeconds * 1000), failure.promise]);
-    const begin = reading(server.pid, tally);
     const latencies = new Latencies();
     tally.latencies = latencies;
+    tally.messages = 0;
+    const stop = startStopwatch(server.pid);
     await Promise.race([Bun.sleep(load.seconds * 1000), failure.promise]);
-    const end = reading(server.pid, tally);
-    const messages = end.messages - begin.messages;
-    const elapsedMicroseconds = end.atMicroseconds - begin.atMicroseconds;
+    const { seconds, serverCpuMicroseconds, generatorShare } = stop();
     return {
-      cpuMicrosecondsPerMessage: (end.serverCpuMicroseconds - begin.serverCpuMicroseconds) / messages,
-      messagesPerSecond: (messages / elapsedMicroseconds) * 1e6,
+      cpuMicrosecondsPerMessage: serverCpuMicroseconds / tally.messages,
+      messagesPerSecond: tally.messages / seconds,
       medianMilliseconds: latencies.percentile(0.5),
       p99Milliseconds: latencies.percentile(0.99),
-      generatorShare: (end.ownCpuMicroseconds - begin.ownCpuMicroseconds) / elapsedMicroseconds,
+      generatorShare,
     };
   } finally {
     for (const line of lines) line.end();
   }
 }
 
-function reading(serverPid: number, { messages }: Tally) {
-  return {
-    messages,
-    atMicroseconds: performance.now() * 1000,
-    serverCpuMicroseconds: cpuMicroseconds(serverPid),
-    ownCpuMicroseconds: cpuMicroseconds(process.pid),
-  };
-}
-
 class EchoLine {
   readonly #frames: Uint8Array;
   readonly #frameBytes: number;
   readonly #tally: Tally;
-  readonly #counter: FrameCounter;
+  readonly #reader: FrameReader;
   /** When each message in flight was sent, the oldest at `#oldest`: answers come in the order of the questions. */
   readonly #sentAt: Float64Array;
   #oldest = 0;
+  /** In the chunk that is being read. */
+  #answered = 0;
   #wire: Wire | undefined;
 
   private constructor({ payloadBytes, inFlight }: EchoLoad, frames: Uint8Array, tally: Tally) {
     this.#frames = frames;
     this.#frameBytes = frames.length / inFlight;
     this.#tally = tally;
-    this.#counter = new FrameCounter(payloadBytes);
     this.#sentAt = new Float64Array(inFlight);
+    this.#reader = new FrameReader((bytes) => {
+      if (bytes !== payloadBytes) throw new Error(`${payloadBytes} bytes came back as ${bytes}`);
+      this.#answered++;
+    });
   }
 
   static async open(
@@ -97,14 +92,7 @@ class EchoLine {
     failed: (error: unknown) => void,
   ): Promise<EchoLine> {
     const line = new EchoLine(load, frames, tally);
-    const receive = (chunk: Uint8Array): void => {
-      try {
-        line.#receive(chunk);
-      } catch (error) {
-        failed(error);
-      }
-    };
-    line.#wire = await Wire.open({ port, path: "/ping" }, receive, failed);
+    line.#wire = await Wire.open({ port, path: "/ping" }, (chunk) => line.#receive(chunk), failed);
     return line;
   }
 
@@ -119,18 +107,18 @@ class EchoLine {
 
   /** Sends as many as came back, in one write, as a client does that answers what it read. */
   #receive(chunk: Uint8Array): void {
-    const answered = this.#counter.take(chunk);
-    if (answered === 0) return;
-    if (answered > this.#sentAt.length)
-      throw new Error(`${answered} answers to ${this.#sentAt.length} messages`);
+    this.#answered = 0;
+    this.#reader.take(chunk);
+    if (this.#answered === 0) return;
+    if (this.#answered > this.#sentAt.length) throw new Error("more messages came back than were sent");
     const now = performance.now();
     const { latencies } = this.#tally;
-    for (let index = 0; index < answered; index++) {
+    for (let index = 0; index < this.#answered; index++) {
       latencies?.add(now - (this.#sentAt[this.#oldest] ?? now));
       this.#sentAt[this.#oldest] = now;
       this.#oldest = (this.#oldest + 1) % this.#sentAt.length;
     }
-    this.#tally.messages += answered;
-    this.#wire?.send(this.#frames.subarray(0, answered * this.#frameBytes));
+    this.#tally.messages += this.#answered;
+    this.#wire?.send(this.#frames.subarray(0, this.#answered * this.#frameBytes));
   }
 }

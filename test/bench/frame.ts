@@ -1,6 +1,8 @@
-/** WebSocket frames (RFC 6455 section 5.2), as far as a load of equally long text messages needs them. */
+/** WebSocket frames (RFC 6455 section 5.2), as far as a load needs them. */
 
-const textOpcode = 0x81; // FIN and text
+const finalFragment = 0x80;
+const textOpcode = 0x1;
+const controlOpcode = 0x8;
 const masked = 0x80;
 /** Any will do: a server must unmask with it, and the same one each time lets a frame be made once. */
 const maskingKey = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
@@ -8,51 +10,67 @@ const maskingKey = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
 /** A text message as a client sends it. */
 export function clientFrame(text: string): Uint8Array {
   const payload = Buffer.from(text);
-  const header = frameHeader(payload.length);
-  header[1] = (header[1] ?? 0) | masked;
+  const { length } = payload;
+  if (length > 0xffff) throw new RangeError("no load here has messages over 65535 bytes");
+  const lengthBytes = length < 126 ? [masked | length] : [masked | 126, length >> 8, length & 0xff];
   const body = payload.map((byte, index) => byte ^ (maskingKey[index % 4] ?? 0));
-  return Buffer.concat([header, maskingKey, body]);
+  return Buffer.concat([Uint8Array.of(finalFragment | textOpcode, ...lengthBytes), maskingKey, body]);
 }
 
-/** What stands before a text message of so many bytes from a server. */
-export function frameHeader(payloadBytes: number): Uint8Array {
-  if (payloadBytes < 126) return Uint8Array.of(textOpcode, payloadBytes);
-  if (payloadBytes > 0xffff) throw new RangeError("no load here has messages over 65535 bytes");
-  return Uint8Array.of(textOpcode, 126, payloadBytes >> 8, payloadBytes & 0xff);
-}
+/** Finds the messages in a server's stream of bytes; it passes over control frames, and throws at fragments. */
+export class FrameReader {
+  readonly #found: (payloadBytes: number, firstByte: number) => void;
+  /** What of the frame has been read: of its header, of the length that follows the second byte, of its payload. */
+  #headerBytes = 0;
+  #lengthBytesLeft = 0;
+  #payloadLeft = 0;
+  #opening = 0;
+  #payloadBytes = 0;
+  #firstByte = -1;
 
-/** Counts the messages in a stream of equally long ones, and throws at anything else. */
-export class FrameCounter {
-  readonly #header: Uint8Array;
-  readonly #frameBytes: number;
-  /** Bytes of the frame that had begun in an earlier chunk. */
-  #begunBytes = 0;
-
-  constructor(payloadBytes: number) {
-    this.#header = frameHeader(payloadBytes);
-    this.#frameBytes = this.#header.length + payloadBytes;
+  /** @param found gets each complete message's size and first byte (-1 where it is empty) */
+  constructor(found: (payloadBytes: number, firstByte: number) => void) {
+    this.#found = found;
   }
 
-  /** @returns how many messages this chunk completed */
-  take(chunk: Uint8Array): number {
-    let start = -this.#begunBytes;
-    let completed = 0;
-    while (start + this.#frameBytes <= chunk.length) {
-      this.#check(chunk, start);
-      completed++;
-      start += this.#frameBytes;
-    }
-    this.#check(chunk, start);
-    this.#begunBytes = chunk.length - start;
-    return completed;
-  }
-
-  #check(chunk: Uint8Array, start: number): void {
-    for (let index = 0; index < this.#header.length; index++) {
-      const byte = start + index < 0 ? undefined : chunk[start + index];
-      if (byte !== undefined && byte !== this.#header[index]) {
-        throw new Error(`byte ${index} of a frame is ${byte} and not ${this.#header[index]}`);
+  take(chunk: Uint8Array): void {
+    let at = 0;
+    while (at < chunk.length) {
+      if (this.#payloadLeft > 0) {
+        if (this.#firstByte < 0) this.#firstByte = chunk[at] ?? -1;
+        const taken = Math.min(this.#payloadLeft, chunk.length - at);
+        this.#payloadLeft -= taken;
+        at += taken;
+        if (this.#payloadLeft === 0) this.#finish();
+      } else {
+        this.#takeHeader(chunk[at++] ?? 0);
       }
     }
+  }
+
+  #takeHeader(byte: number): void {
+    if (this.#headerBytes++ === 0) {
+      this.#opening = byte;
+      return;
+    }
+    if (this.#headerBytes === 2) {
+      this.#lengthBytesLeft = byte === 127 ? 8 : byte === 126 ? 2 : 0;
+      this.#payloadBytes = this.#lengthBytesLeft > 0 ? 0 : byte;
+    } else {
+      this.#payloadBytes = this.#payloadBytes * 256 + byte;
+      this.#lengthBytesLeft--;
+    }
+    if (this.#lengthBytesLeft > 0) return;
+    this.#payloadLeft = this.#payloadBytes;
+    this.#firstByte = -1;
+    if (this.#payloadBytes === 0) this.#finish();
+  }
+
+  #finish(): void {
+    this.#headerBytes = 0;
+    const opcode = this.#opening & 0xf;
+    if (opcode >= controlOpcode) return;
+    if (opcode === 0 || (this.#opening & finalFragment) === 0) throw new Error("a server sent a fragment");
+    this.#found(this.#payloadBytes, this.#firstByte);
   }
 }

@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { debianVersion } from "./debian-version.ts";
 import type { Preparation } from "./peer.ts";
 
 const sources = "/usr/share/gocode";
@@ -32,13 +33,11 @@ export async function goProgram(directory: string, imports: readonly string[]): 
   const version = Bun.spawnSync(["go", "env", "GOVERSION"]).stdout.toString().trim();
   return {
     command: [binary],
-    version: [version, ...imports.map(debianVersion)].join(", "),
+    version: [version, ...imports.map(packageVersion)].join(", "),
     environment: { GIN_MODE: "release" },
   };
 }
 
-function debianVersion(path: string): string {
-  const name = packages[path] ?? path;
-  const query = Bun.which("dpkg-query") && Bun.spawnSync(["dpkg-query", "-W", "-f", `\${Version}`, name]);
-  return `${path.split("/").slice(-2).join("/")} ${query ? query.stdout : ""}`.trim();
+function packageVersion(path: string): string {
+  return `${path.split("/").slice(-2).join("/")} ${debianVersion(packages[path] ?? path)}`;
 }

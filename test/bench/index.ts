@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError } from "commander";
 import type { Benchmark, RunOptions } from "./benchmark.ts";
 import { toSvg } from "./chart.ts";
 import { echo } from "./echo.ts";
+import { fanout } from "./fanout.ts";
 import { thisMachine } from "./machine.ts";
 import { findPart, rewritePart } from "./page-part.ts";
 import { control, longwire, root } from "./peer.ts";
@@ -21,7 +22,7 @@ interface Flags {
   readonly updateDocs: boolean;
 }
 
-const benchmarks: readonly Benchmark[] = [echo];
+const benchmarks: readonly Benchmark[] = [echo, fanout];
 const docs = resolve(root, "docs");
 
 const program = new Command("bun run bench").description("Measures Longwire beside other servers.");
@@ -30,7 +31,7 @@ for (const benchmark of benchmarks) {
     .command(benchmark.name)
     .description(benchmark.description)
     .option("--rounds <number>", "how often each figure is measured; the median is shown (5)", positive)
-    .option("--seconds <number>", "of each measurement (2.5)", positive)
+    .option("--seconds <number>", `of each measurement (${benchmark.secondsDefault})`, positive)
     .option("--peers <names>", "which servers, by commas (all; with --quick only longwire and the control)")
     .option("--out <directory>", "for the JSON and the chart (docs/benchmarks; with --quick a temporary one)")
     .option("--quick", "only shows that everything works; the figures mean nothing", false)
@@ -47,7 +48,7 @@ program.outputHelp();
 async function run(benchmark: Benchmark, flags: Flags): Promise<void> {
   const options: RunOptions = {
     rounds: flags.rounds ?? (flags.quick ? 1 : 5),
-    seconds: flags.seconds ?? (flags.quick ? 0.2 : 2.5),
+    seconds: flags.seconds ?? (flags.quick ? 0.2 : benchmark.secondsDefault),
     quick: flags.quick,
     pin: flags.pin,
     ...(flags.peers === undefined ? {} : { peers: flags.peers.split(",") }),

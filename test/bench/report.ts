@@ -19,7 +19,7 @@ export function toJson({ outcome, ...run }: Run): string {
   const { peers, sections, samples, ...rest } = outcome;
   const results = sections.flatMap(({ rows, measures }) =>
     rows.flatMap((row) =>
-      peers.map((peer) => ({
+      measuredIn(rows, peers, samples).map((peer) => ({
         row: row.key,
         peer: peer.key,
         figures: Object.fromEntries(
@@ -64,7 +64,7 @@ export function toMarkdown({ startedAt, durationSeconds, options, machine, outco
 
 function sectionTable({ rows, measures }: Section, peers: readonly ReadyPeer[], samples: Samples): string {
   const lines = rows.flatMap((row) =>
-    peers.map((peer, index) => [
+    measuredIn(rows, peers, samples).map((peer, index) => [
       index === 0 ? row.heading : "",
       peer.heading,
       ...measures.map(({ key }) => {
@@ -75,6 +75,17 @@ function sectionTable({ rows, measures }: Section, peers: readonly ReadyPeer[], 
     ]),
   );
   return table(["", "server", ...measures.map(({ heading }) => heading)], lines, 2);
+}
+
+/** What a server cannot do is no row of blanks, unless it can do a part of it. */
+function measuredIn(
+  rows: Section["rows"],
+  peers: readonly ReadyPeer[],
+  samples: Samples,
+): readonly ReadyPeer[] {
+  return peers.filter(({ key }) =>
+    samples.all.some((sample) => sample.peer === key && rows.some((row) => row.key === sample.row)),
+  );
 }
 
 function versionWords({ heading, program }: ReadyPeer): string {

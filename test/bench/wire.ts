@@ -26,7 +26,7 @@ export class Wire {
   }
 
   /**
-   * @param failed is told when the server ends the connection
+   * @param failed is told when the server ends the connection, and when `receive` throws
    * @throws when the server does not answer with 101
    */
   static async open(
@@ -48,7 +48,7 @@ export class Wire {
         binaryType: "uint8array",
         open: (socket) => void socket.write(handshake(opening)),
         data: (socket, chunk) => {
-          if (socket.data) return socket.data.#receive(chunk);
+          if (socket.data) return socket.data.#take(chunk);
           head += Buffer.from(chunk).toString("latin1");
           const end = head.indexOf("\r\n\r\n");
           if (end < 0) return;
@@ -59,7 +59,7 @@ export class Wire {
           socket.data = wire;
           opened.resolve(wire);
           const rest = Buffer.from(head.slice(end + 4), "latin1");
-          if (rest.length > 0) receive(rest);
+          if (rest.length > 0) wire.#take(rest);
         },
         drain: (socket) => {
           if (socket.data) socket.data.#flush();
@@ -94,6 +94,14 @@ export class Wire {
     this.#socket.terminate();
   }
 
+  #take(chunk: Uint8Array): void {
+    try {
+      this.#receive(chunk);
+    } catch (error) {
+      this.#failed(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+
   #flush(): void {
     const waiting = this.#unsent;
     this.#unsent = [];
@@ -106,18 +114,16 @@ export class Wire {
   }
 }
 
-/** Opens many, some at a time, so that the server's queue of those not yet accepted does not overflow. */
+/** @param atOnceMax so that the server's queue of those not yet accepted does not overflow */
 export async function openMany<Opened>(
   count: number,
-  open: (index: number) => Promise<Opened>,
+  open: () => Promise<Opened>,
+  atOnceMax = 100,
 ): Promise<Opened[]> {
-  const atOnceMax = 100;
   const opened: Opened[] = [];
   while (opened.length < count) {
     const batch = Math.min(atOnceMax, count - opened.length);
-    opened.push(
-      ...(await Promise.all(Array.from({ length: batch }, (_, index) => open(opened.length + index)))),
-    );
+    opened.push(...(await Promise.all(Array.from({ length: batch }, open))));
   }
   return opened;
 }
