@@ -107,8 +107,9 @@ export async function createServer(
     development: false,
     // Said, because with `development: false` Bun otherwise shares a taken port, and half the connections go elsewhere.
     reusePort: false,
-    // The endpoints hold the limit themselves, to refuse in words; this only bounds what nobody reads.
-    maxRequestBodySize: 2 * config.messageBytesMax + 64 * 1024,
+    // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
+    // of a body that nobody reads Bun keeps nothing.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     routes: { ...pageRoutes(), ...longwire.routes },
     fetch: notFound,
     websocket: longwire.websocket(),

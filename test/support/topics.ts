@@ -1,0 +1,215 @@
+/** The ends of a topic as a client has them: POST, a WebSocket, a stream of server-sent events. */
+import { type Client, type Close, ws } from "./clients.ts";
+import type { RunningServer } from "./server.ts";
+import { Inbox, within } from "./wait.ts";
+
+let topicsNamed = 0;
+
+/** A name that no other test of this file uses. */
+export const newTopic = (): string => `test/${++topicsNamed}`;
+
+export const topicsUrl = (server: RunningServer, path: string): string =>
+  new URL(`/topics/${path}`, server.url).href;
+
+export const post = (
+  server: RunningServer,
+  path: string,
+  body: string | Uint8Array<ArrayBuffer>,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Response> => fetch(topicsUrl(server, path), { method: "POST", body, headers });
+
+/** Publishes text, and fails where the answer is not 200. @returns the id */
+export async function publish(server: RunningServer, topic: string, text: string): Promise<string> {
+  const response = await post(server, topic, text, { "Content-Type": "text/plain" });
+  const body = await response.text();
+  if (response.status !== 200) throw new Error(`publishing was answered with ${response.status}: ${body}`);
+  return JSON.parse(body).published[0].id;
+}
+
+/** @returns the ids */
+export async function publishEach(server: RunningServer, topic: string, texts: readonly string[]) {
+  const ids: string[] = [];
+  for (const text of texts) ids.push(await publish(server, topic, text));
+  return ids;
+}
+
+export interface TopicState {
+  readonly topic: string;
+  readonly position: string | null;
+  readonly retained: number;
+  readonly subscribers: number;
+}
+
+export async function inspect(server: RunningServer, topic: string): Promise<TopicState> {
+  const { topics } = (await (await fetch(topicsUrl(server, topic))).json()) as { topics: TopicState[] };
+  return topics[0] as TopicState;
+}
+
+/** `k3-7` → 7 */
+export const offsetOf = (id: string): number => Number(id.slice(id.lastIndexOf("-") + 1));
+
+/** An event of CloudEvents 1.0 as JSON.parse leaves it. */
+export interface ReceivedEvent {
+  readonly specversion: string;
+  readonly type: string;
+  readonly source: string;
+  readonly id: string;
+  readonly topic?: string;
+  readonly time: string;
+  readonly datacontenttype?: string;
+  readonly data?: unknown;
+  readonly data_base64?: string;
+}
+
+export interface OpenedTopic {
+  readonly topic: string;
+  readonly id: string;
+  readonly resumed: boolean;
+}
+
+export interface TopicClient extends Client {
+  /** The next message, which must be text, as JSON. */
+  event(): Promise<ReceivedEvent>;
+  terminate(): void;
+}
+
+/** The ws package, with headers of one's own. */
+export async function openTopic(
+  server: RunningServer,
+  path: string,
+  subprotocols: readonly string[] = [],
+  headers: Readonly<Record<string, string>> = {},
+): Promise<TopicClient> {
+  const socket = new ws.WebSocket(server.socketUrl(`/topics/${path}`), [...subprotocols], { headers });
+  const inbox = new Inbox<string | Buffer>();
+  const opened = Promise.withResolvers<void>();
+  const closed = Promise.withResolvers<Close>();
+  socket.on("open", opened.resolve);
+  socket.on("error", opened.reject);
+  socket.on("message", (data, isBinary) => inbox.put(isBinary ? (data as Buffer) : data.toString()));
+  socket.on("close", (code, reason) => {
+    inbox.end(new Error(`closed with ${code} ${reason}`));
+    closed.resolve({ code, reason: reason.toString() });
+  });
+  await within(opened.promise, `the ws package to open ${path}`);
+  const next = (): Promise<string | Buffer> => inbox.take("a message");
+  return {
+    protocol: socket.protocol,
+    closed: closed.promise,
+    send: (message) => socket.send(message),
+    next,
+    event: async () => {
+      const message = await next();
+      if (typeof message !== "string") throw new Error("a binary frame came in place of an event");
+      return JSON.parse(message);
+    },
+    close: (code, reason) => socket.close(code, reason),
+    terminate: () => socket.terminate(),
+    [Symbol.dispose]: () => socket.terminate(),
+  };
+}
+
+export const cloudEvents = ["cloudevents.json"] as const;
+
+/** Opens a line of CloudEvents and takes its first event. */
+export async function openEvents(
+  server: RunningServer,
+  path: string,
+): Promise<TopicClient & { topics: OpenedTopic[] }> {
+  const client = await openTopic(server, path, cloudEvents);
+  const open = await client.event();
+  if (open.type !== "longwire.open") throw new Error(`the first event was ${open.type}`);
+  return { ...client, topics: (open.data as { topics: OpenedTopic[] }).topics };
+}
+
+/** One event of a stream, or a comment, as it stood there. */
+export interface StreamBlock {
+  /** Its lines joined by LF, without the empty one that ends it. */
+  readonly text: string;
+  readonly comment: boolean;
+  readonly event: string | undefined;
+  readonly id: string | undefined;
+  readonly retry: string | undefined;
+  readonly data: string;
+}
+
+export interface StreamClient extends AsyncDisposable {
+  readonly response: Response;
+  /** Resolves when the stream ended as HTTP ends it; rejects when it broke off. */
+  readonly ended: Promise<void>;
+  /** The next event; comments are passed over. */
+  next(): Promise<StreamBlock>;
+  /** The next event or comment. */
+  block(): Promise<StreamBlock>;
+}
+
+/** A reader of server-sent events that shows what an EventSource hides. */
+export async function openStream(
+  server: RunningServer,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<StreamClient> {
+  const abort = new AbortController();
+  const response = await fetch(topicsUrl(server, path), {
+    headers: { Accept: "text/event-stream", ...headers },
+    signal: abort.signal,
+  });
+  if (response.status !== 200 || !response.body)
+    throw new Error(`the stream was answered with ${response.status}: ${await response.text()}`);
+  const inbox = new Inbox<StreamBlock>();
+  const ended = readBlocks(response.body, (block) => inbox.put(block));
+  ended.then(
+    () => inbox.end(new Error("the stream ended")),
+    (error) => inbox.end(new Error(`the stream broke off: ${error}`)),
+  );
+  const block = (): Promise<StreamBlock> => inbox.take("an event of the stream");
+  return {
+    response,
+    ended,
+    block,
+    next: async () => {
+      for (;;) {
+        const next = await block();
+        if (!next.comment) return next;
+      }
+    },
+    [Symbol.asyncDispose]: async () => {
+      abort.abort();
+      await ended.catch((error) => {
+        if (!abort.signal.aborted) throw error;
+      });
+    },
+  };
+}
+
+async function readBlocks(
+  body: ReadableStream<Uint8Array>,
+  onBlock: (block: StreamBlock) => void,
+): Promise<void> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of body) {
+    text += decoder.decode(chunk, { stream: true });
+    const blocks = text.split("\n\n");
+    text = blocks.pop() ?? "";
+    for (const block of blocks) onBlock(parseBlock(block));
+  }
+  if (text !== "") throw new Error(`the stream ended within an event: ${text}`);
+}
+
+function parseBlock(text: string): StreamBlock {
+  const fields = text.split("\n").map((line) => {
+    const colon = line.indexOf(":");
+    return { name: line.slice(0, colon), value: line.slice(colon + 1).replace(/^ /, "") };
+  });
+  const last = (name: string): string | undefined => fields.findLast((field) => field.name === name)?.value;
+  const data = fields.filter(({ name }) => name === "data").map(({ value }) => value);
+  return {
+    text,
+    comment: fields.every(({ name }) => name === ""),
+    event: last("event"),
+    id: last("id"),
+    retry: last("retry"),
+    data: data.join("\n"),
+  };
+}
