@@ -24,6 +24,9 @@ import type { Config } from "./config.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
 import { createServer, type LongwireServer } from "./longwire.ts";
 
+/** Longer than a reader of stderr that is alive takes for the last lines of the log. */
+const flushSecondsMax = 1;
+
 await main();
 
 async function main(): Promise<void> {
@@ -74,15 +77,19 @@ function whyNot({ host, port }: Config, error: unknown): string {
 
 function stopOnSignals(server: LongwireServer, log: WritingLogger): void {
   let stopping = false;
+  const exit = (code: number): void => {
+    setTimeout(() => process.exit(code), flushSecondsMax * 1000);
+    log.flush(() => process.exit(code));
+  };
   const stop = (signal: NodeJS.Signals): void => {
     if (stopping) process.exit(1);
     stopping = true;
     log.info({ signal }, "stopping; a second signal ends at once");
     server.stop().then(
-      () => log.flush(() => process.exit(0)),
+      () => exit(0),
       (error) => {
         log.error({ err: error }, "stopping failed");
-        log.flush(() => process.exit(1));
+        exit(1);
       },
     );
   };

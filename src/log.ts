@@ -22,6 +22,11 @@ export function createLogger(level: HandlerConfig["logLevel"]): WritingLogger {
     );
   }
   // Asynchronous, because a synchronous write to a full pipe would hold up every connection.
-  const destination = pino.destination({ dest: stderr, sync: false, maxLength: waitingBytesMax });
+  const destination = pino.destination({
+    dest: stderr,
+    sync: false,
+    maxLength: waitingBytesMax,
+    minLength: 1, // With less, sonic-boom's flush calls back at once and waits for nothing.
+  });
   return pino({ level }, destination);
 }

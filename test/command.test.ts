@@ -1,13 +1,20 @@
 /** The command as a person or a supervisor meets it: its words, its exit codes, its signals, its log. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { closeSync, constants, openSync, writeSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { version } from "../package.json";
 import { settings } from "../src/config.ts";
 import { openWs } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
-import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
+import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
 import { within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
+
+/** Of this machine, as all of 127.0.0.0/8 is, and used by nothing else: a port that was freed stays free here. */
+const quietAddress = "127.91.0.1";
 
 describe("help and version", () => {
   test("--help shows every flag with its default and its environment variable, and exits 0", async () => {
@@ -57,9 +64,10 @@ describe("starting", () => {
   test("--host decides where it listens, and an IPv6 address is told in brackets", async () => {
     await using server = await spawnServer(["--host", "::1"]);
     expect((await fetch(`http://[::1]:${server.url.port}/`)).status).toBe(200);
-    await expect(fetch(`http://127.0.0.1:${server.url.port}/`)).rejects.toThrow();
-    await using named = await spawnServer(["--host", "127.0.0.2"]);
-    expect(named.url.hostname).toBe("127.0.0.2");
+    await using named = await spawnServer(["--host", quietAddress]);
+    expect(named.url.hostname).toBe(quietAddress);
+    expect((await fetch(named.url)).status).toBe(200);
+    await expect(fetch(`http://127.91.0.2:${named.url.port}/`)).rejects.toThrow();
   });
 
   test("a taken port ends the command with 1 and says what to do", async () => {
@@ -168,7 +176,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     });
 
     test("refuses new connections while it stops, and a second one ends the process at once", async () => {
-      await using server = await spawnServer();
+      await using server = await spawnServer(["--host", quietAddress]);
       using unfinished = await RawSocket.connect(server.url);
       unfinished.write("GET / HTTP/1.1\r\n"); // Stopping waits for the rest of it.
       using peer = await openWs(server.socketUrl());
@@ -205,6 +213,38 @@ describe("the log", () => {
     expect(lines).not.toBeEmpty();
     for (const line of lines) expect(JSON.parse(line)).toMatchObject({ level: 30, msg: expect.any(String) });
     expect(JSON.parse(lines[0] as string)).toMatchObject({ signal: "SIGTERM" });
+  });
+
+  test("is written to its last line before the process ends", async () => {
+    for (let round = 0; round < 20; round++) {
+      await using server = await spawnServer();
+      server.process.kill("SIGTERM");
+      expect(await within(server.process.exited, "the end of the process")).toBe(0);
+      expect(await server.errors).toContain("stopping");
+    }
+  });
+
+  test("does not keep the process from ending when whoever should read it is stuck", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "longwire-log-"));
+    const pipe = join(folder, "pipe");
+    await Bun.spawn(["mkfifo", pipe]).exited;
+    const filling = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK);
+    const stuck = openSync(pipe, constants.O_RDWR);
+    expect(() => {
+      for (;;) writeSync(filling, Buffer.alloc(4096));
+    }).toThrow("EAGAIN");
+    const program = [process.execPath, "run", resolve(root, "src/index.ts"), "--port", "0"];
+    const server = Bun.spawn(program, { stdin: "ignore", stdout: "pipe", stderr: stuck });
+    try {
+      const { value } = await within(server.stdout.getReader().read(), "the first line");
+      expect(new TextDecoder().decode(value)).toContain("http://");
+      server.kill("SIGTERM");
+      expect(await within(server.exited, "the end of the process")).toBe(0);
+    } finally {
+      server.kill("SIGKILL");
+      for (const file of [filling, stuck]) closeSync(file);
+      await rm(folder, { recursive: true });
+    }
   });
 
   test("has a line for each connection opened and closed at --log-level debug, and none at info", async () => {

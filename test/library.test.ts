@@ -20,6 +20,9 @@ function recorder(): Logger & { readonly lines: unknown[][] } {
   return { lines, trace: write, debug: write, info: write, warn: write, error: write };
 }
 
+/** Of this machine, as all of 127.0.0.0/8 is, and used by nothing else: a port that was freed stays free here. */
+const quietAddress = "127.91.0.3";
+
 const quiet = { logLevel: "silent" } as const;
 
 function socketUrl(server: { readonly url: URL }, path = "/ping"): string {
@@ -54,7 +57,7 @@ describe("createServer", () => {
   });
 
   test("stop closes every socket with 1001, resolves when they are gone, and may be called twice", async () => {
-    const server = await createServer({ port: 0, ...quiet });
+    const server = await createServer({ host: quietAddress, port: 0, ...quiet });
     const peers = [await openWs(socketUrl(server)), await openBun(socketUrl(server))];
     await within(Promise.all([server.stop(), server.stop()]), "the stop");
     for (const peer of peers) expect((await within(peer.closed, "a close")).code).toBe(1001);
@@ -63,10 +66,10 @@ describe("createServer", () => {
   });
 
   test("its port is free again after stop", async () => {
-    const first = await createServer({ port: 0, ...quiet });
+    const first = await createServer({ host: quietAddress, port: 0, ...quiet });
     using _ = await openWs(socketUrl(first));
     await first.stop();
-    await using second = await createServer({ port: Number(first.url.port), ...quiet });
+    await using second = await createServer({ host: quietAddress, port: Number(first.url.port), ...quiet });
     expect(second.url.port).toBe(first.url.port);
   });
 
@@ -74,7 +77,7 @@ describe("createServer", () => {
     let peer: Client;
     let url: URL;
     {
-      await using server = await createServer({ port: 0, ...quiet });
+      await using server = await createServer({ host: quietAddress, port: 0, ...quiet });
       url = server.url;
       peer = await openWs(socketUrl(server));
     }
