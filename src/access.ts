@@ -1,6 +1,6 @@
 /** Which pages may use the server: the Origin of each request to /ping and /topics, and CORS for those that may. */
 import type { HandlerConfig } from "./config.ts";
-import { type Answer, problem, type RequestHandler } from "./http.ts";
+import { type Answer, malformedHost, problem, type RequestHandler } from "./http.ts";
 import type { Logger } from "./log.ts";
 
 /**
@@ -13,6 +13,7 @@ export function guardOrigin(
   log: Logger,
 ): RequestHandler {
   return async (request, server) => {
+    if (!URL.canParse(request.url)) return malformedHost();
     const origin = request.headers.get("origin");
     if (origin === null) {
       // A browser leaves Origin out of some requests; this header it cannot be made to leave out.

@@ -48,7 +48,7 @@ export function notFound(request: Request): Response {
 }
 
 /** Bun makes `request.url` of the Host header as it came, and answers 400 by itself only where there is none. */
-const malformedHost = (): Response =>
+export const malformedHost = (): Response =>
   problem(400, "The Host header is not a host name with an optional port.");
 
 /**
