@@ -3,7 +3,7 @@ import type { Line, Socket } from "../../src/connection.ts";
 import { EchoLine } from "../../src/echo.ts";
 
 const line: Line = EchoLine.prototype;
-const { message: echo, drain: takeUp } = EchoLine.prototype;
+const { message: echo, drain: takeUp, close: forget } = EchoLine.prototype;
 const throwOnDrain = new WeakSet<Socket>();
 const throwOnClose = new WeakSet<Socket>();
 let throwOnOpen = false;
@@ -35,7 +35,8 @@ line.drain = function (socket) {
   takeUp.call(this as EchoLine, socket);
 };
 
-line.close = (socket) => {
+line.close = function (socket) {
+  forget.call(this as EchoLine, socket);
   if (throwOnClose.has(socket)) throw new Error("thrown in close");
 };
 
