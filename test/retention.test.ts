@@ -1,0 +1,170 @@
+/** How much of the past is kept, against a plain model of it. */
+import { describe, expect, test } from "bun:test";
+import { type Message, retainedBytes } from "../src/message.ts";
+import { type HistoryLimits, Retention } from "../src/retention.ts";
+import { TopicLog } from "../src/topic-log.ts";
+import { Random } from "./support/random.ts";
+
+const limits: HistoryLimits = { historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 1024 * 1024 };
+
+describe("retention", () => {
+  test("keeps at most the number of messages that a topic may have", () => {
+    const { log, append, retention } = openLog({ historyMessages: 3 });
+    for (let count = 1; count <= 10; count++) append(0, "x");
+    expect([log.firstOffset, log.lastOffset]).toEqual([8, 10]);
+    expect(retention.bytes).toBe(log.bytes);
+  });
+
+  test("of 0 messages keeps none, tells that the log is empty each time, and counts on", () => {
+    const { log, append, retention, emptied } = openLog({ historyMessages: 0 });
+    append(0, "x");
+    append(0, "y");
+    expect([log.length, log.lastOffset, retention.bytes]).toEqual([0, 2, 0]);
+    expect(emptied).toEqual(["news", "news"]);
+  });
+
+  test("drops what is older than the age when a log grows, is read or is swept", () => {
+    for (const how of ["appended", "refresh", "sweep"] as const) {
+      const { log, append, retention } = openLog({ historyAgeSeconds: 10 });
+      append(0, "old");
+      append(5000, "young");
+      const now = 10_001;
+      if (how === "appended") append(now, "new");
+      else if (how === "refresh") retention.refresh(log, now);
+      else retention.sweep(now);
+      expect(log.first?.data).toBe("young");
+      expect(retention.bytes).toBe(log.bytes);
+    }
+  });
+
+  test("forgets a log with its bytes, once, and one that it never had not at all", () => {
+    const { log, append, retention, emptied } = openLog({});
+    append(0, "x");
+    retention.forget(log);
+    retention.forget(log);
+    retention.forget(new TopicLog("other", { epoch: "e", offset: 0 }));
+    expect(retention.bytes).toBe(0);
+    expect(emptied).toEqual([]);
+  });
+
+  test("makes room at the same cost however many logs it has emptied before", () => {
+    const logs = 200_000;
+    const retention = new Retention({ ...limits, historyBytesMax: (logs / 2) * retainedBytes(draft("x")) });
+    let emptied = 0;
+    const halfway = performance.now();
+    const append = (number: number): void => {
+      const log = new TopicLog(String(number), { epoch: "e", offset: 0 });
+      const message = messageOf(log, 0, "x");
+      log.append(message);
+      retention.appended(log, retainedBytes(message), 0);
+      if (log.length === 0) emptied++;
+    };
+    for (let number = 0; number < logs / 2; number++) append(number);
+    const full = performance.now();
+    for (let number = logs / 2; number < logs; number++) append(number);
+    const done = performance.now();
+    expect(emptied).toBe(0);
+    // Fifty times slower, where a Set with its first entries gone is read from the start each time.
+    expect(done - full).toBeLessThan(5 * (full - halfway) + 500);
+  });
+
+  test("agrees with a plain model, whatever is appended, read, swept and forgotten", () => {
+    for (let seed = 1; seed <= 300; seed++) agreeWithModel(seed);
+  });
+});
+
+/** The model is a list of logs, the one appended to longest ago first, each a list of kept messages. */
+function agreeWithModel(seed: number): void {
+  const random = new Random(seed);
+  const given: HistoryLimits = {
+    historyMessages: random.between(0, 6),
+    historyAgeSeconds: random.between(1, 20),
+    historyBytesMax: random.between(0, 20) * 200,
+  };
+  const emptied: TopicLog[] = [];
+  const retention = new Retention(given, (log) => void emptied.push(log));
+  const logs = Array.from(
+    { length: 6 },
+    (_, index) => new TopicLog(String(index), { epoch: "e", offset: 0 }),
+  );
+  const modelEmptied: TopicLog[] = [];
+  let model: { log: TopicLog; kept: Message[] }[] = [];
+  let now = 0;
+
+  const dropAged = (entry: { kept: Message[] }): void => {
+    entry.kept = entry.kept.filter(({ time }) => time >= now - given.historyAgeSeconds * 1000);
+  };
+  const removeIfEmpty = (entry: (typeof model)[number]): void => {
+    if (entry.kept.length > 0) return;
+    model = model.filter((other) => other !== entry);
+    modelEmptied.push(entry.log);
+  };
+  const modelBytes = (): number =>
+    model.flatMap(({ kept }) => kept).reduce((sum, m) => sum + retainedBytes(m), 0);
+
+  for (let step = 0; step < 80; step++) {
+    now += random.below(2000);
+    const log = random.pick(logs);
+    const entry = model.find((other) => other.log === log) ?? { log, kept: [] };
+    const action = random.below(10);
+    if (action < 7) {
+      const message = messageOf(log, now, "x".repeat(random.below(300)));
+      log.append(message);
+      retention.appended(log, retainedBytes(message), now);
+      entry.kept.push(message);
+      model = [...model.filter((other) => other !== entry), entry];
+      entry.kept = entry.kept.slice(Math.max(0, entry.kept.length - given.historyMessages));
+      dropAged(entry);
+      removeIfEmpty(entry);
+      for (let [coldest] = model; coldest && modelBytes() > given.historyBytesMax; [coldest] = model) {
+        coldest.kept.shift();
+        removeIfEmpty(coldest);
+      }
+    } else if (action < 8) {
+      retention.sweep(now);
+      for (let [coldest] = model; coldest; [coldest] = model) {
+        dropAged(coldest);
+        if (coldest.kept.length > 0) break;
+        removeIfEmpty(coldest);
+      }
+    } else if (action < 9) {
+      retention.refresh(log, now);
+      if (model.includes(entry)) {
+        dropAged(entry);
+        removeIfEmpty(entry);
+      }
+    } else {
+      retention.forget(log);
+      model = model.filter((other) => other !== entry);
+      logs[logs.indexOf(log)] = new TopicLog(log.topic, log.last);
+    }
+    expect(`seed ${seed}: ${retention.bytes}`).toBe(`seed ${seed}: ${modelBytes()}`);
+    for (const { log, kept } of model) {
+      expect(kept.map(({ offset }) => log.get(offset))).toEqual(kept);
+      expect(log.length).toBe(kept.length);
+    }
+    expect(emptied).toEqual(modelEmptied);
+  }
+}
+
+function openLog(given: Partial<HistoryLimits>) {
+  const emptied: string[] = [];
+  const retention = new Retention({ ...limits, ...given }, ({ topic }) => void emptied.push(topic));
+  const log = new TopicLog("news", { epoch: "e", offset: 0 });
+  const append = (now: number, data: string): void => {
+    const message = messageOf(log, now, data);
+    log.append(message);
+    retention.appended(log, retainedBytes(message), now);
+  };
+  return { retention, log, append, emptied };
+}
+
+const draft = (data: string) => ({ data, contentType: "text/plain" });
+
+const messageOf = ({ topic, epoch, lastOffset }: TopicLog, time: number, data: string): Message => ({
+  topic,
+  epoch,
+  offset: lastOffset + 1,
+  time,
+  ...draft(data),
+});
