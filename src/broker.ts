@@ -19,7 +19,7 @@ export interface Broker {
   /**
    * Sets who is told of what is appended. Called once, before anything else.
    * An engine MUST call `announced` in the order of offsets, except where it missed messages. It MAY announce a message
-   * twice or late, and before or after the `publish` that appended it resolves.
+   * twice or late, before or after the `publish` that appended it resolves, and where nobody subscribed to its topic.
    */
   listen(listener: BrokerListener): void;
 

@@ -1,0 +1,247 @@
+/** The engine in memory: the contract of every engine, and what it does by its own clock. */
+import { heapStats } from "bun:jsc";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import type { Page } from "../src/broker.ts";
+import { MemoryBroker, type MemoryBrokerLimits } from "../src/broker-memory.ts";
+import { type Position, retainedBytes, type Since } from "../src/message.ts";
+import { describeBrokerContract } from "./broker.contract.ts";
+
+setDefaultTimeout(60_000);
+
+/** A clock that only a test moves, from now on. */
+class Clock {
+  time = Date.now();
+  readonly now = (): number => this.time;
+
+  pass(seconds: number): void {
+    this.time += seconds * 1000;
+  }
+}
+
+const limits: MemoryBrokerLimits = {
+  historyMessages: 100,
+  historyAgeSeconds: 600,
+  historyBytesMax: 1024 * 1024,
+  positionAgeSeconds: 3600,
+};
+
+describeBrokerContract(
+  "the engine in memory",
+  async (limits) => {
+    // It moves by itself too, as far as tests need that see it move.
+    let aheadMilliseconds = 0;
+    const broker = new MemoryBroker(limits, () => Date.now() + aheadMilliseconds);
+    return {
+      node: async () => broker,
+      close: () => broker.close(),
+      pass: (seconds: number) => {
+        aheadMilliseconds += seconds * 1000;
+      },
+    };
+  },
+  {
+    announcesAll: true,
+    announcesOnlySubscribed: false,
+    manyNodes: false,
+    advance: async (engine, seconds) => engine.pass(seconds),
+  },
+);
+
+describe("the engine in memory, by its own clock", () => {
+  const all: Since = { kind: "all" };
+  const page: Page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 };
+  const text = (data: string) => ({ data, contentType: "text/plain" });
+
+  async function open(
+    given: Partial<MemoryBrokerLimits>,
+    run: (broker: MemoryBroker, clock: Clock) => Promise<void>,
+  ) {
+    const clock = new Clock();
+    const broker = new MemoryBroker({ ...limits, ...given }, clock.now);
+    try {
+      await run(broker, clock);
+    } finally {
+      await broker.close();
+    }
+  }
+
+  async function retained(broker: MemoryBroker, topic: string): Promise<unknown[] | undefined> {
+    return (await broker.history(topic, all, page))?.messages.map(({ data }) => data);
+  }
+
+  async function positionOf(broker: MemoryBroker, topic: string): Promise<Position | undefined> {
+    return (await broker.positions([topic]))[0]?.position;
+  }
+
+  test("a message is kept for the history's age, whether or not anything sweeps", () =>
+    open({}, async (broker, clock) => {
+      await broker.publish("news", text("one"));
+      clock.pass(300);
+      await broker.publish("news", text("two"));
+      clock.pass(300);
+      expect(await retained(broker, "news")).toEqual(["one", "two"]);
+      clock.pass(1);
+      expect(await retained(broker, "news")).toEqual(["two"]);
+      expect(await broker.positions(["news"])).toMatchObject([{ position: { offset: 2 }, retained: 1 }]);
+      clock.pass(300);
+      broker.sweep();
+      expect(broker.historyBytes).toBe(0);
+      expect(await retained(broker, "news")).toEqual([]);
+    }));
+
+  test("a span is a gap from the last dropped message's time back", () =>
+    open({}, async (broker, clock) => {
+      const droppedTime = clock.time;
+      await broker.publish("news", text("one"));
+      clock.pass(300);
+      await broker.publish("news", text("two"));
+      clock.pass(301);
+      for (const [time, complete] of [
+        [droppedTime - 1, false],
+        [droppedTime, false],
+        [droppedTime + 1, true],
+      ] as const) {
+        const history = await broker.history("news", { kind: "time", time }, page);
+        expect(history?.complete).toBe(complete);
+        expect(history?.messages.map(({ data }) => data)).toEqual(["two"]);
+      }
+    }));
+
+  test("past the bytes of all topics together, the messages of the topic published to longest ago go first", () => {
+    const messageBytes = retainedBytes(text("x"));
+    return open({ historyBytesMax: 6 * messageBytes }, async (broker) => {
+      for (const topic of ["cold", "cold", "warm", "warm", "hot", "hot"])
+        await broker.publish(topic, text("x"));
+      await broker.publish("warm", text("x"));
+      const counts = async (): Promise<(number | undefined)[]> =>
+        (await broker.positions(["cold", "warm", "hot"])).map((state) => state?.retained);
+      expect(await counts()).toEqual([1, 3, 2]);
+      await broker.publish("warm", text("x"));
+      await broker.publish("warm", text("x"));
+      expect(await counts()).toEqual([0, 5, 1]);
+      expect(broker.historyBytes).toBe(6 * messageBytes);
+    });
+  });
+
+  test("a message larger than the whole history is published and not kept, and costs no one theirs for good", () =>
+    open({ historyBytesMax: 2000 }, async (broker) => {
+      await broker.publish("small", text("x"));
+      const position = await broker.publish("large", text("x".repeat(5000)));
+      expect(await positionOf(broker, "large")).toEqual(position);
+      expect(broker.historyBytes).toBe(0);
+      await broker.publish("small", text("y"));
+      expect(await retained(broker, "small")).toEqual(["y"]);
+    }));
+
+  test("a position outlives its messages, and ages from the last message on", () =>
+    open({}, async (broker, clock) => {
+      const position = await broker.publish("news", text("one"));
+      clock.pass(601);
+      broker.sweep();
+      expect(await broker.history("news", { kind: "position", position }, page)).toMatchObject({
+        complete: true,
+        messages: [],
+      });
+      clock.pass(3600 - 601);
+      broker.sweep();
+      expect(await positionOf(broker, "news")).toBeUndefined();
+      expect(broker.topicCount).toBe(0);
+      expect((await broker.publish("news", text("again"))).epoch).not.toBe(position.epoch);
+    }));
+
+  test("with history off a position ages all the same", () =>
+    open({ historyMessages: 0 }, async (broker, clock) => {
+      const position = await broker.publish("news", text("one"));
+      clock.pass(3599);
+      broker.sweep();
+      expect(await positionOf(broker, "news")).toEqual(position);
+      clock.pass(1);
+      broker.sweep();
+      expect(broker.topicCount).toBe(0);
+    }));
+
+  test("a topic with a subscriber never expires, and ages from when the last one left", () =>
+    open({}, async (broker, clock) => {
+      const position = await broker.publish("news", text("one"));
+      await broker.subscribe("news");
+      await broker.subscribe("quiet");
+      for (let day = 0; day < 30; day++) {
+        clock.pass(86_400);
+        broker.sweep();
+      }
+      expect(await positionOf(broker, "news")).toEqual(position);
+      expect((await positionOf(broker, "quiet"))?.offset).toBe(0);
+
+      broker.unsubscribe("news");
+      broker.unsubscribe("quiet");
+      clock.pass(3599);
+      broker.sweep();
+      expect(broker.topicCount).toBe(2);
+      clock.pass(1);
+      broker.sweep();
+      expect(broker.topicCount).toBe(0);
+    }));
+
+  test("a topic that is used again while it ages does not expire", () =>
+    open({ historyMessages: 0 }, async (broker, clock) => {
+      await broker.publish("published", text("one"));
+      await broker.publish("subscribed", text("one"));
+      await broker.publish("left", text("one"));
+      clock.pass(3000);
+      await broker.publish("published", text("two"));
+      await broker.subscribe("subscribed");
+      clock.pass(601);
+      broker.sweep();
+      expect((await positionOf(broker, "published"))?.offset).toBe(2);
+      expect((await positionOf(broker, "subscribed"))?.offset).toBe(1);
+      expect(await positionOf(broker, "left")).toBeUndefined();
+    }));
+
+  test("a clock that is set back makes no topic's time run backwards", () =>
+    open({}, async (broker, clock) => {
+      await broker.publish("news", text("one"));
+      const { time } = clock;
+      clock.pass(-3600);
+      await broker.publish("news", text("two"));
+      clock.pass(3601);
+      await broker.publish("news", text("three"));
+      const history = await broker.history("news", all, page);
+      expect(history?.messages.map((message) => message.time)).toEqual([time, time, time + 1000]);
+    }));
+
+  test("a million topics published to once give their memory back when they expire", async () => {
+    const started = performance.now();
+    const topics = 1_000_000;
+    await open({ historyBytesMax: 64 * 1024 * 1024 }, async (broker, clock) => {
+      const heapBefore = heapBytes();
+      for (let number = 0; number < topics; number++) {
+        const published = broker.publish(`sensors/${number}`, { data: "21.5", contentType: "text/plain" });
+        if (number % 1000 === 0) await published;
+      }
+      const heapFull = heapBytes();
+      expect(broker.topicCount).toBe(topics);
+      expect(broker.historyBytes).toBeWithin(63 * 1024 * 1024, 64 * 1024 * 1024 + 1);
+      clock.pass(601);
+      broker.sweep();
+      expect(broker.historyBytes).toBe(0);
+      expect(broker.topicCount).toBe(topics);
+      clock.pass(3600 - 601);
+      broker.sweep();
+      expect(broker.topicCount).toBe(0);
+      const heapAfter = heapBytes();
+      console.log(
+        `    a million topics: ${megabytes(heapFull - heapBefore)} of heap while they live ` +
+          `(${Math.round((heapFull - heapBefore) / topics)} bytes each), ${megabytes(heapAfter - heapBefore)} ` +
+          `when they are gone, in ${((performance.now() - started) / 1000).toFixed(1)} s`,
+      );
+      expect(heapAfter - heapBefore).toBeLessThan((heapFull - heapBefore) / 20);
+    });
+  });
+});
+
+function heapBytes(): number {
+  Bun.gc(true);
+  return heapStats().heapSize + heapStats().extraMemorySize;
+}
+
+const megabytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;

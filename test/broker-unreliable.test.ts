@@ -1,0 +1,68 @@
+/** The contract of every engine, held against one that does the worst it may: what the hub is tested with keeps to it too. */
+import type { Broker } from "../src/broker.ts";
+import type { MemoryBrokerLimits } from "../src/broker-memory.ts";
+import { describeBrokerContract } from "./broker.contract.ts";
+import { Random } from "./support/random.ts";
+import { type Faults, noFaults, UnreliableEngine, UnreliableNode } from "./support/unreliable-broker.ts";
+
+const seed = Number(process.env.LONGWIRE_SEED ?? Date.now() % 1_000_000);
+
+/** What the contract is given: an engine whose delays are real ones, of a few milliseconds. */
+class DelayedEngine {
+  readonly #engine: UnreliableEngine;
+  #aheadMilliseconds = 0;
+
+  constructor(limits: MemoryBrokerLimits, faults: Faults) {
+    const random = new Random(seed);
+    this.#engine = new UnreliableEngine({
+      limits,
+      random,
+      faults,
+      later: (task) => void setTimeout(task, random.below(3)),
+      now: () => Date.now() + this.#aheadMilliseconds,
+    });
+  }
+
+  async node(): Promise<Broker> {
+    return this.#engine.node();
+  }
+
+  close(): Promise<void> {
+    return this.#engine.close();
+  }
+
+  loseEverything(): Promise<void> {
+    return this.#engine.loseEverything();
+  }
+
+  pass(seconds: number): void {
+    this.#aheadMilliseconds += seconds * 1000;
+  }
+}
+
+const harshness: Record<string, Faults> = {
+  "is slow": noFaults,
+  "is slow, repeats itself and reads behind": { lost: 0, twice: 0.3, lagging: 0.3, shortPage: 0 },
+  "loses announcements too": { lost: 0.3, twice: 0.3, lagging: 0.3, shortPage: 0 },
+};
+
+for (const [how, faults] of Object.entries(harshness)) {
+  describeBrokerContract(
+    `an engine that ${how} (LONGWIRE_SEED=${seed})`,
+    async (limits) => new DelayedEngine(limits, faults),
+    {
+      announcesAll: faults.lost === 0,
+      announcesOnlySubscribed: true,
+      manyNodes: true,
+      loseEverything: (engine) => engine.loseEverything(),
+      advance: async (engine, seconds) => engine.pass(seconds),
+      cutOff: async (_, node) => unreliable(node).cutOff(),
+      reconnect: async (_, node) => unreliable(node).reconnect(),
+    },
+  );
+}
+
+function unreliable(node: Broker): UnreliableNode {
+  if (!(node instanceof UnreliableNode)) throw new Error("every node of this engine is an unreliable one");
+  return node;
+}

@@ -1,0 +1,243 @@
+/**
+ * An engine as bad as `broker.ts` allows: several nodes on one log in memory, where every answer is delayed, and
+ * announcements are late, lost or made twice; reads answer from where not everything has arrived yet, and with less than a
+ * page; nodes are cut off; and the engine loses its memory. All of it seeded.
+ */
+import {
+  type Broker,
+  type BrokerListener,
+  BrokerUnavailable,
+  type History,
+  type Once,
+  type Page,
+  type TopicState,
+} from "../../src/broker.ts";
+import { MemoryBroker, type MemoryBrokerLimits } from "../../src/broker-memory.ts";
+import type { Draft } from "../../src/draft.ts";
+import type { Message, Position, Since } from "../../src/message.ts";
+import type { Random } from "./random.ts";
+
+/** Probabilities from 0 to 1. */
+export interface Faults {
+  /** An announcement does not reach a node. */
+  readonly lost: number;
+  /** An announcement reaches a node once more, behind later ones. */
+  readonly twice: number;
+  /** A read knows only of some of what was appended last. */
+  readonly lagging: number;
+  /** A read answers with less than a page. */
+  readonly shortPage: number;
+}
+
+export const noFaults: Faults = { lost: 0, twice: 0, lagging: 0, shortPage: 0 };
+
+export interface UnreliableEngineOptions {
+  readonly limits: MemoryBrokerLimits;
+  readonly random: Random;
+  /** Runs a task at some later time, in any order: this is where every delay comes from. */
+  readonly later: (task: () => void) => void;
+  readonly faults?: Faults;
+  readonly now?: () => number;
+  /** Told of each message in the step in which it is appended. */
+  readonly appended?: (message: Message) => void;
+}
+
+export class UnreliableEngine {
+  faults: Faults;
+  readonly random: Random;
+  readonly later: (task: () => void) => void;
+  readonly #limits: MemoryBrokerLimits;
+  readonly #now: () => number;
+  readonly #appended: (message: Message) => void;
+  readonly #nodes = new Set<UnreliableNode>();
+  #memory: MemoryBroker;
+
+  constructor({ limits, random, later, faults, now, appended }: UnreliableEngineOptions) {
+    this.faults = faults ?? noFaults;
+    this.random = random;
+    this.later = later;
+    this.#limits = limits;
+    this.#now = now ?? Date.now;
+    this.#appended = appended ?? (() => undefined);
+    this.#memory = this.#openMemory();
+  }
+
+  get memory(): MemoryBroker {
+    return this.#memory;
+  }
+
+  node(): UnreliableNode {
+    const node = new UnreliableNode(this);
+    this.#nodes.add(node);
+    return node;
+  }
+
+  /** Every topic's past is gone. Who listens to what stays known, as with an engine that was flushed. */
+  async loseEverything(): Promise<void> {
+    const lost = this.#memory;
+    this.#memory = this.#openMemory();
+    await lost.close();
+  }
+
+  /** Once no node listens to it any more, a topic may age. */
+  left(topic: string): void {
+    for (const node of this.#nodes) if (node.hears(topic)) return;
+    this.#memory.unsubscribe(topic);
+  }
+
+  closed(node: UnreliableNode): void {
+    this.#nodes.delete(node);
+  }
+
+  async close(): Promise<void> {
+    for (const node of this.#nodes) await node.close();
+    await this.#memory.close();
+  }
+
+  #openMemory(): MemoryBroker {
+    const memory = new MemoryBroker(this.#limits, this.#now);
+    memory.listen({
+      announced: (message) => {
+        this.#appended(message);
+        for (const node of this.#nodes) node.announce(message);
+      },
+      reconnected: () => undefined,
+    });
+    return memory;
+  }
+}
+
+/** What a node sends its engine and hears from it travels on two ways, each in order and neither waiting for the other. */
+export class UnreliableNode implements Broker {
+  available = true;
+  readonly announcementsCanBeMissed = true;
+  readonly #engine: UnreliableEngine;
+  /** On their way to the engine. */
+  readonly #requests: (() => void)[] = [];
+  /** On their way to the node. */
+  readonly #announcements: Message[] = [];
+  /** What the engine announces to this node. */
+  readonly #heard = new Set<string>();
+  /** What this node wants to hear of. */
+  readonly #wanted = new Set<string>();
+  #listener: BrokerListener | undefined;
+
+  constructor(engine: UnreliableEngine) {
+    this.#engine = engine;
+  }
+
+  listen(listener: BrokerListener): void {
+    this.#listener = listener;
+  }
+
+  publish(topic: string, draft: Draft, once?: Once): Promise<Position> {
+    return this.#ask((memory) => memory.publish(topic, draft, once));
+  }
+
+  subscribe(topic: string): Promise<Position> {
+    this.#wanted.add(topic);
+    return this.#ask((memory) => {
+      this.#heard.add(topic);
+      return memory.subscribe(topic);
+    });
+  }
+
+  unsubscribe(topic: string): void {
+    this.#wanted.delete(topic);
+    this.#send(() => {
+      this.#heard.delete(topic);
+      this.#engine.left(topic);
+    });
+  }
+
+  history(topic: string, since: Since, page: Page): Promise<History | undefined> {
+    const { random, faults } = this.#engine;
+    return this.#ask(async (memory) => {
+      const messagesMax = random.chance(faults.shortPage) ? random.between(1, 3) : page.messagesMax;
+      const history = await memory.history(topic, since, { ...page, messagesMax });
+      if (!history || !random.chance(faults.lagging)) return history;
+      const offset = random.between(history.from.offset, history.position.offset);
+      const messages = history.messages.filter((message) => message.offset <= offset);
+      return { ...history, messages, position: { epoch: history.position.epoch, offset } };
+    });
+  }
+
+  positions(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
+    const { random, faults } = this.#engine;
+    return this.#ask(async (memory) => {
+      const states = await memory.positions(topics);
+      return states.map((state) => {
+        if (!state || !random.chance(faults.lagging)) return state;
+        const unknown = random.between(0, state.retained);
+        const { epoch, offset } = state.position;
+        return { position: { epoch, offset: offset - unknown }, retained: state.retained - unknown };
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#listener = undefined;
+    this.#wanted.clear();
+    this.#heard.clear();
+    this.#engine.closed(this);
+  }
+
+  /** What the engine is asked fails from here on, done or not, and what it announces is lost. */
+  cutOff(): void {
+    this.available = false;
+  }
+
+  reconnect(): void {
+    this.available = true;
+    this.#listener?.reconnected();
+  }
+
+  /** Whether the engine announces a topic to this node. */
+  hears(topic: string): boolean {
+    return this.#heard.has(topic);
+  }
+
+  /** How many topics the engine announces to this node. */
+  get heardCount(): number {
+    return this.#heard.size;
+  }
+
+  announce(message: Message): void {
+    if (!this.#heard.has(message.topic)) return;
+    const { random, faults, later } = this.#engine;
+    if (!this.available || random.chance(faults.lost)) return;
+    this.#announcements.push(message);
+    later(() => {
+      const next = this.#announcements.shift();
+      if (!next) return;
+      this.#hear(next);
+      if (random.chance(faults.twice)) later(() => this.#hear(next));
+    });
+  }
+
+  #hear(message: Message): void {
+    if (this.#wanted.has(message.topic) && this.available) this.#listener?.announced(message);
+  }
+
+  #send(request: () => void): void {
+    this.#requests.push(request);
+    this.#engine.later(() => this.#requests.shift()?.());
+  }
+
+  #ask<Answer>(request: (memory: MemoryBroker) => Promise<Answer>): Promise<Answer> {
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const { random, later } = this.#engine;
+    this.#send(() => {
+      const answered = this.available || random.chance(0.5);
+      const done = answered ? request(this.#engine.memory) : Promise.reject(unavailable());
+      done.then(
+        (answer) => later(() => (this.available ? resolve(answer) : reject(unavailable()))),
+        (error) => later(() => reject(error)),
+      );
+    });
+    return promise;
+  }
+}
+
+const unavailable = (): BrokerUnavailable =>
+  new BrokerUnavailable("the engine is away, as the test wants it");
