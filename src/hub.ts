@@ -119,6 +119,7 @@ export class Hub {
   #leave(channel: Channel): void {
     channel.subscriptions--;
     if (channel.subscriptions > 0) return;
+    channel.left = true;
     this.#channels.delete(channel.topic);
     if (channel.heard) this.#retention.forget(channel.recent);
     this.#broker.unsubscribe(channel.topic);
@@ -148,7 +149,7 @@ export class Hub {
   /** Reads, and sees to it that this node has heard as much as it read: a replay must not end ahead of those live. */
   async #readHeard(channel: Channel, since: Since): Promise<History> {
     let history = await this.read(channel.topic, since);
-    if (!history) {
+    if (!history && !channel.left) {
       // The broker forgot a topic that has subscribers: its past is lost, and it begins another.
       await this.#broker.subscribe(channel.topic);
       history = await this.read(channel.topic, since);
@@ -182,14 +183,14 @@ export class Hub {
   }
 
   async #catchUp(channel: Channel): Promise<void> {
-    while (channel.behind) {
+    while (channel.behind && !channel.left) {
       channel.behind = false;
       const before = channel.position;
       const history = await this.read(channel.topic, { kind: "position", position: before });
-      if (!history) return; // `#compare` and `#readHeard` see to a topic that the broker forgot.
+      if (!history || channel.left) return; // `#compare` and `#readHeard` see to a topic that the broker forgot.
       if (!history.complete && channel.stands(before)) this.#breakOff(channel, history);
       for (const message of history.messages) {
-        if (channel.isNext(message)) this.#deliver(channel, message);
+        if (!channel.left && channel.isNext(message)) this.#deliver(channel, message);
       }
       if (!channel.reached(history.position)) channel.behind = true;
     }
@@ -212,6 +213,7 @@ export class Hub {
     const channels = [...this.#channels.values()].filter(({ heard }) => heard);
     const states = await this.#broker.positions(channels.map(({ topic }) => topic));
     for (const [index, channel] of channels.entries()) {
+      if (channel.left) continue;
       const position = states[index]?.position ?? (await this.#broker.subscribe(channel.topic));
       if (!channel.reached(position)) await this.#synchronise(channel);
     }
@@ -226,6 +228,8 @@ export class Hub {
 /** A topic that has subscribers on this node. */
 class Channel implements Heard {
   subscriptions = 0;
+  /** Once everyone left, the topic may have another channel: what was asked of the broker for this one is for no one. */
+  left = false;
   /** Resolves when the topic is `heard`. */
   ready: Promise<void> = Promise.resolve();
   /** The last messages delivered here; its end is where everyone live stands. */
