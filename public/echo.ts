@@ -1,6 +1,7 @@
 /** The echo panel: greets on the line /ping, shows what comes back, and sends what is typed. */
+import { startComposer } from "./composer.ts";
 import { findPart } from "./element.ts";
-import { Line } from "./line.ts";
+import { asSocketUrl, Line } from "./line.ts";
 import { type Data, MessageLog } from "./log.ts";
 import { describeEnding, LineStatus } from "./status.ts";
 import type { Words } from "./words.ts";
@@ -17,7 +18,8 @@ export function startEchoPanel(panel: HTMLElement, words: Words): void {
   /** When each message that is still unanswered was sent: the line answers every one, in order. */
   let sentAtMilliseconds: number[] = [];
   let wasOpen = false;
-  const url = echoUrl();
+  // Beside the page, so that it is still right where a proxy serves the page below a path.
+  const url = asSocketUrl(new URL("ping", document.baseURI));
 
   const line = new Line({
     url: () => url,
@@ -47,7 +49,7 @@ export function startEchoPanel(panel: HTMLElement, words: Words): void {
       const sentAt = sentAtMilliseconds.shift();
       if (sentAt === undefined) return log.received(data);
       const roundTripMilliseconds = performance.now() - sentAt;
-      log.received(data, roundTripMilliseconds);
+      log.received(data, { roundTripMilliseconds });
       status.showRoundTrip(roundTripMilliseconds);
     },
   });
@@ -69,28 +71,7 @@ export function startEchoPanel(panel: HTMLElement, words: Words): void {
   status.control(line);
   status.showAddress(url);
   findPart(panel, "binaryChoice", HTMLElement).title = words.binaryMeaning;
-  findPart(panel, "modifier", HTMLElement).textContent = isApple() ? "⌘" : "Ctrl";
   findPart(panel, "clear", HTMLButtonElement).addEventListener("click", () => log.clear());
-  findPart(panel, "composer", HTMLFormElement).addEventListener("submit", (event) => {
-    event.preventDefault();
-    sendTyped();
-  });
-  message.addEventListener("keydown", (event) => {
-    // While an input method composes, Enter chooses a word.
-    if (event.key !== "Enter" || event.isComposing || !(event.ctrlKey || event.metaKey)) return;
-    event.preventDefault();
-    sendTyped();
-  });
+  startComposer(panel, sendTyped);
   line.connect();
-}
-
-/** Beside the page, so that it is still right where a proxy serves the page below a path. */
-function echoUrl(): URL {
-  const url = new URL("ping", document.baseURI);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  return url;
-}
-
-function isApple(): boolean {
-  return /Mac|iPhone|iPad/.test(navigator.userAgent);
 }

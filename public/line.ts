@@ -5,8 +5,8 @@ export interface Ending {
   /** RFC 6455 section 7.4, and the server's own from 4000 up; 1006 when there was no Close frame. */
   readonly code: number;
   readonly reason: string;
-  /** `silent`: nothing was heard for so long that we gave it up. */
-  readonly cause: "remote" | "silent" | "own";
+  /** `silent`: nothing was heard for so long that we gave it up. `cut`: dropped on purpose, as if it had been lost. */
+  readonly cause: "remote" | "silent" | "own" | "cut";
 }
 
 export type LineState =
@@ -17,7 +17,7 @@ export type LineState =
   | {
       readonly name: "waiting";
       readonly ending: Ending;
-      /** How many tries in a row came to nothing, this one included. */
+      /** How many tries in a row came to nothing, this one included; 0 after a cut, which was no try. */
       readonly tries: number;
       readonly retryAtMilliseconds: number;
     }
@@ -87,6 +87,13 @@ export function comeback(code: number): "at once" | "later" | "never" {
   }
 }
 
+/** The same address for a WebSocket, which some browsers want to have in its own scheme. */
+export function asSocketUrl(url: URL): URL {
+  const socketUrl = new URL(url);
+  socketUrl.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return socketUrl;
+}
+
 export class Line {
   readonly #options: LineOptions;
   #state: LineState = { name: "closed", ending: undefined };
@@ -128,6 +135,18 @@ export class Line {
       this.#enter({ name: "closing" });
       this.#socket.close(1000);
     }
+  }
+
+  /**
+   * Drops an open connection as a lost network would: nothing that is still on its way arrives. (A page cannot keep its
+   * browser from sending a Close frame; the server learns of the end a little sooner than from a network.)
+   * @param waitSeconds until it comes back by itself
+   */
+  cut(waitSeconds: number): void {
+    if (this.#state.name !== "open") return;
+    this.#tries = 0;
+    this.#abandon();
+    this.#wait({ code: 1006, reason: "", cause: "cut" }, waitSeconds);
   }
 
   /** @returns whether it could be sent: only an open line takes messages */
@@ -219,6 +238,10 @@ export class Line {
         ? Math.random() * atOnceSecondsMax
         : retryDelaySeconds(this.#tries, Math.random());
     this.#tries++;
+    this.#wait(ending, delaySeconds);
+  }
+
+  #wait(ending: Ending, delaySeconds: number): void {
     this.#timer = setTimeout(() => this.#dial(), delaySeconds * 1000);
     this.#enter({
       name: "waiting",

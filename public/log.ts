@@ -1,6 +1,6 @@
 /** A log on the page: what went, what came and what happened, the newest last, and never more than a bounded number. */
 import { find, findPart } from "./element.ts";
-import type { Words } from "./words.ts";
+import type { EntryKind, Words } from "./words.ts";
 
 /** A tab that is left open for a week must not grow for a week. */
 const entriesMax = 500;
@@ -10,6 +10,21 @@ const shownCharactersMax = 10_000;
 const shownBytesMax = 512;
 
 export type Data = string | ArrayBuffer;
+
+/** What an entry tells beside its text. */
+export interface Details {
+  /** Left out: now. */
+  readonly time?: Date;
+  readonly label?: string;
+  readonly id?: string;
+  readonly roundTripMilliseconds?: number;
+}
+
+/** An entry that is not whole yet: what was sent learns its fate later. */
+export interface OpenEntry {
+  showId(id: string): void;
+  showFailure(text: string): void;
+}
 
 export class MessageLog {
   readonly #words: Words;
@@ -34,18 +49,25 @@ export class MessageLog {
     new ResizeObserver(() => this.#follow()).observe(this.#box);
   }
 
-  sent(data: Data): void {
-    this.#append("sent", data);
+  sent(data: Data, details?: Details): OpenEntry {
+    const entry = this.#append("sent", data, details);
+    const measure = find(entry, ".measure", HTMLElement);
+    return {
+      showId: (id) => measure.replaceChildren(...idParts(id)),
+      showFailure: (text) => {
+        entry.dataset.failed = "";
+        measure.textContent = text;
+      },
+    };
   }
 
-  /** @param roundTripMilliseconds left out where nothing was asked for it */
-  received(data: Data, roundTripMilliseconds?: number): void {
-    this.#append("received", data, roundTripMilliseconds);
+  received(data: Data, details?: Details): void {
+    this.#append("received", data, details);
   }
 
   /** What happened to the line itself. */
-  note(text: string): void {
-    this.#append("note", text);
+  note(text: string, kind: Exclude<EntryKind, "sent" | "received"> = "note"): void {
+    this.#append(kind, text);
   }
 
   clear(): void {
@@ -53,33 +75,38 @@ export class MessageLog {
     this.#following = true;
   }
 
-  #append(kind: "sent" | "received" | "note", data: Data, roundTripMilliseconds?: number): void {
+  #append(kind: EntryKind, data: Data, details: Details = {}): HTMLElement {
     const content = document.importNode(this.#template.content, true);
     const entry = find(content, ".entry", HTMLElement);
     entry.dataset.kind = kind;
 
     const time = find(entry, "time", HTMLTimeElement);
-    const now = new Date();
-    time.dateTime = now.toISOString();
-    time.textContent = clock(now);
+    const at = details.time ?? new Date();
+    time.dateTime = time.title = at.toISOString();
+    time.textContent = clock(at);
 
     find(entry, ".unseen", HTMLElement).textContent = this.#words.kinds[kind];
 
     const text = find(entry, ".text", HTMLElement);
     if (typeof data === "string") {
       if (data === "") entry.dataset.empty = "";
-      text.textContent = data === "" ? this.#words.empty : shorten(data, this.#words);
+      const shown = data === "" ? this.#words.empty : shorten(data, this.#words);
+      text.append(...(kind === "sent" || kind === "received" ? [shown] : withWholeIds(shown)));
     } else {
       entry.dataset.binary = "";
       text.textContent = showBytes(new Uint8Array(data), this.#words);
     }
 
-    if (roundTripMilliseconds !== undefined)
-      find(entry, ".measure", HTMLElement).textContent = showMilliseconds(roundTripMilliseconds);
+    find(entry, ".label", HTMLElement).textContent = details.label ?? "";
+    const measure = find(entry, ".measure", HTMLElement);
+    if (details.id !== undefined) measure.append(...idParts(details.id));
+    else if (details.roundTripMilliseconds !== undefined)
+      measure.textContent = showMilliseconds(details.roundTripMilliseconds);
 
     this.#entries.append(entry);
     while (this.#entries.childElementCount > entriesMax) this.#entries.firstElementChild?.remove();
     this.#follow();
+    return entry;
   }
 
   /** Once a frame: to scroll for each of a thousand messages would lay the page out a thousand times. */
@@ -106,6 +133,27 @@ export class MessageLog {
 /** Below 10 ms a tenth tells one server from another; above it is noise. */
 export function showMilliseconds(milliseconds: number): string {
   return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
+}
+
+/** An id in a note does not break at its hyphen. */
+function withWholeIds(text: string): (string | HTMLElement)[] {
+  return text.split(/([0-9a-z]+-\d+)/).map((part, index) => {
+    if (index % 2 === 0) return part;
+    const id = document.createElement("span");
+    id.className = "id";
+    id.textContent = part;
+    return id;
+  });
+}
+
+/** The offset is what counts up, so it is set apart from the epoch, which stays the same for all. */
+function idParts(id: string): HTMLElement[] {
+  const epochEnd = id.lastIndexOf("-") + 1;
+  const epoch = document.createElement("span");
+  epoch.textContent = id.slice(0, epochEnd);
+  const offset = document.createElement("b");
+  offset.textContent = id.slice(epochEnd);
+  return [epoch, offset];
 }
 
 /** The same length in every language, so that the times stand in a column. */

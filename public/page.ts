@@ -1,6 +1,7 @@
 /** The page: chooses the language, puts the words in their places, and starts the panels. */
 import { startEchoPanel } from "./echo.ts";
 import { find } from "./element.ts";
+import { startTopicsPanel } from "./topics.ts";
 import { chooseWords, type StaticWord, type Words } from "./words.ts";
 
 const words = chooseWords(navigator.languages);
@@ -11,6 +12,7 @@ placeWords(document.body, words);
 const main = find(document, "main", HTMLElement);
 main.hidden = false;
 startEchoPanel(find(main, "#echo", HTMLElement), words);
+startTopicsPanel(find(main, "#topics", HTMLElement), words);
 
 /** index.html names a word as the element's text, its label or its placeholder. */
 function placeWords(root: HTMLElement, words: Words): void {

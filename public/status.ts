@@ -73,11 +73,6 @@ export class LineStatus {
 
 /** Such as `1006: the connection was lost or refused`. */
 export function describeEnding({ code, reason, cause }: Ending, words: Words): string {
-  const meaning =
-    cause === "own"
-      ? words.endedHere
-      : cause === "silent"
-        ? words.endedSilent
-        : (words.codes[code] ?? words.codeUnknown);
+  const meaning = cause === "remote" ? (words.codes[code] ?? words.codeUnknown) : words.endings[cause];
   return words.ending(code, meaning, reason);
 }

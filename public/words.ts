@@ -1,10 +1,24 @@
 /** Every word the page says, in each of its languages. */
-import type { LineState } from "./line.ts";
+import type { Ending, LineState } from "./line.ts";
+import type { TopicNameFault } from "./topic-name.ts";
 
 /** The words that index.html places by name (`data-words`, `data-words-label`, `data-words-placeholder`). */
 export type StaticWord =
   | "tagline"
   | "echoTitle"
+  | "echoMeaning"
+  | "topicsTitle"
+  | "topicsMeaning"
+  | "topicLabel"
+  | "subscribe"
+  | "notSubscribed"
+  | "cut"
+  | "comeBack"
+  | "guide"
+  | "asJson"
+  | "publishes"
+  | "publish"
+  | "shellTitle"
   | "roundTrip"
   | "reconnect"
   | "disconnect"
@@ -16,18 +30,21 @@ export type StaticWord =
   | "sends"
   | "send";
 
+/** Of a log. `complete`: a promise was kept; `gap`: messages are gone; `error`: something could not be done. */
+export type EntryKind = "sent" | "received" | "note" | "complete" | "gap" | "error";
+
 export interface Words {
   /** As BCP 47 writes it. */
   readonly language: string;
   readonly title: string;
   readonly fixed: Readonly<Record<StaticWord, string>>;
   readonly states: Readonly<Record<LineState["name"], string>>;
-  readonly kinds: Readonly<Record<"sent" | "received" | "note", string>>;
+  readonly kinds: Readonly<Record<EntryKind, string>>;
   /** What a close code means to the person who reads it. */
   readonly codes: Readonly<Record<number, string>>;
   readonly codeUnknown: string;
-  readonly endedHere: string;
-  readonly endedSilent: string;
+  /** Of an end that did not come from the server, by its cause. */
+  readonly endings: Readonly<Record<Exclude<Ending["cause"], "remote">, string>>;
   /** Stands where the text of a message without any would be. */
   readonly empty: string;
   readonly roundTripMeaning: string;
@@ -40,14 +57,47 @@ export interface Words {
   noteEnded(ending: string): string;
   bytes(count: number): string;
   moreCharacters(count: number): string;
+  readonly topicFaults: Readonly<Record<TopicNameFault, string>>;
+  readonly jsonMeaning: string;
+  readonly cutMeaning: string;
+  /** Stands for the message in a command while none is typed. */
+  readonly curlText: string;
+  /** The two that stand where the id of a message would be: it was not published, or nobody knows. */
+  readonly refused: string;
+  readonly unknown: string;
+  readonly noAnswer: string;
+  readonly noteCut: string;
+  noteSubscribed(topic: string, id: string): string;
+  noteResumed(id: string): string;
+  noteComplete(missedCount: number): string;
+  notCounted(reason: string): string;
+  gap(requested: string, from: string): string;
+  /** What no server may do: `id` came next, and is not behind `previousId`. */
+  notNext(previousId: string, id: string): string;
+  notPublished(reason: string): string;
+  perhapsPublished(reason: string): string;
 }
 
 const english: Words = {
   language: "en",
   title: "Longwire: a line you can test",
   fixed: {
-    tagline: "A line you can test: “ping” gets “pong”, all else comes back as it went.",
+    tagline: "A line you can test. A topic is a URL. Nothing is lost in silence.",
     echoTitle: "The echo line",
+    echoMeaning: "“ping” gets “pong”, all else comes back as it went.",
+    topicsTitle: "Topics",
+    topicsMeaning: "What is posted to a topic’s URL reaches everyone connected to it.",
+    topicLabel: "Topic",
+    subscribe: "Subscribe",
+    notSubscribed: "Not subscribed",
+    cut: "Cut the line",
+    comeBack: "Come back now",
+    guide:
+      "Subscribe and publish something. Then cut the line and publish more: it comes back with exactly what it missed.",
+    asJson: "Send as JSON",
+    publishes: "publishes",
+    publish: "Publish",
+    shellTitle: "The same in a shell",
     roundTrip: "Round trip",
     reconnect: "Reconnect now",
     disconnect: "Disconnect",
@@ -66,7 +116,14 @@ const english: Words = {
     waiting: "Closed",
     closed: "Closed",
   },
-  kinds: { sent: "Sent", received: "Received", note: "Note" },
+  kinds: {
+    sent: "Sent",
+    received: "Received",
+    note: "Note",
+    complete: "Complete",
+    gap: "Gap",
+    error: "Error",
+  },
   codes: {
     1000: "the server closed the line",
     1001: "the server is stopping",
@@ -86,27 +143,66 @@ const english: Words = {
     4410: "what was missed is no longer kept",
   },
   codeUnknown: "the server closed the line",
-  endedHere: "closed from here",
-  endedSilent: "no answer from the server",
+  endings: { own: "closed from here", silent: "no answer from the server", cut: "cut on purpose" },
   empty: "(empty)",
   roundTripMeaning: "From sending a message until its answer arrived, as measured in this page",
   binaryMeaning: "The text goes as UTF-8 in a binary message",
   noRetry: "It does not come back by itself.",
   ending: (code, meaning, reason) => `${code}: ${meaning}${reason === "" ? "" : ` (“${reason}”)`}`,
   nextTry: (seconds, tries) =>
-    `${seconds === 0 ? "Next try now" : `Next try in ${seconds} s`}${tries > 1 ? `, ${tries} tries have failed` : ""}`,
+    `${tries === 0 ? `Comes back in ${seconds} s` : seconds === 0 ? "Next try now" : `Next try in ${seconds} s`}${tries > 1 ? `, ${tries} tries have failed` : ""}`,
   noteOpen: "The line is open",
   noteEnded: (ending) => `The line is closed, ${ending}`,
   bytes: (count) => (count === 1 ? "1 byte:" : `${count} bytes:`),
   moreCharacters: (count) => `… and ${count} characters more`,
+  topicFaults: {
+    empty: "A topic needs a name, such as news or chat/room/42.",
+    long: "A topic’s name has at most 200 characters.",
+    emptyPart: "Between, before and after “/” a topic’s name needs something: chat/room/42.",
+    dots: "No part of a topic’s name can be “.” or “..”: a URL does not keep them.",
+    characters: "A topic’s name has only A–Z a–z 0–9 . _ ~ : - and “/” between its parts.",
+  },
+  jsonMeaning: "Content-Type: application/json in place of text/plain",
+  cutMeaning: "Drops the connection as a lost network would, and comes back after 10 s",
+  curlText: "hello",
+  refused: "not published",
+  unknown: "unknown",
+  noAnswer: "The server did not answer",
+  noteSubscribed: (topic, id) => `Subscribed to ${topic}, to what comes after ${id}`,
+  noteCut: "The line is cut. What is published now is missed until it is back",
+  noteResumed: (id) => `Back, continuing after ${id}`,
+  noteComplete: (count) =>
+    count === 0
+      ? "Complete: nothing was missed"
+      : count === 1
+        ? "Complete: 1 message was missed, and here it is"
+        : `Complete: ${count} messages were missed, and here they are`,
+  notCounted: (reason) => `How many were missed could not be asked. ${reason}`,
+  gap: (requested, from) => `Messages after ${requested} are gone for good. It continues after ${from}`,
+  notNext: (previousId, id) => `The server broke its promise: after ${previousId} came ${id}`,
+  notPublished: (reason) => `Not published. ${reason}`,
+  perhapsPublished: (reason) => `It is unknown whether this was published. ${reason}`,
 };
 
 const chinese: Words = {
   language: "zh-CN",
   title: "Longwire：可以亲手测试的长连接",
   fixed: {
-    tagline: "可以亲手测试的长连接：发送“ping”会得到“pong”，其他内容原样返回。",
+    tagline: "可以亲手测试的长连接。主题就是 URL。消息不会无声丢失。",
     echoTitle: "回显连接",
+    echoMeaning: "发送“ping”会得到“pong”，其他内容原样返回。",
+    topicsTitle: "主题",
+    topicsMeaning: "发到主题 URL 的内容，会送达所有连接到它的客户端。",
+    topicLabel: "主题",
+    subscribe: "订阅",
+    notSubscribed: "未订阅",
+    cut: "切断连接",
+    comeBack: "立即恢复",
+    guide: "先订阅并发布一条消息，再切断连接并继续发布：连接恢复时，会补上错过的每一条消息。",
+    asJson: "以 JSON 发送",
+    publishes: "发布",
+    publish: "发布",
+    shellTitle: "在命令行中做同样的事",
     roundTrip: "往返时间",
     reconnect: "立即重连",
     disconnect: "断开",
@@ -125,7 +221,14 @@ const chinese: Words = {
     waiting: "已断开",
     closed: "已断开",
   },
-  kinds: { sent: "已发送", received: "已收到", note: "提示" },
+  kinds: {
+    sent: "已发送",
+    received: "已收到",
+    note: "提示",
+    complete: "完整",
+    gap: "缺口",
+    error: "错误",
+  },
   codes: {
     1000: "服务器关闭了连接",
     1001: "服务器正在停止",
@@ -145,19 +248,41 @@ const chinese: Words = {
     4410: "错过的消息已不再保留",
   },
   codeUnknown: "服务器关闭了连接",
-  endedHere: "由本页断开",
-  endedSilent: "服务器没有应答",
+  endings: { own: "由本页断开", silent: "服务器没有应答", cut: "有意切断" },
   empty: "（空消息）",
   roundTripMeaning: "从发送消息到收到应答的时间，由本页测量",
   binaryMeaning: "文本以 UTF-8 编码，作为二进制消息发送",
   noRetry: "不会自动重连。",
   ending: (code, meaning, reason) => `${code}：${meaning}${reason === "" ? "" : `（“${reason}”）`}`,
   nextTry: (seconds, tries) =>
-    `${seconds === 0 ? "即将重试" : `${seconds} 秒后重试`}${tries > 1 ? `，已失败 ${tries} 次` : ""}`,
+    `${tries === 0 ? `${seconds} 秒后恢复` : seconds === 0 ? "即将重试" : `${seconds} 秒后重试`}${tries > 1 ? `，已失败 ${tries} 次` : ""}`,
   noteOpen: "已连接",
   noteEnded: (ending) => `已断开，${ending}`,
   bytes: (count) => `${count} 字节：`,
   moreCharacters: (count) => `… 另有 ${count} 个字符`,
+  topicFaults: {
+    empty: "主题需要名称，例如 news 或 chat/room/42。",
+    long: "主题名称最多 200 个字符。",
+    emptyPart: "“/”的前后都要有内容，例如 chat/room/42。",
+    dots: "主题名称的任何一段都不能是“.”或“..”，因为 URL 不会保留它们。",
+    characters: "主题名称只能包含 A–Z a–z 0–9 . _ ~ : -，各段之间用“/”分隔。",
+  },
+  jsonMeaning: "Content-Type 为 application/json，而不是 text/plain",
+  cutMeaning: "像网络中断一样切断连接，10 秒后自动恢复",
+  curlText: "你好",
+  refused: "未发布",
+  unknown: "未知",
+  noAnswer: "服务器没有应答",
+  noteSubscribed: (topic, id) => `已订阅 ${topic}，从 ${id} 之后开始`,
+  noteCut: "连接已切断。此后发布的消息会错过，恢复时补上",
+  noteResumed: (id) => `已恢复，从 ${id} 之后继续`,
+  noteComplete: (count) =>
+    count === 0 ? "完整：没有错过任何消息" : `完整：错过的 ${count} 条消息已全部补上`,
+  notCounted: (reason) => `无法查询错过了多少条消息。${reason}`,
+  gap: (requested, from) => `${requested} 之后的消息已不再保留，从 ${from} 之后继续`,
+  notNext: (previousId, id) => `服务器违背了承诺：${previousId} 之后到达的是 ${id}`,
+  notPublished: (reason) => `未发布。${reason}`,
+  perhapsPublished: (reason) => `无法确定是否已发布。${reason}`,
 };
 
 /** The first of a person's languages that the page speaks, and English if it speaks none of them. */

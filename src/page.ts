@@ -1,4 +1,6 @@
 /** The client page: what stands in public/, embedded in the binary and served from memory. */
+import composer from "#public/composer.ts" with { type: "text" };
+import curl from "#public/curl.ts" with { type: "text" };
 import echo from "#public/echo.ts" with { type: "text" };
 import element from "#public/element.ts" with { type: "text" };
 import icon from "#public/icon.svg" with { type: "text" };
@@ -7,7 +9,12 @@ import line from "#public/line.ts" with { type: "text" };
 import log from "#public/log.ts" with { type: "text" };
 import style from "#public/page.css" with { type: "text" };
 import script from "#public/page.ts" with { type: "text" };
+import resume from "#public/resume.ts" with { type: "text" };
 import status from "#public/status.ts" with { type: "text" };
+import topicEvents from "#public/topic-events.ts" with { type: "text" };
+import topicName from "#public/topic-name.ts" with { type: "text" };
+import topicRequests from "#public/topic-requests.ts" with { type: "text" };
+import topics from "#public/topics.ts" with { type: "text" };
 import words from "#public/words.ts" with { type: "text" };
 import { methods, type RequestHandler, type Routes } from "./http.ts";
 
@@ -23,6 +30,13 @@ export function pageRoutes(): Routes {
     "/page.css": file("text/css", style),
     "/page.ts": module(script),
     "/echo.ts": module(echo),
+    "/topics.ts": module(topics),
+    "/composer.ts": module(composer),
+    "/topic-events.ts": module(topicEvents),
+    "/topic-name.ts": module(topicName),
+    "/topic-requests.ts": module(topicRequests),
+    "/resume.ts": module(resume),
+    "/curl.ts": module(curl),
     "/status.ts": module(status),
     "/log.ts": module(log),
     "/line.ts": module(line),

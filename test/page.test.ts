@@ -2,12 +2,17 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { ServerWebSocket } from "bun";
-import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { comeback, heartbeatIntervalSeconds, retryDelaySeconds } from "../public/line.ts";
 import { chooseWords } from "../public/words.ts";
-import { pageRoutes } from "../src/page.ts";
-import { browserIsMissing, launchBrowser } from "./support/browser.ts";
+import {
+  browserIsMissing,
+  launchBrowser,
+  openPage,
+  serveScripted,
+  type View,
+  type ViewOptions,
+} from "./support/browser.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
 
 // A browser on a loaded 2-core machine takes seconds to open a page; what is waited for is always a condition.
@@ -57,7 +62,7 @@ describe("the page over HTTP", () => {
   });
 
   test("a Host that no browser sends does not get into the policy", async () => {
-    for (const host of ["*", "a b", "x;script-src *"]) {
+    for (const host of ["*", "x;sandbox", "x'y"]) {
       const answer = await fetch(server.url, { headers: { Host: host } });
       expect(answer.status).toBe(200);
       expect(answer.headers.get("content-security-policy")).toContain("connect-src 'self';");
@@ -461,118 +466,6 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
       await view.part(part).click({ trial: true });
   });
 
-  /**
-   * Opens the page as a person with a fresh browser would.
-   * @param stoppedClock time passes in the page only when the test says so
-   */
-  async function open(
-    url: URL,
-    { stoppedClock = false, ...options }: BrowserContextOptions & { stoppedClock?: boolean } = {},
-  ): Promise<View> {
-    const context = await browser.newContext({ locale: "en-US", ...options });
-    context.setDefaultTimeout(15_000);
-    const page = await context.newPage();
-    const view = new View(page);
-    if (options.javaScriptEnabled !== false) {
-      await page.addInitScript(() =>
-        document.addEventListener("securitypolicyviolation", (event) =>
-          console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`),
-        ),
-      );
-    }
-    if (stoppedClock) {
-      await page.clock.install({ time: 0 });
-      await page.clock.pauseAt(1000);
-    }
-    await page.goto(url.href);
-    return view;
-  }
+  const open = (url: URL, options: ViewOptions = {}): Promise<View> =>
+    openPage(browser, url, "echo", options);
 });
-
-/** What the tests see of one opened page. */
-class View implements AsyncDisposable {
-  readonly requests: string[] = [];
-  readonly sockets: string[] = [];
-  /** What the browser had to say of errors and broken rules. */
-  readonly complaints: string[] = [];
-
-  constructor(readonly page: Page) {
-    page.on("request", (request) => this.requests.push(request.url()));
-    page.on("websocket", (socket) => this.sockets.push(socket.url()));
-    page.on("pageerror", (error) => this.complaints.push(error.message));
-    page.on("console", (line) => {
-      if (line.type() === "error" || line.type() === "warning") this.complaints.push(line.text());
-    });
-  }
-
-  get message(): Locator {
-    return this.page.getByRole("textbox");
-  }
-
-  get entries(): Locator {
-    return this.page.locator(".entry");
-  }
-
-  part(name: string): Locator {
-    return this.page.locator(`[data-part="${name}"]`);
-  }
-
-  /** @param text all of the entry's text, or a pattern in it */
-  entry(kind: "sent" | "received" | "note", text: string | RegExp): Locator {
-    const whole = typeof text === "string" ? new RegExp(`^${RegExp.escape(text)}$`) : text;
-    return this.page
-      .locator(`.entry[data-kind="${kind}"]`)
-      .filter({ has: this.page.locator(".text").filter({ hasText: whole }) });
-  }
-
-  async pill(text: string): Promise<void> {
-    const pill = this.part("state").filter({ hasText: new RegExp(`^${text}$`) });
-    try {
-      await pill.waitFor();
-    } catch (cause) {
-      const seen = await this.page.locator("body").ariaSnapshot();
-      throw new Error(`the line never was "${text}"; the page shows:\n${seen}`, { cause });
-    }
-  }
-
-  async atEndOfLog(): Promise<void> {
-    await this.page.waitForFunction(() => {
-      const log = document.querySelector('[data-part="log"]');
-      return log !== null && log.scrollHeight - log.scrollTop - log.clientHeight < 2;
-    });
-  }
-
-  /** Two frames on, when a scrolling that was asked for has happened. */
-  scrollTopAfterFrame(): Promise<number> {
-    return this.part("log").evaluate(
-      (log) =>
-        new Promise<number>((resolve) =>
-          requestAnimationFrame(() => requestAnimationFrame(() => resolve(log.scrollTop))),
-        ),
-    );
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.page.context().close();
-  }
-}
-
-/** The page beside a line that misbehaves in ways a real server cannot be made to on demand. */
-function serveScripted(line: {
-  open?(socket: ServerWebSocket<undefined>): void;
-  message?(socket: ServerWebSocket<undefined>, message: string | Buffer): void;
-}): AsyncDisposable & { readonly url: URL } {
-  const server = Bun.serve({
-    port: 0,
-    hostname: "localhost",
-    routes: pageRoutes(),
-    fetch: (request, server) =>
-      server.upgrade(request, { data: undefined }) ? undefined : new Response(null, { status: 404 }),
-    websocket: {
-      data: undefined,
-      open: (socket) => line.open?.(socket),
-      message: (socket, message) => line.message?.(socket, message),
-    },
-  });
-  return { url: server.url, [Symbol.asyncDispose]: () => server.stop(true) };
-}

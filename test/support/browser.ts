@@ -1,5 +1,8 @@
 /** Chromium, driven by Playwright: the page's tests ask a real browser. */
-import { type Browser, chromium } from "playwright-core";
+import type { ServerWebSocket } from "bun";
+import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
+import type { EntryKind } from "../../public/words.ts";
+import { pageRoutes } from "../../src/page.ts";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const executable = names.map((name) => Bun.which(name)).find((path) => path !== null);
@@ -29,4 +32,129 @@ export async function launchBrowser(): Promise<Browser> {
       "--disable-sync",
     ],
   });
+}
+
+export interface ViewOptions extends BrowserContextOptions {
+  /** Time passes in the page only when the test says so. */
+  readonly stoppedClock?: boolean;
+}
+
+/** Opens the page as a person with a fresh browser would, and looks at one of its panels. */
+export async function openPage(
+  browser: Browser,
+  url: URL,
+  panel: "echo" | "topics",
+  { stoppedClock = false, ...options }: ViewOptions = {},
+): Promise<View> {
+  const context = await browser.newContext({ locale: "en-US", ...options });
+  context.setDefaultTimeout(15_000);
+  const page = await context.newPage();
+  const view = new View(page, panel);
+  if (options.javaScriptEnabled !== false) {
+    await page.addInitScript(() =>
+      document.addEventListener("securitypolicyviolation", (event) =>
+        console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`),
+      ),
+    );
+  }
+  if (stoppedClock) {
+    await page.clock.install({ time: 0 });
+    await page.clock.pauseAt(1000);
+  }
+  await page.goto(url.href);
+  return view;
+}
+
+/** What the tests see of one opened page. */
+export class View implements AsyncDisposable {
+  readonly requests: string[] = [];
+  readonly sockets: string[] = [];
+  /** What the browser had to say of errors and broken rules. */
+  readonly complaints: string[] = [];
+  readonly panel: Locator;
+
+  constructor(
+    readonly page: Page,
+    panel: string,
+  ) {
+    this.panel = page.locator(`#${panel}`);
+    page.on("request", (request) => this.requests.push(request.url()));
+    page.on("websocket", (socket) => this.sockets.push(socket.url()));
+    page.on("pageerror", (error) => this.complaints.push(error.message));
+    page.on("console", (line) => {
+      if (line.type() === "error" || line.type() === "warning") this.complaints.push(line.text());
+    });
+  }
+
+  get message(): Locator {
+    return this.part("message");
+  }
+
+  get entries(): Locator {
+    return this.panel.locator(".entry");
+  }
+
+  part(name: string): Locator {
+    return this.panel.locator(`[data-part="${name}"]`);
+  }
+
+  /** @param text all of the entry's text, or a pattern in it */
+  entry(kind: EntryKind, text: string | RegExp): Locator {
+    const whole = typeof text === "string" ? new RegExp(`^${RegExp.escape(text)}$`) : text;
+    return this.panel
+      .locator(`.entry[data-kind="${kind}"]`)
+      .filter({ has: this.page.locator(".text").filter({ hasText: whole }) });
+  }
+
+  async pill(text: string): Promise<void> {
+    const pill = this.part("state").filter({ hasText: new RegExp(`^${text}$`) });
+    try {
+      await pill.waitFor();
+    } catch (cause) {
+      const seen = await this.page.locator("body").ariaSnapshot();
+      throw new Error(`the line never was "${text}"; the page shows:\n${seen}`, { cause });
+    }
+  }
+
+  async atEndOfLog(): Promise<void> {
+    const log = await this.part("log").elementHandle();
+    await this.page.waitForFunction(
+      (log) => log !== null && log.scrollHeight - log.scrollTop - log.clientHeight < 2,
+      log,
+    );
+  }
+
+  /** Two frames on, when a scrolling that was asked for has happened. */
+  scrollTopAfterFrame(): Promise<number> {
+    return this.part("log").evaluate(
+      (log) =>
+        new Promise<number>((resolve) =>
+          requestAnimationFrame(() => requestAnimationFrame(() => resolve(log.scrollTop))),
+        ),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.page.context().close();
+  }
+}
+
+/** The page beside a line that misbehaves in ways a real server cannot be made to on demand. */
+export function serveScripted(line: {
+  open?(socket: ServerWebSocket<undefined>): void;
+  message?(socket: ServerWebSocket<undefined>, message: string | Buffer): void;
+}): AsyncDisposable & { readonly url: URL } {
+  const server = Bun.serve({
+    port: 0,
+    hostname: "localhost",
+    routes: pageRoutes(),
+    fetch: (request, server) =>
+      server.upgrade(request, { data: undefined }) ? undefined : new Response(null, { status: 404 }),
+    websocket: {
+      data: undefined,
+      open: (socket) => line.open?.(socket),
+      message: (socket, message) => line.message?.(socket, message),
+    },
+  });
+  return { url: server.url, [Symbol.asyncDispose]: () => server.stop(true) };
 }

@@ -1,0 +1,20 @@
+/** The form beneath a log: what is typed goes by its button, by Ctrl+Enter and by Cmd+Enter. */
+import { findPart } from "./element.ts";
+
+export function startComposer(panel: HTMLElement, send: () => void): void {
+  findPart(panel, "modifier", HTMLElement).textContent = isApple() ? "⌘" : "Ctrl";
+  findPart(panel, "composer", HTMLFormElement).addEventListener("submit", (event) => {
+    event.preventDefault();
+    send();
+  });
+  findPart(panel, "message", HTMLTextAreaElement).addEventListener("keydown", (event) => {
+    // While an input method composes, Enter chooses a word.
+    if (event.key !== "Enter" || event.isComposing || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    send();
+  });
+}
+
+function isApple(): boolean {
+  return /Mac|iPhone|iPad/.test(navigator.userAgent);
+}

@@ -1,0 +1,74 @@
+/** What a topic's line says: frames of the subprotocol cloudevents.json, as docs/protocol.md tells them. */
+import type { Data } from "./log.ts";
+
+export type TopicEvent =
+  /** The first; what comes next continues after `id`. */
+  | { readonly type: "open"; readonly id: string; readonly resumed: boolean }
+  | {
+      readonly type: "message";
+      readonly id: string;
+      readonly time: Date;
+      readonly contentType: string;
+      readonly data: Data;
+    }
+  /** What came behind `requested` is gone; it continues after `from`. */
+  | { readonly type: "gap"; readonly requested: string; readonly from: string }
+  | { readonly type: "pong" }
+  /** Of a newer server; there is nothing to do with it. */
+  | { readonly type: "other" };
+
+/** A browser cannot send ping frames. */
+export const pingEvent = JSON.stringify({ specversion: "1.0", type: "longwire.ping" });
+
+/** @throws for a frame that is not such an event */
+export function readTopicEvent(frame: Data): TopicEvent {
+  if (typeof frame !== "string") throw new Error("a frame of cloudevents.json is text");
+  const event = asObject(JSON.parse(frame, keepNumber));
+  switch (event.type) {
+    case "longwire.message":
+      return {
+        type: "message",
+        id: String(event.id),
+        time: new Date(String(event.time)),
+        contentType: String(event.datacontenttype),
+        data: dataOf(event),
+      };
+    case "longwire.open": {
+      const { topics } = asObject(event.data);
+      const { id, resumed } = asObject(Array.isArray(topics) ? topics[0] : undefined);
+      return { type: "open", id: String(id), resumed: resumed === true };
+    }
+    case "longwire.gap": {
+      const { requested, from } = asObject(event.data);
+      return { type: "gap", requested: String(requested), from: String(from) };
+    }
+    case "longwire.pong":
+      return { type: "pong" };
+    default:
+      return { type: "other" };
+  }
+}
+
+function dataOf({ data, data_base64: base64, datacontenttype: contentType }: Record<string, unknown>): Data {
+  if (typeof base64 === "string") return Uint8Array.from(atob(base64), (byte) => byte.charCodeAt(0)).buffer;
+  return isJson(String(contentType)) ? JSON.stringify(data) : String(data);
+}
+
+function isJson(contentType: string): boolean {
+  return /^[^;]*[/+]json\s*(;|$)/i.test(contentType);
+}
+
+function asObject(value: unknown): Record<string, unknown> {
+  if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
+  throw new Error("an event of the topic's line is not as docs/protocol.md tells");
+}
+
+/** Newer than TypeScript's own types: ECMAScript proposal "JSON.parse source text access". */
+const { rawJSON } = JSON as JSON & { rawJSON?(text: string): object };
+
+/** 1.0 and 12345678901234567890 are shown as they were published, not as a double would print them. */
+function keepNumber(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  return typeof value === "number" && context?.source !== undefined && rawJSON
+    ? rawJSON(context.source)
+    : value;
+}
