@@ -174,26 +174,28 @@ export class Hub {
   }
 
   /** Makes up for announcements that were missed, and finds out about an epoch that changed. */
-  #synchronise(channel: Channel): Promise<void> {
+  async #synchronise(channel: Channel): Promise<void> {
     channel.behind = true;
-    channel.synchronising ??= this.#catchUp(channel).finally(() => {
-      channel.synchronising = undefined;
-    });
-    return channel.synchronising;
+    // Each who found it behind looks again: it may have fallen behind once more between the end of one and this step.
+    while (channel.behind && !channel.left) {
+      channel.catchingUp ??= this.#catchUp(channel).finally(() => {
+        channel.catchingUp = undefined;
+      });
+      await channel.catchingUp;
+    }
   }
 
+  /** By a page. */
   async #catchUp(channel: Channel): Promise<void> {
-    while (channel.behind && !channel.left) {
-      channel.behind = false;
-      const before = channel.position;
-      const history = await this.read(channel.topic, { kind: "position", position: before });
-      if (!history || channel.left) return; // `#compare` and `#readHeard` see to a topic that the broker forgot.
-      if (!history.complete && channel.stands(before)) this.#breakOff(channel, history);
-      for (const message of history.messages) {
-        if (!channel.left && channel.isNext(message)) this.#deliver(channel, message);
-      }
-      if (!channel.reached(history.position)) channel.behind = true;
+    channel.behind = false;
+    const before = channel.position;
+    const history = await this.read(channel.topic, { kind: "position", position: before });
+    if (!history || channel.left) return; // `#compare` and `#readHeard` see to a topic that the broker forgot.
+    if (!history.complete && channel.stands(before)) this.#breakOff(channel, history);
+    for (const message of history.messages) {
+      if (!channel.left && channel.isNext(message)) this.#deliver(channel, message);
     }
+    if (!channel.reached(history.position)) channel.behind = true;
   }
 
   /** The topic goes on elsewhere than where those live on this node stand; each is told by its own replay. */
@@ -237,7 +239,7 @@ class Channel implements Heard {
   /** Announced while `subscribe` was under way. */
   #early: Message[] = [];
   behind = false;
-  synchronising: Promise<void> | undefined;
+  catchingUp: Promise<void> | undefined;
 
   constructor(
     readonly topic: string,

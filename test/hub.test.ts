@@ -1,0 +1,756 @@
+/** The hub without a server: who gets which message, in which step, and who is told of a gap. */
+import { afterEach, describe, expect, jest, test } from "bun:test";
+import pino from "pino";
+import {
+  type Broker,
+  type BrokerListener,
+  BrokerUnavailable,
+  type History,
+  type Page,
+  type TopicState,
+} from "../src/broker.ts";
+import { MemoryBroker, type MemoryBrokerLimits } from "../src/broker-memory.ts";
+import type { Draft } from "../src/draft.ts";
+import { type FanOut, Hub } from "../src/hub.ts";
+import { formatId, type Message, type Position, type Since } from "../src/message.ts";
+import type { HistoryLimits } from "../src/retention.ts";
+import type { Gap, Subscriber, Subscription } from "../src/subscription.ts";
+
+const limits: MemoryBrokerLimits = {
+  historyMessages: 1000,
+  historyAgeSeconds: 3600,
+  historyBytesMax: 64 * 1024 * 1024,
+  positionAgeSeconds: 3600,
+};
+
+const open: Stage[] = [];
+afterEach(async () => {
+  for (const stage of open.splice(0)) await stage.close();
+});
+
+describe("a subscriber from now on", () => {
+  test("is live at once, and gets what is published from then on", async () => {
+    const stage = openStage();
+    await stage.publish(2);
+    const { subscription, told } = await stage.come();
+    expect(told).toEqual(["live"]);
+    expect(subscription.resumed).toBe(false);
+    await stage.publish(2);
+    expect(told).toEqual(["live", "message 3", "message 4"]);
+  });
+
+  test("continues from where the topic stands when it begins, not when it was prepared", async () => {
+    const stage = openStage();
+    const subscription = await stage.hub.open("news", undefined, "");
+    await stage.publish(2);
+    expect(subscription.from.offset).toBe(2);
+    const visitor = new Visitor(stage.fanOut, subscription);
+    await stage.publish(1);
+    expect(visitor.told).toEqual(["live", "message 3"]);
+  });
+});
+
+describe("a subscriber that comes back", () => {
+  test("is replayed exactly what it missed and is live in the same step", async () => {
+    const stage = openStage();
+    const [, second] = await stage.publish(5);
+    const subscription = await stage.hub.open("news", after(second), "second");
+    expect(subscription).toMatchObject({ from: second, gap: undefined, resumed: true });
+    const { told } = new Visitor(stage.fanOut, subscription);
+    expect(told).toEqual(["replay 3", "replay 4", "replay 5", "live"]);
+    await stage.publish(1);
+    expect(told.at(-1)).toBe("message 6");
+  });
+
+  test("gets what is published between its opening and its beginning once", async () => {
+    const stage = openStage();
+    const [first] = await stage.publish(2);
+    const subscription = await stage.hub.open("news", after(first), "first");
+    await stage.publish(2);
+    const { told } = new Visitor(stage.fanOut, subscription);
+    await stage.publish(1);
+    expect(told).toEqual(["replay 2", "replay 3", "replay 4", "live", "message 5"]);
+  });
+
+  test("gets what is published in the very step in which it is given the last one", async () => {
+    const stage = openStage();
+    const [first] = await stage.publish(2);
+    const subscription = await stage.hub.open("news", after(first), "first");
+    const visitor = new Visitor(stage.fanOut, subscription, {
+      on: (event) => {
+        if (event === "replay 2" || event === "live") void stage.publish(1);
+      },
+    });
+    await settled();
+    expect(visitor.told).toEqual(["replay 2", "replay 3", "live", "message 4"]);
+  });
+
+  test("is told where it continues from, never ahead of what it was sent", async () => {
+    const stage = openStage();
+    const positions = await stage.publish(300);
+    for (const position of positions) {
+      const subscription = await stage.hub.open("news", after(position), formatId(position));
+      expect(subscription.from).toEqual(position);
+      subscription.close();
+    }
+    const everything = await stage.hub.open("news", { kind: "all" }, "all");
+    expect(everything.from.offset).toBe(0);
+    everything.close();
+  });
+
+  test("is replayed as much as it takes, and no more until it takes more", async () => {
+    const stage = openStage();
+    const [first] = await stage.publish(6);
+    const { subscription, told, visitor } = await stage.come(after(first), { takes: 2 });
+    expect(told).toEqual(["replay 2", "replay 3"]);
+    await stage.publish(1);
+    await settled();
+    expect(told).toEqual(["replay 2", "replay 3"]);
+    visitor.takes = 2;
+    subscription.advance();
+    expect(told).toEqual(["replay 2", "replay 3", "replay 4", "replay 5"]);
+    visitor.takes = Number.POSITIVE_INFINITY;
+    subscription.advance();
+    expect(told.slice(4)).toEqual(["replay 6", "replay 7", "live"]);
+  });
+
+  test("is replayed thousands of messages in pages, without a hole where they join", async () => {
+    const stage = openStage({ broker: { historyMessages: 5000 }, hub: { historyMessages: 10 } });
+    await stage.publish(3000);
+    const { told } = await stage.come({ kind: "all" });
+    await settled(1000);
+    expect(told).toEqual([...replays(1, 3000), "live"]);
+  });
+
+  test("may be live already, with no message missed, also when no history is kept", async () => {
+    const stage = openStage({ broker: { historyMessages: 0 }, hub: { historyMessages: 0 } });
+    const [, second] = await stage.publish(2);
+    const { subscription, told } = await stage.come(after(second));
+    expect(subscription.gap).toBeUndefined();
+    await stage.publish(1);
+    expect(told).toEqual(["live", "message 3"]);
+  });
+
+  test("a thousand at once are served from the node's own log", async () => {
+    const stage = openStage();
+    await stage.come();
+    const [first] = await stage.publish(101);
+    stage.broker.asked.length = 0;
+    const visits = await Promise.all(Array.from({ length: 1000 }, () => stage.come(after(first))));
+    for (const { told } of visits) expect(told).toEqual([...replays(2, 101), "live"]);
+    expect(stage.broker.asked).toEqual([]);
+  });
+
+  test("a thousand at once on a node that did not hear the topic share one subscription to it", async () => {
+    const stage = openStage();
+    const [first] = await stage.publish(11);
+    const visits = await Promise.all(Array.from({ length: 1000 }, () => stage.come(after(first))));
+    for (const { told } of visits) expect(told).toEqual([...replays(2, 11), "live"]);
+    expect(stage.broker.asked.filter((asked) => asked === "subscribe")).toHaveLength(1);
+  });
+
+  test("with an id ahead of what the node heard makes the node catch up, and is told of no gap", async () => {
+    const stage = openStage();
+    const live = await stage.come();
+    await stage.publish(2);
+    stage.broker.losing = true;
+    const [, , fifth] = await stage.publish(3);
+    stage.broker.losing = false;
+    const { subscription, told } = await stage.come(after(fifth));
+    expect(subscription.gap).toBeUndefined();
+    expect(live.told).toEqual(["live", ...messages(1, 5)]);
+    await stage.publish(1);
+    expect(told).toEqual(["live", "message 6"]);
+    expect(live.told.at(-1)).toBe("message 6");
+  });
+});
+
+describe("a gap", () => {
+  test("is told first, then everything retained, where what follows was dropped", async () => {
+    const stage = openStage({ broker: { historyMessages: 3 } });
+    const [first] = await stage.publish(6);
+    const subscription = await stage.hub.open("news", after(first), "first");
+    expect(subscription).toMatchObject({ from: { offset: 3 }, gap: { requested: "first" }, resumed: false });
+    const { told } = new Visitor(stage.fanOut, subscription);
+    expect(told).toEqual(["gap after first, from 3", ...replays(4, 6), "live"]);
+  });
+
+  test("is told to who comes with an id of another epoch, or one that is none", async () => {
+    const stage = openStage();
+    await stage.publish(2);
+    const foreign = await stage.come(after({ epoch: "elsewhere", offset: 1 }));
+    expect(foreign.told).toEqual(["gap after elsewhere-1, from 0", "replay 1", "replay 2", "live"]);
+    const strange = await stage.come({ kind: "unknown" }, {}, "what is this");
+    expect(strange.told).toEqual(["gap after what is this, from 0", "replay 1", "replay 2", "live"]);
+  });
+
+  test("is told in the middle of a replay that trimming has overtaken", async () => {
+    const stage = openStage({ broker: { historyMessages: 3 }, hub: { historyMessages: 2 } });
+    await stage.publish(3);
+    const { subscription, told, visitor } = await stage.come({ kind: "all" }, { takes: 3 });
+    await stage.publish(10);
+    visitor.takes = Number.POSITIVE_INFINITY;
+    subscription.advance();
+    await settled();
+    expect(told).toEqual([...replays(1, 3), "gap after 3, from 10", ...replays(11, 13), "live"]);
+  });
+
+  test("is not told because the node itself no longer has what its engine still has", async () => {
+    const stage = openStage({ hub: { historyMessages: 1 } });
+    await stage.publish(3);
+    const { subscription, told, visitor } = await stage.come({ kind: "all" }, { takes: 1 });
+    await stage.publish(10);
+    visitor.takes = Number.POSITIVE_INFINITY;
+    subscription.advance();
+    await settled();
+    expect(told).toEqual([...replays(1, 13), "live"]);
+  });
+
+  test("is told to everyone live when the engine lost the topic, and they go on in the new epoch", async () => {
+    const stage = openStage();
+    const one = await stage.come();
+    const other = await stage.come();
+    await stage.publish(2);
+    const slow = await stage.come({ kind: "all" }, { takes: 1 });
+    await stage.broker.loseEverything();
+    await stage.publish(2);
+    await settled();
+    const expected = [
+      "live",
+      "message 1",
+      "message 2",
+      "gap after 2, from 0",
+      "live",
+      "message 1",
+      "message 2",
+    ];
+    expect(one.told).toEqual(expected);
+    expect(other.told).toEqual(expected);
+    slow.visitor.takes = Number.POSITIVE_INFINITY;
+    slow.subscription.advance();
+    await settled();
+    expect(slow.told).toEqual([...replays(1, 2), "gap after 2, from 0", ...replays(1, 2), "live"]);
+  });
+
+  test("is told when a lost topic is found out about by comparing positions, before anything is published", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    await stage.publish(2);
+    await stage.broker.loseEverything();
+    stage.broker.listener?.reconnected();
+    await settled();
+    expect(told).toEqual(["live", "message 1", "message 2", "gap after 2, from 0", "live"]);
+    await stage.publish(1);
+    expect(told.at(-1)).toBe("message 1");
+  });
+
+  test("is told to who is live where missed messages were dropped before the node could read them", async () => {
+    const stage = openStage({ broker: { historyMessages: 2 } });
+    const { told } = await stage.come();
+    stage.broker.losing = true;
+    await stage.publish(5);
+    stage.broker.losing = false;
+    await stage.publish(1);
+    await settled();
+    expect(told).toEqual(["live", "gap after 0, from 4", "live", "message 5", "message 6"]);
+  });
+});
+
+describe("announcements", () => {
+  test("made while the node subscribes are delivered, each once", async () => {
+    const stage = openStage();
+    await stage.publish(1);
+    const release = stage.broker.holdAnswers();
+    const coming = stage.come();
+    await stage.publish(3);
+    release();
+    const { told } = await coming;
+    await settled();
+    await stage.publish(1);
+    // It stands where `subscribe` found the topic, or further, and misses nothing from there.
+    const delivered = told.filter((event) => event.startsWith("message"));
+    expect(told[0]).toBe("live");
+    expect(delivered).toEqual(messages(6 - delivered.length, 5));
+  });
+
+  test("of more messages than are kept while the node subscribes are made up for by the engine", async () => {
+    const stage = openStage();
+    const release = stage.broker.holdAnswers();
+    const beginning = stage.hub.open("news", undefined, "");
+    await stage.publish(500);
+    release();
+    const visitor = new Visitor(stage.fanOut, await beginning);
+    await settled(100);
+    await stage.publish(1);
+    expect(visitor.told).toEqual(["live", ...messages(1, 501)]);
+  });
+
+  test("made twice or late are delivered once and in order", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    const release = stage.broker.holdAnnouncements();
+    await stage.publish(3);
+    const [first, second, third] = release.messages;
+    for (const message of [first, first, third, second, first, third, second]) {
+      if (message) stage.broker.listener?.announced(message);
+    }
+    await settled();
+    expect(told).toEqual(["live", ...messages(1, 3)]);
+  });
+
+  test("that were missed are made up for when the next one comes", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    await stage.publish(1);
+    stage.broker.losing = true;
+    await stage.publish(300);
+    stage.broker.losing = false;
+    await stage.publish(2);
+    await settled(100);
+    expect(told).toEqual(["live", ...messages(1, 303)]);
+  });
+
+  test("that were missed are made up for when the engine is back", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    stage.broker.losing = true;
+    await stage.publish(2);
+    stage.broker.listener?.reconnected();
+    await settled();
+    expect(told).toEqual(["live", ...messages(1, 2)]);
+  });
+
+  test("that were missed without a disconnect are made up for by comparing positions now and again", async () => {
+    jest.useFakeTimers();
+    try {
+      const stage = openStage({ announcementsCanBeMissed: true });
+      const { told } = await stage.come();
+      stage.broker.losing = true;
+      await stage.publish(2);
+      await settled();
+      expect(told).toEqual(["live"]);
+      jest.advanceTimersByTime(5000);
+      await settled();
+      expect(told).toEqual(["live", ...messages(1, 2)]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  for (let ticks = 0; ticks < 8; ticks++) {
+    test(`that show a hole ${ticks} microtasks after another hole was filled are not overlooked`, async () => {
+      const stage = openStage();
+      const { told } = await stage.come();
+      const release = stage.broker.holdAnnouncements();
+      await stage.publish(4);
+      const [, second, , fourth] = release.messages as [Message, Message, Message, Message];
+      const two = { complete: true, from: { ...second, offset: 0 }, messages: release.messages.slice(0, 2) };
+      const answer = Promise.withResolvers<History>();
+      stage.broker.nextHistory = answer.promise;
+      stage.broker.listener?.announced(second);
+      await settled();
+      answer.resolve({ ...two, position: { epoch: second.epoch, offset: 2 } });
+      for (let tick = 0; tick < ticks; tick++) await undefined;
+      stage.broker.listener?.announced(fourth);
+      await settled();
+      expect(told).toEqual(["live", ...messages(1, 4)]);
+    });
+  }
+});
+
+describe("a subscriber that leaves", () => {
+  const moments = ["replay 1", "replay 2", "replay 3", "live", "gap after 0, from 1"] as const;
+  for (const moment of moments) {
+    test(`at "${moment}" is told nothing more, and its topic is left`, async () => {
+      const trimmed = moment.startsWith("gap");
+      const stage = openStage({ broker: { historyMessages: trimmed ? 2 : 100 } });
+      const { epoch } = await stage.broker.subscribe("news");
+      stage.broker.unsubscribe("news");
+      await stage.publish(3);
+      const { told } = await stage.come(after({ epoch, offset: 0 }), {
+        on: (event, visitor) => {
+          if (event === moment) visitor.close();
+        },
+      });
+      await stage.publish(2);
+      await settled();
+      expect(told.at(-1)).toBe(moment);
+      expect(stage.hub.subscriberCount("news")).toBe(0);
+      expect(stage.broker.asked.at(-1)).toBe("unsubscribe");
+    });
+  }
+
+  test("before it began was never there", async () => {
+    const stage = openStage();
+    await stage.publish(2);
+    const subscription = await stage.hub.open("news", { kind: "all" }, "all");
+    subscription.close();
+    subscription.close();
+    const { told } = new Visitor(stage.fanOut, subscription);
+    await stage.publish(1);
+    expect(told).toEqual([]);
+    expect(stage.hub.subscriberCount("news")).toBe(0);
+  });
+
+  test("while the engine is being read is told nothing more", async () => {
+    const stage = openStage({ hub: { historyMessages: 0 } });
+    await stage.publish(200);
+    const { told, subscription, visitor } = await stage.come({ kind: "all" }, { takes: 1 });
+    const release = stage.broker.holdAnswers();
+    visitor.takes = Number.POSITIVE_INFINITY;
+    subscription.advance();
+    expect(stage.broker.asked.at(-1)).toBe("history");
+    visitor.close();
+    release();
+    await settled();
+    expect(told).toEqual(replays(1, 128));
+  });
+
+  test("as the last one ends the node's own subscription, and one that comes later begins another", async () => {
+    const stage = openStage();
+    const one = await stage.come();
+    const other = await stage.come();
+    one.visitor.close();
+    expect(stage.broker.asked).toEqual(["subscribe"]);
+    other.visitor.close();
+    expect(stage.broker.asked).toEqual(["subscribe", "unsubscribe"]);
+    await stage.publish(2);
+    const third = await stage.come();
+    await stage.publish(1);
+    expect([one.told, other.told, third.told]).toEqual([["live"], ["live"], ["live", "message 3"]]);
+  });
+
+  test("leaves nothing to the next one that the engine still owed it", async () => {
+    const stage = openStage();
+    const first = await stage.come();
+    stage.broker.losing = true;
+    await stage.publish(2);
+    stage.broker.losing = false;
+    const release = stage.broker.holdAnswers();
+    await stage.publish(1); // A hole: the engine is asked for what is missing, and does not answer yet.
+    first.visitor.close();
+    const coming = stage.come();
+    release();
+    const { told } = await coming;
+    await settled();
+    await stage.publish(1);
+    expect(first.told).toEqual(["live"]);
+    expect(told).toEqual(["live", "message 4"]);
+  });
+});
+
+describe("a live subscriber that falls back", () => {
+  test("is replayed to from the last message it took, and is live again", async () => {
+    const stage = openStage();
+    const { subscription, told, visitor } = await stage.come();
+    const [first] = await stage.publish(1);
+    stage.fanOut.remove(visitor);
+    subscription.fallBack(first as Position);
+    await stage.publish(3);
+    expect(told).toEqual(["live", "message 1"]);
+    subscription.advance();
+    expect(told).toEqual(["live", "message 1", ...replays(2, 4), "live"]);
+    await stage.publish(1);
+    expect(told.at(-1)).toBe("message 5");
+  });
+});
+
+describe("an engine that is away", () => {
+  test("lets no one come, and leaves nothing behind", async () => {
+    const stage = openStage();
+    stage.broker.away = true;
+    await expect(stage.hub.open("news", undefined, "")).rejects.toBeInstanceOf(BrokerUnavailable);
+    expect(stage.hub.subscriberCount("news")).toBe(0);
+    stage.broker.away = false;
+    const { told } = await stage.come();
+    await stage.publish(1);
+    expect(told).toEqual(["live", "message 1"]);
+  });
+
+  test("does not keep out who can be served from the node's own log", async () => {
+    const stage = openStage();
+    await stage.come();
+    const [first] = await stage.publish(3);
+    stage.broker.away = true;
+    const { told } = await stage.come(after(first));
+    expect(told).toEqual(["replay 2", "replay 3", "live"]);
+  });
+
+  test("in the middle of a replay fails it, behind what was given", async () => {
+    const stage = openStage({ hub: { historyMessages: 1 } });
+    await stage.publish(200);
+    const { told, subscription, visitor } = await stage.come({ kind: "all" }, { takes: 1 });
+    stage.broker.away = true;
+    visitor.takes = Number.POSITIVE_INFINITY;
+    subscription.advance();
+    await settled();
+    expect(told).toEqual([...replays(1, 128), "fail BrokerUnavailable"]);
+  });
+
+  test("while missed messages are made up for is asked again later", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    stage.broker.losing = true;
+    await stage.publish(1);
+    stage.broker.losing = false;
+    stage.broker.awayForReads = true;
+    await stage.publish(1);
+    await settled();
+    expect(told).toEqual(["live"]);
+    expect(stage.warnings).toEqual(["could not catch up with the broker"]);
+    stage.broker.awayForReads = false;
+    stage.broker.listener?.reconnected();
+    await settled();
+    expect(told).toEqual(["live", "message 1", "message 2"]);
+  });
+});
+
+interface Stage {
+  readonly broker: StagedBroker;
+  readonly fanOut: Recipients;
+  readonly hub: Hub;
+  readonly warnings: readonly string[];
+  publish(count: number): Promise<Position[]>;
+  come(
+    since?: Since,
+    manner?: Manner,
+    requested?: string,
+  ): Promise<{ subscription: Subscription; visitor: Visitor; told: string[] }>;
+  close(): Promise<void>;
+}
+
+function openStage(
+  given: {
+    broker?: Partial<MemoryBrokerLimits>;
+    hub?: Partial<HistoryLimits>;
+    announcementsCanBeMissed?: boolean;
+  } = {},
+): Stage {
+  const broker = new StagedBroker({ ...limits, ...given.broker }, given.announcementsCanBeMissed ?? false);
+  const fanOut = new Recipients();
+  const warnings: string[] = [];
+  const log = pino(
+    { level: "warn" },
+    { write: (line: string) => void warnings.push((JSON.parse(line) as { msg: string }).msg) },
+  );
+  const hub = new Hub(broker, fanOut, { ...limits, ...given.hub }, log);
+  const stage: Stage = {
+    broker,
+    fanOut,
+    hub,
+    warnings,
+    publish: async (count) => {
+      const positions: Position[] = [];
+      for (let number = 0; number < count; number++) {
+        positions.push(await hub.publish("news", { data: "x", contentType: "text/plain" }));
+      }
+      return positions;
+    },
+    come: async (since, manner, requested = since?.kind === "position" ? formatId(since.position) : "") => {
+      const subscription = await hub.open("news", since, requested);
+      const visitor = new Visitor(fanOut, subscription, manner);
+      return { subscription, visitor, told: visitor.told };
+    },
+    close: async () => {
+      hub.close();
+      await broker.close();
+    },
+  };
+  open.push(stage);
+  return stage;
+}
+
+/** In memory, and made to do what an engine far away does by itself. */
+class StagedBroker implements Broker {
+  readonly available = true;
+  readonly asked: string[] = [];
+  listener: BrokerListener | undefined;
+  /** Nothing can be asked, or only history and positions cannot. */
+  away = false;
+  awayForReads = false;
+  /** Announcements are lost. */
+  losing = false;
+  /** What the next call of `history` answers with. */
+  nextHistory: Promise<History> | undefined;
+  #heldAnnouncements: Message[] | undefined;
+  #answersMayGo: Promise<void> | undefined;
+  #memory: MemoryBroker;
+
+  constructor(
+    readonly limits: MemoryBrokerLimits,
+    readonly announcementsCanBeMissed: boolean,
+  ) {
+    this.#memory = this.#openMemory();
+  }
+
+  listen(listener: BrokerListener): void {
+    this.listener = listener;
+  }
+
+  publish(topic: string, draft: Draft): Promise<Position> {
+    return this.#memory.publish(topic, draft);
+  }
+
+  subscribe(topic: string): Promise<Position> {
+    return this.#ask("subscribe", () => this.#memory.subscribe(topic));
+  }
+
+  unsubscribe(topic: string): void {
+    this.asked.push("unsubscribe");
+    this.#memory.unsubscribe(topic);
+  }
+
+  history(topic: string, since: Since, page: Page): Promise<History | undefined> {
+    const { nextHistory } = this;
+    this.nextHistory = undefined;
+    return (
+      nextHistory ?? this.#ask("history", () => this.#memory.history(topic, since, page), this.awayForReads)
+    );
+  }
+
+  positions(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
+    return this.#ask("positions", () => this.#memory.positions(topics), this.awayForReads);
+  }
+
+  close(): Promise<void> {
+    return this.#memory.close();
+  }
+
+  /** @returns what lets them go */
+  holdAnswers(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#answersMayGo = promise;
+    return () => {
+      this.#answersMayGo = undefined;
+      resolve();
+    };
+  }
+
+  /** @returns what would have been announced */
+  holdAnnouncements(): { readonly messages: readonly Message[] } {
+    const messages: Message[] = [];
+    this.#heldAnnouncements = messages;
+    return { messages };
+  }
+
+  async loseEverything(): Promise<void> {
+    await this.#memory.close();
+    this.#memory = this.#openMemory();
+  }
+
+  #openMemory(): MemoryBroker {
+    const memory = new MemoryBroker(this.limits);
+    memory.listen({
+      announced: (message) => {
+        if (this.#heldAnnouncements) this.#heldAnnouncements.push(message);
+        else if (!this.losing) this.listener?.announced(message);
+      },
+      reconnected: () => this.listener?.reconnected(),
+    });
+    return memory;
+  }
+
+  /** It is done when it is asked, and known when answers may go. */
+  async #ask<Answer>(what: string, ask: () => Promise<Answer>, away = false): Promise<Answer> {
+    this.asked.push(what);
+    if (this.away || away) throw new BrokerUnavailable("the test has it away");
+    const answer = await ask();
+    await this.#answersMayGo;
+    return answer;
+  }
+}
+
+/** Fan-out to those who said that they are live. */
+class Recipients implements FanOut {
+  readonly #live = new Map<Visitor, Subscription>();
+
+  add(visitor: Visitor, subscription: Subscription): void {
+    this.#live.set(visitor, subscription);
+  }
+
+  remove(visitor: Visitor): void {
+    this.#live.delete(visitor);
+  }
+
+  deliver(message: Message): void {
+    for (const visitor of this.#live.keys()) visitor.deliver(message);
+  }
+
+  *recall(): Iterable<Subscription> {
+    const subscriptions = [...this.#live.values()];
+    this.#live.clear();
+    yield* subscriptions;
+  }
+}
+
+interface Manner {
+  /** How many messages of a replay it takes before it has enough. */
+  takes?: number;
+  on?: (event: string, visitor: Visitor) => void;
+}
+
+/** A subscriber that writes down all it is told. */
+class Visitor implements Subscriber {
+  readonly told: string[] = [];
+  takes: number;
+  readonly #on: (event: string, visitor: Visitor) => void;
+  readonly #fanOut: Recipients;
+  readonly #subscription: Subscription;
+
+  constructor(fanOut: Recipients, subscription: Subscription, { takes, on }: Manner = {}) {
+    this.takes = takes ?? Number.POSITIVE_INFINITY;
+    this.#on = on ?? (() => undefined);
+    this.#fanOut = fanOut;
+    this.#subscription = subscription;
+    subscription.begin(this);
+  }
+
+  close(): void {
+    this.#fanOut.remove(this);
+    this.#subscription.close();
+  }
+
+  replay({ offset }: Message): boolean {
+    this.takes--;
+    this.#tell(`replay ${offset}`);
+    return this.takes > 0;
+  }
+
+  deliver({ offset }: Message): void {
+    this.#tell(`message ${offset}`);
+  }
+
+  /** Of ids in the epoch of this test only the offset is written down, since epochs are random. */
+  gap({ requested, from }: Gap): void {
+    this.#tell(`gap after ${requested.replace(/^\w{14,}-/, "")}, from ${from.offset}`);
+  }
+
+  live(subscription: Subscription): void {
+    this.#fanOut.add(this, subscription);
+    this.#tell("live");
+  }
+
+  fail(error: unknown): void {
+    this.#tell(`fail ${error instanceof Error ? error.constructor.name : String(error)}`);
+  }
+
+  #tell(event: string): void {
+    this.told.push(event);
+    this.#on(event, this);
+  }
+}
+
+const after = (position: Position | undefined): Since => {
+  if (!position) throw new Error("there is no such position");
+  return { kind: "position", position };
+};
+
+const events = (what: string, first: number, last: number): string[] =>
+  Array.from({ length: last - first + 1 }, (_, index) => `${what} ${first + index}`);
+const replays = (first: number, last: number): string[] => events("replay", first, last);
+const messages = (first: number, last: number): string[] => events("message", first, last);
+
+/** Runs everything that waits for promises only; there is nothing else here to wait for. */
+async function settled(ticks = 50): Promise<void> {
+  for (let tick = 0; tick < ticks; tick++) await undefined;
+}
