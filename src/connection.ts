@@ -49,8 +49,8 @@ export class Connections {
   /** Bun cannot list its sockets, and stopping must reach every one. */
   readonly #open = new Set<Socket>();
   readonly #streams = new Set<Stream>();
-  /** What Bun holds for a socket before it passes over it. */
-  #backpressureBytesMax = 0;
+  /** Unsent bytes of a subscriber beyond which it is cut: never less than one encoded message. */
+  readonly bufferedBytesMax: number;
   readonly #config: HandlerConfig;
   readonly #log: Logger;
   /** Seconds since the first connection opened, counted only while one is open: reading it costs a message nothing. */
@@ -60,10 +60,7 @@ export class Connections {
   constructor(config: HandlerConfig, log: Logger) {
     this.#config = config;
     this.#log = log;
-  }
-
-  get backpressureBytesMax(): number {
-    return this.#backpressureBytesMax;
+    this.bufferedBytesMax = Math.max(config.bufferedBytesMax, encodedBytesMax(config.messageBytesMax));
   }
 
   sockets(): Iterable<Socket> {
@@ -100,13 +97,8 @@ export class Connections {
    * @param yours gets every event of a socket that is not Longwire's, and its limits are never narrowed by ours
    */
   websocket<Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data> {
-    const { messageBytesMax, bufferedBytesMax } = this.#config;
+    const { messageBytesMax } = this.#config;
     const shared = yours !== undefined;
-    this.#backpressureBytesMax = Math.max(
-      bufferedBytesMax,
-      encodedBytesMax(messageBytesMax),
-      shared ? (yours.backpressureLimit ?? applicationBufferedBytesMax) : 0,
-    );
     return {
       // Off, because Bun's idle timeout never ends a dead peer that is still being sent to (oven-sh/bun#39255) nor one
       // whose reading is paused; the heartbeat below does both.
@@ -114,7 +106,11 @@ export class Connections {
       maxPayloadLength: shared
         ? Math.max(messageBytesMax, yours.maxPayloadLength ?? applicationMessageBytesMax)
         : messageBytesMax,
-      backpressureLimit: this.#backpressureBytesMax,
+      // Never reached: whoever holds `bufferedBytesMax` is cut before Bun would pass over it (fan-out.ts).
+      backpressureLimit: Math.max(
+        this.bufferedBytesMax + unwatchedBytesMax(this.bufferedBytesMax) + encodedBytesMax(messageBytesMax),
+        shared ? (yours.backpressureLimit ?? applicationBufferedBytesMax) : 0,
+      ),
 
       open: (socket) => {
         if (!isOurs(socket)) return yours?.open?.(socket);
@@ -220,6 +216,17 @@ function isOurs(socket: ServerWebSocket<unknown>): socket is Socket {
 
 /** What the largest message can become as base64 in a CloudEvent, with room for the attributes. */
 const encodedBytesMax = (messageBytesMax: number): number => Math.ceil((messageBytesMax * 4) / 3) + 2048;
+
+/** Bytes that may be published between two looks at who holds too much: few beside the limit, so that it is kept. */
+export const bytesBetweenLooks = (bufferedBytesMax: number): number => Math.ceil(bufferedBytesMax / 8);
+
+/**
+ * What can be added to a socket's unsent bytes and seen only at the next look: what is published until then, and what Bun
+ * had not counted at the last one. It gathers frames under 16 KiB for a socket, at most 32, and counts them when it
+ * writes them: at the end of the tick, or before the 33rd.
+ */
+const unwatchedBytesMax = (bufferedBytesMax: number): number =>
+  bytesBetweenLooks(bufferedBytesMax) + 32 * (16 * 1024 + 16);
 
 /** Measures only what could be too long: a UTF-16 unit is at most three bytes of UTF-8. */
 function isLonger(message: string | Buffer, bytesMax: number): boolean {

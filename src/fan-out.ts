@@ -1,9 +1,9 @@
 /**
  * From one message to everyone live: once through Bun's native topics for each form of WebSocket that someone listens in,
- * and once to each stream or iterator of this process. Who reads too slowly is cut in the step that passed over it.
+ * and once to each stream or iterator of this process. Who reads too slowly is cut before it is passed over.
  */
 import type { Server } from "bun";
-import type { Connections } from "./connection.ts";
+import { bytesBetweenLooks, type Connections } from "./connection.ts";
 import { type Encodings, subprotocols } from "./envelope.ts";
 import type { FanOut } from "./hub.ts";
 import type { Message } from "./message.ts";
@@ -26,10 +26,16 @@ export class NativeFanOut implements FanOut {
   readonly #listeners = new Map<string, Map<Listener, Subscription>>();
   readonly #connections: Connections;
   readonly #encodings: Encodings;
+  /** Published since the last look. */
+  #unwatchedBytes = 0;
+  readonly #bytesBetweenLooks: number;
+  /** Whether since the last look anyone had unsent bytes when something was published. */
+  #someoneIsBehind = false;
 
   constructor(connections: Connections, encodings: Encodings) {
     this.#connections = connections;
     this.#encodings = encodings;
+    this.#bytesBetweenLooks = bytesBetweenLooks(connections.bufferedBytesMax);
   }
 
   /** Names a server whose sockets subscribe to native topics. */
@@ -72,19 +78,30 @@ export class NativeFanOut implements FanOut {
   }
 
   #publish(server: Server<unknown>, native: string, frame: Message["data"]): void {
-    // Uncompressed: Bun compresses a published frame once for every subscriber. 0 says that at least one was passed over.
-    if (server.publish(native, frame, false) === 0) this.#cutOverfull(native);
+    // Uncompressed: Bun compresses a published frame once for every subscriber. 0 or less says that someone is behind.
+    const result = server.publish(native, frame, false);
+    if (result <= 0) this.#someoneIsBehind = true;
+    this.#unwatchedBytes += frameBytesMax(frame);
+    if (result === 0 || this.#unwatchedBytes >= this.#bytesBetweenLooks) this.#look();
   }
 
   /**
-   * Bun passes over a socket that holds its limit and would give it later messages once it drained. To terminate it in
-   * this same step is what keeps a hole from being followed by anything; `closeOnBackpressureLimit` acts a tick later.
+   * Cuts whoever holds too much before Bun passes over it, for Bun would give it later messages once it drained: a hole.
+   * Bun's word comes too late for that. Frames under 16 KiB it gathers until the end of the tick and passes over a socket
+   * only then, when `publish` has long said that all is well; and `closeOnBackpressureLimit` acts a tick later still.
    */
-  #cutOverfull(native: string): void {
-    const limit = this.#connections.backpressureBytesMax;
+  #look(): void {
+    this.#unwatchedBytes = 0;
+    if (!this.#someoneIsBehind) return;
+    this.#someoneIsBehind = false;
     for (const socket of this.#connections.sockets()) {
-      if (socket.getBufferedAmount() >= limit && socket.isSubscribed(native))
+      if (socket.getBufferedAmount() > this.#connections.bufferedBytesMax && socket.subscriptions.length > 0)
         this.#connections.cutSlow(socket);
     }
   }
+}
+
+/** At least the bytes that a frame takes on the wire: a UTF-16 unit is at most three bytes of UTF-8. */
+function frameBytesMax(frame: Message["data"]): number {
+  return 10 + (typeof frame === "string" ? frame.length * 3 : frame.length);
 }

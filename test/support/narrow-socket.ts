@@ -1,0 +1,83 @@
+/**
+ * A TCP connection that takes exactly the bytes it is told to, and for which the kernel holds little: about 100 KB where an
+ * ordinary loopback connection takes 4 MB before its sender feels anything. So a server's own limits are reached soon, a
+ * thousand times over. Linux only, because it speaks to libc.
+ */
+import { dlopen, FFIType, ptr } from "bun:ffi";
+
+const libc = dlopen("libc.so.6", {
+  socket: { args: [FFIType.i32, FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+  setsockopt: {
+    args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.u32],
+    returns: FFIType.i32,
+  },
+  connect: { args: [FFIType.i32, FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
+  recv: { args: [FFIType.i32, FFIType.ptr, FFIType.u64, FFIType.i32], returns: FFIType.i64 },
+  send: { args: [FFIType.i32, FFIType.ptr, FFIType.u64, FFIType.i32], returns: FFIType.i64 },
+  close: { args: [FFIType.i32], returns: FFIType.i32 },
+  poll: { args: [FFIType.ptr, FFIType.u64, FFIType.i32], returns: FFIType.i32 },
+}).symbols;
+
+const internet = 2; // AF_INET
+const stream = 1; // SOCK_STREAM
+const socketLevel = 1; // SOL_SOCKET
+const receiveBuffer = 8; // SO_RCVBUF
+const tcpLevel = 6; // IPPROTO_TCP
+const segmentBytesMax = 2; // TCP_MAXSEG: what the sender's kernel buffers follows from it
+const withoutWaiting = 0x40 | 0x4000; // MSG_DONTWAIT | MSG_NOSIGNAL
+
+const readable = 1; // POLLIN
+
+/** A `struct pollfd`. */
+const asked = Buffer.alloc(8);
+
+/** One for all of them: what is read is copied out before another reads. */
+const landing = Buffer.alloc(256 * 1024);
+
+export class NarrowSocket implements Disposable {
+  #descriptor: number;
+
+  /** Connects to an IPv4 address of this machine, and waits for it: a listening kernel accepts at once. */
+  constructor(port: number) {
+    this.#descriptor = libc.socket(internet, stream, 0);
+    if (this.#descriptor < 0) throw new Error("no socket: are there enough file descriptors?");
+    this.#set(socketLevel, receiveBuffer, 4096);
+    this.#set(tcpLevel, segmentBytesMax, 536);
+    const address = Buffer.alloc(16);
+    address.writeUInt16LE(internet, 0);
+    address.writeUInt16BE(port, 2);
+    address.set([127, 0, 0, 1], 4);
+    if (libc.connect(this.#descriptor, ptr(address), address.length) !== 0) {
+      this[Symbol.dispose]();
+      throw new Error(`cannot connect to port ${port}`);
+    }
+  }
+
+  /** Sends bytes that are few enough to fit. */
+  write(bytes: Buffer): void {
+    const sent = Number(libc.send(this.#descriptor, ptr(bytes), bytes.length, withoutWaiting));
+    if (sent !== bytes.length) throw new Error(`${sent} of ${bytes.length} bytes were sent`);
+  }
+
+  /** @returns what has arrived, at most `bytesMax`; nothing at all once the connection is over */
+  read(bytesMax: number): Buffer | undefined {
+    if (this.#descriptor < 0) return undefined;
+    asked.writeInt32LE(this.#descriptor, 0);
+    asked.writeInt32LE(readable, 4); // And clears what was found before.
+    if (libc.poll(ptr(asked), 1, 0) === 0) return Buffer.alloc(0);
+    const size = Math.min(bytesMax, landing.length);
+    const received = Number(libc.recv(this.#descriptor, ptr(landing), size, withoutWaiting));
+    return received > 0 ? Buffer.from(landing.subarray(0, received)) : undefined;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#descriptor >= 0) libc.close(this.#descriptor);
+    this.#descriptor = -1;
+  }
+
+  #set(level: number, option: number, value: number): void {
+    const bytes = Buffer.alloc(4);
+    bytes.writeInt32LE(value);
+    libc.setsockopt(this.#descriptor, level, option, ptr(bytes), bytes.length);
+  }
+}

@@ -1,0 +1,162 @@
+/** Subscribers that read too slowly, by a seed: they stall, take a little, or catch up, and watch for holes. */
+import { NarrowSocket } from "./narrow-socket.ts";
+import type { Random } from "./random.ts";
+import { handshakeHeaders, request } from "./raw-socket.ts";
+import type { RunningServer } from "./server.ts";
+
+export type Form = "raw" | "cloudevents" | "stream" | "cloudevents stream";
+
+export const forms: readonly Form[] = ["raw", "cloudevents", "stream", "cloudevents stream"];
+
+/** What a message of number 7 is published as: `7` and then filling, up to a size. */
+export const numbered = (number: number, bytes: number): string => `${number} `.padEnd(bytes, "x");
+
+/** What was seen of all readers together. */
+export interface Sightings {
+  cuts: number;
+  messages: number;
+  /** Each a sentence about messages that were passed over and followed by another. */
+  readonly holes: string[];
+}
+
+export const noSightings = (): Sightings => ({ cuts: 0, messages: 0, holes: [] });
+
+/** One subscriber, which comes back whenever it is cut. */
+export class SlowReader implements Disposable {
+  readonly #server: RunningServer;
+  readonly #topic: string;
+  readonly #form: Form;
+  readonly #sightings: Sightings;
+  #socket!: NarrowSocket;
+  /** What has arrived and was not parsed yet. */
+  #text = "";
+  /** The part of an event that the chunks so far had. */
+  #body = "";
+  #headIsRead = false;
+  #last: number | undefined;
+
+  constructor(server: RunningServer, topic: string, form: Form, sightings: Sightings) {
+    this.#server = server;
+    this.#topic = topic;
+    this.#form = form;
+    this.#sightings = sightings;
+    this.#connect();
+  }
+
+  /** True once the answer to its request has come. */
+  get connected(): boolean {
+    return this.#headIsRead;
+  }
+
+  /** Does one of the things that a slow reader does. */
+  act(random: Random): void {
+    const choice = random.fraction();
+    if (!this.#headIsRead) this.take(4096);
+    else if (choice < 0.15) this.takeAll();
+    else if (choice < 0.3) this.take(random.between(1, 32 * 1024));
+  }
+
+  /** Takes what has arrived, at most about so many bytes. */
+  take(bytesMax: number): void {
+    let taken = 0;
+    while (taken < bytesMax) {
+      const bytes = this.#socket.read(bytesMax - taken);
+      if (bytes === undefined) this.#cut();
+      if (!bytes?.length) return;
+      taken += bytes.length;
+      // One character a byte: what is looked for is ASCII, and a length counts bytes.
+      this.#text += bytes.toString("latin1");
+      this.#parse();
+    }
+  }
+
+  takeAll(): void {
+    this.take(Number.MAX_SAFE_INTEGER);
+  }
+
+  [Symbol.dispose](): void {
+    this.#socket[Symbol.dispose]();
+  }
+
+  #connect(): void {
+    this.#socket = new NarrowSocket(Number(this.#server.url.port));
+    const isStream = this.#form.endsWith("stream");
+    const headers: Record<string, string> = isStream
+      ? { Accept: "text/event-stream" }
+      : { ...handshakeHeaders };
+    if (this.#form === "cloudevents") headers["Sec-WebSocket-Protocol"] = "cloudevents.json";
+    const query = this.#form === "cloudevents stream" ? "?format=cloudevents" : "";
+    this.#socket.write(Buffer.from(request("GET", `/topics/${this.#topic}${query}`, headers)));
+    this.#text = "";
+    this.#body = "";
+    this.#headIsRead = false;
+    this.#last = undefined;
+  }
+
+  #cut(): void {
+    if (this.#headIsRead) this.#sightings.cuts++;
+    this.#socket[Symbol.dispose]();
+    this.#connect();
+  }
+
+  #parse(): void {
+    if (!this.#headIsRead) {
+      const end = this.#text.indexOf("\r\n\r\n");
+      if (end === -1) return;
+      if (!/^HTTP\/1\.1 (101|200) /.test(this.#text))
+        throw new Error(`answered with ${this.#text.slice(0, end)}`);
+      this.#headIsRead = true;
+      this.#text = this.#text.slice(end + 4);
+    }
+    if (this.#form.endsWith("stream")) this.#parseChunks();
+    else this.#parseFrames();
+  }
+
+  /** A body in chunks (RFC 9112 section 7.1), of which events are parts. */
+  #parseChunks(): void {
+    for (;;) {
+      const sizeEnd = this.#text.indexOf("\r\n");
+      if (sizeEnd === -1) break;
+      const dataStart = sizeEnd + 2;
+      const dataEnd = dataStart + Number.parseInt(this.#text.slice(0, sizeEnd), 16);
+      if (this.#text.length < dataEnd + 2) break;
+      this.#body += this.#text.slice(dataStart, dataEnd);
+      this.#text = this.#text.slice(dataEnd + 2);
+    }
+    const events = this.#body.split("\n\n");
+    this.#body = events.pop() ?? "";
+    for (const event of events) this.#see(/"data":"(\d+) |^data: (\d+) /m.exec(event));
+  }
+
+  #parseFrames(): void {
+    let start = 0;
+    const { length } = this.#text;
+    const byte = (at: number): number => this.#text.charCodeAt(at);
+    while (length - start >= 2) {
+      const short = byte(start + 1) & 0x7f;
+      const headBytes = short === 127 ? 10 : short === 126 ? 4 : 2;
+      if (length - start < headBytes) break;
+      let payloadBytes = short;
+      if (short === 126) payloadBytes = byte(start + 2) * 256 + byte(start + 3);
+      if (short === 127) {
+        payloadBytes = 0;
+        for (let at = start + 2; at < start + 10; at++) payloadBytes = payloadBytes * 256 + byte(at);
+      }
+      const payloadStart = start + headBytes;
+      if (length < payloadStart + payloadBytes) break;
+      const payload = this.#text.slice(payloadStart, payloadStart + payloadBytes);
+      this.#see(/"data":"(\d+) |^(\d+) /.exec(payload));
+      start = payloadStart + payloadBytes;
+    }
+    this.#text = this.#text.slice(start);
+  }
+
+  #see(found: RegExpExecArray | null): void {
+    if (!found) return;
+    const number = Number(found[1] ?? found[2]);
+    this.#sightings.messages++;
+    if (this.#last !== undefined && number !== this.#last + 1)
+      this.#sightings.holes.push(`${this.#form}: after ${this.#last} came ${number}`);
+    this.#last = number;
+  }
+}
