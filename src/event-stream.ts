@@ -20,6 +20,8 @@ export interface EventStreamHost {
   readonly encodings: Encodings;
   /** Unsent bytes held for a reader before it is cut. */
   readonly bufferedBytesMax: number;
+  /** Bytes put ahead of what a reader takes of a replay. */
+  readonly replayAheadBytes: number;
   readonly heartbeatIntervalSeconds: number;
   refusalOf(error: unknown): { readonly code: number; readonly reason: string };
   /** Told when a reader is cut because it does not keep up. */
@@ -28,9 +30,6 @@ export interface EventStreamHost {
 
 /** How soon an EventSource is to come back. Bun's clients wait 3 s by themselves; a resume is cheap. */
 const retryMilliseconds = 1000;
-
-/** Bytes put ahead of what the reader takes of a replay. */
-const replayAheadBytes = 64 * 1024;
 
 const utf8 = new TextEncoder();
 
@@ -88,14 +87,14 @@ export class EventStream implements Stream, Subscriber, Listener {
         pull: () => this.#advance(),
         cancel: () => this.#end(),
       },
-      // Counts what is not sent yet, which `desiredSize` then tells.
-      { highWaterMark: host.bufferedBytesMax, size: (chunk) => chunk?.byteLength ?? 0 },
+      // Counts what is not sent yet, which `desiredSize` then tells; `pull` is called while it is less than the mark.
+      { highWaterMark: host.replayAheadBytes, size: (chunk) => chunk?.byteLength ?? 0 },
     );
   }
 
   replay(message: Message): boolean {
     const controller = this.#put(message);
-    return controller !== undefined && this.#bufferedBytes(controller) < replayAheadBytes;
+    return controller !== undefined && this.#bufferedBytes(controller) < this.#host.replayAheadBytes;
   }
 
   /** In the step in which a reader is not given a message its stream ends, so it is given no other. */
@@ -174,7 +173,7 @@ export class EventStream implements Stream, Subscriber, Listener {
   }
 
   #bufferedBytes({ desiredSize }: ReadableStreamDefaultController): number {
-    return this.#host.bufferedBytesMax - (desiredSize ?? 0);
+    return this.#host.replayAheadBytes - (desiredSize ?? 0);
   }
 
   /** What the browser hands back as Last-Event-ID: one id for each topic. */

@@ -10,6 +10,8 @@ import type { Gap, Subscriber, Subscription } from "./subscription.ts";
 /** What a socket of topics needs of the server. */
 export interface TopicSocketHost {
   readonly encodings: Encodings;
+  /** Bytes sent ahead of what a client takes of a replay. */
+  readonly replayAheadBytes: number;
   publish(topic: string, draft: Draft): Promise<unknown>;
   /** What a client whose message could not be published is told. */
   refusalOf(error: unknown): { readonly code: number; readonly reason: string };
@@ -28,9 +30,6 @@ interface Form {
   read(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): Wish;
   pong(): string;
 }
-
-/** Bytes sent ahead of what a client takes of a replay. Enough to keep a line busy, little to hold for many at once. */
-const replayAheadBytes = 64 * 1024;
 
 /** Frames read ahead of what the broker has taken; past it reading from the socket pauses. */
 const publishAheadMax = 64;
@@ -122,7 +121,7 @@ export class TopicSocket implements Line, Subscriber {
       socket.terminate();
       return false;
     }
-    return socket.getBufferedAmount() < replayAheadBytes;
+    return socket.getBufferedAmount() < this.#host.replayAheadBytes;
   }
 
   gap(gap: Gap): void {

@@ -59,8 +59,11 @@ export function topicsEndpoint(host: TopicsHost, path: string): RequestHandler {
     const { code, detail } = refusalOf(error);
     return { code, reason: detail };
   };
+  // Enough to keep a line busy, little to hold for many at once; who has caught up must not be near its limit.
+  const replayAheadBytes = Math.min(64 * 1024, config.bufferedBytesMax / 2);
   const socketHost: TopicSocketHost = {
     encodings,
+    replayAheadBytes,
     publish: (topic, draft) => hub.publish(topic, draft),
     refusalOf: closeReason,
   };
@@ -69,6 +72,7 @@ export function topicsEndpoint(host: TopicsHost, path: string): RequestHandler {
     fanOut,
     encodings,
     bufferedBytesMax: config.bufferedBytesMax,
+    replayAheadBytes,
     heartbeatIntervalSeconds: Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax),
     refusalOf: closeReason,
     cutSlow: () => log.info("a slow reader of an event stream is cut"),

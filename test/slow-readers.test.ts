@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { Random } from "./support/random.ts";
 import { frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { residentBytes, root, spawnServer } from "./support/server.ts";
-import { forms, numbered } from "./support/slow-reader.ts";
+import { forms, noSightings, numbered, SlowReader } from "./support/slow-reader.ts";
 import { starve } from "./support/starvation.ts";
 import { inspect, openEvents, openTopic, publish, topicsUrl } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
@@ -185,6 +185,41 @@ describe("a stalled reader", () => {
     }
     expect(server.log()).toEqual([]);
   });
+});
+
+describe("a replay that its reader does not take", () => {
+  for (const form of forms) {
+    test(`waits for it, and does not count as slowness while publishing goes on: ${form}`, async () => {
+      await using server = await spawnServer([
+        ...["--max-buffered", "48KiB", "--max-message", "4KiB", "--history-messages", "1000"],
+      ]);
+      // The kernel takes about 100 KiB; what is beyond it lies at the server, or is left for later.
+      for (let history = 100; history <= 200; history += 10) {
+        const topic = `of-${history}`;
+        using publisher = await openEvents(server, "publisher");
+        let published = 0;
+        const publishMore = async (count: number): Promise<void> => {
+          for (const end = published + count; published < end; published++) {
+            const data = numbered(published, KiB);
+            publisher.send(
+              `{"specversion":"1.0","topic":"${topic}","datacontenttype":"text/plain","data":"${data}"}`,
+            );
+          }
+          await until(async () => (await inspect(server, topic)).retained === published, "the last message");
+        };
+        await publishMore(history);
+        const sightings = noSightings();
+        using reader = new SlowReader(server, topic, form, sightings, "all");
+        await until(async () => (await inspect(server, topic)).subscribers === 1, "the reader to be there");
+        await publishMore(2); // With these, who holds too much is cut.
+        await until(() => {
+          reader.takeAll();
+          return reader.last === published - 1;
+        }, "the last message at the reader");
+        expect(sightings).toEqual({ cuts: 0, messages: published, holes: [] });
+      }
+    });
+  }
 });
 
 test("a message as large as may be reaches a reader whose limit is smaller than it", async () => {

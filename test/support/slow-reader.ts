@@ -35,12 +35,21 @@ export class SlowReader implements Disposable {
   #headIsRead = false;
   #last: number | undefined;
 
-  constructor(server: RunningServer, topic: string, form: Form, sightings: Sightings) {
+  readonly #since: string | undefined;
+
+  /** @param since left out, each connection begins with what is new */
+  constructor(server: RunningServer, topic: string, form: Form, sightings: Sightings, since?: string) {
     this.#server = server;
     this.#topic = topic;
     this.#form = form;
     this.#sightings = sightings;
+    this.#since = since;
     this.#connect();
+  }
+
+  /** The number of the last message seen on this connection. */
+  get last(): number | undefined {
+    return this.#last;
   }
 
   /** True once the answer to its request has come. */
@@ -85,8 +94,10 @@ export class SlowReader implements Disposable {
       ? { Accept: "text/event-stream" }
       : { ...handshakeHeaders };
     if (this.#form === "cloudevents") headers["Sec-WebSocket-Protocol"] = "cloudevents.json";
-    const query = this.#form === "cloudevents stream" ? "?format=cloudevents" : "";
-    this.#socket.write(Buffer.from(request("GET", `/topics/${this.#topic}${query}`, headers)));
+    const query = new URLSearchParams();
+    if (this.#form === "cloudevents stream") query.set("format", "cloudevents");
+    if (this.#since !== undefined) query.set("since", this.#since);
+    this.#socket.write(Buffer.from(request("GET", `/topics/${this.#topic}?${query}`, headers)));
     this.#text = "";
     this.#body = "";
     this.#headIsRead = false;
