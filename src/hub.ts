@@ -174,28 +174,29 @@ export class Hub {
   }
 
   /** Makes up for announcements that were missed, and finds out about an epoch that changed. */
-  async #synchronise(channel: Channel): Promise<void> {
+  #synchronise(channel: Channel): Promise<void> {
     channel.behind = true;
-    // Each who found it behind looks again: it may have fallen behind once more between the end of one and this step.
-    while (channel.behind && !channel.left) {
-      channel.catchingUp ??= this.#catchUp(channel).finally(() => {
-        channel.catchingUp = undefined;
-      });
-      await channel.catchingUp;
-    }
+    channel.catchingUp ??= this.#catchUp(channel);
+    return channel.catchingUp;
   }
 
-  /** By a page. */
   async #catchUp(channel: Channel): Promise<void> {
-    channel.behind = false;
-    const before = channel.position;
-    const history = await this.read(channel.topic, { kind: "position", position: before });
-    if (!history || channel.left) return; // `#compare` and `#readHeard` see to a topic that the broker forgot.
-    if (!history.complete && channel.stands(before)) this.#breakOff(channel, history);
-    for (const message of history.messages) {
-      if (!channel.left && channel.isNext(message)) this.#deliver(channel, message);
+    try {
+      while (channel.behind && !channel.left) {
+        channel.behind = false;
+        const before = channel.position;
+        const history = await this.read(channel.topic, { kind: "position", position: before });
+        if (!history || channel.left) return; // `#compare` and `#readHeard` see to a topic that the broker forgot.
+        if (!history.complete && channel.stands(before)) this.#breakOff(channel, history);
+        for (const message of history.messages) {
+          if (!channel.left && channel.isNext(message)) this.#deliver(channel, message);
+        }
+        if (!channel.reached(history.position)) channel.behind = true;
+      }
+    } finally {
+      // In the very step that looked for the last time: whoever finds it behind after that begins anew.
+      channel.catchingUp = undefined;
     }
-    if (!channel.reached(history.position)) channel.behind = true;
   }
 
   /** The topic goes on elsewhere than where those live on this node stand; each is told by its own replay. */

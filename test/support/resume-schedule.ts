@@ -223,8 +223,10 @@ class World {
     this.#ending = true;
     for (const client of this.clients) client.comeBack();
     await this.#rest();
-    for (const { broker } of this.nodes) broker.reconnect();
-    await this.#rest();
+    if (this.#climate.lost + this.#climate.cutOff + this.#climate.loss > 0) {
+      for (const { broker } of this.nodes) broker.reconnect();
+      await this.#rest();
+    }
 
     for (const client of this.clients) {
       const [state] = await this.engine.memory.positions([client.topic]);
