@@ -70,11 +70,21 @@ export function draftOfValue(
     // Copied: the program may go on to use its own.
     return draftOf(new Uint8Array(value), contentType ?? "application/octet-stream");
   }
-  if (typeof value !== "string")
-    return draftOfValue(JSON.stringify(value), contentType ?? "application/json");
+  if (typeof value !== "string") return draftOfValue(jsonOf(value), contentType ?? "application/json");
   if (!value.isWellFormed())
     throw new DraftError("The text has half a surrogate pair, which UTF-8 cannot carry.");
   return draftOf(utf8Encoder.encode(value), contentType);
+}
+
+function jsonOf(value: object): string {
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(value);
+  } catch (error) {
+    throw new DraftError(`The value cannot be written as JSON: ${String(error)}`);
+  }
+  if (json === undefined) throw new DraftError(`JSON has no word for the value: ${String(value)}`);
+  return json;
 }
 
 function decode(bytes: Uint8Array): string {
