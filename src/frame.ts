@@ -48,7 +48,10 @@ function parse(frame: string): Record<string, unknown> {
 }
 
 function draftOfEvent(frame: string, event: Record<string, unknown>): Draft {
-  const { data, data_base64: base64, datacontenttype: contentType } = event;
+  const { data } = event;
+  // CloudEvents JSON format, section 2.1: null is the same as left out, except for `data`.
+  const base64 = event.data_base64 ?? undefined;
+  const contentType = event.datacontenttype ?? undefined;
   if (contentType !== undefined && (typeof contentType !== "string" || !isMediaType(contentType))) {
     throw new DraftError("datacontenttype is not a media type");
   }
