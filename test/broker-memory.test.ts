@@ -197,6 +197,20 @@ describe("the engine in memory, by its own clock", () => {
       expect(await positionOf(broker, "left")).toBeUndefined();
     }));
 
+  test("a position lives as long as a message, also where positions age sooner", () =>
+    open({ positionAgeSeconds: 10 }, async (broker, clock) => {
+      await broker.subscribe("news");
+      broker.unsubscribe("news");
+      const position = await broker.publish("news", text("one"));
+      clock.pass(500);
+      broker.sweep();
+      expect(await positionOf(broker, "news")).toEqual(position);
+      expect(await retained(broker, "news")).toEqual(["one"]);
+      clock.pass(101);
+      broker.sweep();
+      expect(broker.topicCount).toBe(0);
+    }));
+
   test("a clock that is set back makes no topic's time run backwards", () =>
     open({}, async (broker, clock) => {
       await broker.publish("news", text("one"));
