@@ -38,8 +38,10 @@ export class Attempts {
   /** For the report. */
   get words(): string {
     const limit = `${disturbanceMax * 100} % of all cores`;
-    return this.#disturbed === 0
-      ? `in no measurement others (processes, or the host) took more than ${limit}`
-      : `in ${this.#disturbed} of ${this.#made} measurements others (processes, or the host) took more than ${limit}, also when repeated`;
+    if (this.#disturbed === 0)
+      return `in no measurement others (processes, or the host) took more than ${limit}`;
+    const found = `in ${this.#disturbed} of ${this.#made} measurements others (processes, or the host) took more than ${limit}, also when repeated`;
+    if (this.#disturbed * 4 < this.#made) return found;
+    return `${found}. That is too many: of this run only the ratios of CPU and the memory are to be relied on, and those roughly`;
   }
 }

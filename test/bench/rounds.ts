@@ -88,6 +88,6 @@ export function generatorNotes(
   return full.length === 0
     ? []
     : [
-        `The load generator's core was full, so the rate is its own and not the server's, in: ${full.join("; ")}.`,
+        `The load generator's core was over ${generatorShareMax * 100} % full, so the rate is as much its own as the server's, in: ${full.join("; ")}.`,
       ];
 }
