@@ -1,0 +1,180 @@
+/**
+ * Clients that follow topics through disconnects of their own making, each in its form, and are held to it: every message
+ * once and in order, or a gap told.
+ */
+import type { GapError, Longwire } from "../../src/longwire.ts";
+import type { Random } from "./random.ts";
+import type { RunningServer } from "./server.ts";
+import { cloudEvents, offsetOf, openStream, openTopic, type ReceivedEvent } from "./topics.ts";
+
+/** What a client is given, whatever its form. */
+export type Given =
+  | { readonly kind: "open"; readonly ids: readonly { topic: string; id: string }[] }
+  | { readonly kind: "message"; readonly topic: string; readonly id: string; readonly data: string }
+  /** `ends` where nothing follows on the same line, as in an iteration that throws. */
+  | { readonly kind: "gap"; readonly topic: string; readonly from: string; readonly ends?: true };
+
+/** What a publisher sends when nothing comes any more. */
+export const lastMessage = "the last one";
+
+/** One connection. */
+export interface Line {
+  next(): Promise<Given>;
+  /** With or without a word. */
+  leave(abruptly: boolean): Promise<void>;
+}
+
+/** Opens a connection that continues after these ids, one of each topic; from now on where there are none. */
+export type OpenLine = (topics: readonly string[], ids: readonly string[] | undefined) => Promise<Line>;
+
+type Server = Pick<RunningServer, "url" | "socketUrl">;
+
+export const openLines = {
+  "a WebSocket":
+    (server: Server): OpenLine =>
+    async (topics, ids) => {
+      const query = ids ? `?since=${ids.join(",")}` : "";
+      const client = await openTopic(server as RunningServer, topics.join(",") + query, cloudEvents);
+      return {
+        next: async () => givenBy(await client.event()),
+        leave: async (abruptly) => {
+          if (abruptly) client.terminate();
+          else client.close(1000);
+          await client.closed;
+        },
+      };
+    },
+
+  "an event stream":
+    (server: Server): OpenLine =>
+    async (topics, ids) => {
+      const headers: Record<string, string> = ids ? { "Last-Event-ID": ids.join(",") } : {};
+      const path = `${topics.join(",")}?format=cloudevents`;
+      const stream = await openStream(server as RunningServer, path, headers);
+      return {
+        next: async () => givenBy(JSON.parse((await stream.next()).data)),
+        leave: async () => stream[Symbol.asyncDispose](),
+      };
+    },
+
+  "a plain event stream":
+    (server: Server): OpenLine =>
+    async ([topic = ""], ids) => {
+      const headers: Record<string, string> = ids ? { "Last-Event-ID": ids.join(",") } : {};
+      const stream = await openStream(server as RunningServer, topic, headers);
+      return {
+        next: async () => {
+          const { event, id = "", data } = await stream.next();
+          if (event === "start") return { kind: "open", ids: JSON.parse(data).topics };
+          if (event === "gap") return { kind: "gap", topic, from: JSON.parse(data).from };
+          return { kind: "message", topic, id, data };
+        },
+        leave: async () => stream[Symbol.asyncDispose](),
+      };
+    },
+} as const;
+
+/** The library's `subscribe`, which tells where it began by nothing but its messages. */
+export const openIteration =
+  (longwire: Longwire): OpenLine =>
+  async ([topic = ""], ids) => {
+    const abort = new AbortController();
+    const since = ids?.[0];
+    const options = since === undefined ? { since: "all" } : { since };
+    const messages = longwire.subscribe(topic, { ...options, signal: abort.signal })[Symbol.asyncIterator]();
+    return {
+      next: async () => {
+        try {
+          const { done, value } = await messages.next();
+          if (done) throw new Error("the iteration ended");
+          return { kind: "message", topic, id: value.id, data: String(value.data) };
+        } catch (error) {
+          if (!(error instanceof Error) || error.name !== "GapError") throw error;
+          return { kind: "gap", topic, from: (error as GapError).from, ends: true };
+        }
+      },
+      leave: async (abruptly) => {
+        if (abruptly) abort.abort();
+        else await messages.return?.();
+      },
+    };
+  };
+
+function givenBy({ type, topic = "", id, data }: ReceivedEvent): Given {
+  if (type === "longwire.open")
+    return { kind: "open", ids: (data as { topics: { topic: string; id: string }[] }).topics };
+  if (type === "longwire.gap") return { kind: "gap", ...(data as { topic: string; from: string }) };
+  if (type !== "longwire.message") throw new Error(`a follower was given ${type}`);
+  return { kind: "message", topic, id, data: String(data) };
+}
+
+export class Follower {
+  connections = 0;
+  gaps = 0;
+  /** By topic and id. */
+  readonly received = new Map<string, string>();
+  readonly #name: string;
+  readonly #topics: readonly string[];
+  readonly #open: OpenLine;
+  readonly #random: Random;
+  /** Topics whose last message it does not have. */
+  readonly #unfinished: Set<string>;
+  /** The last id of each topic. */
+  readonly #ids = new Map<string, string>();
+
+  constructor(name: string, topics: readonly string[], open: OpenLine, random: Random) {
+    this.#name = name;
+    this.#topics = topics;
+    this.#unfinished = new Set(topics);
+    this.#open = open;
+    this.#random = random;
+  }
+
+  /** Comes and goes until it was given the last message of each topic. */
+  async follow(): Promise<void> {
+    while (this.#unfinished.size > 0) {
+      const ids = this.#topics.map((topic) => this.#ids.get(topic)).filter((id) => id !== undefined);
+      const line = await this.#open(this.#topics, ids.length === this.#topics.length ? ids : undefined);
+      this.connections++;
+      try {
+        await this.#take(line);
+      } finally {
+        await line.leave(this.#random.chance(0.5));
+      }
+    }
+  }
+
+  async #take(line: Line): Promise<void> {
+    // None at all now and then: it leaves before it has seen where it began.
+    const count = this.#random.chance(0.1) ? 0 : this.#random.between(1, 80);
+    for (let taken = 0; taken < count && this.#unfinished.size > 0; taken++) {
+      const given = await line.next();
+      if (given.kind === "open") this.#begin(given.ids);
+      else if (given.kind === "message") this.#receive(given);
+      else {
+        this.#jump(given);
+        if (given.ends) return;
+      }
+    }
+  }
+
+  #begin(ids: readonly { topic: string; id: string }[]): void {
+    for (const { topic, id } of ids) if (!this.#ids.has(topic)) this.#ids.set(topic, id);
+  }
+
+  #jump({ topic, from }: { topic: string; from: string }): void {
+    this.gaps++;
+    this.#ids.set(topic, from);
+  }
+
+  #receive({ topic, id, data }: { topic: string; id: string; data: string }): void {
+    const last = this.#ids.get(topic);
+    if (last !== undefined && offsetOf(id) !== offsetOf(last) + 1)
+      throw new Error(
+        `${this.#name}, at connection ${this.connections}: after ${last} of ${topic} came ${id}`,
+      );
+    this.#ids.set(topic, id);
+    this.received.set(`${topic} ${id}`, data);
+    if (data === lastMessage) this.#unfinished.delete(topic);
+  }
+}
