@@ -234,3 +234,46 @@ describe("the bare name ws (support/clients.ts)", () => {
 function rank(sent: number): number {
   return sent > 0 ? 0 : sent === -1 ? 1 : 2;
 }
+
+describe("publishing to a slow reader (fan-out.ts, connection.ts)", () => {
+  test("small frames are gathered in a tick and passed over at its end, when publish has said that all is well", async () => {
+    const bufferedBytesMax = 256 * 1024;
+    const frameBytes = 8000;
+    using bare = serve({ backpressureLimit: bufferedBytesMax });
+    let receivedBytes = 0;
+    let last = "";
+    const client = await Bun.connect({
+      hostname: "127.0.0.1",
+      port: Number(bare.url.port),
+      socket: {
+        data: (_socket, bytes) => {
+          receivedBytes += bytes.length;
+          last = bytes.toString("latin1").slice(-3);
+        },
+      },
+    });
+    client.write(request("GET", "/", handshakeHeaders));
+    const socket = await bare.accepted();
+    socket.subscribe("topic");
+    client.pause();
+    const text = "x".repeat(frameBytes);
+    let published = 0;
+    const publish = (): number => {
+      published++;
+      return bare.server.publish("topic", text, false);
+    };
+    // One a tick until Bun holds nearly all that it may, and then many in one.
+    while (socket.getBufferedAmount() < bufferedBytesMax - 2 * frameBytes) {
+      publish();
+      await Bun.sleep(0);
+    }
+    const results = Array.from({ length: 30 }, publish);
+    expect(results).not.toContain(0);
+    client.resume();
+    await until(() => socket.getBufferedAmount() === 0, "the reader to take what is held");
+    socket.send("end");
+    await until(() => last === "end", "all that was sent to arrive");
+    expect(published * frameBytes - receivedBytes).toBeGreaterThan(20 * frameBytes);
+    client.terminate();
+  });
+});

@@ -1,7 +1,9 @@
 /** docs/protocol.md promises clients that follow a topic through every disconnect: they are run as they stand there. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
+
+setDefaultTimeout(20_000);
 
 const page = await Bun.file(resolve(root, "docs/protocol.md")).text();
 
