@@ -20,8 +20,14 @@ export interface MemoryBrokerLimits extends HistoryLimits {
   readonly positionAgeSeconds: number;
 }
 
-/** About 200 bytes each: what publishers can make the server remember in `idempotencySeconds`. */
+/** About 300 bytes each: what publishers can make the server remember in `idempotencySeconds`. */
 const idempotencyKeysMax = 500_000;
+
+/**
+ * Of topics that keep no message and have no subscriber. About 600 bytes each, and names are anyone's to invent: whoever
+ * may subscribe could otherwise fill the memory. Who comes back to one that was let go early is told of a gap.
+ */
+const idlePositionsMax = 1_000_000;
 
 interface Topic {
   readonly log: TopicLog;
@@ -46,7 +52,7 @@ export class MemoryBroker implements Broker {
   readonly #retention: Retention;
   /** Topics that keep no message and have no subscriber, the one used longest ago first. */
   readonly #aging = new Set<string>();
-  /** By topic, publisher and key; the oldest first. */
+  /** By `fingerprint`; the oldest first. */
   readonly #publications = new Map<string, Publication>();
   readonly #epochs = new Epochs();
   readonly #sweeper: Timer;
@@ -76,7 +82,7 @@ export class MemoryBroker implements Broker {
 
   async publish(name: string, draft: Draft, once?: Once): Promise<Position> {
     const now = this.#now();
-    const key = once && JSON.stringify([name, once.publisher, once.key]);
+    const key = once && fingerprint(name, once);
     const earlier = key === undefined ? undefined : this.#publications.get(key);
     if (earlier && earlier.expiresTime > now) {
       if (earlier.digest !== Bun.hash(draft.data)) throw new IdempotencyConflict();
@@ -191,6 +197,17 @@ export class MemoryBroker implements Broker {
   #age(name: string): void {
     this.#aging.delete(name);
     this.#aging.add(name);
+    if (this.#aging.size > idlePositionsMax) this.#forgetIdle(idlePositionsMax / 100);
+  }
+
+  /** Many at once, because a Set that lost its first entries steps over them each time it is read. */
+  #forgetIdle(count: number): void {
+    let left = count;
+    for (const name of this.#aging) {
+      this.#aging.delete(name);
+      this.#topics.delete(name);
+      if (--left === 0) return;
+    }
   }
 
   #forgetPublications(now: number): void {
@@ -200,6 +217,10 @@ export class MemoryBroker implements Broker {
     }
   }
 }
+
+/** Of one size however long they are, and no publisher can make one that is another's. */
+const fingerprint = (topic: string, { publisher, key }: Once): string =>
+  new Bun.CryptoHasher("sha256").update(JSON.stringify([topic, publisher, key])).digest("base64");
 
 /** What a log has after `since`. */
 export function readLog(log: TopicLog, since: Since, page: Page): History {

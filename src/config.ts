@@ -2,7 +2,26 @@
  * Every setting, declared once: its flag (and so its environment variable), unit, default and reason.
  * `index.ts` reads them from a command line, the library takes them as an object; both end in one frozen Config.
  */
-import { count, duration, host, oneOf, origins, size, type Unit, UnitError } from "./units.ts";
+import {
+  count,
+  duration,
+  host,
+  name,
+  names,
+  networks,
+  oneOf,
+  origins,
+  path,
+  presentedSecrets,
+  publicKeys,
+  secrets,
+  size,
+  toggle,
+  topicPatterns,
+  type Unit,
+  UnitError,
+  urls,
+} from "./units.ts";
 
 export interface Setting<Value> {
   /** `max-message` is `--max-message` and `LONGWIRE_MAX_MESSAGE`. */
@@ -11,6 +30,12 @@ export interface Setting<Value> {
   readonly default: Value;
   /** The line in `--help`. */
   readonly help: string;
+  /** A list whose flag may be given again, or a switch that may stand alone. */
+  readonly takes?: "many" | "none";
+  /** `--api-key-file` names a file to read `--api-key` from: a command line can be read by others on the machine. */
+  readonly fromFile?: "lines" | "pem";
+  /** Given and empty is a mistake, such as a variable that nobody filled in: taken as it stands, it would open the server. */
+  readonly isKey?: true;
 }
 
 const KiB = 1024;
@@ -83,8 +108,90 @@ export const handlerSettings = {
     "how long an unused topic's position is kept",
   ),
 
+  /**
+   * How many connections are open at once, in all. 0 takes what the limit on file descriptors allows: a server that has
+   * none left can accept nobody, and could not say so.
+   */
+  connectionsMax: setting(
+    "max-connections",
+    count(0, 10_000_000),
+    0,
+    "most open connections; 0 for what the descriptors allow",
+  ),
+
+  /** Behind a proxy that is not named by --trust-proxy all clients share one address, so this is off unless set. */
+  connectionsPerAddressMax: setting(
+    "max-connections-per-ip",
+    count(0, 10_000_000),
+    0,
+    "most open connections of one address; 0 for no limit",
+  ),
+
+  /** Of messages and pings. What a client may cost; the right figure is the application's. */
+  messagesPerSecondMax: setting(
+    "max-rate",
+    count(0, 10_000_000),
+    0,
+    "most messages a second from a connection; 0 for no limit",
+  ),
+
+  /** Time for a load balancer to see /readyz and send new clients elsewhere before the listener closes. */
+  drainDelaySeconds: setting(
+    "drain-delay",
+    duration(0, 3600),
+    0,
+    "between /readyz turning 503 and the listener closing",
+  ),
+
+  /** Clients come back at once: closed in one moment they would all arrive at the other nodes in the next. */
+  drainWindowSeconds: setting(
+    "drain-window",
+    duration(0, 3600),
+    5,
+    "over which draining spreads the closing of connections",
+  ),
+
+  /** 16 bytes at random cannot be guessed. */
+  apiKeys: setting("api-key", presentedSecrets(16), [], "key of a backend, which may do everything", {
+    takes: "many",
+    fromFile: "lines",
+    isKey: true,
+  }),
+
+  /** RFC 7518 section 3.2: a key for HS256 has at least the 32 bytes of its hash. */
+  jwtSecrets: setting("jwt-secret", secrets(32), [], "secret of tokens signed with HS256", {
+    takes: "many",
+    fromFile: "lines",
+    isKey: true,
+  }),
+  jwtPublicKeys: setting("jwt-public-key", publicKeys, [], "public key of tokens, RSA, EC or Ed25519", {
+    takes: "many",
+    fromFile: "pem",
+    isKey: true,
+  }),
+  jwksUrls: setting("jwks-url", urls, [], "where public keys of tokens are published", {
+    takes: "many",
+    isKey: true,
+  }),
+  jwtAudiences: setting("jwt-audience", names, [], "aud that a token must have one of", { takes: "many" }),
+  jwtIssuers: setting("jwt-issuer", names, [], "iss that a token must have one of", { takes: "many" }),
+  publicTopics: setting("public", topicPatterns, [], "topics that anyone may subscribe to", {
+    takes: "many",
+  }),
+
+  /** Off: a browser sends cookies with the requests of every page, so this leans on the Origin being checked. */
+  tokenCookie: setting("token-cookie", name, "", "cookie that may carry a token"),
+  privatePing: setting("private-ping", toggle, false, "ask for a token on /ping too", { takes: "none" }),
+
+  /** X-Forwarded-For is what a client likes to say, unless the one that connects here is a proxy that wrote it. */
+  trustedProxies: setting("trust-proxy", networks, [], "networks whose X-Forwarded-… headers are believed", {
+    takes: "many",
+  }),
+
   /** A page of another site could otherwise use a visitor's browser to reach a server that only the visitor reaches. */
-  origins: setting("origin", origins, [], "pages of other origins that may connect; * for any"),
+  origins: setting("origin", origins, [], "pages of other origins that may connect; * for any", {
+    takes: "many",
+  }),
 
   /** Debug adds a line for each connection. */
   logLevel: setting(
@@ -100,6 +207,21 @@ export const serverSettings = {
   /** Loopback: nobody else reaches a server that was started to be tried. */
   host: setting("host", host, "127.0.0.1", "address to listen on"),
   port: setting("port", count(0, 65_535), 9090, "port to listen on, 0 for any free one"),
+
+  /** For a proxy on the same machine. */
+  unixSocket: setting("unix", path, "", "socket file to listen on, in place of host and port"),
+  tlsCertificateFile: setting(
+    "tls-cert",
+    path,
+    "",
+    "certificate chain in PEM; a renewed one is taken by a restart",
+  ),
+  tlsKeyFile: setting("tls-key", path, "", "private key of the certificate, in PEM"),
+
+  /** Without a key anyone may publish and listen; on loopback that is only who is on this machine. */
+  insecure: setting("insecure", toggle, false, "serve other machines though no key is set", {
+    takes: "none",
+  }),
 } as const;
 
 export const settings = { ...serverSettings, ...handlerSettings } as const;
@@ -140,6 +262,12 @@ export function environmentName(flag: string): string {
   return `LONGWIRE_${flag.toUpperCase().replaceAll("-", "_")}`;
 }
 
-function setting<Value>(flag: string, unit: Unit<Value>, standard: Value, help: string): Setting<Value> {
-  return { flag, unit, default: standard, help };
+function setting<Value>(
+  flag: string,
+  unit: Unit<Value>,
+  standard: Value,
+  help: string,
+  traits: Pick<Setting<Value>, "takes" | "fromFile" | "isKey"> = {},
+): Setting<Value> {
+  return { flag, unit, default: standard, help, ...traits };
 }

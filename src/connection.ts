@@ -1,8 +1,11 @@
 /** What is known of one open connection, and the register of all of them. */
+import { readFileSync } from "node:fs";
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 import type { HandlerConfig } from "./config.ts";
 import { closeCode } from "./envelope.ts";
 import type { Logger } from "./log.ts";
+import type { Counters, Form } from "./metrics.ts";
+import { Refusal } from "./refusal.ts";
 import type { Subscription } from "./subscription.ts";
 
 export type Socket = ServerWebSocket<Connection>;
@@ -20,9 +23,21 @@ export interface Line {
 
 /** A long answer over HTTP, which ends with the server as a WebSocket does. */
 export interface Stream {
+  readonly peer: Peer;
+  readonly form: Form;
+  /** Milliseconds since 1970. */
+  readonly expiresTime: number;
   /** Called once a second. */
   tick(): void;
   close(code: number, reason: string): void;
+}
+
+/** Everyone who connects from one address, which is one string for all of them. */
+export class Peer {
+  connections = 0;
+
+  /** @param address unknown on a unix socket */
+  constructor(readonly address: string | undefined) {}
 }
 
 /** The `data` of each of our sockets, and how they are told from an application's own. */
@@ -30,14 +45,19 @@ export class Connection {
   /** By the clock of `Connections`, which ticks once a second. */
   lastHeardSeconds = 0;
   pinged = false;
+  /** Messages and pings in the second of `lastHeardSeconds`. */
+  heardInSecond = 0;
 
   /**
    * @param line kept here and not looked up, because every message passes through it
-   * @param address the peer's, noted before the upgrade: Bun has none for a closed socket
+   * @param peer noted before the upgrade: Bun has no address for a closed socket
+   * @param expiresTime milliseconds since 1970
    */
   constructor(
     readonly line: Line,
-    readonly address: string | undefined,
+    readonly form: Form,
+    readonly peer: Peer,
+    readonly expiresTime: number,
   ) {}
 }
 
@@ -49,47 +69,143 @@ export class Connections {
   /** Bun cannot list its sockets, and stopping must reach every one. */
   readonly #open = new Set<Socket>();
   readonly #streams = new Set<Stream>();
+  /** Those with an open connection, by address. */
+  readonly #peers = new Map<string | undefined, Peer>();
   /** Unsent bytes of a subscriber beyond which it is cut: never less than one encoded message. */
   readonly bufferedBytesMax: number;
   readonly #config: HandlerConfig;
+  readonly #connectionsMax: number;
+  /** Unknown where it cannot be read. */
+  readonly descriptorsMax = descriptorsAllowed();
+  readonly #counters: Counters;
   readonly #log: Logger;
   /** Seconds since the first connection opened, counted only while one is open: reading it costs a message nothing. */
   #clockSeconds = 0;
   #clock: Timer | undefined;
+  /** Told to load balancers, which need a while to send new clients elsewhere; until `#isClosed` they are served. */
+  #isDraining = false;
+  #isClosed = false;
 
-  constructor(config: HandlerConfig, log: Logger) {
+  constructor(config: HandlerConfig, counters: Counters, log: Logger) {
     this.#config = config;
+    this.#connectionsMax = config.connectionsMax || connectionsAllowed(this.descriptorsMax);
+    this.#counters = counters;
     this.#log = log;
     this.bufferedBytesMax = Math.max(config.bufferedBytesMax, encodedBytesMax(config.messageBytesMax));
+  }
+
+  get connectionsMax(): number {
+    return this.#connectionsMax;
+  }
+
+  /** Open now. */
+  get count(): number {
+    return this.#open.size + this.#streams.size;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
   }
 
   sockets(): Iterable<Socket> {
     return this.#open;
   }
 
+  /**
+   * Asked before a connection is opened.
+   * @returns who it is from
+   * @throws {Refusal} where it is one too many, or the server is draining
+   */
+  admit(address: string | undefined): Peer {
+    const { connectionsPerAddressMax } = this.#config;
+    const peer = this.#peers.get(address) ?? new Peer(address);
+    if (this.#isClosed) {
+      this.#counters.refused.draining++;
+      throw new Refusal(
+        503,
+        closeCode.serviceRestart,
+        "This node is draining; come back, elsewhere.",
+        retryLater,
+      );
+    }
+    if (this.count >= this.#connectionsMax) {
+      this.#counters.refused.connections++;
+      throw new Refusal(
+        503,
+        closeCode.tryAgainLater,
+        "All connections are taken (--max-connections); try later.",
+        retryLater,
+      );
+    }
+    if (connectionsPerAddressMax > 0 && peer.connections >= connectionsPerAddressMax) {
+      this.#counters.refused.connections_per_ip++;
+      const detail = `An address may have ${connectionsPerAddressMax} connections open (--max-connections-per-ip).`;
+      throw new Refusal(429, closeCode.tryAgainLater, detail, retryLater);
+    }
+    return peer;
+  }
+
   addStream(stream: Stream): void {
     this.#streams.add(stream);
-    this.#startClock();
+    this.#count(stream);
   }
 
   deleteStream(stream: Stream): void {
-    this.#streams.delete(stream);
-    this.#stopClock();
+    if (this.#streams.delete(stream)) this.#uncount(stream);
   }
 
   /** Ends a connection that was not given a message, before it could be given another. */
   cutSlow(socket: Socket): void {
-    this.#log.info(
-      { address: socket.data.address, bufferedBytes: socket.getBufferedAmount() },
-      "a slow reader is cut",
-    );
+    this.#counters.cut.slow++;
+    const { address } = socket.data.peer;
+    this.#log.info({ address, bufferedBytes: socket.getBufferedAmount() }, "a slow reader is cut");
     socket.terminate();
   }
 
-  /** Closes every connection of ours. @param code one that may stand in a Close frame (RFC 6455 section 7.4) */
-  closeAll(code: number, reason: string): void {
-    for (const socket of this.#open) socket.close(code, reason);
+  /**
+   * Closes every connection of ours. What a reader is still owed goes before its Close frame, so it is given
+   * `closingSecondsMax` to take it.
+   * @param code one that may stand in a Close frame (RFC 6455 section 7.4)
+   */
+  async closeAll(code: number, reason: string): Promise<void> {
+    this.#isDraining = true;
+    this.#isClosed = true;
     for (const stream of this.#streams) stream.close(code, reason);
+    const deadline = performance.now() + closingSecondsMax * 1000;
+    for (;;) {
+      const isLate = performance.now() >= deadline;
+      for (const socket of this.#open)
+        if (isLate || socket.getBufferedAmount() === 0) socket.close(code, reason);
+      if (this.#open.size === 0) return;
+      await Bun.sleep(closingStepMilliseconds);
+    }
+  }
+
+  /** From here on /readyz says so; who comes nevertheless is admitted until `drain`. */
+  beginDraining(): void {
+    this.#isDraining = true;
+  }
+
+  /** Takes no connection any more, and closes those there are spread over `drainWindowSeconds`. */
+  async drain(): Promise<void> {
+    this.beginDraining();
+    this.#isClosed = true;
+    const code = closeCode.serviceRestart;
+    const closings = [
+      // One that is owed something is closed when it took that, at the end.
+      ...Array.from(
+        this.#open,
+        (socket) => () => socket.getBufferedAmount() === 0 && socket.close(code, drainReason),
+      ),
+      ...Array.from(this.#streams, (stream) => () => stream.close(code, drainReason)),
+    ];
+    const steps = Math.max(1, Math.floor((this.#config.drainWindowSeconds * 1000) / closingStepMilliseconds));
+    const perStep = Math.ceil(closings.length / steps);
+    for (let next = 0; next < closings.length; next += perStep) {
+      if (next > 0) await Bun.sleep(closingStepMilliseconds);
+      for (const close of closings.slice(next, next + perStep)) close();
+    }
+    await this.closeAll(code, drainReason);
   }
 
   /**
@@ -114,22 +230,29 @@ export class Connections {
 
       open: (socket) => {
         if (!isOurs(socket)) return yours?.open?.(socket);
-        this.#add(socket);
-        this.#log.debug({ address: socket.data.address }, "connection opened");
+        this.#open.add(socket);
+        this.#mark(socket.data);
+        this.#count(socket.data);
+        this.#log.debug({ address: socket.data.peer.address, form: socket.data.form }, "connection opened");
         socket.data.line.open?.(socket);
       },
 
       message: (socket, message) => {
         if (!isOurs(socket)) return yours?.message?.(socket, message);
-        this.#hear(socket);
-        if (shared && isLonger(message, messageBytesMax))
+        if (!this.#hear(socket)) return;
+        this.#counters.receivedMessages++;
+        this.#counters.receivedCharacters += message.length;
+        if (shared && isLonger(message, messageBytesMax)) {
+          this.#counters.refused.message_size++;
           return socket.close(closeCode.tooBig, `over ${messageBytesMax} bytes`);
+        }
         socket.data.line.message(socket, message);
       },
 
       drain: (socket) => {
         if (!isOurs(socket)) return yours?.drain?.(socket);
-        this.#hear(socket); // To take what was sent is a sign of life, and the only one while reading is paused.
+        // To take what was sent is a sign of life, and the only one while reading is paused.
+        this.#mark(socket.data);
         socket.data.line.drain?.(socket);
       },
 
@@ -140,13 +263,17 @@ export class Connections {
 
       pong: (socket, data) => {
         if (!isOurs(socket)) return yours?.pong?.(socket, data);
-        this.#hear(socket);
+        // The answer to our own ping is no message of the peer's.
+        if (socket.data.pinged) this.#mark(socket.data);
+        else this.#hear(socket);
       },
 
       close: (socket, code, reason) => {
         if (!isOurs(socket)) return yours?.close?.(socket, code, reason);
-        this.#delete(socket);
-        this.#log.debug({ address: socket.data.address, code, reason }, "connection closed");
+        this.#open.delete(socket);
+        this.#uncount(socket.data);
+        if (code === 1006 && reason === tooBigReason) this.#counters.refused.message_size++;
+        this.#log.debug({ address: socket.data.peer.address, code, reason }, "connection closed");
         socket.data.line.close?.(socket);
       },
 
@@ -166,41 +293,58 @@ export class Connections {
     };
   }
 
-  #add(socket: Socket): void {
-    this.#open.add(socket);
-    this.#hear(socket);
-    this.#startClock();
-  }
-
-  #delete(socket: Socket): void {
-    this.#open.delete(socket);
-    this.#stopClock();
-  }
-
-  #startClock(): void {
+  #count({ peer, form }: Connection | Stream): void {
+    if (peer.connections++ === 0) this.#peers.set(peer.address, peer);
+    this.#counters.open[form]++;
+    this.#counters.opened[form]++;
     this.#clock ??= setInterval(() => this.#tick(), 1000).unref();
   }
 
-  #stopClock(): void {
-    if (this.#open.size + this.#streams.size > 0) return;
+  #uncount({ peer, form }: Connection | Stream): void {
+    if (--peer.connections === 0) this.#peers.delete(peer.address);
+    this.#counters.open[form]--;
+    if (this.count > 0) return;
     clearInterval(this.#clock);
     this.#clock = undefined;
   }
 
-  #hear({ data }: Socket): void {
-    data.lastHeardSeconds = this.#clockSeconds;
-    data.pinged = false;
+  /** @returns false where this was one too many in this second, and the connection is closed */
+  #hear(socket: Socket): boolean {
+    const { data } = socket;
+    const { messagesPerSecondMax } = this.#config;
+    this.#mark(data);
+    if (messagesPerSecondMax === 0 || ++data.heardInSecond <= messagesPerSecondMax) return true;
+    this.#counters.cut.rate++;
+    socket.close(closeCode.tryAgainLater, `more than ${messagesPerSecondMax} messages a second (--max-rate)`);
+    return false;
   }
 
-  /** Pings the silent and ends those that stay silent, and so bounds every pause in reading: a paused peer is not heard. */
+  #mark(data: Connection): void {
+    data.pinged = false;
+    if (data.lastHeardSeconds === this.#clockSeconds) return;
+    data.lastHeardSeconds = this.#clockSeconds;
+    data.heardInSecond = 0;
+  }
+
+  /**
+   * Ends what has expired, pings the silent and ends those that stay silent, and so bounds every pause in reading: a
+   * paused peer is not heard.
+   */
   #tick(): void {
     const { heartbeatIntervalSeconds, heartbeatTimeoutSeconds } = this.#config;
+    const now = Date.now();
     this.#clockSeconds++;
-    for (const stream of this.#streams) stream.tick();
+    for (const stream of this.#streams) {
+      if (stream.expiresTime <= now) this.#expire(stream);
+      else stream.tick();
+    }
     for (const socket of this.#open) {
       const silentSeconds = this.#clockSeconds - socket.data.lastHeardSeconds;
-      if (silentSeconds > heartbeatIntervalSeconds + heartbeatTimeoutSeconds) {
-        this.#log.info({ address: socket.data.address, silentSeconds }, "a silent peer is cut");
+      if (socket.data.expiresTime <= now) {
+        this.#expire(socket);
+      } else if (silentSeconds > heartbeatIntervalSeconds + heartbeatTimeoutSeconds) {
+        this.#counters.cut.silent++;
+        this.#log.info({ address: socket.data.peer.address, silentSeconds }, "a silent peer is cut");
         socket.terminate();
       } else if (silentSeconds > heartbeatIntervalSeconds && !socket.data.pinged) {
         socket.data.pinged = true;
@@ -208,6 +352,38 @@ export class Connections {
       }
     }
   }
+
+  #expire(connection: { close(code: number, reason: string): void }): void {
+    this.#counters.cut.expired++;
+    connection.close(closeCode.unauthorized, "the token has expired");
+  }
+}
+
+/** How soon after a refusal that time mends a client is to try again. */
+const retryLater = { "Retry-After": "5" };
+
+/** Bun refuses a frame over the limit by itself, and of every broken rule says 1006; only these words tell which. */
+const tooBigReason = "Received too big message";
+
+const drainReason = "this node is draining: come back, elsewhere";
+const closingStepMilliseconds = 20;
+
+/** How long a reader that is owed something is waited for when the server stops. */
+const closingSecondsMax = 1;
+
+/** Descriptors for all that is no connection: the listener, logs, libraries, and who is being refused. */
+const descriptorsReserved = 256;
+
+/** Bun raises the soft limit on descriptors to the hard one, which Linux tells. */
+function descriptorsAllowed(): number | undefined {
+  if (process.platform !== "linux") return undefined;
+  const line = /^Max open files\s+\S+\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"));
+  return line ? Number(line[1]) : undefined;
+}
+
+/** Where the limit on descriptors is unknown a modest guess is made. */
+function connectionsAllowed(descriptorsMax = 10_000 + descriptorsReserved): number {
+  return Math.max(1, descriptorsMax - descriptorsReserved);
 }
 
 function isOurs(socket: ServerWebSocket<unknown>): socket is Socket {

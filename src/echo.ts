@@ -2,20 +2,41 @@
 import type { HandlerConfig } from "./config.ts";
 import type { Line, Socket } from "./connection.ts";
 import { subprotocols } from "./envelope.ts";
-import { chooseSubprotocol, upgrade, wantsWebSocket } from "./handshake.ts";
+import type { Gate } from "./gate.ts";
+import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "./handshake.ts";
 import { methods, type RequestHandler } from "./http.ts";
+import { Refusal } from "./refusal.ts";
 
 const ping = Buffer.from("ping");
 const pong = Buffer.from("pong");
 
-/** @param bufferedBytesMax what a peer may leave unread before reading from it pauses */
-export function echoEndpoint({ bufferedBytesMax }: Pick<HandlerConfig, "bufferedBytesMax">): RequestHandler {
-  const line = new EchoLine(bufferedBytesMax);
+/** What the endpoint is joined to. */
+export interface EchoHost {
+  readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "privatePing">;
+  readonly gate: Gate;
+  readonly upgrader: Upgrader;
+}
+
+export function echoEndpoint({ config, gate, upgrader }: EchoHost): RequestHandler {
+  const line = new EchoLine(config.bufferedBytesMax);
+  const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
-    GET: (request, server) =>
-      wantsWebSocket(request)
-        ? upgrade(request, server, line, chooseSubprotocol(request, [subprotocols.raw]))
-        : howToConnect(request),
+    GET: async (request, server) => {
+      if (!wantsWebSocket(request)) return howToConnect(request);
+      const subprotocol = chooseSubprotocol(request, [subprotocols.raw]);
+      try {
+        const pass = config.privatePing ? await gate.requireToken(request) : { expiresTime };
+        return upgrader.upgrade(request, server, {
+          line,
+          form: "echo",
+          subprotocol,
+          expiresTime: pass.expiresTime,
+        });
+      } catch (error) {
+        if (error instanceof Refusal) return upgrader.refuse(request, server, error);
+        throw error;
+      }
+    },
   });
 }
 
@@ -65,23 +86,26 @@ export class EchoLine implements Line {
   }
 
   #answer(socket: Socket, message: string | Buffer): void {
-    const isOver = (): boolean => socket.getBufferedAmount() > this.#bufferedBytesMax;
     // Of an empty message Bun says 0 whether it took it or not, so it is not offered where it might not be taken.
-    if (message.length === 0 && isOver()) {
+    if (message.length === 0 && this.#isOver(socket)) {
       this.#pause(socket, [message]);
       return;
     }
     const sent = socket.send(isPing(message) ? (typeof message === "string" ? "pong" : pong) : message);
     if (sent > 0 || message.length === 0) return;
     if (sent === -1) {
-      if (isOver()) this.#pause(socket, []);
-    } else if (isOver()) {
+      if (this.#isOver(socket)) this.#pause(socket, []);
+    } else if (this.#isOver(socket)) {
       // Bun took nothing. No send had told that the limit was reached: Bun joins what is sent within a tick, reports it
       // as sent, and finds out only between two messages that TCP does not take it.
       this.#pause(socket, [message]);
     } else {
       throw new Error(`Bun did not take an echo of ${message.length} with room for it`);
     }
+  }
+
+  #isOver(socket: Socket): boolean {
+    return socket.getBufferedAmount() > this.#bufferedBytesMax;
   }
 
   #pause(socket: Socket, waiting: (string | Buffer)[]): void {

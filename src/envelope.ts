@@ -11,8 +11,13 @@ export const closeCode = {
   /** Broke a rule; the reason names it. */
   policyViolation: 1008,
   serverFault: 1011,
+  /** This node is draining: come back at once, elsewhere. */
+  serviceRestart: 1012,
   /** The broker is away, or a limit is passed that time mends. */
   tryAgainLater: 1013,
+  /** The token is missing, bad or expired. */
+  unauthorized: 4401,
+  /** The token does not allow this. */
   forbidden: 4403,
   /** What was asked for cannot be continued, and a raw socket has no other way to be told. */
   cannotResume: 4410,

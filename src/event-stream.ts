@@ -1,5 +1,5 @@
 /** A stream of server-sent events on /topics: the same messages for a browser's EventSource and for curl -N. */
-import type { Connections, Stream } from "./connection.ts";
+import type { Connections, Peer, Stream } from "./connection.ts";
 import {
   ControlEvents,
   type EncodedForm,
@@ -10,7 +10,10 @@ import {
   serverSentEvent,
 } from "./envelope.ts";
 import type { Listener, NativeFanOut } from "./fan-out.ts";
+import type { Logger } from "./log.ts";
 import { formatId, type Message, type Position } from "./message.ts";
+import type { Counters } from "./metrics.ts";
+import type { Refusal } from "./refusal.ts";
 import type { Gap, Subscriber, Subscription } from "./subscription.ts";
 
 /** What a stream needs of the server. */
@@ -23,9 +26,10 @@ export interface EventStreamHost {
   /** Bytes put ahead of what a reader takes of a replay. */
   readonly replayAheadBytes: number;
   readonly heartbeatIntervalSeconds: number;
-  refusalOf(error: unknown): { readonly code: number; readonly reason: string };
-  /** Told when a reader is cut because it does not keep up. */
-  cutSlow(): void;
+  readonly counters: Counters;
+  readonly log: Logger;
+  /** What a client is told of an error. */
+  refusalOf(error: unknown): Refusal;
 }
 
 /** How soon an EventSource is to come back. Bun's clients wait 3 s by themselves; a resume is cheap. */
@@ -37,6 +41,7 @@ export const eventStreamHeaders = {
   "Content-Type": "text/event-stream; charset=utf-8",
   "Cache-Control": "no-store, no-transform",
   "X-Accel-Buffering": "no",
+  Vary: "Accept",
 } as const;
 
 /** The two ways to write the same stream. */
@@ -64,6 +69,7 @@ function cloudEventsForm(): Form {
 
 export class EventStream implements Stream, Subscriber, Listener {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+  readonly form: "events" | "events_cloudevents";
   readonly #host: EventStreamHost;
   readonly #form: Form;
   readonly #encoded: EncodedForm & `serverSent${string}`;
@@ -74,7 +80,14 @@ export class EventStream implements Stream, Subscriber, Listener {
   #silentSeconds = 0;
 
   /** @param inCloudEvents every event a CloudEvent, as several topics need it */
-  constructor(host: EventStreamHost, subscriptions: readonly Subscription[], inCloudEvents: boolean) {
+  constructor(
+    host: EventStreamHost,
+    readonly peer: Peer,
+    readonly expiresTime: number,
+    subscriptions: readonly Subscription[],
+    inCloudEvents: boolean,
+  ) {
+    this.form = inCloudEvents ? "events_cloudevents" : "events";
     this.#host = host;
     this.#subscriptions = subscriptions;
     this.#form = inCloudEvents ? cloudEventsForm() : plainForm;
@@ -93,6 +106,7 @@ export class EventStream implements Stream, Subscriber, Listener {
   }
 
   replay(message: Message): boolean {
+    this.#host.counters.replayedMessages++;
     const controller = this.#put(message);
     return controller !== undefined && this.#bufferedBytes(controller) < this.#host.replayAheadBytes;
   }
@@ -102,15 +116,18 @@ export class EventStream implements Stream, Subscriber, Listener {
     const controller = this.#controller;
     if (!controller) return;
     if (this.#bufferedBytes(controller) < this.#host.bufferedBytesMax) {
+      this.#host.counters.delivered[this.form]++;
       this.#put(message);
       return;
     }
-    this.#host.cutSlow();
+    this.#host.counters.cut.slow++;
+    this.#host.log.info({ address: this.peer.address }, "a slow reader of an event stream is cut");
     this.#end();
     controller.error(new Error("the reader of an event stream is too slow"));
   }
 
   gap(gap: Gap): void {
+    this.#host.counters.gaps++;
     this.#cursor.set(gap.topic, gap.from);
     this.#write(utf8.encode(this.#form.gap(gap, this.#cursorText())));
   }
@@ -120,8 +137,8 @@ export class EventStream implements Stream, Subscriber, Listener {
   }
 
   fail(error: unknown): void {
-    const { code, reason } = this.#host.refusalOf(error);
-    this.close(code, reason);
+    const { code, message } = this.#host.refusalOf(error);
+    this.close(code, message);
   }
 
   tick(): void {

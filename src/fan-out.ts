@@ -7,6 +7,7 @@ import { bytesBetweenLooks, type Connections } from "./connection.ts";
 import { type Encodings, subprotocols } from "./envelope.ts";
 import type { FanOut } from "./hub.ts";
 import type { Message } from "./message.ts";
+import type { Counters } from "./metrics.ts";
 import type { Subscription } from "./subscription.ts";
 
 /** The native topics of a topic: one for each form, since a native topic carries the same bytes to all. */
@@ -18,6 +19,8 @@ export const nativeTopic = {
 /** A live subscriber that is no WebSocket. */
 export interface Listener {
   deliver(message: Message): void;
+  /** Ends it, because of an error of its own. */
+  fail(error: unknown): void;
 }
 
 export class NativeFanOut implements FanOut {
@@ -26,13 +29,15 @@ export class NativeFanOut implements FanOut {
   readonly #listeners = new Map<string, Map<Listener, Subscription>>();
   readonly #connections: Connections;
   readonly #encodings: Encodings;
+  readonly #counters: Counters;
   /** Published since the last look. */
   #unwatchedBytes = 0;
   readonly #bytesBetweenLooks: number;
   /** Whether since the last look anyone had unsent bytes when something was published. */
   #someoneIsBehind = false;
 
-  constructor(connections: Connections, encodings: Encodings) {
+  constructor(connections: Connections, encodings: Encodings, counters: Counters) {
+    this.#counters = counters;
     this.#connections = connections;
     this.#encodings = encodings;
     this.#bytesBetweenLooks = bytesBetweenLooks(connections.bufferedBytesMax);
@@ -55,16 +60,23 @@ export class NativeFanOut implements FanOut {
   }
 
   deliver(message: Message): void {
+    const { delivered } = this.#counters;
     for (const server of this.#servers) {
       const raw = nativeTopic.raw(message.topic);
-      if (server.subscriberCount(raw) > 0) this.#publish(server, raw, message.data);
+      const rawCount = server.subscriberCount(raw);
+      if (rawCount > 0) {
+        delivered.raw += rawCount;
+        this.#publish(server, raw, message.data);
+      }
       const cloudEvents = nativeTopic.cloudEvents(message.topic);
-      if (server.subscriberCount(cloudEvents) > 0) {
+      const cloudEventsCount = server.subscriberCount(cloudEvents);
+      if (cloudEventsCount > 0) {
+        delivered.cloudevents += cloudEventsCount;
         this.#publish(server, cloudEvents, this.#encodings.get("cloudEvents", message));
       }
     }
     const listeners = this.#listeners.get(message.topic);
-    if (listeners) for (const listener of listeners.keys()) listener.deliver(message);
+    if (listeners) for (const listener of listeners.keys()) this.#give(listener, message);
   }
 
   *recall(topic: string): Iterable<Subscription> {
@@ -75,6 +87,15 @@ export class NativeFanOut implements FanOut {
     const listeners = this.#listeners.get(topic);
     this.#listeners.delete(topic);
     if (listeners) yield* listeners.values();
+  }
+
+  /** One that throws is ended: were it left, those behind it would lack this message, and it would get the next. */
+  #give(listener: Listener, message: Message): void {
+    try {
+      listener.deliver(message);
+    } catch (error) {
+      listener.fail(error);
+    }
   }
 
   #publish(server: Server<unknown>, native: string, frame: Message["data"]): void {

@@ -1,8 +1,11 @@
 /** From an HTTP request to a WebSocket (RFC 6455 section 4.2), or to a refusal that says what was missing. */
 import type { Server } from "bun";
-import { Connection, type Line, type Socket } from "./connection.ts";
-import { subprotocols } from "./envelope.ts";
-import { type Answer, type ProblemStatus, problem } from "./http.ts";
+import { Connection, type Connections, type Line, type Socket } from "./connection.ts";
+import { closeCode, subprotocols } from "./envelope.ts";
+import type { Answer } from "./http.ts";
+import type { Form } from "./metrics.ts";
+import type { Proxies } from "./proxies.ts";
+import { Refusal } from "./refusal.ts";
 
 export function wantsWebSocket(request: Request): boolean {
   return hasToken(request, "upgrade", "websocket") && hasToken(request, "connection", "upgrade");
@@ -20,44 +23,80 @@ export function chooseSubprotocol<Name extends string>(
   return undefined;
 }
 
-/** @returns what is wrong with a handshake that `wantsWebSocket`, asked before Bun answers it without a word */
-export function refuseVersion(request: Request): Response | undefined {
-  if (request.headers.get("sec-websocket-version") === "13") return undefined;
-  return problem(426, "Only version 13 of WebSocket (RFC 6455) is spoken here.", {
-    "Sec-WebSocket-Version": "13",
-  });
+/** Which WebSocket a request is to become. */
+export interface Opening {
+  readonly line: Line;
+  readonly form: Form;
+  readonly subprotocol: string | undefined;
+  /** When its token expires, in milliseconds since 1970. */
+  readonly expiresTime: number;
 }
 
-/** Answers a request that `wantsWebSocket`; `line` is opened before this returns, or not at all. */
-export function upgrade(
-  request: Request,
-  server: Server<unknown>,
-  line: Line,
-  subprotocol: string | undefined,
-): Answer {
-  const refusal = refuseVersion(request);
-  if (refusal) return refusal;
-  const upgraded = server.upgrade(request, {
-    data: new Connection(line, server.requestIP(request)?.address),
-    // Left out, Bun would choose the first one offered, known or not (oven-sh/bun#18243).
-    headers: { "Sec-WebSocket-Protocol": subprotocol ?? "" },
-  });
-  if (upgraded) return undefined;
-  return problem(400, "The WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.");
+export class Upgrader {
+  readonly #connections: Connections;
+  readonly #proxies: Proxies;
+
+  constructor(connections: Connections, proxies: Proxies) {
+    this.#connections = connections;
+    this.#proxies = proxies;
+  }
+
+  /**
+   * Answers a request that `wantsWebSocket`; the line is opened before this returns, or not at all.
+   * @throws {Refusal}
+   */
+  upgrade(
+    request: Request,
+    server: Server<unknown>,
+    { line, form, subprotocol, expiresTime }: Opening,
+  ): undefined {
+    requireVersion(request);
+    const peer = this.#connections.admit(this.#proxies.addressOf(request, server));
+    const upgraded = server.upgrade(request, {
+      data: new Connection(line, form, peer, expiresTime),
+      // Left out, Bun would choose the first one offered, known or not (oven-sh/bun#18243).
+      headers: { "Sec-WebSocket-Protocol": subprotocol ?? "" },
+    });
+    if (upgraded) return;
+    throw new Refusal(
+      400,
+      closeCode.policyViolation,
+      "The WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.",
+    );
+  }
+
+  /**
+   * Refuses a WebSocket so that its client can tell why. A browser shows a page nothing of a refused handshake but 1006,
+   * so where a page asks (its Origin says so) the line is opened and closed at once. Not so where there is no room or no
+   * time for one: 1006 makes a page come back later, and that is right.
+   */
+  refuse(request: Request, server: Server<unknown>, refusal: Refusal): Answer {
+    const { status, code } = refusal;
+    if (!request.headers.has("origin") || status === 426 || status >= 429) return refusal.response();
+    const opening: Opening = {
+      line: new RefusedLine(code, refusal.message),
+      form: "refused",
+      subprotocol: chooseSubprotocol(request, Object.values(subprotocols)),
+      expiresTime: Number.POSITIVE_INFINITY,
+    };
+    try {
+      return this.upgrade(request, server, opening);
+    } catch (error) {
+      if (error instanceof Refusal) return refusal.response();
+      throw error;
+    }
+  }
 }
 
-/**
- * Refuses a WebSocket so that its client can tell why. A browser shows a page nothing of a refused handshake but 1006,
- * so where a page asks (its Origin says so) the line is opened and closed at once.
- */
-export function refuseUpgrade(
-  request: Request,
-  server: Server<unknown>,
-  { status, code, detail }: { status: ProblemStatus; code: number; detail: string },
-): Answer {
-  if (!request.headers.has("origin")) return problem(status, detail);
-  const subprotocol = chooseSubprotocol(request, Object.values(subprotocols));
-  return upgrade(request, server, new RefusedLine(code, detail), subprotocol);
+/** @throws {Refusal} before Bun would answer without a word */
+function requireVersion(request: Request): void {
+  if (request.headers.get("sec-websocket-version") === "13") return;
+  throw new Refusal(
+    426,
+    closeCode.policyViolation,
+    "Only version 13 of WebSocket (RFC 6455) is spoken here.",
+    { "Sec-WebSocket-Version": "13" },
+  );
 }
 
 class RefusedLine implements Line {

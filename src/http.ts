@@ -8,6 +8,7 @@ export type Routes = Record<string, RequestHandler>;
 
 const titles = {
   400: "Bad Request",
+  401: "Unauthorized",
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
@@ -15,6 +16,7 @@ const titles = {
   413: "Content Too Large",
   422: "Unprocessable Content",
   426: "Upgrade Required",
+  429: "Too Many Requests",
   500: "Internal Server Error",
   503: "Service Unavailable",
 } as const;
@@ -74,3 +76,6 @@ export function methods(table: {
     return problem(405, `${request.method} is not possible here; use one of ${allow}.`, { Allow: allow });
   };
 }
+
+/** For answers that are old in the next moment, and another thing to who accepts an event stream. */
+export const freshHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as const;

@@ -7,7 +7,10 @@ import type { HandlerConfig } from "./config.ts";
 export type Logger = Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error">;
 
 /** One that writes by itself. Before the process is made to exit, wait for `flush`: its last lines may be on their way. */
-export type WritingLogger = Logger & Pick<PinoLogger, "flush">;
+export interface WritingLogger extends Logger, Pick<PinoLogger, "flush"> {
+  /** Drops what is not written yet. Else the process would wait at its exit for a reader of stderr that is stuck. */
+  abandon(): void;
+}
 
 const stderr = 2;
 
@@ -16,10 +19,13 @@ const waitingBytesMax = 16 * 1024 * 1024;
 
 export function createLogger(level: HandlerConfig["logLevel"]): WritingLogger {
   if (process.stderr.isTTY) {
-    return pino(
-      { level },
-      pretty({ destination: stderr, sync: true, ignore: "pid,hostname", translateTime: "HH:MM:ss.l" }),
-    );
+    const destination = pretty({
+      destination: stderr,
+      sync: true,
+      ignore: "pid,hostname",
+      translateTime: "HH:MM:ss.l",
+    });
+    return Object.assign(pino({ level }, destination), { abandon: () => undefined });
   }
   // Asynchronous, because a synchronous write to a full pipe would hold up every connection.
   const destination = pino.destination({
@@ -28,5 +34,36 @@ export function createLogger(level: HandlerConfig["logLevel"]): WritingLogger {
     maxLength: waitingBytesMax,
     minLength: 1, // With less, sonic-boom's flush calls back at once and waits for nothing.
   });
-  return pino({ level }, destination);
+  return Object.assign(pino({ level }, destination), { abandon: () => destination.destroy() });
+}
+
+/** How often a line of one kind may be written that strangers can cause. */
+const sampleSeconds = 10;
+
+/**
+ * Takes lines at `info` and `warn` that strangers can cause, whose flood must not become a flood of lines: of each kind,
+ * which its message names, one in a while passes, and it tells how many before it did not. Faults always pass: an answer
+ * refers to each of them by its id.
+ */
+export function sampled(log: Logger): Logger {
+  const kinds = new Map<string, { passedTime: number; leftOut: number }>();
+  const sample =
+    (level: "info" | "warn") =>
+    (fields: object, message: string): void => {
+      const kind = kinds.get(message);
+      const now = performance.now();
+      if (kind && now - kind.passedTime < sampleSeconds * 1000) {
+        kind.leftOut++;
+        return;
+      }
+      kinds.set(message, { passedTime: now, leftOut: 0 });
+      log[level](kind?.leftOut ? { ...fields, leftOut: kind.leftOut } : fields, message);
+    };
+  return {
+    trace: log.trace.bind(log),
+    debug: log.debug.bind(log),
+    info: sample("info") as Logger["info"],
+    warn: sample("warn") as Logger["warn"],
+    error: log.error.bind(log),
+  };
 }

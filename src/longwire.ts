@@ -1,24 +1,35 @@
 /** Longwire as a library: the endpoints joined into routes and one WebSocket handler, alone or within your own server. */
+import { resolve } from "node:path";
 import type { WebSocketHandler } from "bun";
-import { guardOrigin } from "./access.ts";
+import { Access } from "./access.ts";
+import type { Broker } from "./broker.ts";
 import { MemoryBroker } from "./broker-memory.ts";
+import { MeteredBroker } from "./broker-metered.ts";
 import { type Config, completeConfig, type HandlerConfig, handlerSettings, settings } from "./config.ts";
 import { Connections } from "./connection.ts";
 import { draftOfValue } from "./draft.ts";
 import { echoEndpoint } from "./echo.ts";
 import { closeCode, Encodings } from "./envelope.ts";
 import { NativeFanOut } from "./fan-out.ts";
-import { notFound, problem, type Routes } from "./http.ts";
+import { type Authorize, Gate } from "./gate.ts";
+import { Upgrader } from "./handshake.ts";
+import { notFound, problem, type RequestHandler, type Routes } from "./http.ts";
 import { Hub } from "./hub.ts";
-import { createLogger, type Logger } from "./log.ts";
+import { listenOptions, requireLoopback } from "./listener.ts";
+import { createLogger, type Logger, sampled } from "./log.ts";
 import { faultOfTopicName, formatId, parseSince } from "./message.ts";
 import { iterateMessages, type ReceivedMessage } from "./message-iterator.ts";
+import { Counters } from "./metrics.ts";
+import { logRefusals, operationsRoutes } from "./operations.ts";
+import { guardHost, guardOrigin } from "./origin.ts";
 import { pageRoutes } from "./page.ts";
+import { Proxies } from "./proxies.ts";
 import { topicsEndpoint } from "./topics.ts";
 
 export { BrokerUnavailable, IdempotencyConflict } from "./broker.ts";
 export { type Config, ConfigError, type HandlerConfig } from "./config.ts";
 export { DraftError } from "./draft.ts";
+export type { Authorize } from "./gate.ts";
 export type { Answer, RequestHandler, Routes } from "./http.ts";
 export type { Logger } from "./log.ts";
 export { GapError, type ReceivedMessage } from "./message-iterator.ts";
@@ -28,6 +39,8 @@ export interface Options extends HandlerConfig {
   readonly prefix: string;
   /** Takes the log lines; left out, they go to stderr. */
   readonly log: Logger;
+  /** Asked for each topic that no token allows; with it and without keys it alone decides. */
+  readonly authorize: Authorize;
 }
 
 export interface PublishOptions {
@@ -66,9 +79,15 @@ export interface Longwire extends AsyncDisposable {
    * @throws {GapError} from the iteration, where messages were lost
    */
   subscribe(topic: string, options?: SubscribeOptions): AsyncIterable<ReceivedMessage>;
+  /**
+   * Takes no connection any more and closes those there are with 1012, spread over `drainWindowSeconds`; resolves when
+   * they are closed. Publishing goes on.
+   */
+  drain(): Promise<void>;
 }
 
 export interface LongwireServer extends Longwire {
+  /** Of a server on a socket file it is `unix://` and the path. */
   readonly url: URL;
   /** Stops accepting, closes every connection with 1001, and resolves when they are gone or after 2 s. */
   stop(): Promise<void>;
@@ -78,68 +97,132 @@ export interface LongwireServer extends Longwire {
 const stopSecondsMax = 2;
 
 /**
- * Mounts Longwire into your own `Bun.serve({ routes: longwire.routes, websocket: longwire.websocket() })`.
+ * Mounts Longwire into your own `Bun.serve({ routes: longwire.routes, websocket: longwire.websocket() })`. Without a key
+ * and without `authorize` everyone that your server lets in may do everything.
  * Disposing it closes its connections with 1001.
  * @throws {ConfigError}
  */
 export function createHandler(options: Partial<Options> = {}): Longwire {
-  const { prefix = "", log, ...given } = options;
+  const { prefix = "", log, authorize, ...given } = options;
   const config = completeConfig(handlerSettings, given);
-  return mount(config, prefix, log ?? createLogger(config.logLevel));
+  return faceOf(assemble(config, prefix, log ?? createLogger(config.logLevel), authorize));
+}
+
+/** What a program sees of it. */
+function faceOf(house: House): Longwire {
+  const { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose } = house;
+  return { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
 }
 
 /**
  * Starts a server of its own; `port: 0` takes any free port, told by `url`.
- * @throws {ConfigError}
+ * @throws {ConfigError} also for a server without a key on an address that others reach, unless it is `insecure`
  * @throws an error with `code` "EADDRINUSE" when the port is taken, and others of listening as Bun throws them
  */
 export async function createServer(
-  given: Partial<Config> & Partial<Pick<Options, "log">> = {},
+  given: Partial<Config> & Partial<Pick<Options, "log" | "authorize">> = {},
 ): Promise<LongwireServer> {
-  const { log: givenLog, ...settingsGiven } = given;
+  const { log: givenLog, authorize, ...settingsGiven } = given;
   const config = completeConfig(settings, settingsGiven);
   const log = givenLog ?? createLogger(config.logLevel);
-  const longwire = mount(config, "", log);
+  const house = assemble(config, "", log, authorize);
+  const isOpen = house.gate.isOpen && !config.insecure;
+  if (isOpen) requireLoopback(config);
+  const guard = (handler: RequestHandler): RequestHandler =>
+    isOpen ? guardHost(handler, { config, counters: house.counters, log: sampled(log) }) : handler;
+  const routes = { ...pageRoutes(), ...house.routes, ...operationsRoutes(house) };
   const server = Bun.serve({
-    hostname: config.host,
-    port: config.port,
+    ...(await listenOptions(config)),
     // Said, because a compiled binary is otherwise in development too and shows its source in an error answer.
     development: false,
-    // Said, because with `development: false` Bun otherwise shares a taken port, and half the connections go elsewhere.
-    reusePort: false,
     // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
     // of a body that nobody reads Bun keeps nothing.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    routes: { ...pageRoutes(), ...longwire.routes },
+    routes: {
+      ...Object.fromEntries(Object.entries(routes).map(([path, handler]) => [path, guard(handler)])),
+    },
     fetch: notFound,
-    websocket: longwire.websocket(),
+    websocket: house.websocket(),
     error: (error) => {
-      log.error({ err: error }, "a request failed");
-      return problem(500, "A fault of the server; its log has the cause.");
+      const requestId = crypto.randomUUID();
+      log.error({ err: error, requestId }, "a request failed");
+      return problem(500, `A fault of the server; its log has the cause, as ${requestId}.`);
     },
   });
+  log.info({ ...inForce(config), connectionsMax: house.connections.connectionsMax, isOpen }, "listening");
 
+  const refusals = logRefusals(house.counters, log);
   const stop = async (): Promise<void> => {
     const ended = server.stop();
-    await longwire[Symbol.asyncDispose]();
+    await house[Symbol.asyncDispose]();
+    refusals[Symbol.dispose]();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
     await server.stop(true);
   };
-  return { ...longwire, url: server.url, stop, [Symbol.asyncDispose]: stop };
+  const drain = async (): Promise<void> => {
+    const { drainDelaySeconds, drainWindowSeconds } = config;
+    log.info({ drainDelaySeconds, drainWindowSeconds, connections: house.connections.count }, "draining");
+    house.connections.beginDraining();
+    await Bun.sleep(drainDelaySeconds * 1000);
+    const ended = server.stop(); // Takes no new connection; answers under way are finished.
+    await house.drain();
+    await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
+  };
+  const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
+  return { ...faceOf(house), url, drain, stop, [Symbol.asyncDispose]: stop };
 }
 
-function mount(config: HandlerConfig, prefix: string, log: Logger): Longwire {
-  const connections = new Connections(config, log);
+/** Every setting for the log, but for what is secret. */
+function inForce(config: Config): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(settings).map(([name, { unit }]) => {
+      const value = config[name as keyof Config];
+      return [name, unit.isSecret && Array.isArray(value) ? `${value.length} set` : value];
+    }),
+  );
+}
+
+/** All parts of a server, joined; the one place that knows them all. */
+interface House extends Longwire {
+  readonly gate: Gate;
+  readonly access: Access;
+  readonly broker: Broker;
+  readonly memory: MemoryBroker;
+  readonly connections: Connections;
+  readonly counters: Counters;
+}
+
+function assemble(
+  config: HandlerConfig,
+  prefix: string,
+  givenLog: Logger,
+  authorize: Authorize | undefined,
+): House {
+  const log = sampled(givenLog);
+  const counters = new Counters();
+  const access = new Access(config);
+  const gate = new Gate(access, config, authorize, counters, log);
+  const proxies = new Proxies(config.trustedProxies);
+  const connections = new Connections(config, counters, log);
+  const upgrader = new Upgrader(connections, proxies);
   const encodings = new Encodings();
-  const fanOut = new NativeFanOut(connections, encodings);
-  const broker = new MemoryBroker(config);
-  const hub = new Hub(broker, fanOut, config, log);
+  const fanOut = new NativeFanOut(connections, encodings, counters);
+  const memory = new MemoryBroker(config);
+  const broker = new MeteredBroker(memory, counters);
+  const hub = new Hub(broker, fanOut, config, givenLog);
+  const host = { config, hub, gate, connections, upgrader, proxies, fanOut, encodings, counters, log };
   const topicsPath = `${prefix}/topics/`;
-  const topics = topicsEndpoint({ config, hub, connections, fanOut, encodings, log }, topicsPath);
   return {
+    gate,
+    access,
+    broker,
+    memory,
+    connections,
+    counters,
+
     routes: {
-      [`${prefix}/ping`]: guardOrigin(echoEndpoint(config), config, log),
-      [`${topicsPath}*`]: guardOrigin(topics, config, log),
+      [`${prefix}/ping`]: guardOrigin(echoEndpoint(host), host),
+      [`${topicsPath}*`]: guardOrigin(topicsEndpoint(host, topicsPath), host),
     },
 
     websocket: (yours) => connections.websocket(yours),
@@ -155,14 +238,20 @@ function mount(config: HandlerConfig, prefix: string, log: Logger): Longwire {
     subscribe: (topic, { since, signal } = {}) => {
       requireTopic(topic);
       const wanted = since === undefined ? undefined : parseSince(since, Date.now());
-      if (since !== undefined && !wanted)
+      if (since !== undefined && !wanted) {
         throw new TypeError(`since must be an id, "all" or a span such as 90s, not "${since}"`);
-      const host = { hub, fanOut, bufferedBytesMax: config.bufferedBytesMax };
-      return { [Symbol.asyncIterator]: () => iterateMessages(host, topic, wanted, since ?? "", signal) };
+      }
+      const { bufferedBytesMax } = config;
+      const subscribed = { hub, fanOut, bufferedBytesMax };
+      return {
+        [Symbol.asyncIterator]: () => iterateMessages(subscribed, topic, wanted, since ?? "", signal),
+      };
     },
 
+    drain: () => connections.drain(),
+
     [Symbol.asyncDispose]: async () => {
-      connections.closeAll(closeCode.goingAway, "the server stops");
+      await connections.closeAll(closeCode.goingAway, "the server stops");
       hub.close();
       await broker.close();
     },

@@ -42,6 +42,22 @@ export function faultOfTopicName(name: string): string | undefined {
   return undefined;
 }
 
+/** A topic's name, or a prefix of names that ends in `*`; `*` alone is every topic. */
+export function isTopicPattern(text: string): boolean {
+  const prefix = text.endsWith("*") ? text.slice(0, -1) : text;
+  return (
+    prefix.length <= topicNameLengthMax &&
+    (prefix === "" ? text === "*" : /^[A-Za-z0-9._~:/-]+$/.test(prefix))
+  );
+}
+
+/** @param patterns each a topic's name, or a prefix that ends in `*` */
+export function matchesTopic(patterns: readonly string[], topic: string): boolean {
+  return patterns.some((pattern) =>
+    pattern.endsWith("*") ? topic.startsWith(pattern.slice(0, -1)) : topic === pattern,
+  );
+}
+
 export const samePosition = (one: Position, other: Position): boolean =>
   one.offset === other.offset && one.epoch === other.epoch;
 

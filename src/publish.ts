@@ -1,37 +1,46 @@
 /** POST /topics/…: a body becomes a message of each topic named, and the answer says which. */
 import { BrokerUnavailable, IdempotencyConflict, type Once } from "./broker.ts";
-import { type Draft, DraftError, draftOf } from "./draft.ts";
+import { DraftError, draftOf } from "./draft.ts";
 import { problem } from "./http.ts";
 import type { Hub } from "./hub.ts";
 import { formatId } from "./message.ts";
+import type { Counters } from "./metrics.ts";
 
 const idempotencyKeyBytesMax = 255;
 
 /** How long a publisher is to wait before it tries again what failed because the broker is away. */
-export const retryAfterSeconds = 1;
+const retryAfterSeconds = 1;
 
-/** @param publisher who publishes, so that one's keys are not another's */
+/** What publishing needs of the server. */
+export interface PublishHost {
+  readonly hub: Hub;
+  readonly counters: Counters;
+  readonly messageBytesMax: number;
+  /** Who publishes: one's idempotency keys are not another's. */
+  readonly publisher: string;
+}
+
+/** @throws {DraftError} for a body that its type does not allow */
 export async function publishBody(
   request: Request,
   topics: readonly string[],
-  { hub, messageBytesMax, publisher }: { hub: Hub; messageBytesMax: number; publisher: string },
+  { hub, counters, messageBytesMax, publisher }: PublishHost,
 ): Promise<Response> {
   const key = readIdempotencyKey(request);
   if (key instanceof Response) return key;
-  const body = await readBody(request, messageBytesMax);
+  const body = await readBody(request, messageBytesMax).catch((error) => {
+    if (error instanceof DOMException && error.name === "AbortError")
+      throw new DraftError("The body broke off.");
+    throw error;
+  });
   if (!body) {
+    counters.refused.message_size++;
     return problem(
       413,
       `A message has at most ${messageBytesMax} bytes (--max-message). Send less, or a reference to it.`,
     );
   }
-  let draft: Draft;
-  try {
-    draft = draftOf(body, request.headers.get("content-type") ?? undefined);
-  } catch (error) {
-    if (error instanceof DraftError) return problem(400, error.message);
-    throw error;
-  }
+  const draft = draftOf(body, request.headers.get("content-type") ?? undefined);
   const results = await Promise.allSettled(
     topics.map(async (topic) => {
       const once: Once | undefined = key === undefined ? undefined : { key, publisher };
@@ -41,19 +50,21 @@ export async function publishBody(
   const published = results.filter((result) => result.status === "fulfilled").map(({ value }) => value);
   const failed = results.filter((result) => result.status === "rejected").map(({ reason }) => reason);
   if (failed.length === 0) return Response.json({ published });
-  return refusal(failed, published);
+  return refusal(failed, published, counters);
 }
 
-function refusal(failed: readonly unknown[], published: readonly object[]): Response {
+function refusal(failed: readonly unknown[], published: readonly object[], counters: Counters): Response {
   const unforeseen = failed.find(
     (error) => !(error instanceof BrokerUnavailable || error instanceof IdempotencyConflict),
   );
   if (unforeseen) throw unforeseen;
   if (failed.every((error) => error instanceof IdempotencyConflict)) {
+    counters.refused.conflict++;
     const detail =
       "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
     return problem(422, detail, {}, { published });
   }
+  counters.refused.unavailable++;
   const detail =
     "Not every topic could be published to, and whether the others were is unknown. Repeat with the same Idempotency-Key.";
   return problem(503, detail, { "Retry-After": String(retryAfterSeconds) }, { published });

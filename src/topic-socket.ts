@@ -1,20 +1,24 @@
 /** A WebSocket on /topics: what it is sent, live and in replay, and what it publishes. */
 import type { Line, Socket } from "./connection.ts";
-import { type Draft, DraftError } from "./draft.ts";
+import { DraftError } from "./draft.ts";
 import { ControlEvents, closeCode, type Encodings, type OpenedTopic } from "./envelope.ts";
 import { nativeTopic } from "./fan-out.ts";
 import { readEventFrame, readRawFrame, type Wish } from "./frame.ts";
+import type { Pass } from "./gate.ts";
+import type { Hub } from "./hub.ts";
 import type { Message } from "./message.ts";
+import type { Counters } from "./metrics.ts";
+import type { Refusal } from "./refusal.ts";
 import type { Gap, Subscriber, Subscription } from "./subscription.ts";
 
 /** What a socket of topics needs of the server. */
 export interface TopicSocketHost {
-  readonly encodings: Encodings;
+  readonly hub: Hub;
+  readonly counters: Counters;
   /** Bytes sent ahead of what a client takes of a replay. */
   readonly replayAheadBytes: number;
-  publish(topic: string, draft: Draft): Promise<unknown>;
-  /** What a client whose message could not be published is told. */
-  refusalOf(error: unknown): { readonly code: number; readonly reason: string };
+  /** What a client is told of an error. */
+  refusalOf(error: unknown): Refusal;
 }
 
 /** How one subprotocol speaks. */
@@ -59,6 +63,7 @@ export function cloudEventsForm(encodings: Encodings): Form {
 
 export class TopicSocket implements Line, Subscriber {
   readonly #host: TopicSocketHost;
+  readonly #pass: Pass;
   readonly #form: Form;
   readonly #subscriptions: readonly Subscription[];
   /** Where there is only one. */
@@ -68,8 +73,9 @@ export class TopicSocket implements Line, Subscriber {
   #publishing: Wish[] | undefined;
   #paused = false;
 
-  constructor(host: TopicSocketHost, form: Form, subscriptions: readonly Subscription[]) {
+  constructor(host: TopicSocketHost, pass: Pass, form: Form, subscriptions: readonly Subscription[]) {
     this.#host = host;
+    this.#pass = pass;
     this.#form = form;
     this.#subscriptions = subscriptions;
     this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
@@ -87,7 +93,7 @@ export class TopicSocket implements Line, Subscriber {
       wish = this.#form.read(frame, this.#topic);
     } catch (error) {
       if (!(error instanceof DraftError)) throw error;
-      socket.close(closeCode.policyViolation, error.message);
+      this.fail(error);
       return;
     }
     if (this.#publishing) {
@@ -117,6 +123,7 @@ export class TopicSocket implements Line, Subscriber {
     const socket = this.#socket;
     if (!socket) return false;
     const frame = this.#form.encode(message);
+    this.#host.counters.replayedMessages++;
     if (socket.send(frame) === 0 && frame.length > 0) {
       socket.terminate();
       return false;
@@ -125,6 +132,7 @@ export class TopicSocket implements Line, Subscriber {
   }
 
   gap(gap: Gap): void {
+    this.#host.counters.gaps++;
     if (this.#socket) this.#form.gap(this.#socket, gap);
   }
 
@@ -133,8 +141,8 @@ export class TopicSocket implements Line, Subscriber {
   }
 
   fail(error: unknown): void {
-    const { code, reason } = this.#host.refusalOf(error);
-    this.#socket?.close(code, reason);
+    const { code, message } = this.#host.refusalOf(error);
+    this.#socket?.close(code, message);
   }
 
   /** One after the other: behind the first that cannot be published, nothing is. */
@@ -144,13 +152,19 @@ export class TopicSocket implements Line, Subscriber {
     try {
       for (let wish: Wish | undefined = first; wish; wish = waiting.shift()) {
         if (wish === "pong") socket.send(this.#form.pong());
-        else await this.#host.publish(wish.topic, wish.draft);
+        else await this.#publishOne(wish);
         if (this.#paused && waiting.length === 0) this.#resume(socket);
       }
       this.#publishing = undefined;
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  async #publishOne({ topic, draft }: Exclude<Wish, "pong">): Promise<void> {
+    const asked = this.#pass.require("publish", topic);
+    if (asked) await asked;
+    await this.#host.hub.publish(topic, draft);
   }
 
   #pause(socket: Socket): void {

@@ -1,4 +1,6 @@
 /** The units that settings are written in: how a person's text becomes a value, and which values are right. */
+import { isIP } from "node:net";
+import { isTopicPattern } from "./message.ts";
 
 /** What is wrong with a value, in words that follow the setting's name: "must be …, not …". */
 export class UnitError extends Error {}
@@ -12,6 +14,8 @@ export interface Unit<Value> {
   check(value: unknown): Value;
   /** Writes a value as a person would type it. */
   show(value: Value): string;
+  /** Never shown, not even to say that it is wrong. */
+  readonly isSecret?: true;
 }
 
 /** A whole number from `least` to `most`. */
@@ -74,7 +78,35 @@ export const host: Unit<string> = words("<host>", "a host name or an IP address"
   /^[A-Za-z0-9._:-]+$/.test(text) ? text : undefined,
 );
 
-/** Origins of pages, such as `https://example.org`; `*` for any. Written with commas between. */
+/** A switch: `true`, `false`, `1` or `0`; its flag may stand alone. */
+export const toggle: Unit<boolean> = {
+  placeholder: "",
+  parse: (text) => {
+    if (text === "true" || text === "1") return true;
+    if (text === "false" || text === "0") return false;
+    throw new UnitError(`must be true, false, 1 or 0, not "${text}"`);
+  },
+  check: (value) => {
+    if (typeof value === "boolean") return value;
+    throw new UnitError(`must be true or false, not ${Bun.inspect(value)}`);
+  },
+  show: String,
+};
+
+/** A path, or nothing for none. */
+export const path: Unit<string> = words("<path>", "a path", (text) => text);
+
+/** A word of the user's own, or nothing for none. */
+export const name: Unit<string> = words("<name>", "a name without spaces", (text) =>
+  /^[\x21-\x7e]*$/.test(text) ? text : undefined,
+);
+
+/** Words of the user's own. */
+export const names: Unit<readonly string[]> = list("<names>", "names without spaces", (text) =>
+  /^[\x21-\x7e]+$/.test(text),
+);
+
+/** Origins of pages, such as `https://example.org`; `*` for any. */
 export const origins: Unit<readonly string[]> = list(
   "<origins>",
   "origins such as https://example.org, or *",
@@ -84,21 +116,81 @@ export const origins: Unit<readonly string[]> = list(
   },
 );
 
+/** Topic names, or prefixes of them that end in `*`. */
+export const topicPatterns: Unit<readonly string[]> = list(
+  "<patterns>",
+  "topic names, or prefixes that end in *",
+  isTopicPattern,
+);
+
+/** Networks in the notation of RFC 4632, such as `10.0.0.0/8`, or single addresses. */
+export const networks: Unit<readonly string[]> = list(
+  "<networks>",
+  "networks such as 10.0.0.0/8 or addresses",
+  (text) => {
+    const [address = "", bits] = text.split("/");
+    const version = isIP(address);
+    return (
+      version !== 0 &&
+      (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
+    );
+  },
+);
+
+/** URLs that are fetched. */
+export const urls: Unit<readonly string[]> = list(
+  "<urls>",
+  "http or https URLs",
+  (text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol),
+);
+
+/** Secrets of at least so many bytes. They are never shown, not even to say that they are wrong. */
+export function secrets(leastBytes: number): Unit<readonly string[]> {
+  return list(
+    "<secret>",
+    `secrets of at least ${leastBytes} bytes each`,
+    (text) => Buffer.byteLength(text) >= leastBytes,
+    {
+      secret: true,
+    },
+  );
+}
+
+/** Secrets that are presented as they are: one with a space in it would be set and never be right. */
+export function presentedSecrets(leastBytes: number): Unit<readonly string[]> {
+  return list(
+    "<secret>",
+    `secrets of at least ${leastBytes} bytes each, of visible ASCII characters, as a header carries them`,
+    (text) => text.length >= leastBytes && /^[\x21-\x7e]+$/.test(text),
+    { secret: true },
+  );
+}
+
+/** Public keys in PEM (SPKI). Not shown when they are wrong: what was given may be the private key. */
+export const publicKeys: Unit<readonly string[]> = list(
+  "<pem>",
+  'public keys in PEM ("-----BEGIN PUBLIC KEY-----")',
+  (text) => /^-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----$/.test(text),
+  { secret: true },
+);
+
 function list(
   placeholder: string,
   wanted: string,
   accepts: (item: string) => boolean,
+  { secret = false } = {},
 ): Unit<readonly string[]> {
   const check = (value: unknown): readonly string[] => {
     if (Array.isArray(value) && value.every((item) => typeof item === "string" && accepts(item)))
       return value;
-    throw new UnitError(`must be ${wanted}, not ${Bun.inspect(value)}`);
+    throw new UnitError(`must be ${wanted}${secret ? "" : `, not ${Bun.inspect(value)}`}`);
   };
   return {
     placeholder,
     parse: (text) => check(text === "" ? [] : text.split(",").map((item) => item.trim())),
     check,
-    show: (value) => value.join(","),
+    show: (value) => (secret ? "" : value.join(",")),
+    ...(secret && { isSecret: true }),
   };
 }
 

@@ -12,15 +12,17 @@ const floors: readonly (readonly string[])[] = [
   ["command-line.ts"],
   ["longwire.ts"],
   ["echo.ts", "page.ts", "topics.ts", "operations.ts"], // The endpoints.
-  ["topic-socket.ts", "event-stream.ts", "message-iterator.ts", "publish.ts"], // The ends of a topic.
-  ["handshake.ts", "fan-out.ts"],
+  ["topic-socket.ts", "event-stream.ts", "message-iterator.ts", "publish.ts", "poll.ts"], // The ends of a topic.
+  ["handshake.ts", "fan-out.ts", "gate.ts", "listener.ts"],
   ["access.ts", "connection.ts", "hub.ts"],
-  ["broker-memory.ts", "envelope.ts", "frame.ts", "http.ts"],
+  ["broker-memory.ts", "broker-metered.ts", "envelope.ts", "frame.ts", "origin.ts", "refusal.ts"],
   ["broker.ts", "retention.ts", "subscription.ts"],
-  ["topic-log.ts", "topic-request.ts", "metrics.ts"],
-  ["message.ts", "log.ts"],
-  ["config.ts", "draft.ts", "json-member.ts"],
+  ["topic-log.ts", "topic-request.ts", "metrics.ts", "http.ts", "proxies.ts", "token.ts"],
+  ["log.ts"],
+  ["config.ts"],
   ["units.ts"],
+  ["message.ts"],
+  ["draft.ts", "json-member.ts"],
 ];
 
 /** Where a program begins: everything else has to be imported, from here on down. */

@@ -123,12 +123,15 @@ describe("from any folder", () => {
     }
   });
 
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    test(`closes its sockets with 1001 and exits 0 on ${signal}`, async () => {
+  for (const [signal, code] of [
+    ["SIGINT", 1001],
+    ["SIGTERM", 1012],
+  ] as const) {
+    test(`closes its sockets with ${code} and exits 0 on ${signal}`, async () => {
       await using server = await spawnServer([], { command: [binary], directory: hostile });
       using client = await openWs(server.socketUrl());
       server.process.kill(signal);
-      expect((await within(client.closed, "a close")).code).toBe(1001);
+      expect((await within(client.closed, "a close")).code).toBe(code);
       expect(await within(server.process.exited, "the end of the process")).toBe(0);
     });
   }

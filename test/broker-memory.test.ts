@@ -223,6 +223,43 @@ describe("the engine in memory, by its own clock", () => {
       expect(history?.messages.map((message) => message.time)).toEqual([time, time, time + 1000]);
     }));
 
+  test("the longest idempotency keys cost no more memory than short ones", () =>
+    open({ historyMessages: 0 }, async (broker) => {
+      const heapBefore = heapBytes();
+      const keys = 50_000;
+      const topic = "t".repeat(200);
+      for (let number = 0; number < keys; number++) {
+        const key = `${number}`.padStart(255, "k");
+        await broker.publish(topic, text("x"), { key, publisher: "p".repeat(100) });
+      }
+      expect((heapBytes() - heapBefore) / keys).toBeLessThan(400);
+      const again = { key: "7".padStart(255, "k"), publisher: "p".repeat(100) };
+      expect(await broker.publish(topic, text("x"), again)).toMatchObject({ offset: 8 });
+      expect(await broker.publish(topic, text("x"), { ...again, publisher: "q" })).toMatchObject({
+        offset: keys + 1,
+      });
+    }));
+
+  test("past a million unused topics those unused for longest are let go, and who comes back is told of a gap", () =>
+    open({ historyMessages: 0 }, async (broker) => {
+      await broker.publish("published", text("once"));
+      const oldest = await broker.subscribe("oldest");
+      broker.unsubscribe("oldest");
+      await broker.subscribe("subscribed");
+      for (let number = 0; number < 1_000_000; number++) {
+        const published = broker.publish(`invented/${number}`, text("x"));
+        if (number % 1000 === 0) await published;
+      }
+      expect(broker.topicCount).toBeWithin(900_000, 1_000_002);
+      expect(await positionOf(broker, "published")).toBeUndefined();
+      expect(await positionOf(broker, "oldest")).toBeUndefined();
+      expect(await positionOf(broker, "subscribed")).toBeDefined();
+      expect(await positionOf(broker, "invented/999999")).toBeDefined();
+      await broker.subscribe("oldest");
+      const history = await broker.history("oldest", { kind: "position", position: oldest }, page);
+      expect(history).toMatchObject({ complete: false });
+    }));
+
   test("a million topics published to once give their memory back when they expire", async () => {
     const started = performance.now();
     const topics = 1_000_000;

@@ -147,12 +147,12 @@ describe("a request that fails", () => {
       expect(response.status).toBe(500);
       expect(response.headers.get("Content-Type")).toBe("application/problem+json");
       const body = await response.text();
+      await until(() => stage.errors().length > 0, "an error in the log");
       expect(JSON.parse(body)).toEqual({
         title: "Internal Server Error",
         status: 500,
-        detail: "A fault of the server; its log has the cause.",
+        detail: `A fault of the server; its log has the cause, as ${stage.errors()[0]?.requestId}.`,
       });
-      await until(() => stage.errors().length > 0, "an error in the log");
       await expectUnharmed(stage);
       expect(stage.errors()).toHaveLength(1);
       expect(stage.errors()[0]?.err).toEqual(withStack("thrown in a request"));
@@ -188,7 +188,7 @@ test("the server lives on when nobody reads its log any more", async () => {
       expect(await bystander.next()).toBe("pong");
     }
     server.kill("SIGTERM");
-    expect((await within(bystander.closed, "a close")).code).toBe(1001);
+    expect((await within(bystander.closed, "a close")).code).toBe(1012);
     expect(await within(server.exited, "the end of the process")).toBe(0);
   } finally {
     server.kill("SIGKILL");

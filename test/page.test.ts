@@ -62,8 +62,9 @@ describe("the page over HTTP", () => {
   });
 
   test("a Host that no browser sends does not get into the policy", async () => {
+    await using insecure = await spawnServer(["--insecure"]); // Others answer 403 to such a Host.
     for (const host of ["*", "x;sandbox", "x'y"]) {
-      const answer = await fetch(server.url, { headers: { Host: host } });
+      const answer = await fetch(insecure.url, { headers: { Host: host } });
       expect(answer.status).toBe(200);
       expect(answer.headers.get("content-security-policy")).toContain("connect-src 'self';");
     }
@@ -285,11 +286,22 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     await using first = await spawnServer();
     await using view = await open(first.url);
     await view.pill("Open");
-    first.process.kill("SIGTERM");
+    first.process.kill("SIGINT");
     await view.entry("note", /1001: the server is stopping \(“.+”\)/).waitFor();
     await first.process.exited;
     await using _second = await spawnServer(["--port", first.url.port]);
     await view.part("reconnect").click();
+    await view.pill("Open");
+  });
+
+  test("tells of a node that drains, and comes back by itself to the one that takes its place", async () => {
+    await using first = await spawnServer();
+    await using view = await open(first.url);
+    await view.pill("Open");
+    first.process.kill("SIGTERM");
+    await view.entry("note", /1012: the server is restarting \(“.+”\)/).waitFor();
+    await first.process.exited;
+    await using _second = await spawnServer(["--port", first.url.port]);
     await view.pill("Open");
   });
 

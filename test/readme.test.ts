@@ -19,8 +19,8 @@ for (const page of pages) {
   describe(page, () => {
     const programs = blocks(text, "ts");
 
-    test("shows the demo and a mount, each in a dozen lines at most", () => {
-      expect(programs).toHaveLength(2);
+    test("shows the demo, a mount, and a program that subscribes, each in a dozen lines at most", () => {
+      expect(programs).toHaveLength(3);
       for (const program of programs) {
         expect(
           program
@@ -31,7 +31,20 @@ for (const page of pages) {
       }
     });
 
-    for (const [index, program] of programs.entries()) {
+    test("its program 3 receives what it published", async () => {
+      const file = join(folder, `${page}-subscriber.ts`);
+      await writeFile(file, programs[2] ?? "");
+      const running = Bun.spawn([process.execPath, file], {
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "inherit",
+      });
+      const printed = await within(new Response(running.stdout).text(), "the program's end");
+      expect(printed).toMatch(/^[0-9a-z]+-1 \{"hello":"world"\}\n$/);
+      expect(await running.exited).toBe(0);
+    });
+
+    for (const [index, program] of programs.slice(0, 2).entries()) {
       test(`its program ${index + 1} serves the line`, async () => {
         const file = join(folder, `${page}-${index}.ts`);
         await writeFile(file, program.replace("9090", "0"));
@@ -52,6 +65,35 @@ for (const page of pages) {
         }
       });
     }
+
+    test("guards a server by commands that run as they stand there", async () => {
+      const section = text.split(/^## /m).find((part) => part.includes("--api-key-file api.key")) ?? "";
+      const [start = "", use = ""] = blocks(section, "sh");
+      const work = await mkdtemp(join(folder, "guard-"));
+      const entrance = `${process.execPath} run ${resolve(root, "src/index.ts")}`;
+      const shell = (commands: string) => {
+        const script = commands.replaceAll("bun run src/index.ts", entrance);
+        return Bun.spawn(["bash", "-euo", "pipefail", "-c", script], {
+          cwd: work,
+          stdout: "pipe",
+          stderr: "pipe",
+        });
+      };
+      // In the place of the shell, so that to end the one is to end the other.
+      const server = shell(start.replace("bun run src/index.ts", "exec bun run src/index.ts --port 0"));
+      try {
+        const { value } = await within(server.stdout.getReader().read(), "the server's first line");
+        const [url = ""] = /http:\/\/localhost:\d+/.exec(new TextDecoder().decode(value)) ?? [];
+        const client = shell(use.replaceAll("http://localhost:9090", url));
+        const printed = await within(new Response(client.stdout).text(), "the end of the commands");
+        expect(printed).toMatch(
+          /^\{"published":\[\{"topic":"news\/today",.+\}\{"published":\[\{"topic":"chat\/room",.+"from a backend"/,
+        );
+        expect(await client.exited).toBe(0);
+      } finally {
+        server.kill("SIGKILL");
+      }
+    });
 
     test("names only files and scripts that are there", async () => {
       const { scripts } = await Bun.file(resolve(root, "package.json")).json();

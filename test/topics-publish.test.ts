@@ -640,18 +640,19 @@ describe("a page's origin", () => {
   });
 
   test("passes where it is the server's own host, a loopback name beside one, or none", async () => {
-    const { host } = server.url;
-    expect(await status(server, { Host: host, Origin: `http://${host}` })).toBe(200);
-    expect(await status(server, { Host: host, Origin: "http://app.localhost:3000" })).toBe(200);
-    expect(await status(server, { Host: host, Origin: "http://127.0.0.1:3000" })).toBe(200);
-    expect(await status(server, { Host: host, Origin: "http://[::1]:3000" })).toBe(200);
-    expect(await status(server, { Host: host })).toBe(200);
-    expect(await status(server, { Host: "chat.example", Origin: "https://chat.example" })).toBe(200);
-    expect(await status(server, { Host: "chat.example", Origin: "http://localhost:3000" })).toBe(403);
-    expect(await status(server, { Host: host, Origin: "http://localhost.evil.example" })).toBe(403);
-    expect(await status(server, { Host: host, Origin: "http://127.0.0.1.evil.example" })).toBe(403);
-    expect(await status(server, { Host: host, Origin: "null" })).toBe(403);
-    expect(await status(server, { Host: host, Origin: "nonsense" })).toBe(403);
+    await using insecure = await spawnServer(["--insecure"]); // So that it serves a Host that is not loopback, too.
+    const { host } = insecure.url;
+    expect(await status(insecure, { Host: host, Origin: `http://${host}` })).toBe(200);
+    expect(await status(insecure, { Host: host, Origin: "http://app.localhost:3000" })).toBe(200);
+    expect(await status(insecure, { Host: host, Origin: "http://127.0.0.1:3000" })).toBe(200);
+    expect(await status(insecure, { Host: host, Origin: "http://[::1]:3000" })).toBe(200);
+    expect(await status(insecure, { Host: host })).toBe(200);
+    expect(await status(insecure, { Host: "chat.example", Origin: "https://chat.example" })).toBe(200);
+    expect(await status(insecure, { Host: "chat.example", Origin: "http://localhost:3000" })).toBe(403);
+    expect(await status(insecure, { Host: host, Origin: "http://localhost.evil.example" })).toBe(403);
+    expect(await status(insecure, { Host: host, Origin: "http://127.0.0.1.evil.example" })).toBe(403);
+    expect(await status(insecure, { Host: host, Origin: "null" })).toBe(403);
+    expect(await status(insecure, { Host: host, Origin: "nonsense" })).toBe(403);
   });
 
   test("may not be left out where the browser says that the page is of another site", async () => {

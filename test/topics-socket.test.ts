@@ -630,11 +630,16 @@ test("a message over the limit closes its sender with 1009, and nobody else", as
   expect(await other.next()).toBe("x".repeat(1024));
 });
 
-test("a server that stops says 1001 to its sockets", async () => {
-  await using stopping = await spawnServer();
-  using raw = await openTopic(stopping, "a");
-  using events = await openEvents(stopping, "a");
-  stopping.process.kill("SIGTERM");
-  for (const { closed } of [raw, events]) expect((await within(closed, "the close")).code).toBe(1001);
-  expect(await stopping.process.exited).toBe(0);
-});
+for (const [signal, code] of [
+  ["SIGINT", 1001],
+  ["SIGTERM", 1012],
+] as const) {
+  test(`a server that stops on ${signal} says ${code} to its sockets`, async () => {
+    await using stopping = await spawnServer();
+    using raw = await openTopic(stopping, "a");
+    using events = await openEvents(stopping, "a");
+    stopping.process.kill(signal);
+    for (const { closed } of [raw, events]) expect((await within(closed, "the close")).code).toBe(code);
+    expect(await stopping.process.exited).toBe(0);
+  });
+}

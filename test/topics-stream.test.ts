@@ -329,23 +329,25 @@ describe("a stream that lives long", () => {
       expect(await stream.block()).toMatchObject({ text: ":", comment: true });
   });
 
-  test("is closed with a code and a reason when the server stops, and ends as HTTP ends", async () => {
-    await using stopping = await spawnServer();
-    await using plain = await openStream(stopping, "a");
-    await using events = await openStream(stopping, "a?format=cloudevents");
-    await plain.next();
-    await events.next();
-    stopping.process.kill("SIGTERM");
-    const { event, data, id } = await plain.next();
-    expect({ event, id }).toEqual({ event: "close", id: undefined });
-    expect(JSON.parse(data)).toEqual({ code: 1001, reason: "the server stops" });
-    expect(asEvent(await events.next())).toMatchObject({
-      type: "longwire.close",
-      data: { code: 1001, reason: "the server stops" },
+  for (const [signal, code, reason] of [
+    ["SIGINT", 1001, "the server stops"],
+    ["SIGTERM", 1012, "this node is draining: come back, elsewhere"],
+  ] as const) {
+    test(`is closed with ${code} and a reason when the server stops on ${signal}, and ends as HTTP ends`, async () => {
+      await using stopping = await spawnServer();
+      await using plain = await openStream(stopping, "a");
+      await using events = await openStream(stopping, "a?format=cloudevents");
+      await plain.next();
+      await events.next();
+      stopping.process.kill(signal);
+      const { event, data, id } = await plain.next();
+      expect({ event, id }).toEqual({ event: "close", id: undefined });
+      expect(JSON.parse(data)).toEqual({ code, reason });
+      expect(asEvent(await events.next())).toMatchObject({ type: "longwire.close", data: { code, reason } });
+      await within(Promise.all([plain.ended, events.ended]), "the end of both streams");
+      expect(await stopping.process.exited).toBe(0);
     });
-    await within(Promise.all([plain.ended, events.ended]), "the end of both streams");
-    expect(await stopping.process.exited).toBe(0);
-  });
+  }
 
   test("is ended when its reader takes nothing for too long, though it is full and nothing new comes", async () => {
     const topic = newTopic();

@@ -1,6 +1,6 @@
 /** How a person's text becomes a value, and a value a person's text. */
 import { describe, expect, test } from "bun:test";
-import { count, duration, host, oneOf, size, type Unit, UnitError } from "../src/units.ts";
+import { count, duration, host, oneOf, presentedSecrets, size, type Unit, UnitError } from "../src/units.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -93,6 +93,23 @@ describe("a host", () => {
 
   for (const text of ["", " ", "a b", "http://localhost", "a/b", "a\n", "[::1]:80", "user@host"]) {
     test(`is not ${JSON.stringify(text)}`, () => expectRefused(host, text));
+  }
+});
+
+describe("a secret that is presented in a header", () => {
+  const unit = presentedSecrets(16);
+
+  test("is of visible ASCII characters", () => {
+    expect(unit.parse("0123456789abcdef,!#$%&'()*+-./:;<=>?@[]^_`{|}~")).toHaveLength(2);
+  });
+
+  for (const text of [
+    "0123456789abcde",
+    "0123456789 abcdef",
+    "0123456789abcdef\u00e9",
+    "0123456789abcdef\t0",
+  ]) {
+    test(`is not ${JSON.stringify(text)}`, () => expectRefused(unit, text));
   }
 });
 

@@ -166,6 +166,15 @@ export class RawSocket implements Disposable {
     return { code: payload.readUInt16BE(), reason: payload.subarray(2).toString() };
   }
 
+  /** Everything that comes until the server ends the connection or is quiet for so long. */
+  async hear(quietMilliseconds: number): Promise<Buffer> {
+    for (let heard = -1; heard < this.#received.length && !this.#over; ) {
+      heard = this.#received.length;
+      await Promise.race([this.ended, Bun.sleep(quietMilliseconds)]);
+    }
+    return this.#take(this.#received.length);
+  }
+
   [Symbol.dispose](): void {
     this.#socket.terminate();
   }

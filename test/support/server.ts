@@ -9,14 +9,14 @@ export const root = resolve(import.meta.dir, "../..");
 export type LogLine = Readonly<Record<string, unknown>>;
 
 export interface RunningServer extends AsyncDisposable {
-  /** `http://localhost:…/`, as it was printed. */
+  /** `http://localhost:…/`, as it was printed; of a socket file `unix://` and its path. */
   readonly url: URL;
   readonly process: Subprocess<"ignore", "pipe", "pipe">;
   /** What the server printed on stdout before it was ready. */
   readonly startLines: string;
   /** All of stderr; resolves when the process has ended. */
   readonly errors: Promise<string>;
-  /** `ws://localhost:…` and the path. */
+  /** `ws://localhost:…` and the path, or `wss:`. */
   socketUrl(path?: string): string;
   /** The lines of the log so far. */
   log(): LogLine[];
@@ -56,7 +56,8 @@ export async function spawnServer(
     errorText = text;
   });
   const startLines = await readUntil(server.stdout, /\/ping.*\n/);
-  const page = /http:\/\/\S+/.exec(startLines)?.[0];
+  const socketFile = /listens on (\S+),/.exec(startLines)?.[1];
+  const page = socketFile ? `unix://${socketFile}` : /https?:\/\/\S+/.exec(startLines)?.[0];
   if (page === undefined) throw new Error(`the server did not start:\n${startLines}${await errors}`);
   const url = new URL(page);
   const log = (): LogLine[] =>
@@ -70,7 +71,7 @@ export async function spawnServer(
     process: server,
     startLines,
     errors,
-    socketUrl: (path = "/ping") => `ws://${url.host}${path}`,
+    socketUrl: (path = "/ping") => `${url.protocol === "https:" ? "wss" : "ws"}://${url.host}${path}`,
     log,
     logged: async (message) => {
       let found: LogLine | undefined;

@@ -70,6 +70,8 @@ export interface OpenedTopic {
 export interface TopicClient extends Client {
   /** The next message, which must be text, as JSON. */
   event(): Promise<ReceivedEvent>;
+  /** Stops reading, so that TCP holds up the server. */
+  pause(): void;
   terminate(): void;
 }
 
@@ -104,6 +106,7 @@ export async function openTopic(
       return JSON.parse(message);
     },
     close: (code, reason) => socket.close(code, reason),
+    pause: () => socket.pause(),
     terminate: () => socket.terminate(),
     [Symbol.dispose]: () => socket.terminate(),
   };

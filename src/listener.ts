@@ -1,0 +1,97 @@
+/** Where a server of its own listens: an address, a socket file, with or without TLS; each mistake told in words. */
+import { createPrivateKey, X509Certificate } from "node:crypto";
+import { stat, unlink } from "node:fs/promises";
+import { type Config, ConfigError } from "./config.ts";
+import { isLoopback } from "./origin.ts";
+
+/** @throws {ConfigError} for files that cannot be used, and for a socket file that is another's */
+export async function listenOptions(config: Config): Promise<ListenOptions> {
+  const { host, port, unixSocket, tlsCertificateFile, tlsKeyFile } = config;
+  if (Boolean(tlsCertificateFile) !== Boolean(tlsKeyFile)) {
+    throw new ConfigError(
+      "--tls-cert and --tls-key go together: a certificate needs its key, and a key its certificate",
+    );
+  }
+  const tls = tlsCertificateFile ? { tls: await readPair(tlsCertificateFile, tlsKeyFile) } : {};
+  if (unixSocket) {
+    await removeStaleSocket(unixSocket);
+    return { unix: unixSocket, ...tls };
+  }
+  // reusePort is said, because with `development: false` Bun otherwise shares a taken port, and half the connections go
+  // elsewhere.
+  return { hostname: host, port, reusePort: false, ...tls };
+}
+
+type ListenOptions =
+  | { unix: string; tls?: { cert: string; key: string } }
+  | { hostname: string; port: number; reusePort: boolean; tls?: { cert: string; key: string } };
+
+/** Checked here, because Bun says only in OpenSSL's words what is wrong with them. */
+async function readPair(certificateFile: string, keyFile: string): Promise<{ cert: string; key: string }> {
+  const [cert, key] = await Promise.all([readPem(certificateFile), readPem(keyFile)]);
+  if (
+    !read(certificateFile, "a certificate", () => new X509Certificate(cert)).checkPrivateKey(
+      read(keyFile, "a private key without a passphrase", () => createPrivateKey(key)),
+    )
+  ) {
+    throw new ConfigError(`the key in ${keyFile} is not that of the certificate in ${certificateFile}`);
+  }
+  return { cert, key };
+}
+
+function read<Content>(file: string, what: string, parse: () => Content): Content {
+  try {
+    return parse();
+  } catch (error) {
+    throw new ConfigError(
+      `${file} must hold ${what} in PEM: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+}
+
+async function readPem(file: string): Promise<string> {
+  try {
+    return await Bun.file(file).text();
+  } catch (error) {
+    throw new ConfigError(`${file} cannot be read: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/** A process that was killed leaves its socket file, and Bun would say that the address is in use (oven-sh/bun#29166). */
+async function removeStaleSocket(file: string): Promise<void> {
+  const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (!found) return;
+  if (!found.isSocket()) throw new ConfigError(`${file} is there already and is no socket`);
+  if (await answers(file)) {
+    throw new ConfigError(`another process listens on ${file}: stop it, or choose another path with --unix`);
+  }
+  await unlink(file);
+}
+
+async function answers(socketFile: string): Promise<boolean> {
+  try {
+    const socket = await Bun.connect({ unix: socketFile, socket: { data: () => undefined } });
+    socket.end();
+    return true;
+  } catch (error) {
+    if (
+      error instanceof Error &&
+      "code" in error &&
+      (error.code === "ECONNREFUSED" || error.code === "ENOENT")
+    )
+      return false;
+    throw error;
+  }
+}
+
+/** @throws {ConfigError} for an address that others reach */
+export function requireLoopback({ host, unixSocket }: Config): void {
+  if (unixSocket || isLoopback(host.includes(":") ? `[${host}]` : host)) return;
+  throw new ConfigError(
+    `without a key anyone who reaches ${host} may publish and listen. Listen on loopback (--host 127.0.0.1), ` +
+      "set a key (--api-key, --jwt-secret, …), or say --insecure",
+  );
+}

@@ -1,0 +1,121 @@
+/** Which pages may use the server: the Origin of each request to /ping and /topics, and CORS for those that may. */
+import type { Config, HandlerConfig } from "./config.ts";
+import { type Answer, malformedHost, problem, type RequestHandler } from "./http.ts";
+import type { Logger } from "./log.ts";
+import type { Counters } from "./metrics.ts";
+import type { Proxies, Target } from "./proxies.ts";
+
+/** What the check is joined to. */
+export interface OriginHost {
+  readonly config: Pick<HandlerConfig, "origins">;
+  readonly proxies: Proxies;
+  readonly counters: Counters;
+  readonly log: Logger;
+}
+
+/**
+ * Lets through what a permitted page or no page at all sends, and says so in CORS headers (fetch.spec.whatwg.org,
+ * "CORS protocol") on every answer. A browser asks nobody before it opens a WebSocket or posts text, so this is asked here.
+ */
+export function guardOrigin(
+  handler: RequestHandler,
+  { config: { origins }, proxies, counters, log }: OriginHost,
+): RequestHandler {
+  return async (request, server) => {
+    if (!URL.canParse(request.url)) return malformedHost();
+    const origin = request.headers.get("origin");
+    if (origin === null) {
+      // A browser leaves Origin out of some requests; this header it cannot be made to leave out.
+      if (request.headers.get("sec-fetch-site") !== "cross-site" || origins.includes("*"))
+        return vary(await handler(request, server));
+      counters.refused.origin++;
+      return vary(problem(403, "A page of another site may not use this server without saying which it is."));
+    }
+    if (!isPermitted(origin, proxies.targetOf(request, server), origins)) {
+      counters.refused.origin++;
+      log.warn({ origin, allow: `--origin ${origin}` }, "a page of another origin was refused");
+      return vary(
+        problem(
+          403,
+          `Pages of ${origin} may not use this server. Its operator allows them by --origin ${origin}`,
+        ),
+      );
+    }
+    const answer = isPreflight(request) ? preflight() : await handler(request, server);
+    answer?.headers.set("Access-Control-Allow-Origin", origin);
+    answer?.headers.set("Access-Control-Expose-Headers", "Retry-After");
+    return vary(answer);
+  };
+}
+
+/**
+ * Stops DNS rebinding: a page of another site whose name was made to mean 127.0.0.1 is of the same origin to a browser,
+ * and only the Host that it asks for tells it from ours.
+ */
+export function guardHost(handler: RequestHandler, { config, counters, log }: HostGuard): RequestHandler {
+  const named = [
+    config.host,
+    ...config.origins.filter((origin) => URL.canParse(origin)).map((origin) => new URL(origin).hostname),
+  ];
+  return (request, server) => {
+    if (!URL.canParse(request.url)) return malformedHost();
+    const { hostname } = new URL(request.url);
+    if (isLoopback(hostname) || named.includes(hostname)) return handler(request, server);
+    counters.refused.host++;
+    log.warn(
+      { host: hostname, allow: `--origin http://${hostname}` },
+      "a request for another host was refused",
+    );
+    const ways = `Its operator allows it by --origin http://${hostname}, by setting a key, or by --insecure.`;
+    return problem(403, `This server has no key and serves only loopback, not ${hostname}. ${ways}`);
+  };
+}
+
+/** What the check of the Host is joined to. */
+export interface HostGuard {
+  readonly config: Pick<Config, "host" | "origins">;
+  readonly counters: Counters;
+  readonly log: Logger;
+}
+
+/** @param target what the request was sent to */
+export function isPermitted(origin: string, target: Target, origins: readonly string[]): boolean {
+  if (origins.includes(origin)) return true;
+  if (origin === "null" || !URL.canParse(origin)) return false;
+  if (origins.includes("*")) return true;
+  const { protocol, host, hostname } = new URL(origin);
+  // A page that came without TLS may be anyone's who stands in between, whatever the name it bears.
+  if (host === target.host) return protocol === "https:" || !target.isSecure;
+  const own = `http://${target.host}`;
+  return isLoopback(hostname) && URL.canParse(own) && isLoopback(new URL(own).hostname);
+}
+
+export function isLoopback(hostname: string): boolean {
+  return (
+    hostname === "localhost" ||
+    hostname.endsWith(".localhost") ||
+    hostname === "[::1]" ||
+    /^127(\.\d+){3}$/.test(hostname)
+  );
+}
+
+function isPreflight(request: Request): boolean {
+  return request.method === "OPTIONS" && request.headers.has("access-control-request-method");
+}
+
+function preflight(): Response {
+  return new Response(null, {
+    status: 204,
+    headers: {
+      "Access-Control-Allow-Methods": "GET, HEAD, POST",
+      "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
+      "Access-Control-Max-Age": "600", // Chromium's own limit is 7200 s; a changed --origin is to be felt soon.
+    },
+  });
+}
+
+/** What is answered depends on the Origin, so a cache must not hand it to another. */
+function vary(answer: Answer): Answer {
+  answer?.headers.append("Vary", "Origin");
+  return answer;
+}

@@ -1,0 +1,59 @@
+/** GET /topics/…?since=: the messages since then, as a batch of CloudEvents. */
+import { ControlEvents, cloudEvent } from "./envelope.ts";
+import { freshHeaders } from "./http.ts";
+import type { Hub } from "./hub.ts";
+import { formatId } from "./message.ts";
+import type { Wish } from "./topic-request.ts";
+
+const utf8 = new TextEncoder();
+
+/** @throws {BrokerUnavailable} */
+export async function poll(hub: Hub, wishes: readonly Wish[]): Promise<Response> {
+  const batch = writeBatch(hub, wishes);
+  let page = await batch.next(); // Read before the answer begins, so that a broker that is away is an error status.
+  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull: async (controller) => {
+      if (page.done) return controller.close();
+      controller.enqueue(utf8.encode(page.value));
+      page = await batch.next();
+    },
+    cancel: async () => void (await batch.return()),
+  });
+  return new Response(body, {
+    headers: { ...freshHeaders, "Content-Type": "application/cloudevents-batch+json" },
+  });
+}
+
+/** A page at a time, each topic up to where it stood when it was first read. */
+async function* writeBatch(hub: Hub, wishes: readonly Wish[]): AsyncGenerator<string, void, void> {
+  const control = new ControlEvents();
+  let separator = "[";
+  const write = (event: string): string => {
+    const text = separator + event;
+    separator = ",";
+    return text;
+  };
+  for (const wish of wishes) {
+    if (!wish.since) continue;
+    let { since, requested } = wish;
+    let end: number | undefined;
+    for (;;) {
+      const history = await hub.read(wish.topic, since);
+      if (!history) {
+        // Nothing is there to continue with. To have asked for all of nothing is no loss.
+        if (since.kind !== "all" && since.kind !== "time")
+          yield write(control.gap({ topic: wish.topic, requested, from: undefined }));
+        break;
+      }
+      const { complete, from, messages, position } = history;
+      const gap = complete ? "" : write(control.gap({ topic: wish.topic, requested, from }));
+      yield gap + messages.map((message) => write(cloudEvent(message))).join("");
+      end ??= position.offset;
+      const last = messages.at(-1);
+      if (!last || last.offset >= end) break;
+      since = { kind: "position", position: last };
+      requested = formatId(last);
+    }
+  }
+  yield separator === "[" ? "[]" : "]";
+}

@@ -1,0 +1,253 @@
+/** Which pages may use a server, and which names it answers to: foreign pages, DNS rebinding, proxies in front. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { isLoopback, isPermitted } from "../src/origin.ts";
+import { sampleOf, scrape } from "./support/prometheus.ts";
+import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
+import { type RunningServer, spawnServer } from "./support/server.ts";
+import { openTopic } from "./support/topics.ts";
+
+setDefaultTimeout(20_000);
+
+type Headers = Readonly<Record<string, string>>;
+
+/** Every way in, as someone meets it who is let in. */
+const ways: Record<string, { method?: string; path: string; headers?: Headers; status: number }> = {
+  "the page": { path: "/", status: 200 },
+  "the page under its old name": { path: "/longconnecthtml", status: 200 },
+  "a file of the page": { path: "/page.css", status: 200 },
+  "the echo line": { path: "/ping", headers: handshakeHeaders, status: 101 },
+  "what says how to connect to it": { path: "/ping", status: 426 },
+  "a look at a topic": { path: "/topics/a", status: 200 },
+  "a poll": { path: "/topics/a?since=all", status: 200 },
+  "a stream": { path: "/topics/a", headers: { Accept: "text/event-stream" }, status: 200 },
+  "a raw line": { path: "/topics/a", headers: handshakeHeaders, status: 101 },
+  "a line of CloudEvents": {
+    path: "/topics/a,b",
+    headers: { ...handshakeHeaders, "Sec-WebSocket-Protocol": "cloudevents.json" },
+    status: 101,
+  },
+  "a publication": { method: "POST", path: "/topics/a", headers: { "Content-Length": "0" }, status: 200 },
+  "a publication as a form posts it": {
+    method: "POST",
+    path: "/topics/a",
+    headers: { "Content-Length": "0", "Content-Type": "text/plain" },
+    status: 200,
+  },
+  HEAD: { method: "HEAD", path: "/topics/a", status: 200 },
+  OPTIONS: { method: "OPTIONS", path: "/topics/a", status: 204 },
+  metrics: { path: "/metrics", status: 200 },
+};
+/** Where a page of another origin has no business. */
+const guarded = Object.entries(ways).filter(([, { path }]) => /^\/(ping|topics)/.test(path));
+
+let server: RunningServer;
+beforeAll(async () => {
+  server = await spawnServer();
+});
+afterAll(() => server[Symbol.asyncDispose]());
+
+async function statusOf(way: string, headers: Headers = {}, on = server): Promise<number> {
+  const found = ways[way];
+  if (!found) throw new Error(`there is no way "${way}"`);
+  const { method = "GET", path, headers: own = {} } = found;
+  const host = { Host: on.url.host };
+  return (await exchange(on.url, request(method, path, { ...host, ...own, ...headers }))).status;
+}
+
+const refusals = async (reason: "host" | "origin"): Promise<number> =>
+  sampleOf(await scrape(server), "longwire_refused_total", `reason="${reason}"`);
+
+describe("a server without a key", () => {
+  for (const [way, { status }] of Object.entries(ways)) {
+    test(`serves ${way} to a Host that is loopback, and to no other, as a rebound name would be`, async () => {
+      const { port } = server.url;
+      for (const host of [
+        "localhost",
+        `localhost:${port}`,
+        `127.0.0.1:${port}`,
+        `[::1]:${port}`,
+        "app.localhost:1",
+      ])
+        expect({ host, status: await statusOf(way, { Host: host }) }).toEqual({ host, status });
+      const before = await refusals("host");
+      const foreign = [
+        "evil.example",
+        `evil.example:${port}`,
+        `127.0.0.1.evil.example:${port}`,
+        "localhost.evil.example",
+        "notlocalhost",
+        "192.168.1.1",
+        "[::2]",
+      ];
+      for (const host of foreign)
+        expect({ host, status: await statusOf(way, { Host: host }) }).toEqual({ host, status: 403 });
+      expect(await refusals("host")).toBe(before + foreign.length);
+    });
+  }
+
+  test("refuses a rebound page though its Origin and its Host are the same", async () => {
+    for (const [way] of guarded) {
+      const headers = { Host: "evil.example:9090", Origin: "http://evil.example:9090" };
+      expect({ way, status: await statusOf(way, headers) }).toEqual({ way, status: 403 });
+    }
+  });
+
+  test("says what would allow that Host, to whoever asked and in the log", async () => {
+    await using own = await spawnServer();
+    const { body } = await exchange(own.url, request("GET", "/", { Host: "chat.example" }));
+    const { detail } = JSON.parse(body) as { detail: string };
+    expect(detail).toContain("--origin http://chat.example");
+    expect(detail).toContain("--insecure");
+    expect(await own.logged("another host was refused")).toMatchObject({
+      allow: "--origin http://chat.example",
+    });
+  });
+
+  test("answers to the address of --host and to the host of each --origin, under any port", async () => {
+    await using own = await spawnServer([
+      "--host",
+      "127.91.0.5",
+      "--origin",
+      "https://chat.example,http://b.example:81",
+    ]);
+    for (const host of [own.url.host, "chat.example", "chat.example:444", "b.example"])
+      expect({ host, status: await statusOf("a look at a topic", { Host: host }, own) }).toEqual({
+        host,
+        status: 200,
+      });
+    for (const host of ["example", "www.chat.example"])
+      expect({ host, status: await statusOf("a look at a topic", { Host: host }, own) }).toEqual({
+        host,
+        status: 403,
+      });
+  });
+
+  test("does not take --origin * for a Host", async () => {
+    await using any = await spawnServer(["--origin", "*"]);
+    expect(await statusOf("a look at a topic", { Host: "evil.example" }, any)).toBe(403);
+  });
+
+  test("answers to any Host with --insecure, and so does one with a key", async () => {
+    for (const flags of [["--insecure"], ["--api-key", "x".repeat(16), "--public", "*"]]) {
+      await using any = await spawnServer(flags);
+      expect(await statusOf("a look at a topic", { Host: "chat.example" }, any)).toBe(200);
+      expect(await statusOf("the page", { Host: "chat.example" }, any)).toBe(200);
+    }
+  });
+
+  test("answers 400 to a Host that is none", async () => {
+    for (const host of ["a b", "http://", "[", "x:port"])
+      expect({ host, status: await statusOf("a look at a topic", { Host: host }) }).toEqual({
+        host,
+        status: 400,
+      });
+  });
+});
+
+describe("a page of a foreign origin", () => {
+  for (const [way] of guarded) {
+    test(`is refused: ${way}`, async () => {
+      const before = await refusals("origin");
+      const foreign = [
+        "https://evil.example",
+        "http://localhost.evil.example",
+        "null",
+        "file://",
+        "nonsense",
+      ];
+      for (const origin of foreign)
+        expect({ origin, status: await statusOf(way, { Origin: origin }) }).toEqual({ origin, status: 403 });
+      expect(await statusOf(way, { "Sec-Fetch-Site": "cross-site" })).toBe(403);
+      expect(await refusals("origin")).toBe(before + foreign.length + 1);
+    });
+
+    test(`is let in where it is of this machine, as the server is: ${way}`, async () => {
+      const status = ways[way]?.status ?? 0;
+      for (const origin of [
+        server.url.origin,
+        "http://localhost:3000",
+        "http://127.0.0.1:3000",
+        "http://[::1]:80",
+      ])
+        expect({ origin, status: await statusOf(way, { Origin: origin }) }).toEqual({ origin, status });
+    });
+  }
+
+  test("publishes nothing by posting a form", async () => {
+    using client = await openTopic(server, "watched");
+    const forged = request("POST", "/topics/watched", {
+      Host: server.url.host,
+      Origin: "https://evil.example",
+      "Content-Type": "text/plain",
+      "Content-Length": "6",
+    });
+    expect((await exchange(server.url, `${forged}forged`)).status).toBe(403);
+    client.send("the next message");
+    expect(await client.next()).toBe("the next message");
+  });
+
+  test("opens nothing, not even to be told so: its handshake is answered with 403", async () => {
+    for (const way of ["the echo line", "a raw line", "a line of CloudEvents"])
+      expect(await statusOf(way, { Origin: "https://evil.example" })).toBe(403);
+  });
+});
+
+describe("behind a proxy", () => {
+  const key = "x".repeat(16);
+  const open = ["--api-key", key, "--public", "*"];
+  const status = (headers: Headers, on: RunningServer) => statusOf("a raw line", headers, on);
+  const forwarded = { Host: "inner:8080", "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
+
+  test("that is trusted, a page of the server's own name is let in, though the Host is another", async () => {
+    await using behind = await spawnServer([...open, "--trust-proxy", "127.0.0.0/8,::1"]);
+    expect(await status({ ...forwarded, Origin: "https://chat.example" }, behind)).toBe(101);
+    expect(await status({ ...forwarded, Origin: "https://evil.example" }, behind)).toBe(403);
+    expect(await status({ ...forwarded, Origin: "http://inner:8080" }, behind)).toBe(403);
+  });
+
+  test("that is trusted and has TLS, a page that came without it is not the server's own", async () => {
+    await using behind = await spawnServer([...open, "--trust-proxy", "127.0.0.0/8,::1"]);
+    expect(await status({ ...forwarded, Origin: "http://chat.example" }, behind)).toBe(403);
+    const plain = { ...forwarded, "X-Forwarded-Proto": "http" };
+    expect(await status({ ...plain, Origin: "http://chat.example" }, behind)).toBe(101);
+  });
+
+  test("that is not trusted, what it forwards is not believed, and the Host it sends is", async () => {
+    for (const flags of [open, [...open, "--trust-proxy", "192.0.2.0/24"]]) {
+      await using behind = await spawnServer(flags);
+      expect(await status({ ...forwarded, Origin: "https://chat.example" }, behind)).toBe(403);
+      expect(await status({ Host: "chat.example", Origin: "https://chat.example" }, behind)).toBe(101);
+    }
+  });
+});
+
+test("an origin is permitted by name, by being the server's own, or as a neighbour on this machine", () => {
+  const plain = { host: "chat.example", isSecure: false };
+  const secure = { host: "chat.example", isSecure: true };
+  expect(isPermitted("https://chat.example", plain, [])).toBe(true); // A proxy may have taken the TLS off.
+  expect(isPermitted("http://chat.example", plain, [])).toBe(true);
+  expect(isPermitted("http://chat.example", secure, [])).toBe(false);
+  expect(isPermitted("http://chat.example", secure, ["http://chat.example"])).toBe(true);
+  expect(isPermitted("http://chat.example:81", plain, [])).toBe(false);
+  expect(isPermitted("http://localhost", plain, [])).toBe(false);
+  expect(isPermitted("http://localhost:1", { host: "127.0.0.1:2", isSecure: false }, [])).toBe(true);
+  expect(isPermitted("http://chat.example", { host: "127.0.0.1:2", isSecure: false }, [])).toBe(false);
+  expect(isPermitted("null", plain, ["*"])).toBe(false);
+  expect(isPermitted("null", plain, ["null"])).toBe(true);
+  expect(isPermitted("no origin", plain, ["*"])).toBe(false);
+});
+
+test("loopback is localhost, what lies beneath it, 127.0.0.0/8 and ::1, and nothing that looks like them", () => {
+  for (const name of ["localhost", "a.localhost", "127.0.0.1", "127.255.255.255", "[::1]"])
+    expect({ name, is: isLoopback(name) }).toEqual({ name, is: true });
+  for (const name of [
+    "localhost.example",
+    "127.0.0.1.example",
+    "xlocalhost",
+    "128.0.0.1",
+    "0.0.0.0",
+    "[::]",
+    "",
+  ])
+    expect({ name, is: isLoopback(name) }).toEqual({ name, is: false });
+});

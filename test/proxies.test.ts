@@ -1,0 +1,96 @@
+/** Who is at the other end where proxies stand between, and what of their headers is believed. */
+import { describe, expect, test } from "bun:test";
+import type { Server } from "bun";
+import { Proxies } from "../src/proxies.ts";
+
+/** A server that sees every request come from this address; from none on a unix socket. */
+const seeing = (address: string | undefined): Server<unknown> =>
+  ({
+    requestIP: () => (address === undefined ? null : { address, family: "IPv4", port: 1 }),
+  }) as unknown as Server<unknown>;
+
+function addressOf(
+  networks: readonly string[],
+  peer: string | undefined,
+  forwarded?: string,
+): string | undefined {
+  const headers = forwarded === undefined ? {} : { "X-Forwarded-For": forwarded };
+  return new Proxies(networks).addressOf(new Request("http://own.example/", { headers }), seeing(peer));
+}
+
+describe("the address of a client", () => {
+  test("is that of its connection where no proxy is trusted, whatever it says", () => {
+    expect(addressOf([], "192.0.2.1", "203.0.113.9")).toBe("192.0.2.1");
+    expect(addressOf(["10.0.0.0/8"], "192.0.2.1", "203.0.113.9")).toBe("192.0.2.1");
+  });
+
+  test("is the one that a trusted proxy saw", () => {
+    for (const networks of [
+      ["10.0.0.0/8"],
+      ["10.1.2.3"],
+      ["192.168.0.0/16", "10.1.2.3/32"],
+      ["::/0", "10.1.2.3"],
+    ])
+      expect(addressOf(networks, "10.1.2.3", "203.0.113.9")).toBe("203.0.113.9");
+    expect(addressOf(["2001:db8::/32"], "2001:db8::1", "2001:db9::1")).toBe("2001:db9::1");
+    expect(addressOf(["127.0.0.1"], "::ffff:127.0.0.1", "203.0.113.9")).toBe("203.0.113.9");
+  });
+
+  test("is the last that no trusted proxy has: what stands before it the client may have written itself", () => {
+    expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "198.51.100.66, 203.0.113.9, 10.0.0.2")).toBe("203.0.113.9");
+    expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "203.0.113.9,198.51.100.66")).toBe("198.51.100.66");
+  });
+
+  test("is the nearest one known where what came before is no address", () => {
+    expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "198.51.100.66, unknown, 10.0.0.2")).toBe("10.0.0.2");
+    expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "198.51.100.66, _hidden")).toBe("10.0.0.1");
+    for (const nothing of [undefined, "", " , ", "'; --"])
+      expect(addressOf(["10.0.0.0/8"], "10.0.0.1", nothing)).toBe("10.0.0.1");
+  });
+
+  test("is read where its port stands behind it", () => {
+    expect(addressOf(["10.0.0.1"], "10.0.0.1", "198.51.100.66, 203.0.113.9:4711")).toBe("203.0.113.9");
+    expect(addressOf(["10.0.0.1"], "10.0.0.1", "[2001:db8::7]:4711")).toBe("2001:db8::7");
+    expect(addressOf(["10.0.0.1"], "10.0.0.1", "[2001:db8::7]")).toBe("2001:db8::7");
+  });
+
+  test("is the farthest of the proxies where all that are named are trusted", () => {
+    expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "10.0.0.3, 10.0.0.2")).toBe("10.0.0.3");
+  });
+
+  test("comes from the proxy on a unix socket where any is trusted, and is unknown where none is", () => {
+    expect(addressOf(["127.0.0.1"], undefined, "203.0.113.9")).toBe("203.0.113.9");
+    expect(addressOf([], undefined, "203.0.113.9")).toBeUndefined();
+  });
+});
+
+describe("what a client asked for", () => {
+  const targetOf = (
+    networks: readonly string[],
+    headers: Record<string, string>,
+    url = "http://own.example:9090/",
+  ) => new Proxies(networks).targetOf(new Request(url, { headers }), seeing("10.0.0.1"));
+  const forwarded = { "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
+
+  test("is what its request says where no proxy is trusted", () => {
+    for (const networks of [[], ["192.0.2.0/24"]])
+      expect(targetOf(networks, forwarded)).toEqual({ host: "own.example:9090", isSecure: false });
+    expect(targetOf([], {}, "https://own.example/")).toEqual({ host: "own.example", isSecure: true });
+  });
+
+  test("is what a trusted proxy says, as far as it says it", () => {
+    const networks = ["10.0.0.0/8"];
+    expect(targetOf(networks, forwarded)).toEqual({ host: "chat.example", isSecure: true });
+    expect(targetOf(networks, { "X-Forwarded-Proto": "https" })).toEqual({
+      host: "own.example:9090",
+      isSecure: true,
+    });
+    expect(targetOf(networks, { "X-Forwarded-Host": "chat.example" })).toEqual({
+      host: "chat.example",
+      isSecure: false,
+    });
+    expect(targetOf(networks, { "X-Forwarded-Host": "chat.example, inner" })).toMatchObject({
+      host: "chat.example",
+    });
+  });
+});
