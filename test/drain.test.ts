@@ -1,0 +1,324 @@
+/** A deploy: what SIGTERM does to a server that is in use, shown with real processes. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { openWs, ws } from "./support/clients.ts";
+import { RawSocket } from "./support/raw-socket.ts";
+import { type RunningServer, spawnServer } from "./support/server.ts";
+import {
+  newTopic,
+  openEvents,
+  openStream,
+  publish,
+  type ReceivedEvent,
+  topicsUrl,
+} from "./support/topics.ts";
+import { until, within } from "./support/wait.ts";
+
+setDefaultTimeout(40_000);
+
+const restarting = 1012;
+
+describe("SIGTERM", () => {
+  test("closes WebSockets with 1012 and ends streams in words, then the process exits with 0", async () => {
+    await using server = await spawnServer(["--drain-window", "0s"]);
+    using echo = await openWs(server.socketUrl());
+    const events = await openEvents(server, newTopic());
+    await using stream = await openStream(server, newTopic());
+    await using cloudEvents = await openStream(server, `${newTopic()}?format=cloudevents`);
+    expect((await stream.next()).event).toBe("start");
+    await cloudEvents.next();
+
+    server.process.kill("SIGTERM");
+    expect((await within(echo.closed, "the echo line to close")).code).toBe(restarting);
+    expect(await within(events.closed, "the topic to close")).toMatchObject({
+      code: restarting,
+      reason: expect.stringContaining("draining"),
+    });
+    const close = await stream.next();
+    expect(close.event).toBe("close");
+    expect(JSON.parse(close.data)).toMatchObject({
+      code: restarting,
+      reason: expect.stringContaining("draining"),
+    });
+    expect(JSON.parse((await cloudEvents.next()).data).data.code).toBe(restarting);
+    await within(stream.ended, "the stream to end as HTTP ends it");
+    expect(await within(server.process.exited, "the process to exit")).toBe(0);
+    expect(await server.logged("draining")).toMatchObject({ connections: 4, drainWindowSeconds: 0 });
+  });
+
+  test("with nobody connected ends the process in a moment, whatever the window", async () => {
+    await using server = await spawnServer(["--drain-window", "1h"]);
+    await fetch(server.url); // Leaves a connection that is kept alive, which is nobody.
+    const begun = performance.now();
+    server.process.kill("SIGTERM");
+    expect(await within(server.process.exited, "the process to exit")).toBe(0);
+    expect(performance.now() - begun).toBeLessThan(5000);
+  });
+
+  test("turns /readyz 503 and serves everyone for --drain-delay, and only then stops listening", async () => {
+    await using server = await spawnServer(["--drain-delay", "3s", "--drain-window", "0s"]);
+    const topic = newTopic();
+    const ready = (): Promise<Response> => fetch(new URL("/readyz", server.url));
+    expect((await ready()).status).toBe(200);
+
+    const begun = performance.now();
+    server.process.kill("SIGTERM");
+    await until(async () => (await ready()).status === 503, "/readyz to turn 503");
+    expect(await (await ready()).json()).toEqual({ ready: false, draining: true, broker: "available" });
+    expect((await fetch(new URL("/healthz", server.url))).status).toBe(200);
+    const late = await openEvents(server, topic);
+    const id = await publish(server, topic, "in the delay");
+    expect(await late.event()).toMatchObject({ id, data: "in the delay" });
+    using echo = await openWs(server.socketUrl());
+    echo.send("ping");
+    expect(await echo.next()).toBe("pong");
+    expect(performance.now() - begun).toBeLessThan(3000);
+
+    expect((await within(late.closed, "the late subscriber to be closed")).code).toBe(restarting);
+    expect(performance.now() - begun).toBeGreaterThan(2900);
+    expect(await within(server.process.exited, "the process to exit")).toBe(0);
+    await expect(ready()).rejects.toThrow();
+  });
+
+  test("spreads the closing over --drain-window, while those not yet closed are served", async () => {
+    await using server = await spawnServer(["--drain-window", "2s"]);
+    const topic = newTopic();
+    const closedTimes: number[] = [];
+    const subscribers = await Promise.all(Array.from({ length: 200 }, () => openEvents(server, topic)));
+    for (const { closed } of subscribers) void closed.then(() => closedTimes.push(performance.now()));
+    const last = subscribers.at(-1);
+
+    const begun = performance.now();
+    server.process.kill("SIGTERM");
+    await until(() => closedTimes.length > 0, "the first to be closed");
+    last?.send('{"specversion":"1.0","type":"test","data":"in the window"}');
+    const received = await last?.event();
+    expect(received?.data).toBe("in the window");
+
+    expect(await within(server.process.exited, "the process to exit")).toBe(0);
+    await Promise.all(subscribers.map(({ closed }) => within(closed, "a close")));
+    const half = closedTimes.filter((time) => time - begun < 1000).length;
+    expect(half).toBeGreaterThan(20);
+    expect(half).toBeLessThan(180);
+    expect(Math.max(...closedTimes) - begun).toBeLessThan(4000);
+  });
+
+  test("finishes and answers the publication under way", async () => {
+    await using server = await spawnServer(["--drain-window", "1s"]);
+    const topic = newTopic();
+    const subscriber = await openEvents(server, topic);
+    using publisher = await RawSocket.connect(server.url);
+    const path = new URL(topicsUrl(server, topic)).pathname;
+    publisher.write(
+      `POST ${path} HTTP/1.1\r\nHost: ${server.url.host}\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\nhalf`,
+    );
+    await publish(server, topic, "the other one"); // By now the half of it has come in.
+    server.process.kill("SIGTERM");
+    await until(async () => !(await isListening(server)), "the listener to close");
+    publisher.write("half");
+    const { status, body } = await publisher.response();
+    expect(status).toBe(200);
+    const [published] = JSON.parse(body).published;
+    expect(published).toEqual({ topic, id: expect.stringMatching(/-2$/) });
+    expect(await within(subscriber.closed, "the subscriber to be closed")).toMatchObject({
+      code: restarting,
+    });
+    expect(await within(server.process.exited, "the process to exit")).toBe(0);
+  });
+
+  test("gives a reader what it is owed before it is closed", async () => {
+    await using server = await spawnServer(["--drain-window", "0s"]);
+    using echo = await openWs(server.socketUrl());
+    const message = "x".repeat(512 * 1024);
+    for (let count = 0; count < 3; count++) echo.send(message);
+    await until(async () => (await metric(server, "longwire_received_messages_total")) === 3, "3 messages");
+    server.process.kill("SIGTERM");
+    for (let count = 0; count < 3; count++) expect(await echo.next()).toBe(message);
+    expect((await within(echo.closed, "the echo line to close")).code).toBe(restarting);
+    expect(await within(server.process.exited, "the process to exit")).toBe(0);
+  });
+
+  test("a second time ends the process at once", async () => {
+    for (const second of ["SIGTERM", "SIGINT"] as const) {
+      await using server = await spawnServer(["--drain-delay", "1h"]);
+      using echo = await openWs(server.socketUrl());
+      server.process.kill("SIGTERM");
+      await server.logged("draining");
+      const begun = performance.now();
+      server.process.kill(second);
+      expect(await within(server.process.exited, "the process to exit")).toBe(1);
+      expect(performance.now() - begun).toBeLessThan(1000);
+      expect((await within(echo.closed, "the connection to be lost")).code).toBe(1006);
+    }
+  });
+});
+
+describe("a deploy under load", () => {
+  test("loses nothing in silence for 1,000 subscribers and publishers that repeat", async () => {
+    // On an address of its own, so that nobody takes the port in between.
+    const flags = ["--host", "127.91.0.7", "--history-messages", "100000", "--drain-window", "1s"];
+    const topic = newTopic();
+    await using first = await spawnServer(flags);
+    const stop = new AbortController();
+    const subscribers = Array.from({ length: 1000 }, () => new Follower(first.socketUrl(`/topics/${topic}`)));
+    try {
+      await until(() => subscribers.every(({ isOpen }) => isOpen), "1,000 subscribers", 20);
+      const publishers = [1, 2, 3].map((name) => publishUntil(stop.signal, first, topic, `${name}`));
+      await until(() => subscribers.every(({ received }) => received.size > 15), "messages to arrive");
+
+      first.process.kill("SIGTERM");
+      expect(await within(first.process.exited, "the old process to exit")).toBe(0);
+      await using second = await spawnServer([...flags, "--port", first.url.port]);
+      await until(() => subscribers.every(({ isOpen }) => isOpen), "all to come back", 20);
+      await Bun.sleep(300); // Load goes on for a while.
+      stop.abort();
+      const acknowledged = (await Promise.all(publishers)).flat();
+      const byTheOld = acknowledged.filter(({ server }) => server === 0);
+      const byTheNew = acknowledged.filter(({ server }) => server === 1);
+      expect(byTheOld.length).toBeGreaterThan(10);
+      expect(byTheNew.length).toBeGreaterThan(10);
+
+      const last = await publish(second, topic, "the last");
+      await until(
+        () => subscribers.every(({ lastId }) => lastId === last),
+        "all to have the last message",
+        20,
+      );
+      for (const subscriber of subscribers) {
+        expect(subscriber.faults).toEqual([]);
+        // With the memory broker a restart is a gap, and it is told as one: exactly once, to each.
+        expect(subscriber.gaps).toBe(1);
+        expect(subscriber.closeCodes).toContain(restarting);
+        expect(subscriber.closeCodes).not.toContain(1006);
+      }
+      // What the new server has said 200 to, everyone has got, and whoever repeated is in it once.
+      for (const { received } of subscribers) {
+        for (const { text } of byTheNew) expect(received.get(text)).toBe(1);
+      }
+      // What the old one has said 200 to, everyone has got who was not closed before.
+      const complete = subscribers.filter(({ received }) => byTheOld.every(({ text }) => received.has(text)));
+      expect(complete.length).toBeGreaterThan(0);
+    } finally {
+      stop.abort();
+      for (const subscriber of subscribers) subscriber[Symbol.dispose]();
+    }
+  });
+});
+
+async function isListening(server: RunningServer): Promise<boolean> {
+  try {
+    const socket = await Bun.connect({
+      hostname: server.url.hostname,
+      port: Number(server.url.port),
+      socket: { data: () => undefined },
+    });
+    socket.end();
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ECONNREFUSED") return false;
+    throw error;
+  }
+}
+
+async function metric(server: RunningServer, name: string): Promise<number> {
+  const text = await (await fetch(new URL("/metrics", server.url))).text();
+  return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+}
+
+interface Acknowledged {
+  readonly text: string;
+  /** 0 for the server that was drained, 1 for the one after it. */
+  readonly server: 0 | 1;
+}
+
+/** Publishes one message after the other, each with a key and again until the answer is 200. */
+async function publishUntil(
+  signal: AbortSignal,
+  server: RunningServer,
+  topic: string,
+  name: string,
+): Promise<Acknowledged[]> {
+  const acknowledged: Acknowledged[] = [];
+  let epoch: string | undefined;
+  for (let count = 1; !signal.aborted; count++) {
+    const text = `${name}/${count}`;
+    const id = await publishOnce(topicsUrl(server, topic), text);
+    epoch ??= id.split("-")[0];
+    acknowledged.push({ text, server: id.split("-")[0] === epoch ? 0 : 1 });
+    await Bun.sleep(20);
+  }
+  return acknowledged;
+}
+
+async function publishOnce(url: string, text: string): Promise<string> {
+  const deadline = performance.now() + 20_000;
+  const headers = { "Content-Type": "text/plain", "Idempotency-Key": text };
+  while (performance.now() < deadline) {
+    const response = await fetch(url, { method: "POST", body: text, headers }).catch((error: Error) => error);
+    if (response instanceof Response && response.status === 200)
+      return (await response.json()).published[0].id;
+    await Bun.sleep(50);
+  }
+  throw new Error(`${text} could not be published in 20 s`);
+}
+
+/** A subscriber as docs/protocol.md shows one, which checks the order of what it gets. */
+class Follower implements Disposable {
+  readonly faults: string[] = [];
+  readonly closeCodes: number[] = [];
+  /** How often each text came. */
+  readonly received = new Map<string, number>();
+  gaps = 0;
+  isOpen = false;
+  lastId: string | undefined;
+  readonly #url: string;
+  #socket: InstanceType<typeof ws.WebSocket> | undefined;
+  #isOver = false;
+
+  constructor(url: string) {
+    this.#url = url;
+    this.#connect();
+  }
+
+  #connect(): void {
+    if (this.#isOver) return;
+    const url = this.lastId === undefined ? this.#url : `${this.#url}?since=${this.lastId}`;
+    const socket = new ws.WebSocket(url, ["cloudevents.json"]);
+    this.#socket = socket;
+    let wasOpen = false;
+    socket.on("open", () => {
+      wasOpen = true;
+    });
+    socket.on("message", (data) => this.#take(JSON.parse(data.toString())));
+    socket.on("error", () => (wasOpen ? this.faults.push("an error on an open line") : undefined));
+    socket.on("close", (code) => {
+      this.isOpen = false;
+      if (wasOpen) this.closeCodes.push(code);
+      setTimeout(() => this.#connect(), 100 + Math.random() * 200);
+    });
+  }
+
+  #take(event: ReceivedEvent): void {
+    if (event.type === "longwire.open") {
+      const [opened] = (event.data as { topics: { id: string }[] }).topics;
+      this.isOpen = true;
+      this.lastId ??= opened?.id;
+    } else if (event.type === "longwire.gap") {
+      const { requested, from } = event.data as { requested: string; from: string };
+      if (requested !== this.lastId) this.faults.push(`a gap after ${requested} in place of ${this.lastId}`);
+      this.gaps++;
+      this.lastId = from;
+    } else {
+      const [epoch, offset] = (this.lastId ?? "").split("-");
+      const next = `${epoch}-${Number(offset) + 1}`;
+      if (event.id !== next) this.faults.push(`${event.id} came in place of ${next}`);
+      this.lastId = event.id;
+      const text = String(event.data);
+      this.received.set(text, (this.received.get(text) ?? 0) + 1);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#isOver = true;
+    this.#socket?.terminate();
+  }
+}

@@ -1,0 +1,69 @@
+/** A strict reader of the Prometheus text format, version 0.0.4: what breaks a rule of it is an error here. */
+import type { RunningServer } from "./server.ts";
+
+export interface Metric {
+  readonly type: "counter" | "gauge";
+  readonly help: string;
+  /** By the labels as they stand there, such as `form="raw"`; "" for none. */
+  readonly samples: ReadonlyMap<string, number>;
+}
+
+export type Metrics = ReadonlyMap<string, Metric>;
+
+/** @throws for what breaks the format, and for a value that no counter or gauge of ours can have */
+export function parseMetrics(text: string): Metrics {
+  if (!text.endsWith("\n")) throw new Error("the last line does not end");
+  const metrics = new Map<string, { type: Metric["type"]; help: string; samples: Map<string, number> }>();
+  let help: { name: string; text: string } | undefined;
+  let current: { name: string; samples: Map<string, number>; type: Metric["type"] } | undefined;
+  for (const line of text.slice(0, -1).split("\n")) {
+    const [, helpName, helpText] = /^# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) (.+)$/.exec(line) ?? [];
+    const [, typeName, type] = /^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge)$/.exec(line) ?? [];
+    if (line === "") {
+      current = undefined;
+    } else if (helpName !== undefined && helpText !== undefined) {
+      help = { name: helpName, text: helpText };
+    } else if (typeName !== undefined) {
+      if (help?.name !== typeName) throw new Error(`${typeName} has no HELP before its TYPE`);
+      if (metrics.has(typeName)) throw new Error(`${typeName} is there twice`);
+      current = { name: typeName, samples: new Map(), type: type as Metric["type"] };
+      metrics.set(typeName, { type: current.type, help: help.text, samples: current.samples });
+    } else {
+      const [, name, labels = "", value] =
+        /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\[\\"n])*",?)+)\})? (\S+)$/.exec(
+          line,
+        ) ?? [];
+      if (name === undefined || name !== current?.name) throw new Error(`out of its place: ${line}`);
+      const number = Number(value);
+      if (!Number.isFinite(number) || number < 0) throw new Error(`no value for a metric of ours: ${line}`);
+      if (current.samples.has(labels)) throw new Error(`twice: ${line}`);
+      if (current.type === "counter" && !name.endsWith("_total"))
+        throw new Error(`a counter without _total: ${line}`);
+      current.samples.set(labels, number);
+    }
+  }
+  for (const [name, { samples }] of metrics) if (samples.size === 0) throw new Error(`${name} has no sample`);
+  return metrics;
+}
+
+export async function scrape(server: RunningServer, headers: Record<string, string> = {}): Promise<Metrics> {
+  const response = await fetch(new URL("/metrics", server.url), { headers });
+  const text = await response.text();
+  if (response.status !== 200) throw new Error(`/metrics was answered with ${response.status}: ${text}`);
+  return parseMetrics(text);
+}
+
+/** @throws where there is no such sample */
+export function sampleOf(metrics: Metrics, name: string, labels = ""): number {
+  const value = metrics.get(name)?.samples.get(labels);
+  if (value === undefined) throw new Error(`there is no ${name}{${labels}}`);
+  return value;
+}
+
+/** All samples of a metric with one label, by that label's value. */
+export function samplesOf(metrics: Metrics, name: string): Record<string, number> {
+  const { samples } = metrics.get(name) ?? { samples: new Map<string, number>() };
+  return Object.fromEntries(
+    Array.from(samples, ([labels, value]) => [/^\w+="(.*)"$/.exec(labels)?.[1] ?? "", value]),
+  );
+}

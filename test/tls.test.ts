@@ -1,0 +1,169 @@
+/** TLS of our own: https and wss, a certificate that is renewed, and what is said where it is wrong. */
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect, type PeerCertificate } from "node:tls";
+import { ws } from "./support/clients.ts";
+import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
+import { within } from "./support/wait.ts";
+
+setDefaultTimeout(20_000);
+
+const folder = await mkdtemp(join(tmpdir(), "longwire-tls-"));
+afterAll(() => rm(folder, { recursive: true }));
+
+interface Pair {
+  readonly certificateFile: string;
+  readonly keyFile: string;
+  readonly flags: readonly string[];
+}
+
+async function makePair(name: string): Promise<Pair> {
+  const certificateFile = join(folder, `${name}.crt`);
+  const keyFile = join(folder, `${name}.key`);
+  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+  const names = ["-subj", `/CN=${name}`, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+  const made = Bun.spawn(
+    ["openssl", "req", "-x509", ...kind, ...names, "-keyout", keyFile, "-out", certificateFile],
+    { stdout: "ignore", stderr: "pipe" },
+  );
+  if ((await made.exited) !== 0) throw new Error(await new Response(made.stderr).text());
+  return { certificateFile, keyFile, flags: ["--tls-cert", certificateFile, "--tls-key", keyFile] };
+}
+
+const pair = await makePair("first");
+
+/** The certificate that a client is shown, which it must trust. */
+async function certificateOf(server: RunningServer, { certificateFile }: Pair): Promise<PeerCertificate> {
+  const shown = Promise.withResolvers<PeerCertificate>();
+  const socket = connect(
+    { host: "127.0.0.1", port: Number(server.url.port), ca: await Bun.file(certificateFile).text() },
+    () => shown.resolve(socket.getPeerCertificate()),
+  );
+  socket.on("error", shown.reject);
+  try {
+    return await within(shown.promise, "a TLS handshake");
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function openSecure(server: RunningServer, path: string, { certificateFile }: Pair) {
+  const ca = await Bun.file(certificateFile).text();
+  const socket = new ws.WebSocket(server.socketUrl(path), { ca });
+  const opened = Promise.withResolvers<void>();
+  const closed = Promise.withResolvers<number>();
+  socket.on("open", opened.resolve);
+  socket.on("error", opened.reject);
+  socket.on("close", (code) => closed.resolve(code));
+  await within(opened.promise, "wss to open");
+  return { socket, closed: closed.promise };
+}
+
+describe("--tls-cert and --tls-key", () => {
+  test("serve https and wss, and the lines at the start say so", async () => {
+    await using server = await spawnServer(pair.flags);
+    expect(server.startLines).toContain(`https://localhost:${server.url.port}/`);
+    expect(server.startLines).toContain(`wss://localhost:${server.url.port}/ping`);
+    const tls = { ca: await Bun.file(pair.certificateFile).text() };
+    expect(await (await fetch(new URL("/readyz", server.url), { tls })).json()).toMatchObject({
+      ready: true,
+    });
+
+    const subscriber = await openSecure(server, "/topics/news", pair);
+    const received = Promise.withResolvers<string>();
+    subscriber.socket.on("message", (data) => received.resolve(data.toString()));
+    const published = await fetch(new URL("/topics/news", server.url), {
+      method: "POST",
+      body: "hello",
+      tls,
+    });
+    expect(published.status).toBe(200);
+    expect(await within(received.promise, "a message over wss")).toBe("hello");
+
+    const stream = await fetch(new URL("/topics/news?since=all", server.url), {
+      headers: { Accept: "text/event-stream" },
+      tls,
+    });
+    const reader = stream.body?.getReader();
+    expect(new TextDecoder().decode((await reader?.read())?.value)).toContain("event: start");
+    await reader?.cancel();
+    subscriber.socket.terminate();
+  });
+
+  test("do not serve plain HTTP on the same port", async () => {
+    await using server = await spawnServer(pair.flags);
+    await expect(fetch(`http://localhost:${server.url.port}/`)).rejects.toThrow();
+  });
+
+  test("take pages of their own https origin, and say wss in what /ping answers", async () => {
+    await using server = await spawnServer(pair.flags);
+    const tls = { ca: await Bun.file(pair.certificateFile).text() };
+    const answer = await fetch(new URL("/ping", server.url), { headers: { Origin: server.url.origin }, tls });
+    expect(answer.status).toBe(426);
+    expect(await answer.text()).toContain(`wss://localhost:${server.url.port}/ping`);
+  });
+
+  test("a renewed certificate is taken by a restart, which tells connected clients to come back", async () => {
+    const renewed = await makePair("second");
+    const flags = ["--host", "127.0.0.1", ...pair.flags];
+    await using first = await spawnServer(flags);
+    expect((await certificateOf(first, pair)).subject.CN).toBe("first");
+    const client = await openSecure(first, "/ping", pair);
+    const before = await Bun.file(pair.certificateFile).text();
+    const beforeKey = await Bun.file(pair.keyFile).text();
+    try {
+      await writeFile(pair.certificateFile, await Bun.file(renewed.certificateFile).text());
+      await writeFile(pair.keyFile, await Bun.file(renewed.keyFile).text());
+      first.process.kill("SIGTERM");
+      expect(await within(client.closed, "the client to be told")).toBe(1012);
+      expect(await within(first.process.exited, "the old process to exit")).toBe(0);
+      await using second = await spawnServer([...flags, "--port", first.url.port]);
+      expect((await certificateOf(second, renewed)).subject.CN).toBe("second");
+    } finally {
+      await writeFile(pair.certificateFile, before);
+      await writeFile(pair.keyFile, beforeKey);
+    }
+  });
+
+  const junk = join(folder, "junk.pem");
+  const mistakes: readonly (readonly [string, () => Promise<readonly string[]>, readonly string[]])[] = [
+    [
+      "a certificate without a key",
+      async () => pair.flags.slice(0, 2),
+      ["--tls-cert", "--tls-key", "together"],
+    ],
+    ["a key without a certificate", async () => pair.flags.slice(2), ["--tls-cert", "--tls-key", "together"]],
+    [
+      "a file that is not there",
+      async () => ["--tls-cert", join(folder, "none.crt"), "--tls-key", pair.keyFile],
+      ["none.crt", "cannot be read"],
+    ],
+    [
+      "a file that is no certificate",
+      async () => ["--tls-cert", junk, "--tls-key", pair.keyFile],
+      ["junk.pem", "certificate in PEM"],
+    ],
+    [
+      "a file that is no key",
+      async () => ["--tls-cert", pair.certificateFile, "--tls-key", junk],
+      ["junk.pem", "private key"],
+    ],
+    [
+      "the key of another certificate",
+      async () => ["--tls-cert", pair.certificateFile, "--tls-key", (await makePair("other")).keyFile],
+      ["other.key", "not that of the certificate"],
+    ],
+  ];
+  for (const [mistake, flags, words] of mistakes) {
+    test(`${mistake} ends the command with 2 and one line that says what is wrong`, async () => {
+      await writeFile(junk, "no PEM\n");
+      const { exitCode, output, errors } = await runCommand(["--port", "0", ...(await flags())]);
+      expect(errors.trimEnd().split("\n")).toHaveLength(1);
+      for (const word of words) expect(errors).toContain(word);
+      expect(errors).not.toContain("PRIVATE KEY-----");
+      expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
+    });
+  }
+});
