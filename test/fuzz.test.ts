@@ -1,0 +1,45 @@
+/** The fuzzers for some seconds each; `bun run fuzz` runs them for minutes. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { checkResponses, forEachSeed } from "./fuzz/fuzzer.ts";
+import { fuzzers } from "./fuzz/fuzzers.ts";
+
+setDefaultTimeout(60_000);
+
+const seconds = 3;
+
+for (const { name, run } of fuzzers) {
+  test(`${name}: nothing crashes, hangs or leaks, and others are served`, async () => {
+    const { seeds, checked } = await run(Date.now() % 1_000_000_000, seconds);
+    console.log(`    ${seeds} seeds, ${checked} things checked`);
+    expect(checked).toBeGreaterThanOrEqual(seeds); // One that hears nothing finds nothing.
+  });
+}
+
+describe("a fuzzer", () => {
+  test("that fails says how to see it again", async () => {
+    const run = forEachSeed("frames", 7, 60, async (seed) => {
+      if (seed === 9) throw new Error("the server ended");
+      return 1;
+    });
+    expect(run).rejects.toThrow("the server ended\nreplay it with: bun run fuzz frames --seed 9 --minutes 0");
+  });
+
+  test("takes answers for well-formed that are", () => {
+    const answers = "HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nnoHTTP/1.1 204 No Content\r\n\r\n";
+    expect(checkResponses(Buffer.from(answers))).toEqual([400, 204]);
+    expect(checkResponses(Buffer.alloc(0))).toEqual([]);
+  });
+
+  for (const [what, answer] of [
+    ["is no answer", "hello"],
+    ["breaks off within its head", "HTTP/1.1 200 OK\r\nA: b"],
+    ["is of a failure", "HTTP/1.1 500 Internal Server Error\r\n\r\n"],
+    ["has an injected header", "HTTP/1.1 200 OK\r\nX-Injected: yes\r\n\r\n"],
+    ["has a field with a control character", "HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n"],
+    ["is followed by what is none", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nabc"],
+  ] as const) {
+    test(`finds fault with what ${what}`, () => {
+      expect(() => checkResponses(Buffer.from(answer))).toThrow();
+    });
+  }
+});

@@ -1,0 +1,44 @@
+/** Every fuzzer by its name. */
+import { Random } from "../support/random.ts";
+import { emptyTally, runSchedule } from "../support/resume-schedule.ts";
+import { spawnServer } from "../support/server.ts";
+import { forms } from "../support/slow-reader.ts";
+import { starve } from "../support/starvation.ts";
+import { frames } from "./frames.ts";
+import { type Fuzzer, forEachSeed } from "./fuzzer.ts";
+import { handshake } from "./handshake.ts";
+import { post } from "./post.ts";
+
+/** Coming back, in memory; test/fuzz/resume.ts runs the same schedules and tallies them. */
+const resume: Fuzzer = {
+  name: "resume",
+  run: (firstSeed, seconds) =>
+    forEachSeed("resume", firstSeed, seconds, async (seed) => {
+      await runSchedule(seed, emptyTally());
+      return 1;
+    }),
+};
+
+/** Readers that stall and half drain; test/fuzz/slow-readers.ts does the same to more of them. */
+const slowReaders: Fuzzer = {
+  name: "slow-readers",
+  run: async (firstSeed, seconds) => {
+    await using server = await spawnServer([
+      ...["--max-buffered", "8KiB", "--max-message", "4KiB", "--log-level", "warn"],
+    ]);
+    return await forEachSeed("slow-readers", firstSeed, seconds, async (seed) => {
+      const { holes, cuts } = await starve({
+        server,
+        topic: "busy",
+        readers: Array.from({ length: 20 }, (_, index) => forms[index % forms.length] ?? "raw"),
+        random: new Random(seed),
+        bytes: (random) => random.between(20, 600),
+        enough: (seen) => seen.cuts >= 100 || seen.holes.length > 0,
+      });
+      if (holes.length > 0) throw new Error(holes.join("; "));
+      return cuts;
+    });
+  },
+};
+
+export const fuzzers: readonly Fuzzer[] = [handshake, frames, post, resume, slowReaders];

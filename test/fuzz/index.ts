@@ -1,0 +1,27 @@
+/**
+ * All fuzzers: `bun run fuzz [name] [--minutes N] [--seed S]`. Each goes on for so long, or for one seed with `--minutes 0`;
+ * one that fails says how to see it again.
+ */
+import { Command } from "commander";
+import { fuzzers } from "./fuzzers.ts";
+
+const command = new Command("fuzz")
+  .argument("[name]", `one of ${fuzzers.map(({ name }) => name).join(", ")}; all of them where none is named`)
+  .option("--minutes <number>", "how long each goes on", Number, 1)
+  .option("--seed <number>", "the first seed, counted up from", Number, Date.now() % 1_000_000_000)
+  .parse();
+const { minutes, seed } = command.opts<{ minutes: number; seed: number }>();
+const [wanted] = command.args;
+const chosen = fuzzers.filter(({ name }) => wanted === undefined || name === wanted);
+if (chosen.length === 0) command.error(`there is no fuzzer "${wanted}"`);
+
+for (const fuzzer of chosen) {
+  try {
+    const { seeds, checked } = await fuzzer.run(seed, minutes * 60);
+    console.log(`${fuzzer.name}: ${seeds} seeds from ${seed} on hold, ${checked} things checked`);
+  } catch (error) {
+    console.error(`${fuzzer.name}: ${error instanceof Error ? error.message : error}`);
+    process.exit(1);
+  }
+}
+process.exit(0); // Sockets that are still closing are not waited for.

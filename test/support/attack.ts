@@ -1,0 +1,97 @@
+/** An attack, and what must hold meanwhile and afterwards: others are served, and what it took comes back. */
+import { expect } from "bun:test";
+import { readdir } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { Experience } from "./honest-client.ts";
+import { type RunningServer, residentBytes, root } from "./server.ts";
+import { within } from "./wait.ts";
+
+const MiB = 1024 * 1024;
+
+/** For a round trip of somebody else, on a machine that may be busy with the attack. */
+const worstMillisecondsMax = 2000;
+
+/** What Bun's allocator may keep for later; a thousand attacks must not need more than one. */
+const memoryKeptBytesMax = 64 * MiB;
+
+/** What the server may take meanwhile, of what attackers send several times as much. */
+const memoryTakenBytesMax = 96 * MiB;
+
+/** Lines that are still being closed. */
+const descriptorsKeptMax = 8;
+
+/** Bun holds what a closed socket is owed for so long. */
+const returnSecondsMax = 25;
+
+/** @returns what the attack returned */
+export async function attack<Result>(server: RunningServer, act: () => Promise<Result>): Promise<Result> {
+  const before = await held(server);
+  const mostBefore = await residentBytes(server.process.pid, "most");
+  const honest = await beginHonestClient(server);
+  let result: Result;
+  try {
+    result = await act();
+  } finally {
+    const { worstMilliseconds } = await honest.end();
+    expect(worstMilliseconds).toBeLessThan(worstMillisecondsMax);
+  }
+  expect(server.process.exitCode).toBeNull();
+  const mostAllowed = Math.max(mostBefore, before.bytes + memoryTakenBytesMax);
+  expect(await residentBytes(server.process.pid, "most")).toBeLessThanOrEqual(mostAllowed);
+  await comesBack(server, before);
+  return result;
+}
+
+interface Held {
+  readonly descriptors: number;
+  readonly bytes: number;
+}
+
+export async function held({ process: { pid } }: RunningServer): Promise<Held> {
+  return { descriptors: (await readdir(`/proc/${pid}/fd`)).length, bytes: await residentBytes(pid) };
+}
+
+async function comesBack(server: RunningServer, before: Held): Promise<void> {
+  const deadline = performance.now() + returnSecondsMax * 1000;
+  let now = await held(server);
+  const isBack = (): boolean =>
+    now.descriptors <= before.descriptors + descriptorsKeptMax &&
+    now.bytes <= before.bytes + memoryKeptBytesMax;
+  while (!isBack() && performance.now() < deadline) {
+    await Bun.sleep(100);
+    now = await held(server);
+  }
+  expect(now.descriptors).toBeLessThanOrEqual(before.descriptors + descriptorsKeptMax);
+  expect(now.bytes).toBeLessThanOrEqual(before.bytes + memoryKeptBytesMax);
+}
+
+async function beginHonestClient(server: RunningServer): Promise<{ end(): Promise<Experience> }> {
+  const client = Bun.spawn(
+    [process.execPath, "run", resolve(root, "test/support/honest-client.ts"), server.socketUrl("/")],
+    { stdin: "pipe", stdout: "pipe", stderr: "inherit" },
+  );
+  const lines = linesOf(client.stdout);
+  await within(lines.next(), "an honest client to begin");
+  return {
+    end: async () => {
+      await client.stdin.end();
+      try {
+        const { value } = await within(lines.next(), "an honest client's experience");
+        if (value === undefined) throw new Error("the honest client was not served");
+        return JSON.parse(value);
+      } finally {
+        client.kill("SIGKILL");
+      }
+    },
+  };
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of stream) {
+    const lines = (text + decoder.decode(chunk, { stream: true })).split("\n");
+    text = lines.pop() ?? "";
+    yield* lines;
+  }
+}

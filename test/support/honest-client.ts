@@ -1,0 +1,46 @@
+/**
+ * A client that does nothing wrong while others attack, in a process of its own so that the attack slows only the server:
+ * `bun run test/support/honest-client.ts <url>`. It makes round trips on /ping and through a topic until its stdin ends,
+ * then prints how many, and the worst.
+ */
+import { openBun, openWs } from "./clients.ts";
+
+export interface Experience {
+  readonly roundTrips: number;
+  readonly worstMilliseconds: number;
+}
+
+const everyMilliseconds = 10;
+
+/** However short the attack, so that there is something to tell. */
+const roundTripsMin = 20;
+
+if (import.meta.main) await main(process.argv[2] ?? "");
+
+async function main(url: string): Promise<void> {
+  let isOver = false;
+  process.stdin.on("end", () => {
+    isOver = true;
+  });
+  process.stdin.resume();
+  using echo = await openWs(`${url}ping`);
+  using subscriber = await openBun(`${url}topics/honest`);
+  console.log("begun");
+  let roundTrips = 0;
+  let worstMilliseconds = 0;
+  while (!isOver || roundTrips < roundTripsMin) {
+    for (const line of [echo, subscriber]) {
+      const text = `round trip ${roundTrips}`;
+      const begun = performance.now();
+      line.send(text);
+      const answer = await line.next();
+      if (answer !== text) throw new Error(`"${answer}" came in place of "${text}"`);
+      worstMilliseconds = Math.max(worstMilliseconds, performance.now() - begun);
+      roundTrips++;
+    }
+    await Bun.sleep(everyMilliseconds);
+  }
+  const experience: Experience = { roundTrips, worstMilliseconds };
+  console.log(JSON.stringify(experience));
+  process.exit(0); // Its sockets are not waited for.
+}
