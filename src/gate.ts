@@ -1,6 +1,6 @@
 /** The way in to /ping and /topics: from a request to what its sender may do, or to a refusal. */
 import { type Access, type Action, type Grant, KeysUnavailable, TokenError } from "./access.ts";
-import type { HandlerConfig } from "./config.ts";
+import { ConfigError, type HandlerConfig } from "./config.ts";
 import { closeCode } from "./envelope.ts";
 import type { Logger } from "./log.ts";
 import type { Counters } from "./metrics.ts";
@@ -41,13 +41,20 @@ export class Gate {
   readonly #openPass: Pass | undefined;
   #delayedAnswers = 0;
 
+  /** @throws {ConfigError} */
   constructor(
     access: Access,
-    config: Pick<HandlerConfig, "tokenCookie">,
+    config: Pick<HandlerConfig, "tokenCookie" | "origins">,
     authorize: Authorize | undefined,
     counters: Counters,
     log: Logger,
   ) {
+    if (config.tokenCookie && config.origins.includes("*")) {
+      throw new ConfigError(
+        "--token-cookie and --origin * do not go together: a browser sends the cookie along for every page, so any of " +
+          "them could act as its visitor. Name the origins",
+      );
+    }
     this.#access = access;
     this.#authorize = authorize;
     this.#tokenCookie = config.tokenCookie;

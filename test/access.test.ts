@@ -555,6 +555,13 @@ describe("a token is presented", () => {
       await expectRefusal(await look("ways", { Cookie: `${name}=${token}`, Origin: page }, plain), 401);
   });
 
+  test("in no cookie where every page is permitted, for any could act as its visitor: the start ends with 2", async () => {
+    const flags = ["--jwt-secret", secret, "--token-cookie", "session", "--origin", "*", "--port", "0"];
+    const { exitCode, errors } = await runCommand(flags);
+    expect(exitCode).toBe(2);
+    for (const word of ["--token-cookie", "--origin *"]) expect(errors).toContain(word);
+  });
+
   test("in one way, and a wrong one there is not made good by a right one elsewhere", async () => {
     const wrong = await sign(rights, "a secret that this server was not given");
     await expectRefusal(await look(`ways?access_token=${token}`, bearer(wrong)), 401, "invalid_token");
