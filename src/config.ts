@@ -100,7 +100,7 @@ export const handlerSettings = {
     "history kept of all topics together",
   ),
 
-  /** A position is about 300 bytes. While it is known, who missed nothing is told so after any pause. */
+  /** A position is about 500 bytes. While it is known, who missed nothing is told so after any pause. */
   positionAgeSeconds: setting(
     "position-age",
     duration(1, 365 * day),

@@ -239,14 +239,15 @@ export class Connections {
 
       message: (socket, message) => {
         if (!isOurs(socket)) return yours?.message?.(socket, message);
-        if (!this.#hear(socket)) return;
+        const { data } = socket; // Once: each look is a call into Bun, and every message comes through here.
+        if (!this.#hear(socket, data)) return;
         this.#counters.receivedMessages++;
         this.#counters.receivedCharacters += message.length;
         if (shared && isLonger(message, messageBytesMax)) {
           this.#counters.refused.message_size++;
           return socket.close(closeCode.tooBig, `over ${messageBytesMax} bytes`);
         }
-        socket.data.line.message(socket, message);
+        data.line.message(socket, message);
       },
 
       drain: (socket) => {
@@ -258,14 +259,14 @@ export class Connections {
 
       ping: (socket, data) => {
         if (!isOurs(socket)) return yours?.ping?.(socket, data);
-        this.#hear(socket);
+        this.#hear(socket, socket.data);
       },
 
       pong: (socket, data) => {
         if (!isOurs(socket)) return yours?.pong?.(socket, data);
         // The answer to our own ping is no message of the peer's.
         if (socket.data.pinged) this.#mark(socket.data);
-        else this.#hear(socket);
+        else this.#hear(socket, socket.data);
       },
 
       close: (socket, code, reason) => {
@@ -309,8 +310,7 @@ export class Connections {
   }
 
   /** @returns false where this was one too many in this second, and the connection is closed */
-  #hear(socket: Socket): boolean {
-    const { data } = socket;
+  #hear(socket: Socket, data: Connection): boolean {
     const { messagesPerSecondMax } = this.#config;
     this.#mark(data);
     if (messagesPerSecondMax === 0 || ++data.heardInSecond <= messagesPerSecondMax) return true;
