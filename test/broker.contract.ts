@@ -3,7 +3,7 @@
  * load this. It asks for no inner access and no clock of its own; what only some engines can be made to do is an ability,
  * and the tests that need an absent one are shown as skipped.
  */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   type Broker,
   type BrokerListener,
@@ -17,6 +17,8 @@ import type { MemoryBrokerLimits } from "../src/broker-memory.ts";
 import type { Draft } from "../src/draft.ts";
 import { formatId, type Message, type Position, retainedBytes, type Since } from "../src/message.ts";
 import { until, within } from "./support/wait.ts";
+
+setDefaultTimeout(20_000);
 
 /** An engine that one test has to itself. */
 export interface Engine {
@@ -540,7 +542,8 @@ export function describeBrokerContract<Kind extends Engine>(
             const since = numbered(10).map((word) => one.publish(topic, text(word)));
             const position = await subscribed;
             const last = (await Promise.all([...before, ...since])).at(-1) as Position;
-            await ear.upTo(topic, last);
+            // A slow engine may subscribe behind the last of them, and then none need be announced.
+            if (last.offset > position.offset) await ear.upTo(topic, last);
             const announced = new Set(ear.of(topic).map(formatId));
             const missed = offsetsBetween(position.offset, last.offset)
               .map((offset) => formatId({ epoch: last.epoch, offset }))
