@@ -5,7 +5,7 @@ import type { HandlerConfig } from "./config.ts";
 import { closeCode } from "./envelope.ts";
 import type { Logger } from "./log.ts";
 import type { Counters, Form } from "./metrics.ts";
-import { Refusal } from "./refusal.ts";
+import { Refusal, retryAfter } from "./refusal.ts";
 import type { Subscription } from "./subscription.ts";
 
 export type Socket = ServerWebSocket<Connection>;
@@ -360,7 +360,7 @@ export class Connections {
 }
 
 /** How soon after a refusal that time mends a client is to try again. */
-const retryLater = { "Retry-After": "5" };
+const retryLater = retryAfter(5);
 
 /** Bun refuses a frame over the limit by itself, and of every broken rule says 1006; only these words tell which. */
 const tooBigReason = "Received too big message";

@@ -48,8 +48,6 @@ export class Counters {
   };
 }
 
-export type RefusalReason = keyof Counters["refused"];
-
 function perForm(): Record<Form, number> {
   return { echo: 0, raw: 0, cloudevents: 0, events: 0, events_cloudevents: 0, refused: 0 };
 }

@@ -5,11 +5,9 @@ import { problem } from "./http.ts";
 import type { Hub } from "./hub.ts";
 import { formatId } from "./message.ts";
 import type { Counters } from "./metrics.ts";
+import { brokerRetrySeconds, retryAfter } from "./refusal.ts";
 
 const idempotencyKeyBytesMax = 255;
-
-/** How long a publisher is to wait before it tries again what failed because the broker is away. */
-const retryAfterSeconds = 1;
 
 /** What publishing needs of the server. */
 export interface PublishHost {
@@ -67,7 +65,7 @@ function refusal(failed: readonly unknown[], published: readonly object[], count
   counters.refused.unavailable++;
   const detail =
     "Not every topic could be published to, and whether the others were is unknown. Repeat with the same Idempotency-Key.";
-  return problem(503, detail, { "Retry-After": String(retryAfterSeconds) }, { published });
+  return problem(503, detail, retryAfter(brokerRetrySeconds), { published });
 }
 
 /** The header's value, with or without the quotes of a structured field (draft-ietf-httpapi-idempotency-key-header). */

@@ -20,3 +20,11 @@ export class Refusal extends Error {
     return problem(this.status, this.message, this.headers);
   }
 }
+
+/** How soon to try again what failed because the broker is away. */
+export const brokerRetrySeconds = 1;
+
+/** The header of a refusal that time mends. */
+export const retryAfter = (seconds: number): { "Retry-After": string } => ({
+  "Retry-After": String(seconds),
+});

@@ -17,7 +17,7 @@ import type { Counters } from "./metrics.ts";
 import { poll } from "./poll.ts";
 import type { Proxies } from "./proxies.ts";
 import { publishBody } from "./publish.ts";
-import { Refusal } from "./refusal.ts";
+import { brokerRetrySeconds, Refusal, retryAfter } from "./refusal.ts";
 import type { Subscription } from "./subscription.ts";
 import { RequestError, readTopics, readWishes, type Wish } from "./topic-request.ts";
 import { cloudEventsForm, rawForm, TopicSocket, type TopicSocketHost } from "./topic-socket.ts";
@@ -40,9 +40,6 @@ const socketTopicsMax = 100;
 
 /** A browser sends the ids of all of them back in one header. */
 const streamTopicsMax = 20;
-
-/** How soon to try again what failed because the broker is away. */
-const retryAfterSeconds = 1;
 
 /** @param path what stands before the topics' names, such as `/topics/` */
 export function topicsEndpoint(host: TopicsHost, path: string): RequestHandler {
@@ -185,7 +182,7 @@ class TopicsEndpoint {
       const refusal = this.#refusalOf(error);
       if (refusal.status !== 503 && refusal.status !== 429) throw error;
       // A browser never tries again after an error status, and this one is meant for now only.
-      const seconds = Number(refusal.headers["Retry-After"] ?? retryAfterSeconds);
+      const seconds = Number(refusal.headers["Retry-After"] ?? brokerRetrySeconds);
       return new Response(`retry: ${seconds * 1000}\n\n`, { headers: eventStreamHeaders });
     }
   }
@@ -223,7 +220,7 @@ class TopicsEndpoint {
     }
     if (error instanceof BrokerUnavailable) {
       counters.refused.unavailable++;
-      const headers = { "Retry-After": String(retryAfterSeconds) };
+      const headers = retryAfter(brokerRetrySeconds);
       return new Refusal(503, closeCode.tryAgainLater, "The broker is away; try again.", headers);
     }
     const requestId = crypto.randomUUID();
