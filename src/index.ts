@@ -1,35 +1,37 @@
 #!/usr/bin/env bun
 /**
- * The command: settings → server → signals, a thin user of the library. And the map of the house; imports run downward.
+ * The command: settings → server → signals. It is a small program that uses the library.
  *
- *   index.ts → command-line.ts       flags and LONGWIRE_… become a Config
- *   longwire.ts                      the library: endpoints joined into routes and one WebSocket handler
- *   echo.ts  topics.ts  page.ts      the endpoints: /ping, /topics/…, / and /longconnecthtml
- *   operations.ts                    /healthz, /readyz, /metrics
+ * A message takes this way. Each step is one file:
  *
- * The way of a message, from where it comes in to where it is kept and goes out:
+ *   endpoint/topics/publish.ts    POST /topics/…  (a WebSocket frame: endpoint/topics/socket.ts; a program: longwire.ts)
+ *     ↓ publish
+ *   topic/hub.ts                  joins an engine to the topics that have subscribers on this node
+ *     ↓ publish
+ *   engine/memory.ts              appends to the topic's log and announces (the seam is topic/broker.ts)
+ *     ↓ announced
+ *   topic/hub.ts → topic/log.ts   the node's recent messages of the topic
+ *     ↓ deliver
+ *   connection/fan-out.ts         Bun's native topics for WebSockets; event streams and iterators one by one
  *
- *   publish.ts (POST)  topic-socket.ts (a frame, read by frame.ts)  longwire.ts (a program)
- *        └────────────────────┴── hub.publish ──────────┘
- *   broker.ts, the seam, and broker-memory.ts, an engine: append to the topic-log.ts, announce
- *        └── hub.ts: #announced → #deliver → fan-out.ts → Bun's native topics, streams, iterators
- *   subscription.ts: what one subscriber missed, then live; its ends are topic-socket.ts (WebSocket),
- *   event-stream.ts (SSE) and message-iterator.ts (a program)
+ * A client that comes back: topic/subscription.ts replays what it missed, then joins live delivery.
  *
- * Before a request gets there: origin.ts (which pages, which Host), gate.ts (what its token allows, by access.ts),
- * connection.ts (is there room; the register of all that is open, their heartbeats, limits and draining), and
- * handshake.ts (it becomes a WebSocket, or is told why not, by refusal.ts). poll.ts answers a look at history.
+ * Folders, from the top down; a file imports only from its own folder and from folders below:
  *
- * Beneath: envelope.ts (the words on the wire), http.ts, proxies.ts, message.ts and draft.ts (the domain's words),
- * retention.ts, metrics.ts, config.ts and units.ts, log.ts. listener.ts is where a server listens, token.ts is
- * `longwire token`.
+ *   longwire.ts              the library: joins all parts; the only file that knows all of them
+ *   endpoint/                /ping, /topics/…, the page, /healthz, /readyz and /metrics
+ *   connection/  access/     open connections, their limits, fan-out | API keys and tokens to what they allow
+ *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`
+ *   wire/  engine/  settings/  what is sent, byte for byte | where topics are kept | every setting and its unit
+ *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
+ *   log.ts  metrics.ts
  */
 import { version } from "../package.json";
-import { CommandLineEnd, readCommandLine } from "./command-line.ts";
-import type { Config } from "./config.ts";
+import { CommandLineEnd, readCommandLine } from "./command/command-line.ts";
+import { makeToken } from "./command/token.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
 import { ConfigError, createServer, type LongwireServer } from "./longwire.ts";
-import { makeToken } from "./token.ts";
+import type { Config } from "./settings/config.ts";
 
 /** Longer than a reader of stderr that is alive takes for the last lines of the log. */
 const flushSecondsMax = 1;

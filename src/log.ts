@@ -1,7 +1,6 @@
 /** Structured logs on stderr: lines for a person on a terminal, JSON for everything else. */
-import pino, { type Logger as PinoLogger } from "pino";
+import pino, { type LevelWithSilent, type Logger as PinoLogger } from "pino";
 import pretty from "pino-pretty";
-import type { HandlerConfig } from "./config.ts";
 
 /** The part of a pino logger that Longwire calls; hand in your own to join its lines with yours. */
 export type Logger = Pick<PinoLogger, "trace" | "debug" | "info" | "warn" | "error">;
@@ -17,7 +16,7 @@ const stderr = 2;
 /** Bytes of log lines kept while whoever reads stderr is stuck. Past it lines are dropped: a log must not stop the server. */
 const waitingBytesMax = 16 * 1024 * 1024;
 
-export function createLogger(level: HandlerConfig["logLevel"]): WritingLogger {
+export function createLogger(level: LevelWithSilent): WritingLogger {
   if (process.stderr.isTTY) {
     const destination = pretty({
       destination: stderr,

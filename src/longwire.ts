@@ -1,38 +1,44 @@
 /** Longwire as a library: the endpoints joined into routes and one WebSocket handler, alone or within your own server. */
 import { resolve } from "node:path";
 import type { WebSocketHandler } from "bun";
-import { Access } from "./access.ts";
-import type { Broker } from "./broker.ts";
-import { MemoryBroker } from "./broker-memory.ts";
-import { MeteredBroker } from "./broker-metered.ts";
-import { type Config, completeConfig, type HandlerConfig, handlerSettings, settings } from "./config.ts";
-import { Connections } from "./connection.ts";
-import { draftOfValue } from "./draft.ts";
-import { echoEndpoint } from "./echo.ts";
-import { closeCode, Encodings } from "./envelope.ts";
-import { NativeFanOut } from "./fan-out.ts";
-import { type Authorize, Gate } from "./gate.ts";
-import { Upgrader } from "./handshake.ts";
-import { notFound, problem, type RequestHandler, type Routes } from "./http.ts";
-import { Hub } from "./hub.ts";
-import { listenOptions, requireLoopback } from "./listener.ts";
+import { type Authorize, Gate } from "./access/permissions.ts";
+import { Access } from "./access/tokens.ts";
+import { Connections } from "./connection/connection.ts";
+import { NativeFanOut } from "./connection/fan-out.ts";
+import { Upgrader } from "./connection/handshake.ts";
+import { echoEndpoint } from "./endpoint/echo.ts";
+import { logRefusals, operationsRoutes } from "./endpoint/operations.ts";
+import { pageRoutes } from "./endpoint/page.ts";
+import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
+import { iterateMessages, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
+import { MemoryBroker } from "./engine/memory.ts";
+import { MeteredBroker } from "./engine/metered.ts";
+import { listenOptions, requireLoopback } from "./http/listener.ts";
+import { guardHost, guardOrigin } from "./http/origin.ts";
+import { notFound, problem, type RequestHandler, type Routes } from "./http/problem.ts";
+import { Proxies } from "./http/proxies.ts";
 import { createLogger, type Logger, sampled } from "./log.ts";
-import { faultOfTopicName, formatId, parseSince } from "./message.ts";
-import { iterateMessages, type ReceivedMessage } from "./message-iterator.ts";
 import { Counters } from "./metrics.ts";
-import { logRefusals, operationsRoutes } from "./operations.ts";
-import { guardHost, guardOrigin } from "./origin.ts";
-import { pageRoutes } from "./page.ts";
-import { Proxies } from "./proxies.ts";
-import { topicsEndpoint } from "./topics.ts";
+import {
+  type Config,
+  completeConfig,
+  type HandlerConfig,
+  handlerSettings,
+  settings,
+} from "./settings/config.ts";
+import type { Broker } from "./topic/broker.ts";
+import { draftOfValue } from "./topic/draft.ts";
+import { Hub } from "./topic/hub.ts";
+import { faultOfTopicName, formatId, parseSince } from "./topic/message.ts";
+import { closeCode, Encodings } from "./wire/cloud-events.ts";
 
-export { BrokerUnavailable, IdempotencyConflict } from "./broker.ts";
-export { type Config, ConfigError, type HandlerConfig } from "./config.ts";
-export { DraftError } from "./draft.ts";
-export type { Authorize } from "./gate.ts";
-export type { Answer, RequestHandler, Routes } from "./http.ts";
+export type { Authorize } from "./access/permissions.ts";
+export { GapError, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
+export type { Answer, RequestHandler, Routes } from "./http/problem.ts";
 export type { Logger } from "./log.ts";
-export { GapError, type ReceivedMessage } from "./message-iterator.ts";
+export { type Config, ConfigError, type HandlerConfig } from "./settings/config.ts";
+export { BrokerUnavailable, IdempotencyConflict } from "./topic/broker.ts";
+export { DraftError } from "./topic/draft.ts";
 
 export interface Options extends HandlerConfig {
   /** Where to mount, such as `/realtime`; begins with a slash and does not end in one. */

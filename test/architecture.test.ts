@@ -1,28 +1,21 @@
-/** The house stays as its map says: imports run downward only, nothing lies about unused, and no leftovers. */
+/** The structure stays as src/index.ts describes it: imports go downward only, no file is unused, nothing is left undone. */
 import { describe, expect, test } from "bun:test";
-import { resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { root } from "./support/server.ts";
 
 /**
- * The floors of src/, the top one first. A file imports only from floors beneath its own, so there can be no circle, and
- * files of one floor do not know each other. A new file is given its place here: as low as what it imports allows.
+ * The layers of src/, the top one first; each name is a folder or a file beside them. A file imports from its own folder
+ * and from layers below its own, so that a folder can be read without those above it.
  */
-const floors: readonly (readonly string[])[] = [
+const layers: readonly (readonly string[])[] = [
   ["index.ts"],
-  ["command-line.ts"],
   ["longwire.ts"],
-  ["echo.ts", "page.ts", "topics.ts", "operations.ts"], // The endpoints.
-  ["topic-socket.ts", "event-stream.ts", "message-iterator.ts", "publish.ts", "poll.ts"], // The ends of a topic.
-  ["handshake.ts", "fan-out.ts", "gate.ts", "listener.ts"],
-  ["access.ts", "connection.ts", "hub.ts"],
-  ["broker-memory.ts", "broker-metered.ts", "envelope.ts", "frame.ts", "origin.ts", "refusal.ts"],
-  ["broker.ts", "retention.ts", "subscription.ts"],
-  ["topic-log.ts", "topic-request.ts", "metrics.ts", "http.ts", "proxies.ts", "token.ts"],
-  ["log.ts"],
-  ["config.ts"],
-  ["units.ts"],
-  ["message.ts"],
-  ["draft.ts", "json-member.ts"],
+  ["endpoint"],
+  ["connection", "access"],
+  ["http", "command"],
+  ["wire", "engine", "settings"],
+  ["topic"],
+  ["log.ts", "metrics.ts"],
 ];
 
 /** Where a program begins: everything else has to be imported, from here on down. */
@@ -31,16 +24,20 @@ const entrances = ["index.ts", "longwire.ts"];
 /** By file name. */
 type Sources = Readonly<Record<string, string>>;
 
-const sources = await read("src", "*.ts", ["text.d.ts"]);
+const sources = await read("src", "**/*.ts", ["text.d.ts"]);
 const publicFiles = await read("public", "**/*");
 
 describe("src/", () => {
-  test("every file has its floor", () => {
-    expect(unplaced(sources)).toEqual([]);
+  test("every folder has its layer", () => {
+    expect(Object.keys(sources).filter((name) => layerOf(name) === -1)).toEqual([]);
   });
 
-  test("imports run downward only", () => {
+  test("imports go within a folder or to a layer below", () => {
     expect(upward(sources)).toEqual([]);
+  });
+
+  test("there is no circle of imports", () => {
+    expect(circles(sources)).toEqual([]);
   });
 
   test("every file is imported from index.ts or longwire.ts on down", () => {
@@ -58,7 +55,9 @@ describe("public/", () => {
   });
 
   test("every file is served by page.ts", () => {
-    const served = [...(sources["page.ts"] ?? "").matchAll(/"#public\/([^"]+)"/g)].map(([, name]) => name);
+    const served = [...(sources["endpoint/page.ts"] ?? "").matchAll(/"#public\/([^"]+)"/g)].map(
+      ([, name]) => name,
+    );
     expect(served.toSorted()).toEqual(Object.keys(publicFiles).toSorted());
   });
 
@@ -72,28 +71,23 @@ describe("public/", () => {
 });
 
 describe("these rules find", () => {
-  test("a file without a floor, and say where to give it one", () => {
-    const [complaint, ...others] = unplaced({ "echo.ts": "", "stray.ts": "" });
-    expect(complaint).toContain("stray.ts");
-    expect(complaint).toContain("test/architecture.test.ts");
-    expect(others).toEqual([]);
-  });
-
   test("an import upward, to the side, of a type, and one that is made later", () => {
     const { length } = upward({
-      "units.ts": 'import { settings } from "./config.ts";',
-      "echo.ts": 'import type { Routes } from "./page.ts";',
-      "hub.ts": 'export { a } from "./connection.ts";',
-      "log.ts": 'const { a } = await import("./hub.ts");',
-      "http.ts": 'import "./longwire.ts";',
-      "page.ts": 'import { problem } from "./http.ts";', // This one may.
+      "settings/config.ts": 'import { problem } from "../http/problem.ts";',
+      "access/permissions.ts": 'import type { Peer } from "../connection/connection.ts";',
+      "topic/hub.ts": 'export { a } from "../wire/cloud-events.ts";',
+      "log.ts": 'const { a } = await import("./topic/hub.ts");',
+      "http/problem.ts": 'import "../longwire.ts";',
+      "endpoint/page.ts": 'import { problem } from "../http/problem.ts";', // Allowed: a layer below.
+      "endpoint/topics/poll.ts": 'import { read } from "./request.ts";', // Allowed: its own folder.
+      "endpoint/echo.ts": 'import { poll } from "./topics/poll.ts";', // An endpoint never imports another.
     });
-    expect(length).toBe(5);
+    expect(length).toBe(6);
   });
 
   test("a file that only another dead file imports", () => {
-    const dead = { "index.ts": "", "hub.ts": 'import "./broker.ts";', "broker.ts": "" };
-    expect(unreached(dead, ["index.ts"])).toEqual(["broker.ts", "hub.ts"]);
+    const dead = { "index.ts": "", "topic/hub.ts": 'import "./log.ts";', "topic/log.ts": "" };
+    expect(unreached(dead, ["index.ts"])).toEqual(["topic/hub.ts", "topic/log.ts"]);
   });
 
   test("a circle", () => {
@@ -128,17 +122,11 @@ async function read(folder: string, pattern: string, except: readonly string[] =
   );
 }
 
-function unplaced(files: Sources): string[] {
-  return Object.keys(files)
-    .filter((name) => floorOf(name) === -1)
-    .map((name) => `${name} has no floor: give it one in the table of test/architecture.test.ts`);
-}
-
 function upward(files: Sources): string[] {
   return Object.entries(files).flatMap(([name, source]) =>
-    imports(source)
-      .filter((imported) => floorOf(imported) <= floorOf(name))
-      .map((imported) => `${name} imports ${imported}, which is not on a floor beneath it`),
+    imports(name, source)
+      .filter((imported) => folderOf(imported) !== folderOf(name) && layerOf(imported) <= layerOf(name))
+      .map((imported) => `${name} imports ${imported}, which is not in its folder nor in a layer below`),
   );
 }
 
@@ -156,20 +144,22 @@ function circles(files: Sources): string[] {
 /** Everything that a file brings in, directly or through others. */
 function below(name: string, files: Sources): Set<string> {
   const found = new Set<string>();
-  const visit = (source: string): void => {
-    for (const next of [...imports(source), ...links(source)]) {
+  const visit = (name: string): void => {
+    const source = files[name] ?? "";
+    for (const next of [...imports(name, source), ...links(source)]) {
       if (found.has(next) || !(next in files)) continue;
       found.add(next);
-      visit(files[next] ?? "");
+      visit(next);
     }
   };
-  visit(files[name] ?? "");
+  visit(name);
   return found;
 }
 
-/** What a module imports from its own folder. */
-function imports(source: string): string[] {
-  return [...source.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"\.\/([^"]+)"/g)].map(([, name]) => name as string);
+/** The files that a module imports by a relative path, as paths from the top folder. */
+function imports(name: string, source: string): string[] {
+  const specifiers = source.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"(\.{1,2}\/[^"]+\.ts)"/g);
+  return [...specifiers].map(([, specifier]) => join(dirname(name), specifier as string));
 }
 
 /** What a page or a style sheet asks for. */
@@ -178,8 +168,17 @@ function links(source: string): string[] {
   return [...found].map(([, attribute, url]) => attribute ?? url ?? "");
 }
 
-function floorOf(name: string): number {
-  return floors.findIndex((floor) => floor.includes(name));
+function layerOf(name: string): number {
+  return layers.findIndex((layer) => layer.includes(name.split("/", 1)[0] ?? ""));
+}
+
+/** Each endpoint is a folder or file of its own. */
+function folderOf(name: string): string {
+  return name.startsWith("endpoint/topics/")
+    ? "endpoint/topics"
+    : name.startsWith("endpoint/")
+      ? name
+      : dirname(name);
 }
 
 function leftovers(files: Sources): string[] {

@@ -1,9 +1,9 @@
 /** The engine in memory: the contract of every engine, and what it does by its own clock. */
 import { heapStats } from "bun:jsc";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import type { Page } from "../src/broker.ts";
-import { MemoryBroker, type MemoryBrokerLimits } from "../src/broker-memory.ts";
-import { type Position, retainedBytes, type Since } from "../src/message.ts";
+import { MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
+import type { Page } from "../src/topic/broker.ts";
+import { type Position, retainedBytes, type Since } from "../src/topic/message.ts";
 import { describeBrokerContract } from "./broker.contract.ts";
 
 setDefaultTimeout(60_000);

@@ -1,6 +1,7 @@
 /** The contract of every engine, held against one that does the worst it may: what the hub is tested with keeps to it too. */
-import type { Broker } from "../src/broker.ts";
-import type { MemoryBrokerLimits } from "../src/broker-memory.ts";
+
+import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
+import type { Broker } from "../src/topic/broker.ts";
 import { describeBrokerContract } from "./broker.contract.ts";
 import { Random } from "./support/random.ts";
 import { type Faults, noFaults, UnreliableEngine, UnreliableNode } from "./support/unreliable-broker.ts";

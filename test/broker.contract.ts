@@ -4,6 +4,7 @@
  * and the tests that need an absent one are shown as skipped.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
 import {
   type Broker,
   type BrokerListener,
@@ -12,10 +13,9 @@ import {
   IdempotencyConflict,
   idempotencySeconds,
   type Page,
-} from "../src/broker.ts";
-import type { MemoryBrokerLimits } from "../src/broker-memory.ts";
-import type { Draft } from "../src/draft.ts";
-import { formatId, type Message, type Position, retainedBytes, type Since } from "../src/message.ts";
+} from "../src/topic/broker.ts";
+import type { Draft } from "../src/topic/draft.ts";
+import { formatId, type Message, type Position, retainedBytes, type Since } from "../src/topic/message.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { version } from "../package.json";
-import { settings } from "../src/config.ts";
+import { settings } from "../src/settings/config.ts";
 import { openWs } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";

@@ -8,7 +8,7 @@ import {
   handlerSettings,
   type Setting,
   settings,
-} from "../src/config.ts";
+} from "../src/settings/config.ts";
 import { root } from "./support/server.ts";
 
 const names = Object.keys(settings) as (keyof typeof settings)[];

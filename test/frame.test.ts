@@ -1,7 +1,7 @@
 /** What a client's frame asks for, and which frames ask for nothing that can be done. */
 import { describe, expect, test } from "bun:test";
-import { DraftError } from "../src/draft.ts";
-import { readEventFrame, readRawFrame } from "../src/frame.ts";
+import { DraftError } from "../src/topic/draft.ts";
+import { readEventFrame, readRawFrame } from "../src/wire/client-frame.ts";
 
 const event = (members: Record<string, unknown>): string =>
   JSON.stringify({ specversion: "1.0", ...members });

@@ -1,6 +1,7 @@
 /** The hub without a server: who gets which message, in which step, and who is told of a gap. */
 import { afterEach, describe, expect, jest, test } from "bun:test";
 import pino from "pino";
+import { MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
 import {
   type Broker,
   type BrokerListener,
@@ -8,13 +9,12 @@ import {
   type History,
   type Page,
   type TopicState,
-} from "../src/broker.ts";
-import { MemoryBroker, type MemoryBrokerLimits } from "../src/broker-memory.ts";
-import type { Draft } from "../src/draft.ts";
-import { type FanOut, Hub } from "../src/hub.ts";
-import { formatId, type Message, type Position, type Since } from "../src/message.ts";
-import type { HistoryLimits } from "../src/retention.ts";
-import type { Gap, Subscriber, Subscription } from "../src/subscription.ts";
+} from "../src/topic/broker.ts";
+import type { Draft } from "../src/topic/draft.ts";
+import { type FanOut, Hub } from "../src/topic/hub.ts";
+import { formatId, type Message, type Position, type Since } from "../src/topic/message.ts";
+import type { HistoryLimits } from "../src/topic/retention.ts";
+import type { Gap, Subscriber, Subscription } from "../src/topic/subscription.ts";
 
 const limits: MemoryBrokerLimits = {
   historyMessages: 1000,

@@ -1,7 +1,7 @@
 /** A member's value is cut out of JSON exactly as it was written. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { rawMember } from "../src/json-member.ts";
+import { rawMember } from "../src/wire/json-member.ts";
 
 const space = fc.string({ unit: fc.constantFrom(" ", "\t", "\r", "\n"), maxLength: 3 });
 

@@ -1,7 +1,7 @@
 /** Ids, topic names, where a client stands, and what may be published. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { DraftError, draftOf, draftOfValue, isJson, isMediaType, isText } from "../src/draft.ts";
+import { DraftError, draftOf, draftOfValue, isJson, isMediaType, isText } from "../src/topic/draft.ts";
 import {
   faultOfTopicName,
   formatId,
@@ -9,7 +9,7 @@ import {
   parseSince,
   samePosition,
   topicNameLengthMax,
-} from "../src/message.ts";
+} from "../src/topic/message.ts";
 
 describe("an id", () => {
   const epoch = fc.string({

@@ -1,6 +1,6 @@
 /** Which pages may use a server, and which names it answers to: foreign pages, DNS rebinding, proxies in front. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { isLoopback, isPermitted } from "../src/origin.ts";
+import { isLoopback, isPermitted } from "../src/http/origin.ts";
 import { sampleOf, scrape } from "./support/prometheus.ts";
 import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";

@@ -5,7 +5,7 @@ import { publishCommand, subscribeCommand } from "../public/curl.ts";
 import { heartbeatIntervalSeconds } from "../public/line.ts";
 import { faultOfTopicName } from "../public/topic-name.ts";
 import { chooseWords } from "../public/words.ts";
-import * as server from "../src/message.ts";
+import * as server from "../src/topic/message.ts";
 import {
   browserIsMissing,
   launchBrowser,

@@ -1,7 +1,7 @@
 /** Who is at the other end where proxies stand between, and what of their headers is believed. */
 import { describe, expect, test } from "bun:test";
 import type { Server } from "bun";
-import { Proxies } from "../src/proxies.ts";
+import { Proxies } from "../src/http/proxies.ts";
 
 /** A server that sees every request come from this address; from none on a unix socket. */
 const seeing = (address: string | undefined): Server<unknown> =>

@@ -1,8 +1,8 @@
 /** How much of the past is kept, against a plain model of it. */
 import { describe, expect, test } from "bun:test";
-import { type Message, retainedBytes } from "../src/message.ts";
-import { type HistoryLimits, Retention } from "../src/retention.ts";
-import { TopicLog } from "../src/topic-log.ts";
+import { TopicLog } from "../src/topic/log.ts";
+import { type Message, retainedBytes } from "../src/topic/message.ts";
+import { type HistoryLimits, Retention } from "../src/topic/retention.ts";
 import { Random } from "./support/random.ts";
 
 const limits: HistoryLimits = { historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 1024 * 1024 };

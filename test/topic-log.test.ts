@@ -1,7 +1,7 @@
 /** One topic's bounded log, against a plain array. */
 import { describe, expect, test } from "bun:test";
-import { type Message, type Position, retainedBytes } from "../src/message.ts";
-import { TopicLog } from "../src/topic-log.ts";
+import { TopicLog } from "../src/topic/log.ts";
+import { type Message, type Position, retainedBytes } from "../src/topic/message.ts";
 import { Random } from "./support/random.ts";
 
 const messageOf = ({ epoch, offset }: Position, time = 0, data = "x"): Message => ({

@@ -1,6 +1,15 @@
 /** How a person's text becomes a value, and a value a person's text. */
 import { describe, expect, test } from "bun:test";
-import { count, duration, host, oneOf, presentedSecrets, size, type Unit, UnitError } from "../src/units.ts";
+import {
+  count,
+  duration,
+  host,
+  oneOf,
+  presentedSecrets,
+  size,
+  type Unit,
+  UnitError,
+} from "../src/settings/units.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

@@ -2,7 +2,7 @@
 import type { ServerWebSocket } from "bun";
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
 import type { EntryKind } from "../../public/words.ts";
-import { pageRoutes } from "../../src/page.ts";
+import { pageRoutes } from "../../src/endpoint/page.ts";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const executable = names.map((name) => Bun.which(name)).find((path) => path !== null);

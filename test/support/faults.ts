@@ -1,6 +1,6 @@
 /** Preloaded into the real server by faults.test.ts: gives its handlers the faults that its own code should not have. */
-import type { Line, Socket } from "../../src/connection.ts";
-import { EchoLine } from "../../src/echo.ts";
+import type { Line, Socket } from "../../src/connection/connection.ts";
+import { EchoLine } from "../../src/endpoint/echo.ts";
 
 const line: Line = EchoLine.prototype;
 const { message: echo, drain: takeUp, close: forget } = EchoLine.prototype;

@@ -5,11 +5,11 @@
  * once and in order, or told of a gap exactly where the engine no longer has what follows.
  */
 import pino from "pino";
-import { BrokerUnavailable } from "../../src/broker.ts";
-import type { MemoryBrokerLimits } from "../../src/broker-memory.ts";
-import { type FanOut, Hub } from "../../src/hub.ts";
-import { formatId, type Message, type Position, type Since, samePosition } from "../../src/message.ts";
-import type { Gap, Subscriber, Subscription } from "../../src/subscription.ts";
+import type { MemoryBrokerLimits } from "../../src/engine/memory.ts";
+import { BrokerUnavailable } from "../../src/topic/broker.ts";
+import { type FanOut, Hub } from "../../src/topic/hub.ts";
+import { formatId, type Message, type Position, type Since, samePosition } from "../../src/topic/message.ts";
+import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
 import { Random } from "./random.ts";
 import { type Faults, noFaults, UnreliableEngine, type UnreliableNode } from "./unreliable-broker.ts";
 

@@ -3,6 +3,8 @@
  * announcements are late, lost or made twice; reads answer from where not everything has arrived yet, and with less than a
  * page; nodes are cut off; and the engine loses its memory. All of it seeded.
  */
+
+import { MemoryBroker, type MemoryBrokerLimits } from "../../src/engine/memory.ts";
 import {
   type Broker,
   type BrokerListener,
@@ -11,10 +13,9 @@ import {
   type Once,
   type Page,
   type TopicState,
-} from "../../src/broker.ts";
-import { MemoryBroker, type MemoryBrokerLimits } from "../../src/broker-memory.ts";
-import type { Draft } from "../../src/draft.ts";
-import type { Message, Position, Since } from "../../src/message.ts";
+} from "../../src/topic/broker.ts";
+import type { Draft } from "../../src/topic/draft.ts";
+import type { Message, Position, Since } from "../../src/topic/message.ts";
 import type { Random } from "./random.ts";
 
 /** Probabilities from 0 to 1. */

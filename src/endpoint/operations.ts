@@ -3,14 +3,14 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Registry } from "prom-client";
-import { version } from "../package.json";
-import type { Access } from "./access.ts";
-import type { Broker } from "./broker.ts";
-import type { MemoryBroker } from "./broker-memory.ts";
-import type { Connections } from "./connection.ts";
-import { methods, problem, type Routes } from "./http.ts";
-import type { Logger } from "./log.ts";
-import type { Counters } from "./metrics.ts";
+import { version } from "../../package.json";
+import type { Access } from "../access/tokens.ts";
+import type { Connections } from "../connection/connection.ts";
+import type { MemoryBroker } from "../engine/memory.ts";
+import { methods, problem, type Routes } from "../http/problem.ts";
+import type { Logger } from "../log.ts";
+import type { Counters } from "../metrics.ts";
+import type { Broker } from "../topic/broker.ts";
 
 /** What the endpoints tell of. */
 export interface OperationsHost {

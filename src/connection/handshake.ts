@@ -1,11 +1,11 @@
 /** From an HTTP request to a WebSocket (RFC 6455 section 4.2), or to a refusal that says what was missing. */
 import type { Server } from "bun";
+import type { Answer } from "../http/problem.ts";
+import type { Proxies } from "../http/proxies.ts";
+import { Refusal } from "../http/refusal.ts";
+import type { Form } from "../metrics.ts";
+import { closeCode, subprotocols } from "../wire/cloud-events.ts";
 import { Connection, type Connections, type Line, type Socket } from "./connection.ts";
-import { closeCode, subprotocols } from "./envelope.ts";
-import type { Answer } from "./http.ts";
-import type { Form } from "./metrics.ts";
-import type { Proxies } from "./proxies.ts";
-import { Refusal } from "./refusal.ts";
 
 export function wantsWebSocket(request: Request): boolean {
   return hasToken(request, "upgrade", "websocket") && hasToken(request, "connection", "upgrade");

@@ -1,5 +1,5 @@
 /** How much of the past is kept: by count and age in each log, and by bytes in all logs together, coldest first. */
-import type { TopicLog } from "./topic-log.ts";
+import type { TopicLog } from "./log.ts";
 
 export interface HistoryLimits {
   /** A topic's; 0 keeps no message at all. */

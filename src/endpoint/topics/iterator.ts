@@ -1,8 +1,8 @@
 /** A subscription of the library: messages for `for await`, as fast as the program takes them. */
-import type { Listener, NativeFanOut } from "./fan-out.ts";
-import type { Hub } from "./hub.ts";
-import { formatId, type Message, type Position, retainedBytes, type Since } from "./message.ts";
-import type { Gap, Subscriber, Subscription } from "./subscription.ts";
+import type { Listener, NativeFanOut } from "../../connection/fan-out.ts";
+import type { Hub } from "../../topic/hub.ts";
+import { formatId, type Message, type Position, retainedBytes, type Since } from "../../topic/message.ts";
+import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 
 /** A message as the library hands it out. */
 export interface ReceivedMessage {

@@ -1,26 +1,26 @@
 /** /topics/…: a topic is a URL. Here a request becomes a subscription, a publication or a look at what is there. */
 import type { Server } from "bun";
-import { BrokerUnavailable } from "./broker.ts";
-import type { HandlerConfig } from "./config.ts";
-import type { Connections } from "./connection.ts";
-import { DraftError } from "./draft.ts";
-import { closeCode, type Encodings, subprotocols } from "./envelope.ts";
+import type { Gate, Pass } from "../../access/permissions.ts";
+import type { Connections } from "../../connection/connection.ts";
+import type { NativeFanOut } from "../../connection/fan-out.ts";
+import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
+import { type Answer, freshHeaders, methods, type RequestHandler } from "../../http/problem.ts";
+import type { Proxies } from "../../http/proxies.ts";
+import { brokerRetrySeconds, Refusal, retryAfter } from "../../http/refusal.ts";
+import type { Logger } from "../../log.ts";
+import type { Counters } from "../../metrics.ts";
+import type { HandlerConfig } from "../../settings/config.ts";
+import { BrokerUnavailable } from "../../topic/broker.ts";
+import { DraftError } from "../../topic/draft.ts";
+import type { Hub } from "../../topic/hub.ts";
+import { formatId } from "../../topic/message.ts";
+import type { Subscription } from "../../topic/subscription.ts";
+import { closeCode, type Encodings, subprotocols } from "../../wire/cloud-events.ts";
 import { EventStream, type EventStreamHost, eventStreamHeaders } from "./event-stream.ts";
-import type { NativeFanOut } from "./fan-out.ts";
-import type { Gate, Pass } from "./gate.ts";
-import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "./handshake.ts";
-import { type Answer, freshHeaders, methods, type RequestHandler } from "./http.ts";
-import type { Hub } from "./hub.ts";
-import type { Logger } from "./log.ts";
-import { formatId } from "./message.ts";
-import type { Counters } from "./metrics.ts";
 import { poll } from "./poll.ts";
-import type { Proxies } from "./proxies.ts";
 import { publishBody } from "./publish.ts";
-import { brokerRetrySeconds, Refusal, retryAfter } from "./refusal.ts";
-import type { Subscription } from "./subscription.ts";
-import { RequestError, readTopics, readWishes, type Wish } from "./topic-request.ts";
-import { cloudEventsForm, rawForm, TopicSocket, type TopicSocketHost } from "./topic-socket.ts";
+import { RequestError, readTopics, readWishes, type Wish } from "./request.ts";
+import { cloudEventsForm, rawForm, TopicSocket, type TopicSocketHost } from "./socket.ts";
 
 /** What the endpoint is joined to. */
 export interface TopicsHost {

@@ -1,5 +1,5 @@
 /** A refusal that can be told in both languages: as an HTTP answer, and by the close code of a WebSocket. */
-import { type ProblemStatus, problem } from "./http.ts";
+import { type ProblemStatus, problem } from "./problem.ts";
 
 export class Refusal extends Error {
   /**

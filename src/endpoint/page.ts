@@ -16,7 +16,7 @@ import topicName from "#public/topic-name.ts" with { type: "text" };
 import topicRequests from "#public/topic-requests.ts" with { type: "text" };
 import topics from "#public/topics.ts" with { type: "text" };
 import words from "#public/words.ts" with { type: "text" };
-import { methods, type RequestHandler, type Routes } from "./http.ts";
+import { methods, type RequestHandler, type Routes } from "../http/problem.ts";
 
 /** A browser loads the modules one by one under the names they have in public/, so nothing needs to be bundled. */
 export function pageRoutes(): Routes {

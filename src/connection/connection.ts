@@ -1,12 +1,12 @@
 /** What is known of one open connection, and the register of all of them. */
 import { readFileSync } from "node:fs";
 import type { ServerWebSocket, WebSocketHandler } from "bun";
-import type { HandlerConfig } from "./config.ts";
-import { closeCode } from "./envelope.ts";
-import type { Logger } from "./log.ts";
-import type { Counters, Form } from "./metrics.ts";
-import { Refusal, retryAfter } from "./refusal.ts";
-import type { Subscription } from "./subscription.ts";
+import { Refusal, retryAfter } from "../http/refusal.ts";
+import type { Logger } from "../log.ts";
+import type { Counters, Form } from "../metrics.ts";
+import type { HandlerConfig } from "../settings/config.ts";
+import type { Subscription } from "../topic/subscription.ts";
+import { closeCode } from "../wire/cloud-events.ts";
 
 export type Socket = ServerWebSocket<Connection>;
 

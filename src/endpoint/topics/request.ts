@@ -1,5 +1,5 @@
 /** What the URL and headers of a request to /topics ask for. */
-import { faultOfTopicName, parseSince, type Since } from "./message.ts";
+import { faultOfTopicName, parseSince, type Since } from "../../topic/message.ts";
 
 /** A request that breaks a rule, in words for whoever wrote it. */
 export class RequestError extends Error {}

@@ -1,11 +1,12 @@
 /** POST /topics/…: a body becomes a message of each topic named, and the answer says which. */
-import { BrokerUnavailable, IdempotencyConflict, type Once } from "./broker.ts";
-import { DraftError, draftOf } from "./draft.ts";
-import { problem } from "./http.ts";
-import type { Hub } from "./hub.ts";
-import { formatId } from "./message.ts";
-import type { Counters } from "./metrics.ts";
-import { brokerRetrySeconds, retryAfter } from "./refusal.ts";
+
+import { problem } from "../../http/problem.ts";
+import { brokerRetrySeconds, retryAfter } from "../../http/refusal.ts";
+import type { Counters } from "../../metrics.ts";
+import { BrokerUnavailable, IdempotencyConflict, type Once } from "../../topic/broker.ts";
+import { DraftError, draftOf } from "../../topic/draft.ts";
+import type { Hub } from "../../topic/hub.ts";
+import { formatId } from "../../topic/message.ts";
 
 const idempotencyKeyBytesMax = 255;
 

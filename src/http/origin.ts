@@ -1,8 +1,9 @@
 /** Which pages may use the server: the Origin of each request to /ping and /topics, and CORS for those that may. */
-import type { Config, HandlerConfig } from "./config.ts";
-import { type Answer, malformedHost, problem, type RequestHandler } from "./http.ts";
-import type { Logger } from "./log.ts";
-import type { Counters } from "./metrics.ts";
+
+import type { Logger } from "../log.ts";
+import type { Counters } from "../metrics.ts";
+import type { Config, HandlerConfig } from "../settings/config.ts";
+import { type Answer, malformedHost, problem, type RequestHandler } from "./problem.ts";
 import type { Proxies, Target } from "./proxies.ts";
 
 /** What the check is joined to. */

@@ -8,8 +8,8 @@ import {
   type JWTVerifyOptions,
   jwtVerify,
 } from "jose";
-import { ConfigError, type HandlerConfig } from "./config.ts";
-import { isTopicPattern, matchesTopic } from "./message.ts";
+import { ConfigError, type HandlerConfig } from "../settings/config.ts";
+import { isTopicPattern, matchesTopic } from "../topic/message.ts";
 
 export type Action = "subscribe" | "publish";
 

@@ -1,7 +1,7 @@
 /** The words on the wire: CloudEvents, server-sent events, close codes. docs/protocol.md tells them to whoever writes a client. */
-import { isJson } from "./draft.ts";
-import { formatId, type Message, type Position } from "./message.ts";
-import type { Gap } from "./subscription.ts";
+import { isJson } from "../topic/draft.ts";
+import { formatId, type Message, type Position } from "../topic/message.ts";
+import type { Gap } from "../topic/subscription.ts";
 
 /** Why a connection was closed, in codes that tell a client whether to come back (docs/protocol.md). */
 export const closeCode = {

@@ -1,11 +1,12 @@
 /** The echo line, /ping: "ping" gets "pong", everything else comes back as it went. */
-import type { HandlerConfig } from "./config.ts";
-import type { Line, Socket } from "./connection.ts";
-import { subprotocols } from "./envelope.ts";
-import type { Gate } from "./gate.ts";
-import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "./handshake.ts";
-import { methods, type RequestHandler } from "./http.ts";
-import { Refusal } from "./refusal.ts";
+
+import type { Gate } from "../access/permissions.ts";
+import type { Line, Socket } from "../connection/connection.ts";
+import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
+import { methods, type RequestHandler } from "../http/problem.ts";
+import { Refusal } from "../http/refusal.ts";
+import type { HandlerConfig } from "../settings/config.ts";
+import { subprotocols } from "../wire/cloud-events.ts";
 
 const ping = Buffer.from("ping");
 const pong = Buffer.from("pong");

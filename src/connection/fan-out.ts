@@ -3,12 +3,12 @@
  * and once to each stream or iterator of this process. Who reads too slowly is cut before it is passed over.
  */
 import type { Server } from "bun";
+import type { Counters } from "../metrics.ts";
+import type { FanOut } from "../topic/hub.ts";
+import type { Message } from "../topic/message.ts";
+import type { Subscription } from "../topic/subscription.ts";
+import { type Encodings, subprotocols } from "../wire/cloud-events.ts";
 import { bytesBetweenLooks, type Connections } from "./connection.ts";
-import { type Encodings, subprotocols } from "./envelope.ts";
-import type { FanOut } from "./hub.ts";
-import type { Message } from "./message.ts";
-import type { Counters } from "./metrics.ts";
-import type { Subscription } from "./subscription.ts";
 
 /** The native topics of a topic: one for each form, since a native topic carries the same bytes to all. */
 export const nativeTopic = {

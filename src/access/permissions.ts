@@ -1,10 +1,11 @@
 /** The way in to /ping and /topics: from a request to what its sender may do, or to a refusal. */
-import { type Access, type Action, type Grant, KeysUnavailable, TokenError } from "./access.ts";
-import { ConfigError, type HandlerConfig } from "./config.ts";
-import { closeCode } from "./envelope.ts";
-import type { Logger } from "./log.ts";
-import type { Counters } from "./metrics.ts";
-import { Refusal } from "./refusal.ts";
+
+import { Refusal } from "../http/refusal.ts";
+import type { Logger } from "../log.ts";
+import type { Counters } from "../metrics.ts";
+import { ConfigError, type HandlerConfig } from "../settings/config.ts";
+import { closeCode } from "../wire/cloud-events.ts";
+import { type Access, type Action, type Grant, KeysUnavailable, TokenError } from "./tokens.ts";
 
 /** An application's own rule, asked where no token allows it. */
 export type Authorize = (

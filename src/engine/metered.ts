@@ -1,8 +1,9 @@
 /** Any engine, with what is published to it counted and how long it took. */
-import type { Broker, BrokerListener, History, Once, Page, TopicState } from "./broker.ts";
-import type { Draft } from "./draft.ts";
-import type { Position, Since } from "./message.ts";
-import type { Counters } from "./metrics.ts";
+
+import type { Counters } from "../metrics.ts";
+import type { Broker, BrokerListener, History, Once, Page, TopicState } from "../topic/broker.ts";
+import type { Draft } from "../topic/draft.ts";
+import type { Position, Since } from "../topic/message.ts";
 
 export class MeteredBroker implements Broker {
   readonly #engine: Broker;

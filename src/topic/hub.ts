@@ -5,6 +5,8 @@
  *   publish → broker.publish … broker announces → #deliver → the topic's recent log + fan-out to everyone live
  *   open → Subscription: replays what comes after `since`, and is live from the step in which it has caught up
  */
+
+import type { Logger } from "../log.ts";
 import {
   type Broker,
   BrokerUnavailable,
@@ -14,11 +16,10 @@ import {
   type TopicState,
 } from "./broker.ts";
 import type { Draft } from "./draft.ts";
-import type { Logger } from "./log.ts";
+import { TopicLog } from "./log.ts";
 import { formatId, type Message, type Position, retainedBytes, type Since } from "./message.ts";
 import { type HistoryLimits, Retention } from "./retention.ts";
 import { type Gap, type Heard, type Start, Subscription, type SubscriptionHost } from "./subscription.ts";
-import { TopicLog } from "./topic-log.ts";
 
 /** How a message reaches all live subscribers of its topic at once. */
 export interface FanOut {

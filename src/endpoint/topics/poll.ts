@@ -1,9 +1,10 @@
 /** GET /topics/…?since=: the messages since then, as a batch of CloudEvents. */
-import { ControlEvents, cloudEvent } from "./envelope.ts";
-import { freshHeaders } from "./http.ts";
-import type { Hub } from "./hub.ts";
-import { formatId } from "./message.ts";
-import type { Wish } from "./topic-request.ts";
+
+import { freshHeaders } from "../../http/problem.ts";
+import type { Hub } from "../../topic/hub.ts";
+import { formatId } from "../../topic/message.ts";
+import { ControlEvents, cloudEvent } from "../../wire/cloud-events.ts";
+import type { Wish } from "./request.ts";
 
 const utf8 = new TextEncoder();
 

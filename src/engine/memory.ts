@@ -9,11 +9,11 @@ import {
   type Once,
   type Page,
   type TopicState,
-} from "./broker.ts";
-import type { Draft } from "./draft.ts";
-import { type Message, type Position, retainedBytes, type Since } from "./message.ts";
-import { type HistoryLimits, Retention } from "./retention.ts";
-import { TopicLog } from "./topic-log.ts";
+} from "../topic/broker.ts";
+import type { Draft } from "../topic/draft.ts";
+import { TopicLog } from "../topic/log.ts";
+import { type Message, type Position, retainedBytes, type Since } from "../topic/message.ts";
+import { type HistoryLimits, Retention } from "../topic/retention.ts";
 
 export interface MemoryBrokerLimits extends HistoryLimits {
   /** How long a topic's position outlives its last message and subscriber. */

@@ -1,6 +1,7 @@
 /** One subscriber's way through one topic: a replay, paced by what the subscriber takes, then live. */
+
+import type { TopicLog } from "./log.ts";
 import type { Message, Position } from "./message.ts";
-import type { TopicLog } from "./topic-log.ts";
 
 /** Messages that a subscriber will never get: those between what it saw last and `from`. */
 export interface Gap {

@@ -1,10 +1,10 @@
 /** The command line and the environment, read into a Config. A flag outranks its variable. */
 import { readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option, type OptionValues } from "commander";
-import { version } from "../package.json";
-import { type Config, completeConfig, environmentName, type Setting, settings } from "./config.ts";
+import { version } from "../../package.json";
+import { type Config, completeConfig, environmentName, type Setting, settings } from "../settings/config.ts";
+import { duration, name, topicPatterns, UnitError } from "../settings/units.ts";
 import type { TokenWish } from "./token.ts";
-import { duration, name, topicPatterns, UnitError } from "./units.ts";
 
 /** The process is to end and no server to start: with 0 after `--help` and `--version`, with 2 after a mistake. */
 export class CommandLineEnd extends Error {

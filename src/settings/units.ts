@@ -1,6 +1,6 @@
 /** The units that settings are written in: how a person's text becomes a value, and which values are right. */
 import { isIP } from "node:net";
-import { isTopicPattern } from "./message.ts";
+import { isTopicPattern } from "../topic/message.ts";
 
 /** What is wrong with a value, in words that follow the setting's name: "must be …, not …". */
 export class UnitError extends Error {}

@@ -1,15 +1,16 @@
 /** A WebSocket on /topics: what it is sent, live and in replay, and what it publishes. */
-import type { Line, Socket } from "./connection.ts";
-import { DraftError } from "./draft.ts";
-import { ControlEvents, closeCode, type Encodings, type OpenedTopic } from "./envelope.ts";
-import { nativeTopic } from "./fan-out.ts";
-import { readEventFrame, readRawFrame, type Wish } from "./frame.ts";
-import type { Pass } from "./gate.ts";
-import type { Hub } from "./hub.ts";
-import type { Message } from "./message.ts";
-import type { Counters } from "./metrics.ts";
-import type { Refusal } from "./refusal.ts";
-import type { Gap, Subscriber, Subscription } from "./subscription.ts";
+
+import type { Pass } from "../../access/permissions.ts";
+import type { Line, Socket } from "../../connection/connection.ts";
+import { nativeTopic } from "../../connection/fan-out.ts";
+import type { Refusal } from "../../http/refusal.ts";
+import type { Counters } from "../../metrics.ts";
+import { DraftError } from "../../topic/draft.ts";
+import type { Hub } from "../../topic/hub.ts";
+import type { Message } from "../../topic/message.ts";
+import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
+import { readEventFrame, readRawFrame, type Wish } from "../../wire/client-frame.ts";
+import { ControlEvents, closeCode, type Encodings, type OpenedTopic } from "../../wire/cloud-events.ts";
 
 /** What a socket of topics needs of the server. */
 export interface TopicSocketHost {

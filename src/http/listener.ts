@@ -1,7 +1,7 @@
 /** Where a server of its own listens: an address, a socket file, with or without TLS; each mistake told in words. */
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { stat, unlink } from "node:fs/promises";
-import { type Config, ConfigError } from "./config.ts";
+import { type Config, ConfigError } from "../settings/config.ts";
 import { isLoopback } from "./origin.ts";
 
 /** @throws {ConfigError} for files that cannot be used, and for a socket file that is another's */

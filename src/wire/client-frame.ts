@@ -1,8 +1,8 @@
 /** What a client's frame on /topics asks for. */
 
-import { type Draft, DraftError, draftOf, isJson, isMediaType, isText } from "./draft.ts";
+import { type Draft, DraftError, draftOf, isJson, isMediaType, isText } from "../topic/draft.ts";
+import { faultOfTopicName } from "../topic/message.ts";
 import { rawMember } from "./json-member.ts";
-import { faultOfTopicName } from "./message.ts";
 
 /** A heartbeat, or a message for a topic. */
 export type Wish = "pong" | { readonly topic: string; readonly draft: Draft };

@@ -1,5 +1,11 @@
 /** A stream of server-sent events on /topics: the same messages for a browser's EventSource and for curl -N. */
-import type { Connections, Peer, Stream } from "./connection.ts";
+import type { Connections, Peer, Stream } from "../../connection/connection.ts";
+import type { Listener, NativeFanOut } from "../../connection/fan-out.ts";
+import type { Refusal } from "../../http/refusal.ts";
+import type { Logger } from "../../log.ts";
+import type { Counters } from "../../metrics.ts";
+import { formatId, type Message, type Position } from "../../topic/message.ts";
+import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import {
   ControlEvents,
   type EncodedForm,
@@ -8,13 +14,7 @@ import {
   type OpenedTopic,
   openedTopic,
   serverSentEvent,
-} from "./envelope.ts";
-import type { Listener, NativeFanOut } from "./fan-out.ts";
-import type { Logger } from "./log.ts";
-import { formatId, type Message, type Position } from "./message.ts";
-import type { Counters } from "./metrics.ts";
-import type { Refusal } from "./refusal.ts";
-import type { Gap, Subscriber, Subscription } from "./subscription.ts";
+} from "../../wire/cloud-events.ts";
 
 /** What a stream needs of the server. */
 export interface EventStreamHost {
