@@ -41,7 +41,7 @@ await main();
 async function main(): Promise<void> {
   try {
     const line = readCommandLine(process.argv.slice(2));
-    if (line.command === "token") console.log(await makeToken(line.wish));
+    if (line.command === "token") console.log(await makeToken(line.claims));
     else await serve(line.config);
   } catch (error) {
     if (!(error instanceof CommandLineEnd)) throw error;

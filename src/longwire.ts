@@ -111,12 +111,12 @@ const stopSecondsMax = 2;
 export function createHandler(options: Partial<Options> = {}): Longwire {
   const { prefix = "", log, authorize, ...given } = options;
   const config = completeConfig(handlerSettings, given);
-  return faceOf(assemble(config, prefix, log ?? createLogger(config.logLevel), authorize));
+  return publicApi(assemble(config, prefix, log ?? createLogger(config.logLevel), authorize));
 }
 
 /** What a program sees of it. */
-function faceOf(house: House): Longwire {
-  const { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose } = house;
+function publicApi(parts: Parts): Longwire {
+  const { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose } = parts;
   return { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
 }
 
@@ -131,12 +131,12 @@ export async function createServer(
   const { log: givenLog, authorize, ...settingsGiven } = given;
   const config = completeConfig(settings, settingsGiven);
   const log = givenLog ?? createLogger(config.logLevel);
-  const house = assemble(config, "", log, authorize);
-  const isOpen = house.gate.isOpen && !config.insecure;
+  const parts = assemble(config, "", log, authorize);
+  const isOpen = parts.gate.isOpen && !config.insecure;
   if (isOpen) requireLoopback(config);
   const guard = (handler: RequestHandler): RequestHandler =>
-    isOpen ? guardHost(handler, { config, counters: house.counters, log: sampled(log) }) : handler;
-  const routes = { ...pageRoutes(), ...house.routes, ...operationsRoutes(house) };
+    isOpen ? guardHost(handler, { config, counters: parts.counters, log: sampled(log) }) : handler;
+  const routes = { ...pageRoutes(), ...parts.routes, ...operationsRoutes(parts) };
   const server = Bun.serve({
     ...(await listenOptions(config)),
     // Said, because a compiled binary is otherwise in development too and shows its source in an error answer.
@@ -148,34 +148,34 @@ export async function createServer(
       ...Object.fromEntries(Object.entries(routes).map(([path, handler]) => [path, guard(handler)])),
     },
     fetch: notFound,
-    websocket: house.websocket(),
+    websocket: parts.websocket(),
     error: (error) => {
       const requestId = crypto.randomUUID();
       log.error({ err: error, requestId }, "a request failed");
       return problem(500, `A fault of the server; its log has the cause, as ${requestId}.`);
     },
   });
-  log.info({ ...inForce(config), connectionsMax: house.connections.connectionsMax, isOpen }, "listening");
+  log.info({ ...inForce(config), connectionsMax: parts.connections.connectionsMax, isOpen }, "listening");
 
-  const refusals = logRefusals(house.counters, log);
+  const refusals = logRefusals(parts.counters, log);
   const stop = async (): Promise<void> => {
     const ended = server.stop();
-    await house[Symbol.asyncDispose]();
+    await parts[Symbol.asyncDispose]();
     refusals[Symbol.dispose]();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
     await server.stop(true);
   };
   const drain = async (): Promise<void> => {
     const { drainDelaySeconds, drainWindowSeconds } = config;
-    log.info({ drainDelaySeconds, drainWindowSeconds, connections: house.connections.count }, "draining");
-    house.connections.beginDraining();
+    log.info({ drainDelaySeconds, drainWindowSeconds, connections: parts.connections.count }, "draining");
+    parts.connections.beginDraining();
     await Bun.sleep(drainDelaySeconds * 1000);
     const ended = server.stop(); // Takes no new connection; answers under way are finished.
-    await house.drain();
+    await parts.drain();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
   };
   const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
-  return { ...faceOf(house), url, drain, stop, [Symbol.asyncDispose]: stop };
+  return { ...publicApi(parts), url, drain, stop, [Symbol.asyncDispose]: stop };
 }
 
 /** Every setting for the log, but for what is secret. */
@@ -189,7 +189,7 @@ function inForce(config: Config): Record<string, unknown> {
 }
 
 /** All parts of a server, joined; the one place that knows them all. */
-interface House extends Longwire {
+interface Parts extends Longwire {
   readonly gate: Gate;
   readonly access: Access;
   readonly broker: Broker;
@@ -203,7 +203,7 @@ function assemble(
   prefix: string,
   givenLog: Logger,
   authorize: Authorize | undefined,
-): House {
+): Parts {
   const log = sampled(givenLog);
   const counters = new Counters();
   const access = new Access(config);

@@ -1,13 +1,13 @@
 /** What is counted, in plain numbers: to count costs the hot path an addition. operations.ts names them for Prometheus. */
 
 /** How a connection is used: /ping, the forms of /topics, and one that was opened only to say why it is not. */
-export type Form = "echo" | "raw" | "cloudevents" | "events" | "events_cloudevents" | "refused";
+export type ConnectionKind = "echo" | "raw" | "cloudevents" | "events" | "events_cloudevents" | "refused";
 
 export class Counters {
   /** Open now. */
-  readonly open: Record<Form, number> = perForm();
+  readonly open: Record<ConnectionKind, number> = perKind();
   /** Opened since the start. */
-  readonly opened: Record<Form, number> = perForm();
+  readonly opened: Record<ConnectionKind, number> = perKind();
   /** Frames that clients sent on WebSockets. */
   receivedMessages = 0;
   /** Bytes of binary frames and UTF-16 units of text: to measure text in bytes would be to encode it. */
@@ -19,7 +19,7 @@ export class Counters {
   /** Milliseconds that the broker took for what was published. */
   publishMilliseconds = 0;
   /** Messages given to live subscribers and in replays; a message to ten counts ten. */
-  readonly delivered: Record<Exclude<Form, "echo" | "refused">, number> = {
+  readonly delivered: Record<Exclude<ConnectionKind, "echo" | "refused">, number> = {
     raw: 0,
     cloudevents: 0,
     events: 0,
@@ -48,6 +48,6 @@ export class Counters {
   };
 }
 
-function perForm(): Record<Form, number> {
+function perKind(): Record<ConnectionKind, number> {
   return { echo: 0, raw: 0, cloudevents: 0, events: 0, events_cloudevents: 0, refused: 0 };
 }

@@ -676,7 +676,7 @@ class Recipients implements FanOut {
     for (const visitor of this.#live.keys()) visitor.deliver(message);
   }
 
-  *recall(): Iterable<Subscription> {
+  *detachLive(): Iterable<Subscription> {
     const subscriptions = [...this.#live.values()];
     this.#live.clear();
     yield* subscriptions;

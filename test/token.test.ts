@@ -36,8 +36,8 @@ const verify = (token: string, key: string) => jwtVerify(token, new TextEncoder(
 describe("longwire token", () => {
   test("prints a token of what was asked for, signed with HS256, and nothing else", async () => {
     const before = Math.floor(Date.now() / 1000);
-    const wish = ["--subscribe", "chat/*,news", "--subscribe", "a", "--publish", "chat/1", "--sub", "ann"];
-    const token = await tokenOf(["--jwt-secret", secret, ...wish, "--ttl", "10m"]);
+    const flags = ["--subscribe", "chat/*,news", "--subscribe", "a", "--publish", "chat/1", "--sub", "ann"];
+    const token = await tokenOf(["--jwt-secret", secret, ...flags, "--ttl", "10m"]);
     expect(decodeProtectedHeader(token)).toEqual({ alg: "HS256", typ: "JWT" });
     const { payload } = await verify(token, secret);
     const { iat = 0, exp = 0, ...claims } = payload;

@@ -4,7 +4,7 @@ import { Command, CommanderError, InvalidArgumentError, Option, type OptionValue
 import { version } from "../../package.json";
 import { type Config, completeConfig, environmentName, type Setting, settings } from "../settings/config.ts";
 import { duration, name, topicPatterns, UnitError } from "../settings/units.ts";
-import type { TokenWish } from "./token.ts";
+import type { TokenClaims } from "./token.ts";
 
 /** The process is to end and no server to start: with 0 after `--help` and `--version`, with 2 after a mistake. */
 export class CommandLineEnd extends Error {
@@ -16,7 +16,7 @@ export class CommandLineEnd extends Error {
 /** What the command line asks for. */
 export type CommandLine =
   | { readonly command: "serve"; readonly config: Config }
-  | { readonly command: "token"; readonly wish: TokenWish };
+  | { readonly command: "token"; readonly claims: TokenClaims };
 
 /**
  * Prints the help, the version, or what is wrong.
@@ -37,8 +37,8 @@ export function readCommandLine(words: readonly string[]): CommandLine {
     read = { command: "serve", config: completeConfig(settings, readConfig(program.opts())) };
   });
   program.addCommand(
-    tokenCommand((wish) => {
-      read = { command: "token", wish };
+    tokenCommand((claims) => {
+      read = { command: "token", claims };
     }),
   );
   try {
@@ -90,7 +90,7 @@ const tokenSettings = {
   subject: { flag: "sub", unit: name, default: "", help: "whose it is" },
 } as const;
 
-function tokenCommand(use: (wish: TokenWish) => void): Command {
+function tokenCommand(use: (claims: TokenClaims) => void): Command {
   const command = commandNamed("token").description("Print a token for a client, signed with --jwt-secret.");
   const readSettings = addSettings(command, tokenSettings);
   return command.action(() => {
@@ -127,15 +127,15 @@ function addSettings(
 }
 
 function optionsOf(setting: Setting<unknown>): { option: Option; fileOption?: Option } {
-  const { flag, unit, default: standard, help, takes, fromFile } = setting;
+  const { flag, unit, default: defaultValue, help, takes, fromFile } = setting;
   const value = takes === "none" ? "[true|false]" : unit.placeholder;
   const option = new Option(
     `--${flag} ${value}`,
     takes === "many" ? `${help}; commas between, or again` : help,
   )
-    .default(standard, unit.show(standard) || "none")
+    .default(defaultValue, unit.show(defaultValue) || "none")
     .env(variableOf(flag))
-    .argParser((text, before) => join(standard, before, parse(setting, text)));
+    .argParser((text, before) => join(defaultValue, before, parse(setting, text)));
   if (takes === "none") option.preset("true");
   if (!fromFile) return { option };
   const lines = fromFile === "lines" ? ", one a line" : "";
@@ -144,7 +144,7 @@ function optionsOf(setting: Setting<unknown>): { option: Option; fileOption?: Op
     .env(variableOf(`${flag}-file`))
     .argParser((path, before) =>
       join(
-        standard,
+        defaultValue,
         before,
         accept(setting, () => unit.check(readFile(path, fromFile))),
       ),
@@ -171,8 +171,10 @@ function accept({ flag, unit }: Setting<unknown>, read: () => unknown): unknown 
 }
 
 /** Lists grow each time their flag is given; what is given replaces the default. */
-function join(standard: unknown, before: unknown, value: unknown): unknown {
-  return Array.isArray(value) && Array.isArray(before) && before !== standard ? [...before, ...value] : value;
+function join(defaultValue: unknown, before: unknown, value: unknown): unknown {
+  return Array.isArray(value) && Array.isArray(before) && before !== defaultValue
+    ? [...before, ...value]
+    : value;
 }
 
 /** @returns at least one */

@@ -2,7 +2,7 @@
 import { SignJWT } from "jose";
 
 /** What a token says. */
-export interface TokenWish {
+export interface TokenClaims {
   /** The secret of the server that is to take it (HS256). */
   readonly secret: string;
   /** Topic names, or prefixes that end in `*`. */
@@ -19,7 +19,7 @@ export async function makeToken({
   publish,
   ttlSeconds,
   subject,
-}: TokenWish): Promise<string> {
+}: TokenClaims): Promise<string> {
   const issuedSeconds = Math.floor(Date.now() / 1000);
   const token = new SignJWT({ subscribe: [...subscribe], publish: [...publish] })
     .setProtectedHeader({ alg: "HS256", typ: "JWT" })

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { Logger } from "../log.ts";
-import type { Counters, Form } from "../metrics.ts";
+import type { ConnectionKind, Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import type { Subscription } from "../topic/subscription.ts";
 import { closeCode } from "../wire/cloud-events.ts";
@@ -11,20 +11,20 @@ import { closeCode } from "../wire/cloud-events.ts";
 export type Socket = ServerWebSocket<Connection>;
 
 /** What an endpoint does with its end of a WebSocket. A throw closes that one connection with 1011. */
-export interface Line {
+export interface SocketHandler {
   open?(socket: Socket): void;
   message(socket: Socket, message: string | Buffer<ArrayBuffer>): void;
   /** The peer took everything that had been waiting for it. */
   drain?(socket: Socket): void;
   close?(socket: Socket): void;
   /** Takes a socket that is live on a topic off it, and names its subscription. */
-  recall?(socket: Socket, topic: string): Subscription | undefined;
+  detachLive?(socket: Socket, topic: string): Subscription | undefined;
 }
 
 /** A long answer over HTTP, which ends with the server as a WebSocket does. */
-export interface Stream {
-  readonly peer: Peer;
-  readonly form: Form;
+export interface HttpConnection {
+  readonly peer: ClientAddress;
+  readonly kind: ConnectionKind;
   /** Milliseconds since 1970. */
   readonly expiresTime: number;
   /** Called once a second. */
@@ -33,7 +33,7 @@ export interface Stream {
 }
 
 /** Everyone who connects from one address, which is one string for all of them. */
-export class Peer {
+export class ClientAddress {
   connections = 0;
 
   /** @param address unknown on a unix socket */
@@ -43,10 +43,10 @@ export class Peer {
 /** The `data` of each of our sockets, and how they are told from an application's own. */
 export class Connection {
   /** By the clock of `Connections`, which ticks once a second. */
-  lastHeardSeconds = 0;
+  lastReceivedSeconds = 0;
   pinged = false;
-  /** Messages and pings in the second of `lastHeardSeconds`. */
-  heardInSecond = 0;
+  /** Messages and pings in the second of `lastReceivedSeconds`. */
+  receivedInSecond = 0;
 
   /**
    * @param line kept here and not looked up, because every message passes through it
@@ -54,9 +54,9 @@ export class Connection {
    * @param expiresTime milliseconds since 1970
    */
   constructor(
-    readonly line: Line,
-    readonly form: Form,
-    readonly peer: Peer,
+    readonly handler: SocketHandler,
+    readonly kind: ConnectionKind,
+    readonly peer: ClientAddress,
     readonly expiresTime: number,
   ) {}
 }
@@ -68,9 +68,9 @@ const applicationBufferedBytesMax = 16 * 1024 * 1024;
 export class Connections {
   /** Bun cannot list its sockets, and stopping must reach every one. */
   readonly #open = new Set<Socket>();
-  readonly #streams = new Set<Stream>();
+  readonly #httpConnections = new Set<HttpConnection>();
   /** Those with an open connection, by address. */
-  readonly #peers = new Map<string | undefined, Peer>();
+  readonly #peers = new Map<string | undefined, ClientAddress>();
   /** Unsent bytes of a subscriber beyond which it is cut: never less than one encoded message. */
   readonly bufferedBytesMax: number;
   readonly #config: HandlerConfig;
@@ -100,7 +100,7 @@ export class Connections {
 
   /** Open now. */
   get count(): number {
-    return this.#open.size + this.#streams.size;
+    return this.#open.size + this.#httpConnections.size;
   }
 
   get isDraining(): boolean {
@@ -116,9 +116,9 @@ export class Connections {
    * @returns who it is from
    * @throws {Refusal} where it is one too many, or the server is draining
    */
-  admit(address: string | undefined): Peer {
+  admit(address: string | undefined): ClientAddress {
     const { connectionsPerAddressMax } = this.#config;
-    const peer = this.#peers.get(address) ?? new Peer(address);
+    const peer = this.#peers.get(address) ?? new ClientAddress(address);
     if (this.#isClosed) {
       this.#counters.refused.draining++;
       throw new Refusal(
@@ -145,13 +145,13 @@ export class Connections {
     return peer;
   }
 
-  addStream(stream: Stream): void {
-    this.#streams.add(stream);
+  addHttp(stream: HttpConnection): void {
+    this.#httpConnections.add(stream);
     this.#count(stream);
   }
 
-  deleteStream(stream: Stream): void {
-    if (this.#streams.delete(stream)) this.#uncount(stream);
+  deleteHttp(stream: HttpConnection): void {
+    if (this.#httpConnections.delete(stream)) this.#uncount(stream);
   }
 
   /** Ends a connection that was not given a message, before it could be given another. */
@@ -170,7 +170,7 @@ export class Connections {
   async closeAll(code: number, reason: string): Promise<void> {
     this.#isDraining = true;
     this.#isClosed = true;
-    for (const stream of this.#streams) stream.close(code, reason);
+    for (const stream of this.#httpConnections) stream.close(code, reason);
     const deadline = performance.now() + closingSecondsMax * 1000;
     for (;;) {
       const isLate = performance.now() >= deadline;
@@ -197,7 +197,7 @@ export class Connections {
         this.#open,
         (socket) => () => socket.getBufferedAmount() === 0 && socket.close(code, drainReason),
       ),
-      ...Array.from(this.#streams, (stream) => () => stream.close(code, drainReason)),
+      ...Array.from(this.#httpConnections, (stream) => () => stream.close(code, drainReason)),
     ];
     const steps = Math.max(1, Math.floor((this.#config.drainWindowSeconds * 1000) / closingStepMilliseconds));
     const perStep = Math.ceil(closings.length / steps);
@@ -224,49 +224,49 @@ export class Connections {
         : messageBytesMax,
       // Never reached: whoever holds `bufferedBytesMax` is cut before Bun would pass over it (fan-out.ts).
       backpressureLimit: Math.max(
-        this.bufferedBytesMax + unwatchedBytesMax(this.bufferedBytesMax) + encodedBytesMax(messageBytesMax),
+        this.bufferedBytesMax + uncheckedBytesMax(this.bufferedBytesMax) + encodedBytesMax(messageBytesMax),
         shared ? (yours.backpressureLimit ?? applicationBufferedBytesMax) : 0,
       ),
 
       open: (socket) => {
         if (!isOurs(socket)) return yours?.open?.(socket);
         this.#open.add(socket);
-        this.#mark(socket.data);
+        this.#touch(socket.data);
         this.#count(socket.data);
-        this.#log.debug({ address: socket.data.peer.address, form: socket.data.form }, "connection opened");
-        socket.data.line.open?.(socket);
+        this.#log.debug({ address: socket.data.peer.address, form: socket.data.kind }, "connection opened");
+        socket.data.handler.open?.(socket);
       },
 
       message: (socket, message) => {
         if (!isOurs(socket)) return yours?.message?.(socket, message);
         const { data } = socket; // Once: each look is a call into Bun, and every message comes through here.
-        if (!this.#hear(socket, data)) return;
+        if (!this.#receive(socket, data)) return;
         this.#counters.receivedMessages++;
         this.#counters.receivedCharacters += message.length;
         if (shared && isLonger(message, messageBytesMax)) {
           this.#counters.refused.message_size++;
           return socket.close(closeCode.tooBig, `over ${messageBytesMax} bytes`);
         }
-        data.line.message(socket, message);
+        data.handler.message(socket, message);
       },
 
       drain: (socket) => {
         if (!isOurs(socket)) return yours?.drain?.(socket);
         // To take what was sent is a sign of life, and the only one while reading is paused.
-        this.#mark(socket.data);
-        socket.data.line.drain?.(socket);
+        this.#touch(socket.data);
+        socket.data.handler.drain?.(socket);
       },
 
       ping: (socket, data) => {
         if (!isOurs(socket)) return yours?.ping?.(socket, data);
-        this.#hear(socket, socket.data);
+        this.#receive(socket, socket.data);
       },
 
       pong: (socket, data) => {
         if (!isOurs(socket)) return yours?.pong?.(socket, data);
         // The answer to our own ping is no message of the peer's.
-        if (socket.data.pinged) this.#mark(socket.data);
-        else this.#hear(socket, socket.data);
+        if (socket.data.pinged) this.#touch(socket.data);
+        else this.#receive(socket, socket.data);
       },
 
       close: (socket, code, reason) => {
@@ -275,7 +275,7 @@ export class Connections {
         this.#uncount(socket.data);
         if (code === 1006 && reason === tooBigReason) this.#counters.refused.message_size++;
         this.#log.debug({ address: socket.data.peer.address, code, reason }, "connection closed");
-        socket.data.line.close?.(socket);
+        socket.data.handler.close?.(socket);
       },
 
       // Without this handler Bun ends the process at the first throw, and so it does when this handler throws.
@@ -294,36 +294,36 @@ export class Connections {
     };
   }
 
-  #count({ peer, form }: Connection | Stream): void {
+  #count({ peer, kind }: Connection | HttpConnection): void {
     if (peer.connections++ === 0) this.#peers.set(peer.address, peer);
-    this.#counters.open[form]++;
-    this.#counters.opened[form]++;
+    this.#counters.open[kind]++;
+    this.#counters.opened[kind]++;
     this.#clock ??= setInterval(() => this.#tick(), 1000).unref();
   }
 
-  #uncount({ peer, form }: Connection | Stream): void {
+  #uncount({ peer, kind }: Connection | HttpConnection): void {
     if (--peer.connections === 0) this.#peers.delete(peer.address);
-    this.#counters.open[form]--;
+    this.#counters.open[kind]--;
     if (this.count > 0) return;
     clearInterval(this.#clock);
     this.#clock = undefined;
   }
 
   /** @returns false where this was one too many in this second, and the connection is closed */
-  #hear(socket: Socket, data: Connection): boolean {
+  #receive(socket: Socket, data: Connection): boolean {
     const { messagesPerSecondMax } = this.#config;
-    this.#mark(data);
-    if (messagesPerSecondMax === 0 || ++data.heardInSecond <= messagesPerSecondMax) return true;
+    this.#touch(data);
+    if (messagesPerSecondMax === 0 || ++data.receivedInSecond <= messagesPerSecondMax) return true;
     this.#counters.cut.rate++;
     socket.close(closeCode.tryAgainLater, `more than ${messagesPerSecondMax} messages a second (--max-rate)`);
     return false;
   }
 
-  #mark(data: Connection): void {
+  #touch(data: Connection): void {
     data.pinged = false;
-    if (data.lastHeardSeconds === this.#clockSeconds) return;
-    data.lastHeardSeconds = this.#clockSeconds;
-    data.heardInSecond = 0;
+    if (data.lastReceivedSeconds === this.#clockSeconds) return;
+    data.lastReceivedSeconds = this.#clockSeconds;
+    data.receivedInSecond = 0;
   }
 
   /**
@@ -334,12 +334,12 @@ export class Connections {
     const { heartbeatIntervalSeconds, heartbeatTimeoutSeconds } = this.#config;
     const now = Date.now();
     this.#clockSeconds++;
-    for (const stream of this.#streams) {
+    for (const stream of this.#httpConnections) {
       if (stream.expiresTime <= now) this.#expire(stream);
       else stream.tick();
     }
     for (const socket of this.#open) {
-      const silentSeconds = this.#clockSeconds - socket.data.lastHeardSeconds;
+      const silentSeconds = this.#clockSeconds - socket.data.lastReceivedSeconds;
       if (socket.data.expiresTime <= now) {
         this.#expire(socket);
       } else if (silentSeconds > heartbeatIntervalSeconds + heartbeatTimeoutSeconds) {
@@ -394,15 +394,15 @@ function isOurs(socket: ServerWebSocket<unknown>): socket is Socket {
 const encodedBytesMax = (messageBytesMax: number): number => Math.ceil((messageBytesMax * 4) / 3) + 2048;
 
 /** Bytes that may be published between two looks at who holds too much: few beside the limit, so that it is kept. */
-export const bytesBetweenLooks = (bufferedBytesMax: number): number => Math.ceil(bufferedBytesMax / 8);
+export const checkEveryBytes = (bufferedBytesMax: number): number => Math.ceil(bufferedBytesMax / 8);
 
 /**
  * What can be added to a socket's unsent bytes and seen only at the next look: what is published until then, and what Bun
  * had not counted at the last one. It gathers frames under 16 KiB for a socket, at most 32, and counts them when it
  * writes them: at the end of the tick, or before the 33rd.
  */
-const unwatchedBytesMax = (bufferedBytesMax: number): number =>
-  bytesBetweenLooks(bufferedBytesMax) + 32 * (16 * 1024 + 16);
+const uncheckedBytesMax = (bufferedBytesMax: number): number =>
+  checkEveryBytes(bufferedBytesMax) + 32 * (16 * 1024 + 16);
 
 /** Measures only what could be too long: a UTF-16 unit is at most three bytes of UTF-8. */
 function isLonger(message: string | Buffer, bytesMax: number): boolean {

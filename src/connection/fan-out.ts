@@ -8,7 +8,7 @@ import type { FanOut } from "../topic/hub.ts";
 import type { Message } from "../topic/message.ts";
 import type { Subscription } from "../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../wire/cloud-events.ts";
-import { bytesBetweenLooks, type Connections } from "./connection.ts";
+import { type Connections, checkEveryBytes } from "./connection.ts";
 
 /** The native topics of a topic: one for each form, since a native topic carries the same bytes to all. */
 export const nativeTopic = {
@@ -17,7 +17,7 @@ export const nativeTopic = {
 } as const;
 
 /** A live subscriber that is no WebSocket. */
-export interface Listener {
+export interface DirectSubscriber {
   deliver(message: Message): void;
   /** Ends it, because of an error of its own. */
   fail(error: unknown): void;
@@ -26,21 +26,21 @@ export interface Listener {
 export class NativeFanOut implements FanOut {
   /** Each of them that upgraded a socket of ours: native topics belong to a server. */
   readonly #servers = new Set<Server<unknown>>();
-  readonly #listeners = new Map<string, Map<Listener, Subscription>>();
+  readonly #direct = new Map<string, Map<DirectSubscriber, Subscription>>();
   readonly #connections: Connections;
   readonly #encodings: Encodings;
   readonly #counters: Counters;
   /** Published since the last look. */
-  #unwatchedBytes = 0;
-  readonly #bytesBetweenLooks: number;
+  #publishedSinceCheck = 0;
+  readonly #checkEveryBytes: number;
   /** Whether since the last look anyone had unsent bytes when something was published. */
-  #someoneIsBehind = false;
+  #someoneIsLagging = false;
 
   constructor(connections: Connections, encodings: Encodings, counters: Counters) {
     this.#counters = counters;
     this.#connections = connections;
     this.#encodings = encodings;
-    this.#bytesBetweenLooks = bytesBetweenLooks(connections.bufferedBytesMax);
+    this.#checkEveryBytes = checkEveryBytes(connections.bufferedBytesMax);
   }
 
   /** Names a server whose sockets subscribe to native topics. */
@@ -48,15 +48,15 @@ export class NativeFanOut implements FanOut {
     this.#servers.add(server);
   }
 
-  addListener(subscription: Subscription, listener: Listener): void {
-    const listeners = this.#listeners.get(subscription.topic);
+  addDirect(subscription: Subscription, listener: DirectSubscriber): void {
+    const listeners = this.#direct.get(subscription.topic);
     if (listeners) listeners.set(listener, subscription);
-    else this.#listeners.set(subscription.topic, new Map([[listener, subscription]]));
+    else this.#direct.set(subscription.topic, new Map([[listener, subscription]]));
   }
 
-  removeListener(topic: string, listener: Listener): void {
-    const listeners = this.#listeners.get(topic);
-    if (listeners?.delete(listener) && listeners.size === 0) this.#listeners.delete(topic);
+  removeDirect(topic: string, listener: DirectSubscriber): void {
+    const listeners = this.#direct.get(topic);
+    if (listeners?.delete(listener) && listeners.size === 0) this.#direct.delete(topic);
   }
 
   deliver(message: Message): void {
@@ -75,22 +75,22 @@ export class NativeFanOut implements FanOut {
         this.#publish(server, cloudEvents, this.#encodings.get("cloudEvents", message));
       }
     }
-    const listeners = this.#listeners.get(message.topic);
+    const listeners = this.#direct.get(message.topic);
     if (listeners) for (const listener of listeners.keys()) this.#give(listener, message);
   }
 
-  *recall(topic: string): Iterable<Subscription> {
+  *detachLive(topic: string): Iterable<Subscription> {
     for (const socket of this.#connections.sockets()) {
-      const subscription = socket.data.line.recall?.(socket, topic);
+      const subscription = socket.data.handler.detachLive?.(socket, topic);
       if (subscription) yield subscription;
     }
-    const listeners = this.#listeners.get(topic);
-    this.#listeners.delete(topic);
+    const listeners = this.#direct.get(topic);
+    this.#direct.delete(topic);
     if (listeners) yield* listeners.values();
   }
 
   /** One that throws is ended: were it left, those behind it would lack this message, and it would get the next. */
-  #give(listener: Listener, message: Message): void {
+  #give(listener: DirectSubscriber, message: Message): void {
     try {
       listener.deliver(message);
     } catch (error) {
@@ -101,9 +101,9 @@ export class NativeFanOut implements FanOut {
   #publish(server: Server<unknown>, native: string, frame: Message["data"]): void {
     // Uncompressed: Bun compresses a published frame once for every subscriber. 0 or less says that someone is behind.
     const result = server.publish(native, frame, false);
-    if (result <= 0) this.#someoneIsBehind = true;
-    this.#unwatchedBytes += frameBytesMax(frame);
-    if (result === 0 || this.#unwatchedBytes >= this.#bytesBetweenLooks) this.#look();
+    if (result <= 0) this.#someoneIsLagging = true;
+    this.#publishedSinceCheck += frameBytesMax(frame);
+    if (result === 0 || this.#publishedSinceCheck >= this.#checkEveryBytes) this.#cutSlowReaders();
   }
 
   /**
@@ -111,10 +111,10 @@ export class NativeFanOut implements FanOut {
    * Bun's word comes too late for that. Frames under 16 KiB it gathers until the end of the tick and passes over a socket
    * only then, when `publish` has long said that all is well; and `closeOnBackpressureLimit` acts a tick later still.
    */
-  #look(): void {
-    this.#unwatchedBytes = 0;
-    if (!this.#someoneIsBehind) return;
-    this.#someoneIsBehind = false;
+  #cutSlowReaders(): void {
+    this.#publishedSinceCheck = 0;
+    if (!this.#someoneIsLagging) return;
+    this.#someoneIsLagging = false;
     for (const socket of this.#connections.sockets()) {
       if (socket.getBufferedAmount() > this.#connections.bufferedBytesMax && socket.subscriptions.length > 0)
         this.#connections.cutSlow(socket);

@@ -3,9 +3,9 @@ import type { Server } from "bun";
 import type { Answer } from "../http/problem.ts";
 import type { Proxies } from "../http/proxies.ts";
 import { Refusal } from "../http/refusal.ts";
-import type { Form } from "../metrics.ts";
+import type { ConnectionKind } from "../metrics.ts";
 import { closeCode, subprotocols } from "../wire/cloud-events.ts";
-import { Connection, type Connections, type Line, type Socket } from "./connection.ts";
+import { Connection, type Connections, type Socket, type SocketHandler } from "./connection.ts";
 
 export function wantsWebSocket(request: Request): boolean {
   return hasToken(request, "upgrade", "websocket") && hasToken(request, "connection", "upgrade");
@@ -25,8 +25,8 @@ export function chooseSubprotocol<Name extends string>(
 
 /** Which WebSocket a request is to become. */
 export interface Opening {
-  readonly line: Line;
-  readonly form: Form;
+  readonly handler: SocketHandler;
+  readonly kind: ConnectionKind;
   readonly subprotocol: string | undefined;
   /** When its token expires, in milliseconds since 1970. */
   readonly expiresTime: number;
@@ -48,12 +48,12 @@ export class Upgrader {
   upgrade(
     request: Request,
     server: Server<unknown>,
-    { line, form, subprotocol, expiresTime }: Opening,
+    { handler, kind, subprotocol, expiresTime }: Opening,
   ): undefined {
     requireVersion(request);
     const peer = this.#connections.admit(this.#proxies.addressOf(request, server));
     const upgraded = server.upgrade(request, {
-      data: new Connection(line, form, peer, expiresTime),
+      data: new Connection(handler, kind, peer, expiresTime),
       // Left out, Bun would choose the first one offered, known or not (oven-sh/bun#18243).
       headers: { "Sec-WebSocket-Protocol": subprotocol ?? "" },
     });
@@ -74,8 +74,8 @@ export class Upgrader {
     const { status, code } = refusal;
     if (!request.headers.has("origin") || status === 426 || status >= 429) return refusal.response();
     const opening: Opening = {
-      line: new RefusedLine(code, refusal.message),
-      form: "refused",
+      handler: new RefusedConnection(code, refusal.message),
+      kind: "refused",
       subprotocol: chooseSubprotocol(request, Object.values(subprotocols)),
       expiresTime: Number.POSITIVE_INFINITY,
     };
@@ -99,7 +99,7 @@ function requireVersion(request: Request): void {
   );
 }
 
-class RefusedLine implements Line {
+class RefusedConnection implements SocketHandler {
   constructor(
     readonly code: number,
     readonly reason: string,

@@ -1,7 +1,7 @@
 /** The echo line, /ping: "ping" gets "pong", everything else comes back as it went. */
 
 import type { Gate } from "../access/permissions.ts";
-import type { Line, Socket } from "../connection/connection.ts";
+import type { Socket, SocketHandler } from "../connection/connection.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
 import { methods, type RequestHandler } from "../http/problem.ts";
 import { Refusal } from "../http/refusal.ts";
@@ -12,14 +12,14 @@ const ping = Buffer.from("ping");
 const pong = Buffer.from("pong");
 
 /** What the endpoint is joined to. */
-export interface EchoHost {
+export interface EchoDeps {
   readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "privatePing">;
   readonly gate: Gate;
   readonly upgrader: Upgrader;
 }
 
-export function echoEndpoint({ config, gate, upgrader }: EchoHost): RequestHandler {
-  const line = new EchoLine(config.bufferedBytesMax);
+export function echoEndpoint({ config, gate, upgrader }: EchoDeps): RequestHandler {
+  const handler = new EchoLine(config.bufferedBytesMax);
   const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
     GET: async (request, server) => {
@@ -28,8 +28,8 @@ export function echoEndpoint({ config, gate, upgrader }: EchoHost): RequestHandl
       try {
         const pass = config.privatePing ? await gate.requireToken(request) : { expiresTime };
         return upgrader.upgrade(request, server, {
-          line,
-          form: "echo",
+          handler,
+          kind: "echo",
           subprotocol,
           expiresTime: pass.expiresTime,
         });
@@ -58,7 +58,7 @@ function howToConnect(request: Request): Response {
  * The server's end of all echo connections. What a peer is owed and does not take is bounded: reading from it pauses, and
  * TCP slows it down. The pause is bounded by the heartbeat, which hears nothing meanwhile.
  */
-export class EchoLine implements Line {
+export class EchoLine implements SocketHandler {
   readonly #bufferedBytesMax: number;
   /** Of each peer whose reading is paused what is not answered yet, such as what Bun had read before the pause. */
   readonly #paused = new Map<Socket, (string | Buffer)[]>();

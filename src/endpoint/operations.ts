@@ -13,7 +13,7 @@ import type { Counters } from "../metrics.ts";
 import type { Broker } from "../topic/broker.ts";
 
 /** What the endpoints tell of. */
-export interface OperationsHost {
+export interface OperationsDeps {
   readonly broker: Broker;
   /** What the engine in memory holds. */
   readonly memory: Pick<MemoryBroker, "topicCount" | "historyBytes">;
@@ -22,9 +22,9 @@ export interface OperationsHost {
   readonly access: Access;
 }
 
-export function operationsRoutes(host: OperationsHost): Routes {
-  const registry = registryOf(host);
-  const { broker, connections, access } = host;
+export function operationsRoutes(deps: OperationsDeps): Routes {
+  const registry = registryOf(deps);
+  const { broker, connections, access } = deps;
   /** The broker's later absence alone must not take every node out of service at once. */
   let wasReached = false;
   const plain = { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" };
@@ -84,7 +84,7 @@ export function logRefusals({ refused, cut }: Counters, log: Logger): Disposable
 }
 
 /** The hot path counts in plain numbers, and each scrape reads them. */
-function registryOf({ broker, memory, connections, counters }: OperationsHost): Registry {
+function registryOf({ broker, memory, connections, counters }: OperationsDeps): Registry {
   const registry = new Registry();
   const write = new MetricWriter(registry);
   write.gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 }));

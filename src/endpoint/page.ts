@@ -58,7 +58,7 @@ function file(type: string, text: string): RequestHandler {
         "Cache-Control": "no-cache", // Ask each time: a page of an older server must not outlive it.
         ETag: tag,
       };
-      if (names(request.headers.get("if-none-match"), tag))
+      if (matchesETag(request.headers.get("if-none-match"), tag))
         return new Response(null, { status: 304, headers });
       return new Response(text, { headers });
     },
@@ -66,7 +66,7 @@ function file(type: string, text: string): RequestHandler {
 }
 
 /** Whether If-None-Match names the tag; a proxy that compresses marks it as weak (RFC 9110 section 13.1.2). */
-function names(ifNoneMatch: string | null, tag: string): boolean {
+function matchesETag(ifNoneMatch: string | null, tag: string): boolean {
   return ifNoneMatch?.split(",").some((name) => name.trim().replace(/^W\//, "") === tag) ?? false;
 }
 

@@ -7,7 +7,7 @@ import { type Answer, malformedHost, problem, type RequestHandler } from "./prob
 import type { Proxies, Target } from "./proxies.ts";
 
 /** What the check is joined to. */
-export interface OriginHost {
+export interface OriginDeps {
   readonly config: Pick<HandlerConfig, "origins">;
   readonly proxies: Proxies;
   readonly counters: Counters;
@@ -20,7 +20,7 @@ export interface OriginHost {
  */
 export function guardOrigin(
   handler: RequestHandler,
-  { config: { origins }, proxies, counters, log }: OriginHost,
+  { config: { origins }, proxies, counters, log }: OriginDeps,
 ): RequestHandler {
   return async (request, server) => {
     if (!URL.canParse(request.url)) return malformedHost();
@@ -53,7 +53,7 @@ export function guardOrigin(
  * Stops DNS rebinding: a page of another site whose name was made to mean 127.0.0.1 is of the same origin to a browser,
  * and only the Host that it asks for tells it from ours.
  */
-export function guardHost(handler: RequestHandler, { config, counters, log }: HostGuard): RequestHandler {
+export function guardHost(handler: RequestHandler, { config, counters, log }: HostGuardDeps): RequestHandler {
   const named = [
     config.host,
     ...config.origins.filter((origin) => URL.canParse(origin)).map((origin) => new URL(origin).hostname),
@@ -73,7 +73,7 @@ export function guardHost(handler: RequestHandler, { config, counters, log }: Ho
 }
 
 /** What the check of the Host is joined to. */
-export interface HostGuard {
+export interface HostGuardDeps {
   readonly config: Pick<Config, "host" | "origins">;
   readonly counters: Counters;
   readonly log: Logger;

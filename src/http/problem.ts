@@ -78,4 +78,4 @@ export function methods(table: {
 }
 
 /** For answers that are old in the next moment, and another thing to who accepts an event stream. */
-export const freshHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as const;
+export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as const;

@@ -244,9 +244,9 @@ export function completeConfig<Settings extends Record<string, Setting<unknown>>
   declared: Settings,
   given: Partial<Values<Settings>>,
 ): Values<Settings> {
-  const entries = Object.entries(declared).map(([name, { unit, default: standard }]) => {
+  const entries = Object.entries(declared).map(([name, { unit, default: defaultValue }]) => {
     const value = given[name as keyof Settings];
-    if (value === undefined) return [name, standard];
+    if (value === undefined) return [name, defaultValue];
     try {
       return [name, unit.check(value)];
     } catch (error) {
@@ -265,9 +265,9 @@ export function environmentName(flag: string): string {
 function setting<Value>(
   flag: string,
   unit: Unit<Value>,
-  standard: Value,
+  defaultValue: Value,
   help: string,
   traits: Pick<Setting<Value>, "takes" | "fromFile" | "isKey"> = {},
 ): Setting<Value> {
-  return { flag, unit, default: standard, help, ...traits };
+  return { flag, unit, default: defaultValue, help, ...traits };
 }

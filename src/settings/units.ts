@@ -74,7 +74,7 @@ function quantity(
 }
 
 /** A host name or an IP address. */
-export const host: Unit<string> = words("<host>", "a host name or an IP address", (text) =>
+export const host: Unit<string> = pattern("<host>", "a host name or an IP address", (text) =>
   /^[A-Za-z0-9._:-]+$/.test(text) ? text : undefined,
 );
 
@@ -94,10 +94,10 @@ export const toggle: Unit<boolean> = {
 };
 
 /** A path, or nothing for none. */
-export const path: Unit<string> = words("<path>", "a path", (text) => text);
+export const path: Unit<string> = pattern("<path>", "a path", (text) => text);
 
 /** A word of the user's own, or nothing for none. */
-export const name: Unit<string> = words("<name>", "a name without spaces", (text) =>
+export const name: Unit<string> = pattern("<name>", "a name without spaces", (text) =>
   /^[\x21-\x7e]*$/.test(text) ? text : undefined,
 );
 
@@ -196,12 +196,12 @@ function list(
 
 /** One of a few words. */
 export function oneOf<const Word extends string>(...allowed: readonly Word[]): Unit<Word> {
-  return words(`<${allowed.join("|")}>`, `one of ${allowed.join(", ")}`, (text) =>
+  return pattern(`<${allowed.join("|")}>`, `one of ${allowed.join(", ")}`, (text) =>
     allowed.find((word) => word === text),
   );
 }
 
-function words<Text extends string>(
+function pattern<Text extends string>(
   placeholder: string,
   wanted: string,
   accept: (text: string) => Text | undefined,

@@ -19,13 +19,19 @@ import type { Draft } from "./draft.ts";
 import { TopicLog } from "./log.ts";
 import { formatId, type Message, type Position, retainedBytes, type Since } from "./message.ts";
 import { type HistoryLimits, Retention } from "./retention.ts";
-import { type Gap, type Heard, type Start, Subscription, type SubscriptionHost } from "./subscription.ts";
+import {
+  type Gap,
+  type LocalTopic,
+  type Start,
+  Subscription,
+  type SubscriptionDeps,
+} from "./subscription.ts";
 
 /** How a message reaches all live subscribers of its topic at once. */
 export interface FanOut {
   deliver(message: Message): void;
   /** Takes everyone live off a topic: they are reached again when they are told to be `live` again. */
-  recall(topic: string): Iterable<Subscription>;
+  detachLive(topic: string): Iterable<Subscription>;
 }
 
 /** What is read from the broker at once; a replay holds it until its client took it. */
@@ -111,7 +117,7 @@ export class Hub {
       });
       channel = entered;
       this.#channels.set(topic, channel);
-      channel.ready = this.#hear(channel);
+      channel.ready = this.#subscribe(channel);
     }
     channel.subscriptions++;
     return channel;
@@ -122,24 +128,24 @@ export class Hub {
     if (channel.subscriptions > 0) return;
     channel.left = true;
     this.#channels.delete(channel.topic);
-    if (channel.heard) this.#retention.forget(channel.recent);
+    if (channel.subscribed) this.#retention.forget(channel.recent);
     this.#broker.unsubscribe(channel.topic);
   }
 
-  async #hear(channel: Channel): Promise<void> {
+  async #subscribe(channel: Channel): Promise<void> {
     channel.startAt(await this.#broker.subscribe(channel.topic));
     for (const message of channel.takeEarly()) this.#announced(message);
   }
 
   async #start(channel: Channel, since: Since, requested: string): Promise<Start> {
-    if (since.kind === "position" && channel.holdsAfter(since.position))
+    if (since.kind === "position" && channel.canReplayAfter(since.position))
       return { from: since.position, messages: [] };
-    return startOf(await this.#readHeard(channel, since), channel.topic, requested);
+    return startOf(await this.#readAndCatchUp(channel, since), channel.topic, requested);
   }
 
   async #readAfter(channel: Channel, position: Position): Promise<Start> {
-    const history = await this.#readHeard(channel, { kind: "position", position });
-    if (history.complete && history.messages.length === 0 && !channel.stands(position)) {
+    const history = await this.#readAndCatchUp(channel, { kind: "position", position });
+    if (history.complete && history.messages.length === 0 && !channel.isAt(position)) {
       throw new BrokerUnavailable(
         `the broker does not yet have what follows ${formatId(position)} of ${channel.topic}`,
       );
@@ -147,8 +153,8 @@ export class Hub {
     return startOf(history, channel.topic, formatId(position));
   }
 
-  /** Reads, and sees to it that this node has heard as much as it read: a replay must not end ahead of those live. */
-  async #readHeard(channel: Channel, since: Since): Promise<History> {
+  /** Reads, and brings this node up to what was read: a replay must not end ahead of the live subscribers. */
+  async #readAndCatchUp(channel: Channel, since: Since): Promise<History> {
     let history = await this.read(channel.topic, since);
     if (!history && !channel.left) {
       // The broker forgot a topic that has subscribers: its past is lost, and it begins another.
@@ -156,16 +162,16 @@ export class Hub {
       history = await this.read(channel.topic, since);
     }
     if (!history) throw new BrokerUnavailable(`the broker does not keep the topic ${channel.topic}`);
-    if (!channel.reached(history.position)) await this.#synchronise(channel);
+    if (!channel.hasDelivered(history.position)) await this.#synchronise(channel);
     return history;
   }
 
   #announced(message: Message): void {
     const channel = this.#channels.get(message.topic);
     if (!channel) return;
-    if (!channel.heard) channel.keepEarly(message);
+    if (!channel.subscribed) channel.keepEarly(message);
     else if (channel.isNext(message)) this.#deliver(channel, message);
-    else if (!channel.reached(message)) this.#inBackground(this.#synchronise(channel));
+    else if (!channel.hasDelivered(message)) this.#inBackground(this.#synchronise(channel));
   }
 
   #deliver(channel: Channel, message: Message): void {
@@ -176,23 +182,23 @@ export class Hub {
 
   /** Makes up for announcements that were missed, and finds out about an epoch that changed. */
   #synchronise(channel: Channel): Promise<void> {
-    channel.behind = true;
+    channel.isLagging = true;
     channel.catchingUp ??= this.#catchUp(channel);
     return channel.catchingUp;
   }
 
   async #catchUp(channel: Channel): Promise<void> {
     try {
-      while (channel.behind && !channel.left) {
-        channel.behind = false;
+      while (channel.isLagging && !channel.left) {
+        channel.isLagging = false;
         const before = channel.position;
         const history = await this.read(channel.topic, { kind: "position", position: before });
-        if (!history || channel.left) return; // `#compare` and `#readHeard` see to a topic that the broker forgot.
-        if (!history.complete && channel.stands(before)) this.#breakOff(channel, history);
+        if (!history || channel.left) return; // `#compare` and `#readAndCatchUp` see to a topic that the broker forgot.
+        if (!history.complete && channel.isAt(before)) this.#startNewEpoch(channel, history);
         for (const message of history.messages) {
           if (!channel.left && channel.isNext(message)) this.#deliver(channel, message);
         }
-        if (!channel.reached(history.position)) channel.behind = true;
+        if (!channel.hasDelivered(history.position)) channel.isLagging = true;
       }
     } finally {
       // In the very step that looked for the last time: whoever finds it behind after that begins anew.
@@ -201,25 +207,25 @@ export class Hub {
   }
 
   /** The topic goes on elsewhere than where those live on this node stand; each is told by its own replay. */
-  #breakOff(channel: Channel, { from }: History): void {
+  #startNewEpoch(channel: Channel, { from }: History): void {
     const gap: Gap = { topic: channel.topic, requested: formatId(channel.position), from };
     this.#log.warn(
       { topic: gap.topic, requested: gap.requested, from: formatId(from) },
       "messages of a topic were lost",
     );
-    const stranded = [...this.#fanOut.recall(channel.topic)];
+    const stranded = [...this.#fanOut.detachLive(channel.topic)];
     this.#retention.forget(channel.recent);
     channel.startAt(from);
     for (const subscription of stranded) subscription.restart({ from, messages: [], gap });
   }
 
   async #compare(): Promise<void> {
-    const channels = [...this.#channels.values()].filter(({ heard }) => heard);
+    const channels = [...this.#channels.values()].filter(({ subscribed }) => subscribed);
     const states = await this.#broker.positions(channels.map(({ topic }) => topic));
     for (const [index, channel] of channels.entries()) {
       if (channel.left) continue;
       const position = states[index]?.position ?? (await this.#broker.subscribe(channel.topic));
-      if (!channel.reached(position)) await this.#synchronise(channel);
+      if (!channel.hasDelivered(position)) await this.#synchronise(channel);
     }
   }
 
@@ -230,7 +236,7 @@ export class Hub {
 }
 
 /** A topic that has subscribers on this node. */
-class Channel implements Heard {
+class Channel implements LocalTopic {
   subscriptions = 0;
   /** Once everyone left, the topic may have another channel: what was asked of the broker for this one is for no one. */
   left = false;
@@ -240,16 +246,16 @@ class Channel implements Heard {
   #recent: TopicLog | undefined;
   /** Announced while `subscribe` was under way. */
   #early: Message[] = [];
-  behind = false;
+  isLagging = false;
   catchingUp: Promise<void> | undefined;
 
   constructor(
     readonly topic: string,
     /** Of all its subscriptions. */
-    readonly host: SubscriptionHost,
+    readonly deps: SubscriptionDeps,
   ) {}
 
-  get heard(): boolean {
+  get subscribed(): boolean {
     return this.#recent !== undefined;
   }
 
@@ -278,7 +284,7 @@ class Channel implements Heard {
     return early;
   }
 
-  stands({ epoch, offset }: Position): boolean {
+  isAt({ epoch, offset }: Position): boolean {
     return this.recent.lastOffset === offset && this.recent.epoch === epoch;
   }
 
@@ -287,12 +293,12 @@ class Channel implements Heard {
   }
 
   /** True for what was delivered here. */
-  reached({ epoch, offset }: Position): boolean {
+  hasDelivered({ epoch, offset }: Position): boolean {
     return offset <= this.recent.lastOffset && this.recent.epoch === epoch;
   }
 
   /** Whether all that comes after a position is at hand, so that the broker need not be asked. */
-  holdsAfter({ epoch, offset }: Position): boolean {
+  canReplayAfter({ epoch, offset }: Position): boolean {
     const { recent } = this;
     return epoch === recent.epoch && offset <= recent.lastOffset && offset >= recent.firstOffset - 1;
   }

@@ -31,22 +31,22 @@ export interface Subscriber {
 }
 
 /** The topic as its subscriptions see it. */
-export interface Heard {
+export interface LocalTopic {
   readonly topic: string;
   /** What was delivered to everyone live, as far as it is at hand; its end is where they stand. */
   readonly recent: TopicLog;
-  readonly host: SubscriptionHost;
+  readonly deps: SubscriptionDeps;
 }
 
 /** What a subscription needs of the hub. */
-export interface SubscriptionHost {
+export interface SubscriptionDeps {
   /** @throws {BrokerUnavailable} */
   read(after: Position): Promise<Start>;
   leave(): void;
 }
 
 export class Subscription {
-  readonly #channel: Heard;
+  readonly #channel: LocalTopic;
   /** Undefined once it began, and from the start for who listens from now on. */
   #start: Start | undefined;
   #subscriber: Subscriber | undefined;
@@ -57,7 +57,7 @@ export class Subscription {
   /** Read from the broker and not yet given. */
   #page: readonly Message[] = [];
 
-  constructor(channel: Heard, start: Start | undefined) {
+  constructor(channel: LocalTopic, start: Start | undefined) {
     this.#channel = channel;
     this.#start = start;
   }
@@ -126,7 +126,7 @@ export class Subscription {
     this.#state = "closed";
     this.#subscriber = undefined;
     this.#page = [];
-    this.#channel.host.leave();
+    this.#channel.deps.leave();
   }
 
   #continueAt({ from, messages, gap }: Start): void {
@@ -150,7 +150,7 @@ export class Subscription {
   async #read(): Promise<void> {
     let start: Start;
     try {
-      start = await this.#channel.host.read({ epoch: this.#epoch, offset: this.#offset });
+      start = await this.#channel.deps.read({ epoch: this.#epoch, offset: this.#offset });
     } catch (error) {
       this.#subscriber?.fail(error);
       return;

@@ -5,10 +5,10 @@ import { faultOfTopicName } from "../topic/message.ts";
 import { rawMember } from "./json-member.ts";
 
 /** A heartbeat, or a message for a topic. */
-export type Wish = "pong" | { readonly topic: string; readonly draft: Draft };
+export type ClientFrame = "pong" | { readonly topic: string; readonly draft: Draft };
 
 /** @param topic the connection's: a raw one has exactly one */
-export function readRawFrame(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): Wish {
+export function readRawFrame(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): ClientFrame {
   if (topic === undefined) throw new Error("a raw connection without its one topic");
   // A heartbeat for browsers, which cannot send ping frames.
   if (frame === "ping") return "pong";
@@ -21,7 +21,10 @@ export function readRawFrame(frame: string | Buffer<ArrayBuffer>, topic: string 
  * @param onlyTopic the connection's, where it has one
  * @throws {DraftError}
  */
-export function readEventFrame(frame: string | Buffer<ArrayBuffer>, onlyTopic: string | undefined): Wish {
+export function readEventFrame(
+  frame: string | Buffer<ArrayBuffer>,
+  onlyTopic: string | undefined,
+): ClientFrame {
   if (typeof frame !== "string")
     throw new DraftError("on cloudevents.json every frame is text: send bytes as data_base64");
   const event = parse(frame);

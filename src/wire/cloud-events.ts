@@ -130,8 +130,8 @@ const encoders = {
 
 const utf8 = new TextEncoder();
 
-export type EncodedForm = keyof typeof encoders;
-export type Encoded<Form extends EncodedForm> = ReturnType<(typeof encoders)[Form]>;
+export type Encoding = keyof typeof encoders;
+export type Encoded<Name extends Encoding> = ReturnType<(typeof encoders)[Name]>;
 
 /** What encodings of recent messages may take. Enough that a crowd which comes back at once is served from it. */
 const encodingsBytesMax = 8 * 1024 * 1024;
@@ -141,19 +141,19 @@ const encodingOverheadBytes = 300;
 
 /** Each message encoded once a form, however many it is sent to, live or in replays of the recent past. */
 export class Encodings {
-  readonly #kept = new Map<Message, Map<EncodedForm, string | Uint8Array<ArrayBuffer>>>();
+  readonly #kept = new Map<Message, Map<Encoding, string | Uint8Array<ArrayBuffer>>>();
   #bytes = 0;
 
-  get<Form extends EncodedForm>(form: Form, message: Message): Encoded<Form> {
+  get<Name extends Encoding>(encoding: Name, message: Message): Encoded<Name> {
     let forms = this.#kept.get(message);
-    const kept = forms?.get(form);
-    if (kept !== undefined) return kept as Encoded<Form>;
-    const encoded = encoders[form](message) as Encoded<Form>;
+    const kept = forms?.get(encoding);
+    if (kept !== undefined) return kept as Encoded<Name>;
+    const encoded = encoders[encoding](message) as Encoded<Name>;
     if (!forms) {
       forms = new Map();
       this.#kept.set(message, forms);
     }
-    forms.set(form, encoded);
+    forms.set(encoding, encoded);
     this.#bytes += encoded.length + encodingOverheadBytes;
     if (this.#bytes > encodingsBytesMax) this.#dropOldest();
     return encoded;

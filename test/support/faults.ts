@@ -1,8 +1,8 @@
 /** Preloaded into the real server by faults.test.ts: gives its handlers the faults that its own code should not have. */
-import type { Line, Socket } from "../../src/connection/connection.ts";
+import type { Socket, SocketHandler } from "../../src/connection/connection.ts";
 import { EchoLine } from "../../src/endpoint/echo.ts";
 
-const line: Line = EchoLine.prototype;
+const line: SocketHandler = EchoLine.prototype;
 const { message: echo, drain: takeUp, close: forget } = EchoLine.prototype;
 const throwOnDrain = new WeakSet<Socket>();
 const throwOnClose = new WeakSet<Socket>();

@@ -334,7 +334,7 @@ class LiveVisits implements FanOut {
     }
   }
 
-  *recall(topic: string): Iterable<Subscription> {
+  *detachLive(topic: string): Iterable<Subscription> {
     const visits = this.#visits.get(topic);
     this.#visits.delete(topic);
     for (const [visit, subscription] of visits ?? []) {

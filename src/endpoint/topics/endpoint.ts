@@ -4,7 +4,7 @@ import type { Gate, Pass } from "../../access/permissions.ts";
 import type { Connections } from "../../connection/connection.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
-import { type Answer, freshHeaders, methods, type RequestHandler } from "../../http/problem.ts";
+import { type Answer, methods, noStoreHeaders, type RequestHandler } from "../../http/problem.ts";
 import type { Proxies } from "../../http/proxies.ts";
 import { brokerRetrySeconds, Refusal, retryAfter } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
@@ -16,14 +16,14 @@ import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
 import type { Subscription } from "../../topic/subscription.ts";
 import { closeCode, type Encodings, subprotocols } from "../../wire/cloud-events.ts";
-import { EventStream, type EventStreamHost, eventStreamHeaders } from "./event-stream.ts";
+import { EventStream, type EventStreamDeps, eventStreamHeaders } from "./event-stream.ts";
 import { poll } from "./poll.ts";
 import { publishBody } from "./publish.ts";
-import { RequestError, readTopics, readWishes, type Wish } from "./request.ts";
-import { cloudEventsForm, rawForm, TopicSocket, type TopicSocketHost } from "./socket.ts";
+import { RequestError, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
+import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
 
 /** What the endpoint is joined to. */
-export interface TopicsHost {
+export interface TopicsDeps {
   readonly config: HandlerConfig;
   readonly hub: Hub;
   readonly gate: Gate;
@@ -42,8 +42,8 @@ const socketTopicsMax = 100;
 const streamTopicsMax = 20;
 
 /** @param path what stands before the topics' names, such as `/topics/` */
-export function topicsEndpoint(host: TopicsHost, path: string): RequestHandler {
-  const endpoint = new TopicsEndpoint(host, path);
+export function topicsEndpoint(deps: TopicsDeps, path: string): RequestHandler {
+  const endpoint = new TopicsEndpoint(deps, path);
   return methods({
     GET: (request, server) => endpoint.get(request, server),
     POST: (request) => endpoint.post(request),
@@ -51,22 +51,22 @@ export function topicsEndpoint(host: TopicsHost, path: string): RequestHandler {
 }
 
 class TopicsEndpoint {
-  readonly #host: TopicsHost;
+  readonly #deps: TopicsDeps;
   readonly #path: string;
-  readonly #socketHost: TopicSocketHost;
-  readonly #streamHost: EventStreamHost;
+  readonly #socketDeps: TopicSocketDeps;
+  readonly #streamDeps: EventStreamDeps;
 
-  constructor(host: TopicsHost, path: string) {
-    this.#host = host;
+  constructor(deps: TopicsDeps, path: string) {
+    this.#deps = deps;
     this.#path = path;
-    const { hub, config, counters } = host;
+    const { hub, config, counters } = deps;
     const refusalOf = (error: unknown): Refusal => this.#refusalOf(error);
     // Enough to keep a line busy, little to hold for many at once; who has caught up must not be near its limit.
     const replayAheadBytes = Math.min(64 * 1024, config.bufferedBytesMax / 2);
-    this.#socketHost = { hub, counters, replayAheadBytes, refusalOf };
+    this.#socketDeps = { hub, counters, replayAheadBytes, refusalOf };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
-    this.#streamHost = {
-      ...host,
+    this.#streamDeps = {
+      ...deps,
       bufferedBytesMax: config.bufferedBytesMax,
       replayAheadBytes,
       heartbeatIntervalSeconds,
@@ -79,22 +79,24 @@ class TopicsEndpoint {
     try {
       const url = new URL(request.url);
       const topics = readTopics(url, this.#path, socketTopicsMax);
-      const pass = await this.#host.gate.enter(request);
+      const pass = await this.#deps.gate.enter(request);
       for (const topic of topics) await pass.require("subscribe", topic);
-      if (isSocket) return await this.#openSocket(request, server, pass, readWishes(request, url, topics));
+      if (isSocket)
+        return await this.#openSocket(request, server, pass, readTopicStarts(request, url, topics));
       if (request.headers.get("accept")?.includes("text/event-stream")) {
-        return await this.#openStream(request, server, pass, url, readWishes(request, url, topics));
+        return await this.#openStream(request, server, pass, url, readTopicStarts(request, url, topics));
       }
-      if (url.searchParams.has("since")) return await poll(this.#host.hub, readWishes(request, url, topics));
+      if (url.searchParams.has("since"))
+        return await poll(this.#deps.hub, readTopicStarts(request, url, topics));
       return await this.#inspect(topics);
     } catch (error) {
       const refusal = this.#refusalOf(error);
-      return isSocket ? this.#host.upgrader.refuse(request, server, refusal) : refusal.response();
+      return isSocket ? this.#deps.upgrader.refuse(request, server, refusal) : refusal.response();
     }
   }
 
   async post(request: Request): Promise<Response> {
-    const { gate, hub, config, counters } = this.#host;
+    const { gate, hub, config, counters } = this.#deps;
     try {
       const topics = readTopics(new URL(request.url), this.#path, socketTopicsMax);
       const pass = await gate.enter(request);
@@ -110,17 +112,17 @@ class TopicsEndpoint {
     request: Request,
     server: Server<unknown>,
     pass: Pass,
-    wishes: readonly Wish[],
+    starts: readonly TopicStart[],
   ): Promise<Answer> {
-    const { hub, upgrader, fanOut, encodings } = this.#host;
+    const { hub, upgrader, fanOut, encodings } = this.#deps;
     const subprotocol = chooseSubprotocol(request, Object.values(subprotocols));
     const isRaw = subprotocol !== subprotocols.cloudEvents;
-    if (isRaw && wishes.length > 1) {
+    if (isRaw && starts.length > 1) {
       throw malformed(
         "Several topics on a WebSocket need the subprotocol cloudevents.json, which names each message's.",
       );
     }
-    const subscriptions = await openAll(hub, wishes);
+    const subscriptions = await openAll(hub, starts);
     try {
       this.#countResumes(subscriptions);
       const gap = isRaw ? subscriptions[0]?.gap : undefined;
@@ -130,13 +132,13 @@ class TopicsEndpoint {
       }
       fanOut.addServer(server);
       return upgrader.upgrade(request, server, {
-        line: new TopicSocket(
-          this.#socketHost,
+        handler: new TopicSocket(
+          this.#socketDeps,
           pass,
-          isRaw ? rawForm : cloudEventsForm(encodings),
+          isRaw ? rawCodec : cloudEventsCodec(encodings),
           subscriptions,
         ),
-        form: isRaw ? "raw" : "cloudevents",
+        kind: isRaw ? "raw" : "cloudevents",
         subprotocol,
         expiresTime: pass.expiresTime,
       });
@@ -151,14 +153,14 @@ class TopicsEndpoint {
     server: Server<unknown>,
     pass: Pass,
     url: URL,
-    wishes: readonly Wish[],
+    starts: readonly TopicStart[],
   ): Promise<Response> {
-    const { hub, connections, proxies, config } = this.#host;
+    const { hub, connections, proxies, config } = this.#deps;
     const format = url.searchParams.get("format");
     if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
-    if (wishes.length > streamTopicsMax)
+    if (starts.length > streamTopicsMax)
       throw malformed(`At most ${streamTopicsMax} topics go into one event stream.`);
-    if (wishes.length > 1 && format === null) {
+    if (starts.length > 1 && format === null) {
       throw malformed(
         "Several topics in one event stream need ?format=cloudevents, which names each message's.",
       );
@@ -166,15 +168,15 @@ class TopicsEndpoint {
     if (request.method === "HEAD") return new Response(null, { headers: eventStreamHeaders });
     let subscriptions: readonly Subscription[] = [];
     try {
-      subscriptions = await openAll(hub, wishes);
+      subscriptions = await openAll(hub, starts);
       this.#countResumes(subscriptions);
       const peer = connections.admit(proxies.addressOf(request, server));
       const { expiresTime } = pass;
-      const stream = new EventStream(this.#streamHost, peer, expiresTime, subscriptions, format !== null);
+      const stream = new EventStream(this.#streamDeps, peer, expiresTime, subscriptions, format !== null);
       // Bun ends an answer in which nothing moves: one whose reader takes nothing, as a comment is written before that.
       server.timeout(
         request,
-        this.#streamHost.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120),
+        this.#streamDeps.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120),
       );
       return new Response(stream.body, { headers: eventStreamHeaders });
     } catch (error) {
@@ -188,7 +190,7 @@ class TopicsEndpoint {
   }
 
   #countResumes(subscriptions: readonly Subscription[]): void {
-    const { resumes } = this.#host.counters;
+    const { resumes } = this.#deps.counters;
     for (const { resumed, gap } of subscriptions) {
       if (resumed) resumes.complete++;
       if (gap) resumes.gap++;
@@ -196,7 +198,7 @@ class TopicsEndpoint {
   }
 
   async #inspect(topics: readonly string[]): Promise<Response> {
-    const { hub } = this.#host;
+    const { hub } = this.#deps;
     const states = await hub.positions(topics);
     const found = topics.map((topic, index) => {
       const state = states[index];
@@ -207,12 +209,12 @@ class TopicsEndpoint {
         subscribers: hub.subscriberCount(topic),
       };
     });
-    return Response.json({ topics: found }, { headers: freshHeaders });
+    return Response.json({ topics: found }, { headers: noStoreHeaders });
   }
 
   /** What is told of an error; what nobody foresaw is told to the log. */
   #refusalOf(error: unknown): Refusal {
-    const { counters, log } = this.#host;
+    const { counters, log } = this.#deps;
     if (error instanceof Refusal) return error;
     if (error instanceof RequestError || error instanceof DraftError) {
       counters.refused.malformed++;
@@ -239,9 +241,9 @@ const streamIntervalSecondsMax = 120;
 const malformed = (detail: string): Refusal => new Refusal(400, closeCode.policyViolation, detail);
 
 /** All of them, or an error and none. */
-async function openAll(hub: Hub, wishes: readonly Wish[]): Promise<Subscription[]> {
+async function openAll(hub: Hub, starts: readonly TopicStart[]): Promise<Subscription[]> {
   const opened = await Promise.allSettled(
-    wishes.map(({ topic, since, requested }) => hub.open(topic, since, requested)),
+    starts.map(({ topic, since, requested }) => hub.open(topic, since, requested)),
   );
   const subscriptions = opened.filter((result) => result.status === "fulfilled").map(({ value }) => value);
   const failure = opened.find((result) => result.status === "rejected");

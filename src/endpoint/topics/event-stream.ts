@@ -1,6 +1,6 @@
 /** A stream of server-sent events on /topics: the same messages for a browser's EventSource and for curl -N. */
-import type { Connections, Peer, Stream } from "../../connection/connection.ts";
-import type { Listener, NativeFanOut } from "../../connection/fan-out.ts";
+import type { ClientAddress, Connections, HttpConnection } from "../../connection/connection.ts";
+import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
@@ -8,7 +8,7 @@ import { formatId, type Message, type Position } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import {
   ControlEvents,
-  type EncodedForm,
+  type Encoding,
   type Encodings,
   gapData,
   type OpenedTopic,
@@ -17,7 +17,7 @@ import {
 } from "../../wire/cloud-events.ts";
 
 /** What a stream needs of the server. */
-export interface EventStreamHost {
+export interface EventStreamDeps {
   readonly connections: Connections;
   readonly fanOut: NativeFanOut;
   readonly encodings: Encodings;
@@ -45,20 +45,20 @@ export const eventStreamHeaders = {
 } as const;
 
 /** The two ways to write the same stream. */
-interface Form {
+interface StreamCodec {
   open(topics: readonly OpenedTopic[], cursor: string): string;
   gap(gap: Gap, cursor: string): string;
   close(code: number, reason: string): string;
 }
 
-const plainForm: Form = {
+const plainCodec: StreamCodec = {
   open: (topics, cursor) =>
     serverSentEvent(JSON.stringify({ topics: topics.map(openedTopic) }), { event: "start", id: cursor }),
   gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), { event: "gap", id: cursor }),
   close: (code, reason) => serverSentEvent(JSON.stringify({ code, reason }), { event: "close" }),
 };
 
-function cloudEventsForm(): Form {
+function cloudEventsCodec(): StreamCodec {
   const control = new ControlEvents();
   return {
     open: (topics, cursor) => serverSentEvent(control.open(topics), { id: cursor }),
@@ -67,12 +67,12 @@ function cloudEventsForm(): Form {
   };
 }
 
-export class EventStream implements Stream, Subscriber, Listener {
+export class EventStream implements HttpConnection, Subscriber, DirectSubscriber {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
-  readonly form: "events" | "events_cloudevents";
-  readonly #host: EventStreamHost;
-  readonly #form: Form;
-  readonly #encoded: EncodedForm & `serverSent${string}`;
+  readonly kind: "events" | "events_cloudevents";
+  readonly #deps: EventStreamDeps;
+  readonly #codec: StreamCodec;
+  readonly #encoded: Encoding & `serverSent${string}`;
   readonly #subscriptions: readonly Subscription[];
   /** Where each topic stands in this stream, in the order they were asked for; of a single topic the last gap or the start. */
   readonly #cursor = new Map<string, Position>();
@@ -81,16 +81,16 @@ export class EventStream implements Stream, Subscriber, Listener {
 
   /** @param inCloudEvents every event a CloudEvent, as several topics need it */
   constructor(
-    host: EventStreamHost,
-    readonly peer: Peer,
+    deps: EventStreamDeps,
+    readonly peer: ClientAddress,
     readonly expiresTime: number,
     subscriptions: readonly Subscription[],
     inCloudEvents: boolean,
   ) {
-    this.form = inCloudEvents ? "events_cloudevents" : "events";
-    this.#host = host;
+    this.kind = inCloudEvents ? "events_cloudevents" : "events";
+    this.#deps = deps;
     this.#subscriptions = subscriptions;
-    this.#form = inCloudEvents ? cloudEventsForm() : plainForm;
+    this.#codec = inCloudEvents ? cloudEventsCodec() : plainCodec;
     if (!inCloudEvents) this.#encoded = "serverSentEvents";
     else
       this.#encoded = subscriptions.length === 1 ? "serverSentCloudEvents" : "serverSentCloudEventsWithoutId";
@@ -101,63 +101,63 @@ export class EventStream implements Stream, Subscriber, Listener {
         cancel: () => this.#end(),
       },
       // Counts what is not sent yet, which `desiredSize` then tells; `pull` is called while it is less than the mark.
-      { highWaterMark: host.replayAheadBytes, size: (chunk) => chunk?.byteLength ?? 0 },
+      { highWaterMark: deps.replayAheadBytes, size: (chunk) => chunk?.byteLength ?? 0 },
     );
   }
 
   replay(message: Message): boolean {
-    this.#host.counters.replayedMessages++;
+    this.#deps.counters.replayedMessages++;
     const controller = this.#put(message);
-    return controller !== undefined && this.#bufferedBytes(controller) < this.#host.replayAheadBytes;
+    return controller !== undefined && this.#bufferedBytes(controller) < this.#deps.replayAheadBytes;
   }
 
   /** In the step in which a reader is not given a message its stream ends, so it is given no other. */
   deliver(message: Message): void {
     const controller = this.#controller;
     if (!controller) return;
-    if (this.#bufferedBytes(controller) < this.#host.bufferedBytesMax) {
-      this.#host.counters.delivered[this.form]++;
+    if (this.#bufferedBytes(controller) < this.#deps.bufferedBytesMax) {
+      this.#deps.counters.delivered[this.kind]++;
       this.#put(message);
       return;
     }
-    this.#host.counters.cut.slow++;
-    this.#host.log.info({ address: this.peer.address }, "a slow reader of an event stream is cut");
+    this.#deps.counters.cut.slow++;
+    this.#deps.log.info({ address: this.peer.address }, "a slow reader of an event stream is cut");
     this.#end();
     controller.error(new Error("the reader of an event stream is too slow"));
   }
 
   gap(gap: Gap): void {
-    this.#host.counters.gaps++;
+    this.#deps.counters.gaps++;
     this.#cursor.set(gap.topic, gap.from);
-    this.#write(utf8.encode(this.#form.gap(gap, this.#cursorText())));
+    this.#write(utf8.encode(this.#codec.gap(gap, this.#cursorText())));
   }
 
   live(subscription: Subscription): void {
-    this.#host.fanOut.addListener(subscription, this);
+    this.#deps.fanOut.addDirect(subscription, this);
   }
 
   fail(error: unknown): void {
-    const { code, message } = this.#host.refusalOf(error);
+    const { code, message } = this.#deps.refusalOf(error);
     this.close(code, message);
   }
 
   tick(): void {
-    if (++this.#silentSeconds >= this.#host.heartbeatIntervalSeconds) this.#write(utf8.encode(":\n\n"));
+    if (++this.#silentSeconds >= this.#deps.heartbeatIntervalSeconds) this.#write(utf8.encode(":\n\n"));
   }
 
   close(code: number, reason: string): void {
     const controller = this.#controller;
     if (!controller) return;
-    this.#write(utf8.encode(this.#form.close(code, reason)));
+    this.#write(utf8.encode(this.#codec.close(code, reason)));
     this.#end();
     controller.close();
   }
 
   #start(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): void {
     this.#controller = controller;
-    this.#host.connections.addStream(this);
+    this.#deps.connections.addHttp(this);
     for (const { topic, from } of this.#subscriptions) this.#cursor.set(topic, from);
-    const opened = this.#form.open(this.#subscriptions, this.#cursorText());
+    const opened = this.#codec.open(this.#subscriptions, this.#cursorText());
     this.#write(utf8.encode(`retry: ${retryMilliseconds}\n${opened}`));
     for (const subscription of this.#subscriptions) subscription.begin(this);
   }
@@ -168,9 +168,9 @@ export class EventStream implements Stream, Subscriber, Listener {
 
   #end(): void {
     this.#controller = undefined;
-    this.#host.connections.deleteStream(this);
+    this.#deps.connections.deleteHttp(this);
     for (const subscription of this.#subscriptions) {
-      this.#host.fanOut.removeListener(subscription.topic, this);
+      this.#deps.fanOut.removeDirect(subscription.topic, this);
       subscription.close();
     }
   }
@@ -180,7 +180,7 @@ export class EventStream implements Stream, Subscriber, Listener {
       this.#cursor.set(message.topic, { epoch: message.epoch, offset: message.offset });
       this.#write(utf8.encode(`id: ${this.#cursorText()}\n`));
     }
-    this.#write(this.#host.encodings.get(this.#encoded, message));
+    this.#write(this.#deps.encodings.get(this.#encoded, message));
     return this.#controller;
   }
 
@@ -190,7 +190,7 @@ export class EventStream implements Stream, Subscriber, Listener {
   }
 
   #bufferedBytes({ desiredSize }: ReadableStreamDefaultController): number {
-    return this.#host.replayAheadBytes - (desiredSize ?? 0);
+    return this.#deps.replayAheadBytes - (desiredSize ?? 0);
   }
 
   /** What the browser hands back as Last-Event-ID: one id for each topic. */

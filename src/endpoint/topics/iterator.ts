@@ -1,5 +1,5 @@
 /** A subscription of the library: messages for `for await`, as fast as the program takes them. */
-import type { Listener, NativeFanOut } from "../../connection/fan-out.ts";
+import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId, type Message, type Position, retainedBytes, type Since } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
@@ -57,7 +57,7 @@ export async function* iterateMessages(
 }
 
 /** What was received and not taken yet. A program that falls behind is not cut: it goes back to being replayed to. */
-class Inbox implements Subscriber, Listener {
+class Inbox implements Subscriber, DirectSubscriber {
   readonly #subscription: Subscription;
   readonly #fanOut: NativeFanOut;
   readonly #bufferedBytesMax: number;
@@ -95,7 +95,7 @@ class Inbox implements Subscriber, Listener {
 
   stop(error?: unknown): void {
     this.#end ??= { error };
-    this.#fanOut.removeListener(this.#subscription.topic, this);
+    this.#fanOut.removeDirect(this.#subscription.topic, this);
     this.#subscription.close();
     this.#wake?.();
   }
@@ -110,7 +110,7 @@ class Inbox implements Subscriber, Listener {
       this.#put(message);
       return;
     }
-    this.#fanOut.removeListener(this.#subscription.topic, this);
+    this.#fanOut.removeDirect(this.#subscription.topic, this);
     this.#subscription.fallBack(this.#last);
   }
 
@@ -119,7 +119,7 @@ class Inbox implements Subscriber, Listener {
   }
 
   live(subscription: Subscription): void {
-    this.#fanOut.addListener(subscription, this);
+    this.#fanOut.addDirect(subscription, this);
   }
 
   fail(error: unknown): void {

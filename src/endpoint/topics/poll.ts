@@ -1,16 +1,16 @@
 /** GET /topics/…?since=: the messages since then, as a batch of CloudEvents. */
 
-import { freshHeaders } from "../../http/problem.ts";
+import { noStoreHeaders } from "../../http/problem.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
 import { ControlEvents, cloudEvent } from "../../wire/cloud-events.ts";
-import type { Wish } from "./request.ts";
+import type { TopicStart } from "./request.ts";
 
 const utf8 = new TextEncoder();
 
 /** @throws {BrokerUnavailable} */
-export async function poll(hub: Hub, wishes: readonly Wish[]): Promise<Response> {
-  const batch = writeBatch(hub, wishes);
+export async function poll(hub: Hub, starts: readonly TopicStart[]): Promise<Response> {
+  const batch = writeBatch(hub, starts);
   let page = await batch.next(); // Read before the answer begins, so that a broker that is away is an error status.
   const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
     pull: async (controller) => {
@@ -21,12 +21,12 @@ export async function poll(hub: Hub, wishes: readonly Wish[]): Promise<Response>
     cancel: async () => void (await batch.return()),
   });
   return new Response(body, {
-    headers: { ...freshHeaders, "Content-Type": "application/cloudevents-batch+json" },
+    headers: { ...noStoreHeaders, "Content-Type": "application/cloudevents-batch+json" },
   });
 }
 
 /** A page at a time, each topic up to where it stood when it was first read. */
-async function* writeBatch(hub: Hub, wishes: readonly Wish[]): AsyncGenerator<string, void, void> {
+async function* writeBatch(hub: Hub, starts: readonly TopicStart[]): AsyncGenerator<string, void, void> {
   const control = new ControlEvents();
   let separator = "[";
   const write = (event: string): string => {
@@ -34,20 +34,20 @@ async function* writeBatch(hub: Hub, wishes: readonly Wish[]): AsyncGenerator<st
     separator = ",";
     return text;
   };
-  for (const wish of wishes) {
-    if (!wish.since) continue;
-    let { since, requested } = wish;
+  for (const start of starts) {
+    if (!start.since) continue;
+    let { since, requested } = start;
     let end: number | undefined;
     for (;;) {
-      const history = await hub.read(wish.topic, since);
+      const history = await hub.read(start.topic, since);
       if (!history) {
         // Nothing is there to continue with. To have asked for all of nothing is no loss.
         if (since.kind !== "all" && since.kind !== "time")
-          yield write(control.gap({ topic: wish.topic, requested, from: undefined }));
+          yield write(control.gap({ topic: start.topic, requested, from: undefined }));
         break;
       }
       const { complete, from, messages, position } = history;
-      const gap = complete ? "" : write(control.gap({ topic: wish.topic, requested, from }));
+      const gap = complete ? "" : write(control.gap({ topic: start.topic, requested, from }));
       yield gap + messages.map((message) => write(cloudEvent(message))).join("");
       end ??= position.offset;
       const last = messages.at(-1);

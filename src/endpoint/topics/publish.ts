@@ -11,7 +11,7 @@ import { formatId } from "../../topic/message.ts";
 const idempotencyKeyBytesMax = 255;
 
 /** What publishing needs of the server. */
-export interface PublishHost {
+export interface PublishDeps {
   readonly hub: Hub;
   readonly counters: Counters;
   readonly messageBytesMax: number;
@@ -23,7 +23,7 @@ export interface PublishHost {
 export async function publishBody(
   request: Request,
   topics: readonly string[],
-  { hub, counters, messageBytesMax, publisher }: PublishHost,
+  { hub, counters, messageBytesMax, publisher }: PublishDeps,
 ): Promise<Response> {
   const key = readIdempotencyKey(request);
   if (key instanceof Response) return key;

@@ -5,7 +5,7 @@ import { faultOfTopicName, parseSince, type Since } from "../../topic/message.ts
 export class RequestError extends Error {}
 
 /** A topic to receive, and from where on. */
-export interface Wish {
+export interface TopicStart {
   readonly topic: string;
   /** Nothing means from now on. */
   readonly since: Since | undefined;
@@ -46,7 +46,7 @@ function decode(name: string): string {
  * Reads `Last-Event-ID`, or `?since=` where there is none.
  * @throws {RequestError} for a malformed `since`; a strange Last-Event-ID asks for what no server has, and becomes a gap
  */
-export function readWishes(request: Request, url: URL, topics: readonly string[]): Wish[] {
+export function readTopicStarts(request: Request, url: URL, topics: readonly string[]): TopicStart[] {
   const header = request.headers.get("last-event-id");
   if (header) {
     const unknown = { since: { kind: "unknown" }, requested: header.slice(0, requestedLengthMax) } as const;
@@ -54,8 +54,8 @@ export function readWishes(request: Request, url: URL, topics: readonly string[]
   }
   const parameter = url.searchParams.get("since");
   if (parameter === null) return topics.map((topic) => ({ topic, since: undefined, requested: "" }));
-  const wishes = readSince(parameter, topics);
-  if (wishes) return wishes;
+  const starts = readSince(parameter, topics);
+  if (starts) return starts;
   const several =
     topics.length > 1
       ? `, one for each of the ${topics.length} topics with commas between ("-" for none)`
@@ -65,16 +65,16 @@ export function readWishes(request: Request, url: URL, topics: readonly string[]
   );
 }
 
-function readSince(text: string, topics: readonly string[]): Wish[] | undefined {
+function readSince(text: string, topics: readonly string[]): TopicStart[] | undefined {
   const values = text.split(",");
   if (values.length !== topics.length) return undefined;
   const now = Date.now();
-  const wishes: Wish[] = [];
+  const starts: TopicStart[] = [];
   for (const [index, topic] of topics.entries()) {
     const requested = values[index] ?? "";
     const since = parseSince(requested, now);
     if (!since && !(requested === "-" && topics.length > 1)) return undefined;
-    wishes.push({ topic, since, requested });
+    starts.push({ topic, since, requested });
   }
-  return wishes;
+  return starts;
 }

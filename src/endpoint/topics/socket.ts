@@ -1,7 +1,7 @@
 /** A WebSocket on /topics: what it is sent, live and in replay, and what it publishes. */
 
 import type { Pass } from "../../access/permissions.ts";
-import type { Line, Socket } from "../../connection/connection.ts";
+import type { Socket, SocketHandler } from "../../connection/connection.ts";
 import { nativeTopic } from "../../connection/fan-out.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
@@ -9,11 +9,11 @@ import { DraftError } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import type { Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
-import { readEventFrame, readRawFrame, type Wish } from "../../wire/client-frame.ts";
+import { type ClientFrame, readEventFrame, readRawFrame } from "../../wire/client-frame.ts";
 import { ControlEvents, closeCode, type Encodings, type OpenedTopic } from "../../wire/cloud-events.ts";
 
 /** What a socket of topics needs of the server. */
-export interface TopicSocketHost {
+export interface TopicSocketDeps {
   readonly hub: Hub;
   readonly counters: Counters;
   /** Bytes sent ahead of what a client takes of a replay. */
@@ -23,7 +23,7 @@ export interface TopicSocketHost {
 }
 
 /** How one subprotocol speaks. */
-interface Form {
+interface SocketCodec {
   native(topic: string): string;
   encode(message: Message): string | Uint8Array<ArrayBuffer>;
   open(socket: Socket, topics: readonly OpenedTopic[]): void;
@@ -32,7 +32,7 @@ interface Form {
    * @param topic the connection's, where it has only one
    * @throws {DraftError}
    */
-  read(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): Wish;
+  read(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): ClientFrame;
   pong(): string;
 }
 
@@ -40,7 +40,7 @@ interface Form {
 const publishAheadMax = 64;
 
 /** Bytes as they were published, of one topic. */
-export const rawForm: Form = {
+export const rawCodec: SocketCodec = {
   native: nativeTopic.raw,
   encode: ({ data }) => data,
   open: () => undefined,
@@ -50,7 +50,7 @@ export const rawForm: Form = {
 };
 
 /** Every frame a CloudEvent. */
-export function cloudEventsForm(encodings: Encodings): Form {
+export function cloudEventsCodec(encodings: Encodings): SocketCodec {
   const control = new ControlEvents();
   return {
     native: nativeTopic.cloudEvents,
@@ -62,46 +62,46 @@ export function cloudEventsForm(encodings: Encodings): Form {
   };
 }
 
-export class TopicSocket implements Line, Subscriber {
-  readonly #host: TopicSocketHost;
+export class TopicSocket implements SocketHandler, Subscriber {
+  readonly #deps: TopicSocketDeps;
   readonly #pass: Pass;
-  readonly #form: Form;
+  readonly #codec: SocketCodec;
   readonly #subscriptions: readonly Subscription[];
   /** Where there is only one. */
   readonly #topic: string | undefined;
   #socket: Socket | undefined;
   /** What waits behind the message that is being published; undefined while none is. */
-  #publishing: Wish[] | undefined;
+  #publishing: ClientFrame[] | undefined;
   #paused = false;
 
-  constructor(host: TopicSocketHost, pass: Pass, form: Form, subscriptions: readonly Subscription[]) {
-    this.#host = host;
+  constructor(deps: TopicSocketDeps, pass: Pass, codec: SocketCodec, subscriptions: readonly Subscription[]) {
+    this.#deps = deps;
     this.#pass = pass;
-    this.#form = form;
+    this.#codec = codec;
     this.#subscriptions = subscriptions;
     this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
   }
 
   open(socket: Socket): void {
     this.#socket = socket;
-    this.#form.open(socket, this.#subscriptions);
+    this.#codec.open(socket, this.#subscriptions);
     for (const subscription of this.#subscriptions) subscription.begin(this);
   }
 
   message(socket: Socket, frame: string | Buffer<ArrayBuffer>): void {
-    let wish: Wish;
+    let request: ClientFrame;
     try {
-      wish = this.#form.read(frame, this.#topic);
+      request = this.#codec.read(frame, this.#topic);
     } catch (error) {
       if (!(error instanceof DraftError)) throw error;
       this.fail(error);
       return;
     }
     if (this.#publishing) {
-      this.#publishing.push(wish);
+      this.#publishing.push(request);
       if (this.#publishing.length >= publishAheadMax) this.#pause(socket);
-    } else if (wish === "pong") socket.send(this.#form.pong());
-    else void this.#publish(socket, wish);
+    } else if (request === "pong") socket.send(this.#codec.pong());
+    else void this.#publish(socket, request);
   }
 
   drain(): void {
@@ -113,8 +113,8 @@ export class TopicSocket implements Line, Subscriber {
     for (const subscription of this.#subscriptions) subscription.close();
   }
 
-  recall(socket: Socket, topic: string): Subscription | undefined {
-    const native = this.#form.native(topic);
+  detachLive(socket: Socket, topic: string): Subscription | undefined {
+    const native = this.#codec.native(topic);
     if (!socket.isSubscribed(native)) return undefined;
     socket.unsubscribe(native);
     return this.#subscriptions.find((subscription) => subscription.topic === topic);
@@ -123,37 +123,37 @@ export class TopicSocket implements Line, Subscriber {
   replay(message: Message): boolean {
     const socket = this.#socket;
     if (!socket) return false;
-    const frame = this.#form.encode(message);
-    this.#host.counters.replayedMessages++;
+    const frame = this.#codec.encode(message);
+    this.#deps.counters.replayedMessages++;
     if (socket.send(frame) === 0 && frame.length > 0) {
       socket.terminate();
       return false;
     }
-    return socket.getBufferedAmount() < this.#host.replayAheadBytes;
+    return socket.getBufferedAmount() < this.#deps.replayAheadBytes;
   }
 
   gap(gap: Gap): void {
-    this.#host.counters.gaps++;
-    if (this.#socket) this.#form.gap(this.#socket, gap);
+    this.#deps.counters.gaps++;
+    if (this.#socket) this.#codec.gap(this.#socket, gap);
   }
 
   live({ topic }: Subscription): void {
-    this.#socket?.subscribe(this.#form.native(topic));
+    this.#socket?.subscribe(this.#codec.native(topic));
   }
 
   fail(error: unknown): void {
-    const { code, message } = this.#host.refusalOf(error);
+    const { code, message } = this.#deps.refusalOf(error);
     this.#socket?.close(code, message);
   }
 
   /** One after the other: behind the first that cannot be published, nothing is. */
-  async #publish(socket: Socket, first: Wish): Promise<void> {
-    const waiting: Wish[] = [];
+  async #publish(socket: Socket, first: ClientFrame): Promise<void> {
+    const waiting: ClientFrame[] = [];
     this.#publishing = waiting;
     try {
-      for (let wish: Wish | undefined = first; wish; wish = waiting.shift()) {
-        if (wish === "pong") socket.send(this.#form.pong());
-        else await this.#publishOne(wish);
+      for (let request: ClientFrame | undefined = first; request; request = waiting.shift()) {
+        if (request === "pong") socket.send(this.#codec.pong());
+        else await this.#publishOne(request);
         if (this.#paused && waiting.length === 0) this.#resume(socket);
       }
       this.#publishing = undefined;
@@ -162,10 +162,10 @@ export class TopicSocket implements Line, Subscriber {
     }
   }
 
-  async #publishOne({ topic, draft }: Exclude<Wish, "pong">): Promise<void> {
+  async #publishOne({ topic, draft }: Exclude<ClientFrame, "pong">): Promise<void> {
     const asked = this.#pass.require("publish", topic);
     if (asked) await asked;
-    await this.#host.hub.publish(topic, draft);
+    await this.#deps.hub.publish(topic, draft);
   }
 
   #pause(socket: Socket): void {
