@@ -4,7 +4,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
 import type { Page } from "../src/topic/broker.ts";
 import { type Position, retainedBytes, type Since } from "../src/topic/message.ts";
-import { describeBrokerContract } from "./broker.contract.ts";
+import { describeBrokerContract } from "./contract/contract.ts";
 
 setDefaultTimeout(60_000);
 

@@ -2,7 +2,7 @@
 
 import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
 import type { Broker } from "../src/topic/broker.ts";
-import { describeBrokerContract } from "./broker.contract.ts";
+import { describeBrokerContract } from "./contract/contract.ts";
 import { Random } from "./support/random.ts";
 import { type Faults, noFaults, UnreliableEngine, UnreliableNode } from "./support/unreliable-broker.ts";
 

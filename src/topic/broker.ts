@@ -1,5 +1,5 @@
 /**
- * The seam between a node and the engine that keeps the topics. `test/broker.contract.ts` holds every engine to it.
+ * The seam between a node and the engine that keeps the topics. `test/contract/contract.ts` holds every engine to it.
  *
  * A topic's log is a sequence of messages with offsets 1, 2, 3 … in one epoch. When an engine loses a topic's past it
  * begins another epoch, so an id can be told to belong to a past that is gone. An example: a client has seen `k3-7`.

@@ -1,0 +1,45 @@
+/** Subscribing: the order of announcements, and how a lost one is found. */
+import { describe, expect, test } from "bun:test";
+import type { Position } from "../../src/topic/message.ts";
+import { until } from "../support/wait.ts";
+import type { Contract, Engine } from "./engine.ts";
+import { after, all, listen, newTopic, numbered, publishOneByOne, read, text } from "./messages.ts";
+
+export function describeAnnouncing<Kind extends Engine>({ withNodes }: Contract<Kind>): void {
+  describe("subscribing", () => {
+    test(
+      "announces messages for the first time in the order of their offsets only",
+      withNodes(async (one, other) => {
+        const topic = newTopic();
+        const ear = listen(other);
+        await other.subscribe(topic);
+        let last = await one.publish(topic, text("first"));
+        await until(async () => {
+          last = (await publishOneByOne(one, topic, 20)).at(-1) as Position;
+          return ear.of(topic).length > 20;
+        }, "announcements");
+        await read(other, topic, all, last);
+        const offsets = ear.of(topic).map(({ offset }) => offset);
+        expect(offsets).toEqual(offsets.toSorted((left, right) => left - right));
+      }),
+    );
+
+    test(
+      "has what was not announced told by positions and kept in history",
+      withNodes(async (one, other) => {
+        const topic = newTopic();
+        const ear = listen(other);
+        const heard = await other.subscribe(topic);
+        const last = (await publishOneByOne(one, topic, 30)).at(-1) as Position;
+        await until(
+          async () => (await other.positions([topic]))[0]?.position.offset === last.offset,
+          "the position to tell of the last message",
+        );
+        const { complete, messages } = await read(other, topic, after(heard), last);
+        expect(complete).toBe(true);
+        const known = new Map([...messages, ...ear.of(topic)].map((message) => [message.offset, message]));
+        expect([...known.values()].map(({ data }) => data)).toEqual(numbered(30));
+      }),
+    );
+  });
+}

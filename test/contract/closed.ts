@@ -1,0 +1,25 @@
+/** A node that was closed. */
+import { describe, expect, test } from "bun:test";
+import { until } from "../support/wait.ts";
+import type { Contract, Engine } from "./engine.ts";
+import { listen, newTopic, text } from "./messages.ts";
+
+export function describeClosed<Kind extends Engine>({ withNodes, can }: Contract<Kind>): void {
+  describe("a closed node", () => {
+    test.skipIf(!can.manyNodes)(
+      "is told nothing any more",
+      withNodes(async (one, other) => {
+        const topic = newTopic();
+        const [ear, otherEar] = [listen(one), listen(other)];
+        await one.subscribe(topic);
+        await other.subscribe(topic);
+        await other.close();
+        await until(async () => {
+          await one.publish(topic, text("after"));
+          return ear.of(topic).length > 10;
+        }, "announcements on the other node");
+        expect(otherEar.of(topic)).toEqual([]);
+      }),
+    );
+  });
+}

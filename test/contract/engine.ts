@@ -1,0 +1,67 @@
+/** What the contract needs of an engine to test it, and what only some engines can be made to do. */
+import type { MemoryBrokerLimits } from "../../src/engine/memory.ts";
+import type { Broker } from "../../src/topic/broker.ts";
+
+/** An engine that one test has to itself. */
+export interface Engine {
+  /** Opens a node on it that can be used at once. */
+  node(): Promise<Broker>;
+  /** Closes its nodes too. */
+  close(): Promise<void>;
+}
+
+export type OpenEngine<Kind extends Engine> = (limits: MemoryBrokerLimits) => Promise<Kind>;
+
+/** A test that needs an ability which the engine does not have is shown as skipped. */
+export interface Abilities<Kind extends Engine> {
+  /** False if announcements are lost even while nothing is wrong. */
+  readonly announcesAll: boolean;
+  /** False if a node also receives announcements of topics that it is not subscribed to. */
+  readonly announcesOnlySubscribed: boolean;
+  /** Whether `node` may be called more than once. */
+  readonly manyNodes: boolean;
+  /** Makes the engine forget every topic, while its nodes stay connected. */
+  readonly loseEverything?: (engine: Kind) => Promise<void>;
+  /** Lets time pass on the engine. */
+  readonly advance?: (engine: Kind, seconds: number) => Promise<void>;
+  /** Takes the engine away from a node. */
+  readonly cutOff?: (engine: Kind, node: Broker) => Promise<void>;
+  /** Gives the engine back to a node. */
+  readonly reconnect?: (engine: Kind, node: Broker) => Promise<void>;
+}
+
+export const generous: MemoryBrokerLimits = {
+  historyMessages: 1000,
+  historyAgeSeconds: 3600,
+  historyBytesMax: 64 * 1024 * 1024,
+  positionAgeSeconds: 7200,
+};
+export const five: MemoryBrokerLimits = { ...generous, historyMessages: 5 };
+export const none: MemoryBrokerLimits = { ...generous, historyMessages: 0 };
+
+/** One engine under test: each part of the contract takes from it what its tests need. */
+export class Contract<Kind extends Engine> {
+  readonly can: Abilities<Kind>;
+  readonly #openEngine: OpenEngine<Kind>;
+
+  constructor(openEngine: OpenEngine<Kind>, can: Abilities<Kind>) {
+    this.#openEngine = openEngine;
+    this.can = can;
+  }
+
+  /** The body of a test that has an engine of its own, with one node. */
+  readonly withNode =
+    (run: (broker: Broker, engine: Kind) => Promise<void>, limits = generous): (() => Promise<void>) =>
+    async () => {
+      const engine = await this.#openEngine(limits);
+      try {
+        await run(await engine.node(), engine);
+      } finally {
+        await engine.close();
+      }
+    };
+
+  /** The same with two nodes if the engine has them, else with the same one twice. */
+  readonly withNodes = (run: (one: Broker, other: Broker) => Promise<void>): (() => Promise<void>) =>
+    this.withNode(async (one, engine) => run(one, this.can.manyNodes ? await engine.node() : one));
+}

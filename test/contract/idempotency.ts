@@ -1,0 +1,81 @@
+/** An idempotency key publishes once. */
+import { describe, expect, test } from "bun:test";
+import { IdempotencyConflict, idempotencySeconds } from "../../src/topic/broker.ts";
+import { type Contract, type Engine, five } from "./engine.ts";
+import { newTopic, numbered, text } from "./messages.ts";
+
+const once = { key: "key", publisher: "publisher" };
+
+export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
+  describe("a key", () => {
+    test(
+      "publishes once, and answers every repetition with the first position",
+      withNodes(async (one, other) => {
+        const topic = newTopic();
+        const first = await one.publish(topic, text("same"), once);
+        await one.publish(topic, text("another"));
+        expect(await one.publish(topic, text("same"), once)).toEqual(first);
+        expect(await other.publish(topic, text("same"), once)).toEqual(first);
+        const last = await other.publish(topic, text("last"));
+        expect(last.offset).toBe(3);
+      }),
+    );
+
+    test(
+      "publishes once where repetitions do not wait for each other",
+      withNodes(async (one, other) => {
+        const topic = newTopic();
+        const positions = await Promise.all(
+          [one, other, one, other].map((broker) => broker.publish(topic, text("same"), once)),
+        );
+        expect(positions.map(({ offset }) => offset)).toEqual([1, 1, 1, 1]);
+        expect((await one.publish(topic, text("last"))).offset).toBe(2);
+      }),
+    );
+
+    test(
+      "is a conflict with another message, and nothing is appended",
+      withNode(async (broker) => {
+        const topic = newTopic();
+        const first = await broker.publish(topic, text("one"), once);
+        await expect(broker.publish(topic, text("other"), once)).rejects.toBeInstanceOf(IdempotencyConflict);
+        expect(await broker.publish(topic, text("one"), once)).toEqual(first);
+        expect((await broker.publish(topic, text("last"))).offset).toBe(2);
+      }),
+    );
+
+    test(
+      "belongs to its publisher and its topic, whatever characters they have",
+      withNode(async (broker) => {
+        const [topic, other] = [newTopic(), newTopic()];
+        const publications: [string, { key: string; publisher: string }][] = [
+          [topic, { key: "c", publisher: "a:b" }],
+          [topic, { key: "b:c", publisher: "a" }],
+          [topic, { key: 'c","', publisher: "a" }],
+          [topic, { key: "", publisher: "a" }],
+          [topic, { key: "a", publisher: "" }],
+          [other, { key: "c", publisher: "a:b" }],
+        ];
+        for (const [index, [topic, once]] of publications.entries()) {
+          await broker.publish(topic, text(String(index)), once);
+        }
+        expect((await broker.publish(topic, text("last"))).offset).toBe(6);
+        expect((await broker.publish(other, text("last"))).offset).toBe(2);
+      }),
+    );
+
+    const { advance } = can;
+    test.skipIf(!advance)(
+      `is remembered for ${idempotencySeconds} s, also by topics that lost their messages, and not for longer`,
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        const first = await broker.publish(topic, text("same"), once);
+        for (const word of numbered(6)) await broker.publish(topic, text(word));
+        await advance?.(engine, idempotencySeconds - 10);
+        expect(await broker.publish(topic, text("same"), once)).toEqual(first);
+        await advance?.(engine, 11);
+        expect((await broker.publish(topic, text("other"), once)).offset).toBe(8);
+      }, five),
+    );
+  });
+}

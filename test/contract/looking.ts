@@ -1,0 +1,43 @@
+/** Reading history and positions does not create a topic. */
+import { describe, expect, test } from "bun:test";
+import type { Position, Since } from "../../src/topic/message.ts";
+import { until } from "../support/wait.ts";
+import { type Contract, type Engine, five } from "./engine.ts";
+import { after, all, newTopic, publishOneByOne, read, wholePage } from "./messages.ts";
+
+export function describeLooking<Kind extends Engine>({ withNode }: Contract<Kind>): void {
+  describe("looking", () => {
+    test(
+      "creates nothing",
+      withNode(async (broker) => {
+        const topic = newTopic();
+        const sinces: Since[] = [all, after({ epoch: "0", offset: 0 }), { kind: "time", time: 0 }];
+        for (const since of [...sinces, { kind: "unknown" } as const, ...sinces]) {
+          expect(await broker.history(topic, since, wholePage)).toBeUndefined();
+          expect(await broker.positions([topic])).toEqual([undefined]);
+        }
+      }),
+    );
+
+    test(
+      "at positions answers in the order asked, with nothing for what does not exist",
+      withNode(async (broker) => {
+        const [empty, full, absent] = [newTopic(), newTopic(), newTopic()];
+        const beginning = await broker.subscribe(empty);
+        const last = (await publishOneByOne(broker, full, 7))[6] as Position;
+        await read(broker, full, all, last);
+        await until(
+          async () => (await broker.positions([full]))[0]?.position.offset === 7,
+          "the position to arrive",
+        );
+        expect(await broker.positions([])).toEqual([]);
+        const [first, second, third, fourth] = await broker.positions([absent, full, empty, full]);
+        expect([first, third]).toEqual([undefined, { position: beginning, retained: 0 }]);
+        for (const state of [second, fourth]) {
+          expect(state?.position.epoch).toBe(last.epoch);
+          expect(state?.retained).toBeLessThanOrEqual(5);
+        }
+      }, five),
+    );
+  });
+}

@@ -1,0 +1,99 @@
+/** An engine that loses every topic while its nodes stay connected. */
+import { describe, expect, test } from "bun:test";
+import type { Position } from "../../src/topic/message.ts";
+import { until } from "../support/wait.ts";
+import type { Contract, Engine } from "./engine.ts";
+import {
+  after,
+  all,
+  expectHistory,
+  listen,
+  newTopic,
+  publishOneByOne,
+  read,
+  text,
+  wholePage,
+} from "./messages.ts";
+
+export function describeLostMemory<Kind extends Engine>({ withNode, can }: Contract<Kind>): void {
+  describe("an engine that lost its memory", () => {
+    const { loseEverything } = can;
+
+    test.skipIf(!loseEverything)(
+      "begins other epochs, never used before, each from offset 1",
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        const epochs = [];
+        for (let round = 0; round < 10; round++) {
+          const position = await broker.publish(topic, text(String(round)));
+          expect(position.offset).toBe(1);
+          epochs.push(position.epoch);
+          await loseEverything?.(engine);
+        }
+        expect(new Set(epochs).size).toBe(10);
+      }),
+    );
+
+    test.skipIf(!loseEverything)(
+      "no longer knows its topics",
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        await broker.subscribe(topic);
+        await publishOneByOne(broker, topic, 3);
+        await loseEverything?.(engine);
+        expect(await broker.positions([topic])).toEqual([undefined]);
+        expect(await broker.history(topic, all, wholePage)).toBeUndefined();
+      }),
+    );
+
+    test.skipIf(!loseEverything)(
+      "tells of a gap after every id from before, also where the offsets are the same",
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        const lost = await publishOneByOne(broker, topic, 3);
+        await loseEverything?.(engine);
+        const last = (await publishOneByOne(broker, topic, 3))[2] as Position;
+        for (const position of [{ ...(lost[0] as Position), offset: 0 }, ...lost]) {
+          expectHistory(await read(broker, topic, after(position), last), {
+            complete: false,
+            from: { epoch: last.epoch, offset: 0 },
+            offsets: [1, 2, 3],
+            position: last,
+          });
+        }
+      }),
+    );
+
+    test.skipIf(!loseEverything)(
+      "goes on announcing to those who were subscribed",
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        const ear = listen(broker);
+        const before = await broker.subscribe(topic);
+        await broker.publish(topic, text("before"));
+        await loseEverything?.(engine);
+        let after = before;
+        await until(async () => {
+          after = await broker.publish(topic, text("after"));
+          return ear.of(topic).some(({ data }) => data === "after");
+        }, "an announcement in the new epoch");
+        expect(after.epoch).not.toBe(before.epoch);
+        const announced = ear.of(topic).filter(({ data }) => data === "after");
+        expect(new Set(announced.map(({ epoch }) => epoch))).toEqual(new Set([after.epoch]));
+      }),
+    );
+
+    test.skipIf(!loseEverything)(
+      "brings a topic into being again for who subscribes again",
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        const before = await broker.subscribe(topic);
+        await loseEverything?.(engine);
+        const again = await broker.subscribe(topic);
+        expect(again.offset).toBe(0);
+        expect(again.epoch).not.toBe(before.epoch);
+        expect(await broker.positions([topic])).toEqual([{ position: again, retained: 0 }]);
+      }),
+    );
+  });
+}

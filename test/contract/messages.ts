@@ -1,0 +1,128 @@
+/** What the parts of the contract publish, read and listen with: all of it through the interface alone. */
+import { expect } from "bun:test";
+import type { Broker, BrokerListener, History, Page } from "../../src/topic/broker.ts";
+import type { Draft } from "../../src/topic/draft.ts";
+import { formatId, type Message, type Position, type Since } from "../../src/topic/message.ts";
+import { until, within } from "../support/wait.ts";
+
+export const wholePage: Page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 };
+
+/** What a node was told. */
+export class Ear implements BrokerListener {
+  reconnections = 0;
+  readonly #firstTold = new Map<string, Message>();
+  #told = Promise.withResolvers<void>();
+
+  announced(message: Message): void {
+    const id = `${message.topic} ${formatId(message)}`;
+    if (!this.#firstTold.has(id)) this.#firstTold.set(id, message);
+    this.#told.resolve();
+    this.#told = Promise.withResolvers();
+  }
+
+  reconnected(): void {
+    this.reconnections++;
+  }
+
+  /** Each message of a topic once, as it was first announced. */
+  of(topic: string): Message[] {
+    return [...this.#firstTold.values()].filter((message) => message.topic === topic);
+  }
+
+  async upTo(topic: string, position: Position | undefined): Promise<void> {
+    const id = `${topic} ${position && formatId(position)}`;
+    while (!this.#firstTold.has(id)) await within(this.#told.promise, `the announcement of ${id}`);
+  }
+}
+
+export function listen(broker: Broker): Ear {
+  const ear = new Ear();
+  broker.listen(ear);
+  return ear;
+}
+
+/** One that no other test uses, and no earlier run did. */
+export const newTopic = (): string => `contract/${crypto.randomUUID()}`;
+
+export const all: Since = { kind: "all" };
+export const after = (position: Position): Since => ({ kind: "position", position });
+
+export const text = (data: string): Draft => ({ data, contentType: "text/plain" });
+export const bytes = (data: Uint8Array<ArrayBuffer>): Draft => ({
+  data,
+  contentType: "application/octet-stream",
+});
+
+export const numbered = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `#${index + 1}`);
+
+/** The offsets of the messages that come after `from`, up to `to`. */
+export const offsetsBetween = (from: number, to: number): number[] =>
+  Array.from({ length: to - from }, (_, index) => from + index + 1);
+
+export const publicPart = ({ time: _, ...rest }: Message): Omit<Message, "time"> => rest;
+
+export async function publishOneByOne(broker: Broker, topic: string, count: number): Promise<Position[]> {
+  const positions: Position[] = [];
+  for (const word of numbered(count)) positions.push(await broker.publish(topic, text(word)));
+  return positions;
+}
+
+export async function epochOf(broker: Broker, topic: string): Promise<string> {
+  return (await broker.positions([topic]))[0]?.position.epoch ?? "";
+}
+
+/** Publishes until the engine's clock gives a message a later time than the first one has. */
+export async function publishUntilTimePasses(
+  broker: Broker,
+  topic: string,
+  first: Position,
+): Promise<{ late: Message; messages: readonly Message[] }> {
+  let messages = (await read(broker, topic, all, first)).messages;
+  await until(async () => {
+    ({ messages } = await read(broker, topic, all, await broker.publish(topic, text("late"))));
+    return messages.at(-1)?.time !== messages[0]?.time;
+  }, "the engine's clock to move on");
+  return { late: messages.at(-1) as Message, messages };
+}
+
+/** Reads once `reached` is known where the engine reads: an engine may read at a place that is a little behind. */
+export async function read(
+  broker: Broker,
+  topic: string,
+  since: Since,
+  reached: Position | undefined,
+  page = wholePage,
+): Promise<History> {
+  let history: History | undefined;
+  await until(
+    async () => {
+      history = await broker.history(topic, since, page);
+      const position = history?.position;
+      return position?.epoch === reached?.epoch && (position?.offset ?? 0) >= (reached?.offset ?? 0);
+    },
+    `history to reach ${reached && formatId(reached)}`,
+  );
+  if (!history) throw new Error("it cannot have reached a position and not exist");
+  return history;
+}
+
+interface ExpectedHistory {
+  readonly complete: boolean;
+  readonly from: Position | undefined;
+  readonly offsets: readonly number[];
+  readonly position: Position | undefined;
+}
+
+export function expectHistory(
+  history: History,
+  { complete, from, offsets, position }: ExpectedHistory,
+): void {
+  const epoch = from?.epoch ?? "";
+  expect<unknown>({ ...history, messages: history.messages.map(formatId) }).toEqual({
+    complete,
+    from,
+    messages: offsets.map((offset) => formatId({ epoch, offset })),
+    position,
+  });
+}

@@ -1,0 +1,85 @@
+/** Subscribing: the position it resolves with, and what is announced after it. */
+import { describe, expect, test } from "bun:test";
+import { formatId, type Position } from "../../src/topic/message.ts";
+import type { Contract, Engine } from "./engine.ts";
+import {
+  after,
+  expectHistory,
+  listen,
+  newTopic,
+  numbered,
+  offsetsBetween,
+  publishOneByOne,
+  read,
+  text,
+} from "./messages.ts";
+
+export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
+  describe("subscribing", () => {
+    test(
+      "brings a topic into being, before its first message",
+      withNode(async (broker) => {
+        const topic = newTopic();
+        const position = await broker.subscribe(topic);
+        expect(position.offset).toBe(0);
+        expect(await broker.positions([topic])).toEqual([{ position, retained: 0 }]);
+        expectHistory(await read(broker, topic, after(position), position), {
+          complete: true,
+          from: position,
+          offsets: [],
+          position,
+        });
+        expect(await broker.publish(topic, text("first"))).toEqual({ epoch: position.epoch, offset: 1 });
+      }),
+    );
+
+    test(
+      "resolves with where the topic stands, also when repeated",
+      withNode(async (broker) => {
+        const topic = newTopic();
+        const last = (await publishOneByOne(broker, topic, 3))[2] as Position;
+        expect(await broker.subscribe(topic)).toEqual(last);
+        expect(await broker.subscribe(topic)).toEqual(last);
+      }),
+    );
+
+    test.skipIf(!can.announcesAll)(
+      "has every later message announced in order on every node, whoever publishes it",
+      withNodes(async (one, other) => {
+        const topic = newTopic();
+        const listening = [...new Set([one, other])].map((broker) => ({ broker, ear: listen(broker) }));
+        for (const { broker } of listening) await broker.subscribe(topic);
+        const positions = [
+          ...(await publishOneByOne(one, topic, 10)),
+          ...(await publishOneByOne(other, topic, 10)),
+        ];
+        for (const { ear } of listening) {
+          await ear.upTo(topic, positions.at(-1));
+          expect(ear.of(topic).map(({ offset }) => offset)).toEqual(offsetsBetween(0, 20));
+        }
+      }),
+    );
+
+    test.skipIf(!can.announcesAll)(
+      "while others publish misses nothing behind the position that it resolves with",
+      withNodes(async (one, other) => {
+        const ear = listen(other);
+        for (let round = 0; round < 20; round++) {
+          const topic = newTopic();
+          const before = numbered(round).map((word) => one.publish(topic, text(word)));
+          const subscribed = other.subscribe(topic);
+          const since = numbered(10).map((word) => one.publish(topic, text(word)));
+          const position = await subscribed;
+          const last = (await Promise.all([...before, ...since])).at(-1) as Position;
+          // A slow engine may subscribe behind the last of them, and then none need be announced.
+          if (last.offset > position.offset) await ear.upTo(topic, last);
+          const announced = new Set(ear.of(topic).map(formatId));
+          const missed = offsetsBetween(position.offset, last.offset)
+            .map((offset) => formatId({ epoch: last.epoch, offset }))
+            .filter((id) => !announced.has(id));
+          expect(missed).toEqual([]);
+        }
+      }),
+    );
+  });
+}
