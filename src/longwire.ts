@@ -30,7 +30,8 @@ import type { Broker } from "./topic/broker.ts";
 import { draftOfValue } from "./topic/draft.ts";
 import { Hub } from "./topic/hub.ts";
 import { faultOfTopicName, formatId, parseSince } from "./topic/message.ts";
-import { closeCode, Encodings } from "./wire/cloud-events.ts";
+import { closeCode } from "./wire/close-code.ts";
+import { Encodings } from "./wire/encodings.ts";
 
 export type { Authorize } from "./access/permissions.ts";
 export { GapError, type ReceivedMessage } from "./endpoint/topics/iterator.ts";

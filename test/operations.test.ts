@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { version } from "../package.json";
 import { makeToken } from "../src/command/token.ts";
 import { environmentName, type Setting, settings } from "../src/settings/config.ts";
-import { closeCode } from "../src/wire/cloud-events.ts";
+import { closeCode } from "../src/wire/close-code.ts";
 import { openWs, ws } from "./support/clients.ts";
 import { type Metrics, parseMetrics, sampleOf, samplesOf, scrape } from "./support/prometheus.ts";
 import { frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";

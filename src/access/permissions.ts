@@ -4,7 +4,7 @@ import { Refusal } from "../http/refusal.ts";
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import { ConfigError, type HandlerConfig } from "../settings/config.ts";
-import { closeCode } from "../wire/cloud-events.ts";
+import { closeCode } from "../wire/close-code.ts";
 import { type Access, type Action, type Grant, KeysUnavailable, TokenError } from "./tokens.ts";
 
 /** An application's own rule, asked where no token allows it. */

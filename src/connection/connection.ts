@@ -6,7 +6,7 @@ import type { Logger } from "../log.ts";
 import type { ConnectionKind, Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import type { Subscription } from "../topic/subscription.ts";
-import { closeCode } from "../wire/cloud-events.ts";
+import { closeCode } from "../wire/close-code.ts";
 
 export type Socket = ServerWebSocket<Connection>;
 

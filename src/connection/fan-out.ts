@@ -7,7 +7,7 @@ import type { Counters } from "../metrics.ts";
 import type { FanOut } from "../topic/hub.ts";
 import type { Message } from "../topic/message.ts";
 import type { Subscription } from "../topic/subscription.ts";
-import { type Encodings, subprotocols } from "../wire/cloud-events.ts";
+import { type Encodings, subprotocols } from "../wire/encodings.ts";
 import { type Connections, checkEveryBytes } from "./connection.ts";
 
 /** The native topics of a topic: one for each form, since a native topic carries the same bytes to all. */

@@ -4,7 +4,8 @@ import type { Answer } from "../http/problem.ts";
 import type { Proxies } from "../http/proxies.ts";
 import { Refusal } from "../http/refusal.ts";
 import type { ConnectionKind } from "../metrics.ts";
-import { closeCode, subprotocols } from "../wire/cloud-events.ts";
+import { closeCode } from "../wire/close-code.ts";
+import { subprotocols } from "../wire/encodings.ts";
 import { Connection, type Connections, type Socket, type SocketHandler } from "./connection.ts";
 
 export function wantsWebSocket(request: Request): boolean {

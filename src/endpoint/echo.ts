@@ -6,7 +6,7 @@ import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/
 import { methods, type RequestHandler } from "../http/problem.ts";
 import { Refusal } from "../http/refusal.ts";
 import type { HandlerConfig } from "../settings/config.ts";
-import { subprotocols } from "../wire/cloud-events.ts";
+import { subprotocols } from "../wire/encodings.ts";
 
 const ping = Buffer.from("ping");
 const pong = Buffer.from("pong");

@@ -1,5 +1,6 @@
 /** The load of the echo benchmark: connections that each keep so many messages in flight. */
-import { clientFrame, FrameReader } from "./frame.ts";
+import { frame, opcodes } from "../support/raw-socket.ts";
+import { FrameReader } from "./frame.ts";
 import { Latencies } from "./latencies.ts";
 import { startStopwatch } from "./stopwatch.ts";
 import { openMany, Wire } from "./wire.ts";
@@ -35,8 +36,8 @@ export async function runEchoLoad(
   const tally: Tally = { messages: 0, latencies: undefined };
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {}); // Looked at by the races below, of which none may have begun.
-  const frame = clientFrame("x".repeat(load.payloadBytes));
-  const frames = Buffer.concat(Array.from({ length: load.inFlight }, () => frame));
+  const message = frame(opcodes.text, "x".repeat(load.payloadBytes));
+  const frames = Buffer.concat(Array.from({ length: load.inFlight }, () => message));
   const lines = await openMany(load.connections, () =>
     EchoLine.open(server.port, load, frames, tally, failure.reject),
   );

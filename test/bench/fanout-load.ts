@@ -2,7 +2,8 @@
  * The load of the fan-out benchmark: subscribers of one topic, and publishers of which each publishes its next message
  * when every subscriber has its last one.
  */
-import { clientFrame, FrameReader } from "./frame.ts";
+import { frame, opcodes } from "../support/raw-socket.ts";
+import { FrameReader } from "./frame.ts";
 import { HttpLine } from "./http-line.ts";
 import { Latencies } from "./latencies.ts";
 import { startStopwatch } from "./stopwatch.ts";
@@ -74,8 +75,8 @@ export async function runFanoutLoad(
         lines.push(line);
         publisher.publishBy(() => line.post(), true);
       } else {
-        const frame = clientFrame(text);
-        publisher.publishBy(() => subscribers[index]?.send(frame), false);
+        const message = frame(opcodes.text, text);
+        publisher.publishBy(() => subscribers[index]?.send(message), false);
       }
     }
     for (const publisher of publishers) publisher.publish();

@@ -1,21 +1,7 @@
-/** WebSocket frames (RFC 6455 section 5.2), as far as a load needs them. */
+/** Reads the WebSocket frames (RFC 6455 section 5.2) of a server under load. */
+import { opcodes } from "../support/raw-socket.ts";
 
 const finalFragment = 0x80;
-const textOpcode = 0x1;
-const controlOpcode = 0x8;
-const masked = 0x80;
-/** Any will do: a server must unmask with it, and the same one each time lets a frame be made once. */
-const maskingKey = Uint8Array.of(0x37, 0xfa, 0x21, 0x3d);
-
-/** A text message as a client sends it. */
-export function clientFrame(text: string): Uint8Array {
-  const payload = Buffer.from(text);
-  const { length } = payload;
-  if (length > 0xffff) throw new RangeError("no load here has messages over 65535 bytes");
-  const lengthBytes = length < 126 ? [masked | length] : [masked | 126, length >> 8, length & 0xff];
-  const body = payload.map((byte, index) => byte ^ (maskingKey[index % 4] ?? 0));
-  return Buffer.concat([Uint8Array.of(finalFragment | textOpcode, ...lengthBytes), maskingKey, body]);
-}
 
 /** Finds the messages in a server's stream of bytes; it passes over control frames, and throws at fragments. */
 export class FrameReader {
@@ -69,8 +55,9 @@ export class FrameReader {
   #finish(): void {
     this.#headerBytes = 0;
     const opcode = this.#opening & 0xf;
-    if (opcode >= controlOpcode) return;
-    if (opcode === 0 || (this.#opening & finalFragment) === 0) throw new Error("a server sent a fragment");
+    if (opcode >= opcodes.close) return; // A control frame.
+    if (opcode === opcodes.continuation || (this.#opening & finalFragment) === 0)
+      throw new Error("a server sent a fragment");
     this.#found(this.#payloadBytes, this.#firstByte);
   }
 }

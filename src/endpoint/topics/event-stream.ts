@@ -1,4 +1,4 @@
-/** A stream of server-sent events on /topics: the same messages for a browser's EventSource and for curl -N. */
+/** An event stream on /topics: messages as server-sent events, for `EventSource` and `curl -N`. */
 import type { ClientAddress, Connections, HttpConnection } from "../../connection/connection.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import type { Refusal } from "../../http/refusal.ts";
@@ -6,33 +6,27 @@ import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
 import { formatId, type Message, type Position } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
-import {
-  ControlEvents,
-  type Encoding,
-  type Encodings,
-  gapData,
-  type OpenedTopic,
-  openedTopic,
-  serverSentEvent,
-} from "../../wire/cloud-events.ts";
+import { ControlEvents, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
+import type { Encoding, Encodings } from "../../wire/encodings.ts";
+import { serverSentEvent } from "../../wire/server-sent-events.ts";
 
-/** What a stream needs of the server. */
+/** The parts of the server that a stream uses. */
 export interface EventStreamDeps {
   readonly connections: Connections;
   readonly fanOut: NativeFanOut;
   readonly encodings: Encodings;
-  /** Unsent bytes held for a reader before it is cut. */
+  /** A reader with at least this many unsent bytes is cut at the next message. */
   readonly bufferedBytesMax: number;
-  /** Bytes put ahead of what a reader takes of a replay. */
+  /** A replay pauses while at least this many bytes are unsent. */
   readonly replayAheadBytes: number;
   readonly heartbeatIntervalSeconds: number;
   readonly counters: Counters;
   readonly log: Logger;
-  /** What a client is told of an error. */
+  /** What to report to the client about an error. */
   refusalOf(error: unknown): Refusal;
 }
 
-/** How soon an EventSource is to come back. Bun's clients wait 3 s by themselves; a resume is cheap. */
+/** How soon an `EventSource` reconnects. Browsers wait 3 s or longer without it; a resume is cheap. */
 const retryMilliseconds = 1000;
 
 const utf8 = new TextEncoder();
@@ -44,7 +38,7 @@ export const eventStreamHeaders = {
   Vary: "Accept",
 } as const;
 
-/** The two ways to write the same stream. */
+/** How one format writes control events. */
 interface StreamCodec {
   open(topics: readonly OpenedTopic[], cursor: string): string;
   gap(gap: Gap, cursor: string): string;
@@ -52,8 +46,7 @@ interface StreamCodec {
 }
 
 const plainCodec: StreamCodec = {
-  open: (topics, cursor) =>
-    serverSentEvent(JSON.stringify({ topics: topics.map(openedTopic) }), { event: "start", id: cursor }),
+  open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), { event: "start", id: cursor }),
   gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), { event: "gap", id: cursor }),
   close: (code, reason) => serverSentEvent(JSON.stringify({ code, reason }), { event: "close" }),
 };
@@ -74,12 +67,15 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   readonly #codec: StreamCodec;
   readonly #encoded: Encoding & `serverSent${string}`;
   readonly #subscriptions: readonly Subscription[];
-  /** Where each topic stands in this stream, in the order they were asked for; of a single topic the last gap or the start. */
+  /**
+   * The id of each topic that `id:` carries, in the order of the request. With one topic only control events use it: a
+   * message carries its own id.
+   */
   readonly #cursor = new Map<string, Position>();
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
   #silentSeconds = 0;
 
-  /** @param inCloudEvents every event a CloudEvent, as several topics need it */
+  /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics, because it names the topic */
   constructor(
     deps: EventStreamDeps,
     readonly peer: ClientAddress,
@@ -100,7 +96,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
         pull: () => this.#advance(),
         cancel: () => this.#end(),
       },
-      // Counts what is not sent yet, which `desiredSize` then tells; `pull` is called while it is less than the mark.
+      // `size` counts bytes, so `desiredSize` is the mark minus the unsent bytes. `pull` is called below the mark.
       { highWaterMark: deps.replayAheadBytes, size: (chunk) => chunk?.byteLength ?? 0 },
     );
   }
@@ -111,7 +107,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
     return controller !== undefined && this.#bufferedBytes(controller) < this.#deps.replayAheadBytes;
   }
 
-  /** In the step in which a reader is not given a message its stream ends, so it is given no other. */
+  /** A reader that does not get this message must get no later one, so its stream ends in the same step. */
   deliver(message: Message): void {
     const controller = this.#controller;
     if (!controller) return;
@@ -193,7 +189,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
     return this.#deps.replayAheadBytes - (desiredSize ?? 0);
   }
 
-  /** What the browser hands back as Last-Event-ID: one id for each topic. */
+  /** The browser returns this as `Last-Event-ID`: one id for each topic. */
   #cursorText(): string {
     return Array.from(this.#cursor.values(), formatId).join(",");
   }

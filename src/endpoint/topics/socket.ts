@@ -1,4 +1,4 @@
-/** A WebSocket on /topics: what it is sent, live and in replay, and what it publishes. */
+/** A WebSocket on /topics: it receives messages, live and in replay, and publishes frames. */
 
 import type { Pass } from "../../access/permissions.ts";
 import type { Socket, SocketHandler } from "../../connection/connection.ts";
@@ -10,36 +10,38 @@ import type { Hub } from "../../topic/hub.ts";
 import type { Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { type ClientFrame, readEventFrame, readRawFrame } from "../../wire/client-frame.ts";
-import { ControlEvents, closeCode, type Encodings, type OpenedTopic } from "../../wire/cloud-events.ts";
+import { closeCode } from "../../wire/close-code.ts";
+import { ControlEvents, type OpenedTopic } from "../../wire/cloud-events.ts";
+import type { Encodings } from "../../wire/encodings.ts";
 
-/** What a socket of topics needs of the server. */
+/** The parts of the server that a socket uses. */
 export interface TopicSocketDeps {
   readonly hub: Hub;
   readonly counters: Counters;
-  /** Bytes sent ahead of what a client takes of a replay. */
+  /** A replay pauses while at least this many bytes are unsent. */
   readonly replayAheadBytes: number;
-  /** What a client is told of an error. */
+  /** What to report to the client about an error. */
   refusalOf(error: unknown): Refusal;
 }
 
-/** How one subprotocol speaks. */
+/** How one subprotocol reads and writes frames. */
 interface SocketCodec {
   native(topic: string): string;
   encode(message: Message): string | Uint8Array<ArrayBuffer>;
   open(socket: Socket, topics: readonly OpenedTopic[]): void;
   gap(socket: Socket, gap: Gap): void;
   /**
-   * @param topic the connection's, where it has only one
+   * @param topic the connection's topic, if it has only one
    * @throws {DraftError}
    */
   read(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): ClientFrame;
   pong(): string;
 }
 
-/** Frames read ahead of what the broker has taken; past it reading from the socket pauses. */
+/** Frames that wait to be published, per socket. At this number reading from the socket pauses. */
 const publishAheadMax = 64;
 
-/** Bytes as they were published, of one topic. */
+/** The published bytes of one topic. */
 export const rawCodec: SocketCodec = {
   native: nativeTopic.raw,
   encode: ({ data }) => data,
@@ -49,7 +51,7 @@ export const rawCodec: SocketCodec = {
   pong: () => "pong",
 };
 
-/** Every frame a CloudEvent. */
+/** Every frame is a CloudEvent. */
 export function cloudEventsCodec(encodings: Encodings): SocketCodec {
   const control = new ControlEvents();
   return {
@@ -67,10 +69,10 @@ export class TopicSocket implements SocketHandler, Subscriber {
   readonly #pass: Pass;
   readonly #codec: SocketCodec;
   readonly #subscriptions: readonly Subscription[];
-  /** Where there is only one. */
+  /** Set if the connection has only one topic. */
   readonly #topic: string | undefined;
   #socket: Socket | undefined;
-  /** What waits behind the message that is being published; undefined while none is. */
+  /** Frames that wait for the message that is being published. Undefined while nothing is being published. */
   #publishing: ClientFrame[] | undefined;
   #paused = false;
 
@@ -146,7 +148,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#socket?.close(code, message);
   }
 
-  /** One after the other: behind the first that cannot be published, nothing is. */
+  /** Publishes in order. After the first failure nothing more is published and the socket is closed. */
   async #publish(socket: Socket, first: ClientFrame): Promise<void> {
     const waiting: ClientFrame[] = [];
     this.#publishing = waiting;
