@@ -11,33 +11,35 @@ export function describeAnnouncing<Kind extends Engine>({ withNodes }: Contract<
       "announces messages for the first time in the order of their offsets only",
       withNodes(async (one, other) => {
         const topic = newTopic();
-        const ear = listen(other);
+        const announced = listen(other);
         await other.subscribe(topic);
         let last = await one.publish(topic, text("first"));
         await until(async () => {
           last = (await publishOneByOne(one, topic, 20)).at(-1) as Position;
-          return ear.of(topic).length > 20;
+          return announced.of(topic).length > 20;
         }, "announcements");
         await read(other, topic, all, last);
-        const offsets = ear.of(topic).map(({ offset }) => offset);
+        const offsets = announced.of(topic).map(({ offset }) => offset);
         expect(offsets).toEqual(offsets.toSorted((left, right) => left - right));
       }),
     );
 
     test(
-      "has what was not announced told by positions and kept in history",
+      "shows a message that was not announced in positions and history",
       withNodes(async (one, other) => {
         const topic = newTopic();
-        const ear = listen(other);
-        const heard = await other.subscribe(topic);
+        const announced = listen(other);
+        const subscribed = await other.subscribe(topic);
         const last = (await publishOneByOne(one, topic, 30)).at(-1) as Position;
         await until(
           async () => (await other.positions([topic]))[0]?.position.offset === last.offset,
-          "the position to tell of the last message",
+          "the position of the last message",
         );
-        const { complete, messages } = await read(other, topic, after(heard), last);
+        const { complete, messages } = await read(other, topic, after(subscribed), last);
         expect(complete).toBe(true);
-        const known = new Map([...messages, ...ear.of(topic)].map((message) => [message.offset, message]));
+        const known = new Map(
+          [...messages, ...announced.of(topic)].map((message) => [message.offset, message]),
+        );
         expect([...known.values()].map(({ data }) => data)).toEqual(numbered(30));
       }),
     );

@@ -10,10 +10,10 @@ export function describeAway<Kind extends Engine>({ withNode, can }: Contract<Ki
     const { cutOff, reconnect } = can;
 
     test.skipIf(!cutOff || !reconnect)(
-      "refuses with BrokerUnavailable, and says when it is back; a repeated key then publishes once",
+      "refuses with BrokerUnavailable, and reports when it is back; a repeated key then publishes once",
       withNode(async (broker, engine) => {
         const topic = newTopic();
-        const ear = listen(broker);
+        const announced = listen(broker);
         expect(broker.available).toBe(true);
         await broker.subscribe(topic);
         const known = await broker.publish(topic, text("before"));
@@ -31,10 +31,10 @@ export function describeAway<Kind extends Engine>({ withNode, can }: Contract<Ki
           expect(status).toBe("rejected");
           expect("reason" in outcome && outcome.reason).toBeInstanceOf(BrokerUnavailable);
         }
-        expect(ear.reconnections).toBe(0);
+        expect(announced.reconnections).toBe(0);
 
         await reconnect?.(engine, broker);
-        await until(() => broker.available && ear.reconnections > 0, "the engine to be back");
+        await until(() => broker.available && announced.reconnections > 0, "the engine to be back");
         const repeated = await broker.publish(topic, text("unknown"), once);
         expect(repeated).toEqual({ epoch: known.epoch, offset: known.offset + 1 });
         const { messages } = await read(broker, topic, all, repeated);

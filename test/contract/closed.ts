@@ -7,18 +7,18 @@ import { listen, newTopic, text } from "./messages.ts";
 export function describeClosed<Kind extends Engine>({ withNodes, can }: Contract<Kind>): void {
   describe("a closed node", () => {
     test.skipIf(!can.manyNodes)(
-      "is told nothing any more",
+      "receives no announcement",
       withNodes(async (one, other) => {
         const topic = newTopic();
-        const [ear, otherEar] = [listen(one), listen(other)];
+        const [announced, otherAnnounced] = [listen(one), listen(other)];
         await one.subscribe(topic);
         await other.subscribe(topic);
         await other.close();
         await until(async () => {
           await one.publish(topic, text("after"));
-          return ear.of(topic).length > 10;
+          return announced.of(topic).length > 10;
         }, "announcements on the other node");
-        expect(otherEar.of(topic)).toEqual([]);
+        expect(otherAnnounced.of(topic)).toEqual([]);
       }),
     );
   });

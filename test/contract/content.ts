@@ -25,14 +25,14 @@ export function describeContent<Kind extends Engine>({ withNodes, can }: Contrac
         `announces and keeps ${what} as it was published`,
         withNodes(async (one, other) => {
           const topic = newTopic();
-          const ear = listen(other);
+          const announced = listen(other);
           await other.subscribe(topic);
           const position = await one.publish(topic, draft);
           const { messages } = await read(other, topic, all, position);
           expect(messages.map(publicPart)).toEqual([{ topic, ...position, ...draft }]);
           if (!can.announcesAll) return;
-          await ear.upTo(topic, position);
-          expect(ear.of(topic).map(publicPart)).toEqual([{ topic, ...position, ...draft }]);
+          await announced.upTo(topic, position);
+          expect(announced.of(topic).map(publicPart)).toEqual([{ topic, ...position, ...draft }]);
         }),
       );
     }

@@ -15,7 +15,7 @@ const foreign: Record<string, (last: Position) => Since> = {
 export function describeHistory<Kind extends Engine>({ withNode }: Contract<Kind>): void {
   describe("history", () => {
     test(
-      "after a position is every message behind it",
+      "after a position is every later message",
       withNode(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 4);

@@ -22,7 +22,7 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
     );
 
     test(
-      "publishes once where repetitions do not wait for each other",
+      "publishes once when repetitions do not wait for each other",
       withNodes(async (one, other) => {
         const topic = newTopic();
         const positions = await Promise.all(

@@ -47,7 +47,7 @@ export function describeLostMemory<Kind extends Engine>({ withNode, can }: Contr
     );
 
     test.skipIf(!loseEverything)(
-      "tells of a gap after every id from before, also where the offsets are the same",
+      "reports a gap after every id from before, even if the offsets are equal",
       withNode(async (broker, engine) => {
         const topic = newTopic();
         const lost = await publishOneByOne(broker, topic, 3);
@@ -65,26 +65,26 @@ export function describeLostMemory<Kind extends Engine>({ withNode, can }: Contr
     );
 
     test.skipIf(!loseEverything)(
-      "goes on announcing to those who were subscribed",
+      "continues to announce to its subscribers",
       withNode(async (broker, engine) => {
         const topic = newTopic();
-        const ear = listen(broker);
+        const announced = listen(broker);
         const before = await broker.subscribe(topic);
         await broker.publish(topic, text("before"));
         await loseEverything?.(engine);
         let after = before;
         await until(async () => {
           after = await broker.publish(topic, text("after"));
-          return ear.of(topic).some(({ data }) => data === "after");
+          return announced.of(topic).some(({ data }) => data === "after");
         }, "an announcement in the new epoch");
         expect(after.epoch).not.toBe(before.epoch);
-        const announced = ear.of(topic).filter(({ data }) => data === "after");
-        expect(new Set(announced.map(({ epoch }) => epoch))).toEqual(new Set([after.epoch]));
+        const afterwards = announced.of(topic).filter(({ data }) => data === "after");
+        expect(new Set(afterwards.map(({ epoch }) => epoch))).toEqual(new Set([after.epoch]));
       }),
     );
 
     test.skipIf(!loseEverything)(
-      "brings a topic into being again for who subscribes again",
+      "creates a topic again when a node subscribes again",
       withNode(async (broker, engine) => {
         const topic = newTopic();
         const before = await broker.subscribe(topic);

@@ -7,17 +7,17 @@ import { until, within } from "../support/wait.ts";
 
 export const wholePage: Page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 };
 
-/** What a node was told. */
-export class Ear implements BrokerListener {
+/** Records the announcements that a node receives. */
+export class Announcements implements BrokerListener {
   reconnections = 0;
-  readonly #firstTold = new Map<string, Message>();
-  #told = Promise.withResolvers<void>();
+  readonly #first = new Map<string, Message>();
+  #announced = Promise.withResolvers<void>();
 
   announced(message: Message): void {
     const id = `${message.topic} ${formatId(message)}`;
-    if (!this.#firstTold.has(id)) this.#firstTold.set(id, message);
-    this.#told.resolve();
-    this.#told = Promise.withResolvers();
+    if (!this.#first.has(id)) this.#first.set(id, message);
+    this.#announced.resolve();
+    this.#announced = Promise.withResolvers();
   }
 
   reconnected(): void {
@@ -26,22 +26,22 @@ export class Ear implements BrokerListener {
 
   /** Each message of a topic once, as it was first announced. */
   of(topic: string): Message[] {
-    return [...this.#firstTold.values()].filter((message) => message.topic === topic);
+    return [...this.#first.values()].filter((message) => message.topic === topic);
   }
 
   async upTo(topic: string, position: Position | undefined): Promise<void> {
     const id = `${topic} ${position && formatId(position)}`;
-    while (!this.#firstTold.has(id)) await within(this.#told.promise, `the announcement of ${id}`);
+    while (!this.#first.has(id)) await within(this.#announced.promise, `the announcement of ${id}`);
   }
 }
 
-export function listen(broker: Broker): Ear {
-  const ear = new Ear();
-  broker.listen(ear);
-  return ear;
+export function listen(broker: Broker): Announcements {
+  const announced = new Announcements();
+  broker.listen(announced);
+  return announced;
 }
 
-/** One that no other test uses, and no earlier run did. */
+/** A topic that no other test and no earlier run uses. */
 export const newTopic = (): string => `contract/${crypto.randomUUID()}`;
 
 export const all: Since = { kind: "all" };
@@ -86,7 +86,7 @@ export async function publishUntilTimePasses(
   return { late: messages.at(-1) as Message, messages };
 }
 
-/** Reads once `reached` is known where the engine reads: an engine may read at a place that is a little behind. */
+/** Reads until the history has reached `reached`: an engine may read from a replica that is lagging. */
 export async function read(
   broker: Broker,
   topic: string,

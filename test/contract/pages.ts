@@ -16,7 +16,7 @@ export function describePages<Kind extends Engine>({ withNode }: Contract<Kind>)
   describe("history", () => {
     for (const [what, page] of Object.entries(pages)) {
       test(
-        `by pages of ${what} joins without a hole, and says where there is more`,
+        `in pages of ${what} joins without a hole, and reports if there is more`,
         withNode(async (broker) => {
           const topic = newTopic();
           const last = (await publishOneByOne(broker, topic, 10))[9] as Position;

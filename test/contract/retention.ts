@@ -7,7 +7,7 @@ import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne, r
 export function describeRetention<Kind extends Engine>({ withNode }: Contract<Kind>): void {
   describe("history", () => {
     test(
-      "is a gap exactly where a message behind the position was dropped",
+      "is a gap exactly if a message after the position was dropped",
       withNode(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 8);
@@ -38,7 +38,7 @@ export function describeRetention<Kind extends Engine>({ withNode }: Contract<Ki
     );
 
     test(
-      "turned off keeps no message, and still tells who missed nothing from who missed something",
+      "turned off keeps no message, and still distinguishes a complete resume from a gap",
       withNode(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 3);

@@ -17,7 +17,7 @@ import {
 export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
   describe("subscribing", () => {
     test(
-      "brings a topic into being, before its first message",
+      "creates a topic before its first message",
       withNode(async (broker) => {
         const topic = newTopic();
         const position = await broker.subscribe(topic);
@@ -34,7 +34,7 @@ export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, 
     );
 
     test(
-      "resolves with where the topic stands, also when repeated",
+      "resolves with the position of the topic, also when repeated",
       withNode(async (broker) => {
         const topic = newTopic();
         const last = (await publishOneByOne(broker, topic, 3))[2] as Position;
@@ -44,26 +44,26 @@ export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, 
     );
 
     test.skipIf(!can.announcesAll)(
-      "has every later message announced in order on every node, whoever publishes it",
+      "announces every later message in order on every node, from any publisher",
       withNodes(async (one, other) => {
         const topic = newTopic();
-        const listening = [...new Set([one, other])].map((broker) => ({ broker, ear: listen(broker) }));
+        const listening = [...new Set([one, other])].map((broker) => ({ broker, announced: listen(broker) }));
         for (const { broker } of listening) await broker.subscribe(topic);
         const positions = [
           ...(await publishOneByOne(one, topic, 10)),
           ...(await publishOneByOne(other, topic, 10)),
         ];
-        for (const { ear } of listening) {
-          await ear.upTo(topic, positions.at(-1));
-          expect(ear.of(topic).map(({ offset }) => offset)).toEqual(offsetsBetween(0, 20));
+        for (const { announced } of listening) {
+          await announced.upTo(topic, positions.at(-1));
+          expect(announced.of(topic).map(({ offset }) => offset)).toEqual(offsetsBetween(0, 20));
         }
       }),
     );
 
     test.skipIf(!can.announcesAll)(
-      "while others publish misses nothing behind the position that it resolves with",
+      "while others publish misses nothing after the position that it resolves with",
       withNodes(async (one, other) => {
-        const ear = listen(other);
+        const announced = listen(other);
         for (let round = 0; round < 20; round++) {
           const topic = newTopic();
           const before = numbered(round).map((word) => one.publish(topic, text(word)));
@@ -71,12 +71,12 @@ export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, 
           const since = numbered(10).map((word) => one.publish(topic, text(word)));
           const position = await subscribed;
           const last = (await Promise.all([...before, ...since])).at(-1) as Position;
-          // A slow engine may subscribe behind the last of them, and then none need be announced.
-          if (last.offset > position.offset) await ear.upTo(topic, last);
-          const announced = new Set(ear.of(topic).map(formatId));
+          // A slow engine may subscribe after the last of them, and then none has to be announced.
+          if (last.offset > position.offset) await announced.upTo(topic, last);
+          const ids = new Set(announced.of(topic).map(formatId));
           const missed = offsetsBetween(position.offset, last.offset)
             .map((offset) => formatId({ epoch: last.epoch, offset }))
-            .filter((id) => !announced.has(id));
+            .filter((id) => !ids.has(id));
           expect(missed).toEqual([]);
         }
       }),

@@ -14,7 +14,7 @@ export function describeUnsubscribing<Kind extends Engine>({
       "ends with one `unsubscribe`, however often it was repeated",
       withNode(async (broker) => {
         const [left, kept] = [newTopic(), newTopic()];
-        const ear = listen(broker);
+        const announced = listen(broker);
         await broker.subscribe(left);
         await broker.subscribe(left);
         await broker.subscribe(kept);
@@ -22,17 +22,17 @@ export function describeUnsubscribing<Kind extends Engine>({
         await until(async () => {
           await broker.publish(left, text("unheard"));
           await broker.publish(kept, text("heard"));
-          return ear.of(kept).length > 10;
+          return announced.of(kept).length > 10;
         }, "announcements on the topic that was kept");
-        expect(ear.of(left)).toEqual([]);
+        expect(announced.of(left)).toEqual([]);
       }),
     );
 
     test(
-      "begins again behind an `unsubscribe` that was not waited for",
+      "begins again after an `unsubscribe` that was not awaited",
       withNode(async (broker) => {
         const topic = newTopic();
-        const ear = listen(broker);
+        const announced = listen(broker);
         for (let round = 0; round < 5; round++) {
           await broker.subscribe(topic);
           broker.unsubscribe(topic);
@@ -40,14 +40,14 @@ export function describeUnsubscribing<Kind extends Engine>({
         await broker.subscribe(topic);
         await until(async () => {
           await broker.publish(topic, text("heard"));
-          return ear.of(topic).length > 10;
+          return announced.of(topic).length > 10;
         }, "announcements");
-        expect(ear.of(topic).every(({ data }) => data === "heard")).toBe(true);
+        expect(announced.of(topic).every(({ data }) => data === "heard")).toBe(true);
       }),
     );
 
     test(
-      "may be ended where it never began",
+      "can be ended before it began",
       withNode(async (broker) => {
         const topic = newTopic();
         broker.unsubscribe(topic);
@@ -57,18 +57,18 @@ export function describeUnsubscribing<Kind extends Engine>({
     );
 
     test.skipIf(!can.manyNodes || !can.announcesOnlySubscribed)(
-      "on one node is no matter of another",
+      "on one node does not affect another",
       withNodes(async (one, other) => {
         const topic = newTopic();
-        const [ear, otherEar] = [listen(one), listen(other)];
+        const [announced, otherAnnounced] = [listen(one), listen(other)];
         await one.subscribe(topic);
         await other.subscribe(topic);
         other.unsubscribe(topic);
         await until(async () => {
           await other.publish(topic, text("heard"));
-          return ear.of(topic).length > 10;
-        }, "announcements on the node that still listens");
-        expect(otherEar.of(topic)).toEqual([]);
+          return announced.of(topic).length > 10;
+        }, "announcements on the node that is still subscribed");
+        expect(otherAnnounced.of(topic)).toEqual([]);
       }),
     );
   });

@@ -5,8 +5,8 @@ import { until } from "../support/wait.ts";
 import { type Contract, type Engine, five } from "./engine.ts";
 import { after, all, newTopic, publishOneByOne, read, wholePage } from "./messages.ts";
 
-export function describeLooking<Kind extends Engine>({ withNode }: Contract<Kind>): void {
-  describe("looking", () => {
+export function describeReading<Kind extends Engine>({ withNode }: Contract<Kind>): void {
+  describe("reading", () => {
     test(
       "creates nothing",
       withNode(async (broker) => {
@@ -20,7 +20,7 @@ export function describeLooking<Kind extends Engine>({ withNode }: Contract<Kind
     );
 
     test(
-      "at positions answers in the order asked, with nothing for what does not exist",
+      "at positions answers in the order asked, with undefined for a topic that does not exist",
       withNode(async (broker) => {
         const [empty, full, absent] = [newTopic(), newTopic(), newTopic()];
         const beginning = await broker.subscribe(empty);
