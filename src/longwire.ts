@@ -1,22 +1,25 @@
 /** Longwire as a library: the endpoints joined into routes and one WebSocket handler, alone or within your own server. */
 import { resolve } from "node:path";
 import type { WebSocketHandler } from "bun";
-import { type Authorize, Gate } from "./access/permissions.ts";
-import { Access } from "./access/tokens.ts";
+import { Access } from "./access/access.ts";
+import { ApiKeys } from "./access/api-keys.ts";
+import type { Authorize } from "./access/permissions.ts";
 import { Connections } from "./connection/connection.ts";
 import { NativeFanOut } from "./connection/fan-out.ts";
 import { Upgrader } from "./connection/handshake.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
-import { logRefusals, operationsRoutes } from "./endpoint/operations.ts";
-import { pageRoutes } from "./endpoint/page.ts";
+import { notFound } from "./endpoint/not-found.ts";
+import { logRefusals, operationsHandlers } from "./endpoint/operations.ts";
+import { pageHandlers } from "./endpoint/page.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import { iterateMessages, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
 import { MemoryBroker } from "./engine/memory.ts";
 import { MeteredBroker } from "./engine/metered.ts";
 import { listenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
-import { notFound, problem, type RequestHandler, type Routes } from "./http/problem.ts";
+import { problem } from "./http/problem.ts";
 import { Proxies } from "./http/proxies.ts";
+import { type Handler, type Routes, routeOf, routesOf } from "./http/request-context.ts";
 import { createLogger, type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import {
@@ -35,7 +38,7 @@ import { Encodings } from "./wire/encodings.ts";
 
 export type { Authorize } from "./access/permissions.ts";
 export { GapError, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
-export type { Answer, RequestHandler, Routes } from "./http/problem.ts";
+export type { Answer, RequestHandler, Routes } from "./http/request-context.ts";
 export type { Logger } from "./log.ts";
 export { type Config, ConfigError, type HandlerConfig } from "./settings/config.ts";
 export { BrokerUnavailable, IdempotencyConflict } from "./topic/broker.ts";
@@ -117,8 +120,8 @@ export function createHandler(options: Partial<Options> = {}): Longwire {
 
 /** What a program sees of it. */
 function publicApi(parts: Parts): Longwire {
-  const { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose } = parts;
-  return { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
+  const { handlers, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose } = parts;
+  return { routes: routesOf(handlers), websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
 }
 
 /**
@@ -133,11 +136,11 @@ export async function createServer(
   const config = completeConfig(settings, settingsGiven);
   const log = givenLog ?? createLogger(config.logLevel);
   const parts = assemble(config, "", log, authorize);
-  const isOpen = parts.gate.isOpen && !config.insecure;
+  const isOpen = parts.access.isOpen && !config.insecure;
   if (isOpen) requireLoopback(config);
-  const guard = (handler: RequestHandler): RequestHandler =>
-    isOpen ? guardHost(handler, { config, counters: parts.counters, log: sampled(log) }) : handler;
-  const routes = { ...pageRoutes(), ...parts.routes, ...operationsRoutes(parts) };
+  const handlers = { ...pageHandlers(), ...parts.handlers, ...operationsHandlers(parts) };
+  const guardDeps = { config, counters: parts.counters, log: sampled(log) };
+  const guarded = Object.entries(handlers).map(([path, handler]) => [path, guardHost(handler, guardDeps)]);
   const server = Bun.serve({
     ...(await listenOptions(config)),
     // Said, because a compiled binary is otherwise in development too and shows its source in an error answer.
@@ -145,10 +148,8 @@ export async function createServer(
     // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
     // of a body that nobody reads Bun keeps nothing.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    routes: {
-      ...Object.fromEntries(Object.entries(routes).map(([path, handler]) => [path, guard(handler)])),
-    },
-    fetch: notFound,
+    routes: routesOf(isOpen ? Object.fromEntries(guarded) : handlers),
+    fetch: routeOf(notFound),
     websocket: parts.websocket(),
     error: (error) => {
       const requestId = crypto.randomUUID();
@@ -190,9 +191,10 @@ function inForce(config: Config): Record<string, unknown> {
 }
 
 /** All parts of a server, joined; the one place that knows them all. */
-interface Parts extends Longwire {
-  readonly gate: Gate;
+interface Parts extends Omit<Longwire, "routes"> {
+  readonly handlers: Readonly<Record<string, Handler>>;
   readonly access: Access;
+  readonly apiKeys: ApiKeys;
   readonly broker: Broker;
   readonly memory: MemoryBroker;
   readonly connections: Connections;
@@ -207,8 +209,8 @@ function assemble(
 ): Parts {
   const log = sampled(givenLog);
   const counters = new Counters();
-  const access = new Access(config);
-  const gate = new Gate(access, config, authorize, counters, log);
+  const apiKeys = new ApiKeys(config.apiKeys);
+  const access = new Access({ config, apiKeys, authorize, counters, log });
   const proxies = new Proxies(config.trustedProxies);
   const connections = new Connections(config, counters, log);
   const upgrader = new Upgrader(connections, proxies);
@@ -217,19 +219,19 @@ function assemble(
   const memory = new MemoryBroker(config);
   const broker = new MeteredBroker(memory, counters);
   const hub = new Hub(broker, fanOut, config, givenLog);
-  const host = { config, hub, gate, connections, upgrader, proxies, fanOut, encodings, counters, log };
+  const deps = { config, hub, access, connections, upgrader, proxies, fanOut, encodings, counters, log };
   const topicsPath = `${prefix}/topics/`;
   return {
-    gate,
     access,
+    apiKeys,
     broker,
     memory,
     connections,
     counters,
 
-    routes: {
-      [`${prefix}/ping`]: guardOrigin(echoEndpoint(host), host),
-      [`${topicsPath}*`]: guardOrigin(topicsEndpoint(host, topicsPath), host),
+    handlers: {
+      [`${prefix}/ping`]: guardOrigin(echoEndpoint(deps), deps),
+      [`${topicsPath}*`]: guardOrigin(topicsEndpoint(deps, topicsPath), deps),
     },
 
     websocket: (yours) => connections.websocket(yours),

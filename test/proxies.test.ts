@@ -2,20 +2,27 @@
 import { describe, expect, test } from "bun:test";
 import type { Server } from "bun";
 import { Proxies } from "../src/http/proxies.ts";
+import type { RequestContext } from "../src/http/request-context.ts";
 
-/** A server that sees every request come from this address; from none on a unix socket. */
-const seeing = (address: string | undefined): Server<unknown> =>
-  ({
-    requestIP: () => (address === undefined ? null : { address, family: "IPv4", port: 1 }),
-  }) as unknown as Server<unknown>;
+/** @param peer address of the connection; undefined on a unix socket */
+function requestFrom(peer: string | undefined, url: string, headers: Record<string, string>): RequestContext {
+  const server = {
+    requestIP: () => (peer === undefined ? null : { address: peer, family: "IPv4", port: 1 }),
+  };
+  return {
+    request: new Request(url, { headers }),
+    url: new URL(url),
+    server: server as unknown as Server<unknown>,
+  };
+}
 
 function addressOf(
   networks: readonly string[],
   peer: string | undefined,
   forwarded?: string,
 ): string | undefined {
-  const headers = forwarded === undefined ? {} : { "X-Forwarded-For": forwarded };
-  return new Proxies(networks).addressOf(new Request("http://own.example/", { headers }), seeing(peer));
+  const headers: Record<string, string> = forwarded === undefined ? {} : { "X-Forwarded-For": forwarded };
+  return new Proxies(networks).addressOf(requestFrom(peer, "http://own.example/", headers));
 }
 
 describe("the address of a client", () => {
@@ -69,7 +76,7 @@ describe("what a client asked for", () => {
     networks: readonly string[],
     headers: Record<string, string>,
     url = "http://own.example:9090/",
-  ) => new Proxies(networks).targetOf(new Request(url, { headers }), seeing("10.0.0.1"));
+  ) => new Proxies(networks).targetOf(requestFrom("10.0.0.1", url, headers));
   const forwarded = { "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
 
   test("is what its request says where no proxy is trusted", () => {

@@ -1,8 +1,7 @@
 /** From an HTTP request to a WebSocket (RFC 6455 section 4.2), or to a refusal that says what was missing. */
-import type { Server } from "bun";
-import type { Answer } from "../http/problem.ts";
 import type { Proxies } from "../http/proxies.ts";
 import { Refusal } from "../http/refusal.ts";
+import type { Answer, RequestContext } from "../http/request-context.ts";
 import type { ConnectionKind } from "../metrics.ts";
 import { closeCode } from "../wire/close-code.ts";
 import { subprotocols } from "../wire/encodings.ts";
@@ -46,13 +45,10 @@ export class Upgrader {
    * Answers a request that `wantsWebSocket`; the line is opened before this returns, or not at all.
    * @throws {Refusal}
    */
-  upgrade(
-    request: Request,
-    server: Server<unknown>,
-    { handler, kind, subprotocol, expiresTime }: Opening,
-  ): undefined {
+  upgrade(context: RequestContext, { handler, kind, subprotocol, expiresTime }: Opening): undefined {
+    const { request, server } = context;
     requireVersion(request);
-    const peer = this.#connections.admit(this.#proxies.addressOf(request, server));
+    const peer = this.#connections.admit(this.#proxies.addressOf(context));
     const upgraded = server.upgrade(request, {
       data: new Connection(handler, kind, peer, expiresTime),
       // Left out, Bun would choose the first one offered, known or not (oven-sh/bun#18243).
@@ -71,7 +67,8 @@ export class Upgrader {
    * so where a page asks (its Origin says so) the line is opened and closed at once. Not so where there is no room or no
    * time for one: 1006 makes a page come back later, and that is right.
    */
-  refuse(request: Request, server: Server<unknown>, refusal: Refusal): Answer {
+  refuse(context: RequestContext, refusal: Refusal): Answer {
+    const { request } = context;
     const { status, code } = refusal;
     if (!request.headers.has("origin") || status === 426 || status >= 429) return refusal.response();
     const opening: Opening = {
@@ -81,7 +78,7 @@ export class Upgrader {
       expiresTime: Number.POSITIVE_INFINITY,
     };
     try {
-      return this.upgrade(request, server, opening);
+      return this.upgrade(context, opening);
     } catch (error) {
       if (error instanceof Refusal) return refusal.response();
       throw error;

@@ -1,10 +1,11 @@
 /** The echo line, /ping: "ping" gets "pong", everything else comes back as it went. */
 
-import type { Gate } from "../access/permissions.ts";
+import type { Access } from "../access/access.ts";
 import type { Socket, SocketHandler } from "../connection/connection.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
-import { methods, type RequestHandler } from "../http/problem.ts";
+import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
+import type { Handler } from "../http/request-context.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { subprotocols } from "../wire/encodings.ts";
 
@@ -14,39 +15,38 @@ const pong = Buffer.from("pong");
 /** What the endpoint is joined to. */
 export interface EchoDeps {
   readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "privatePing">;
-  readonly gate: Gate;
+  readonly access: Access;
   readonly upgrader: Upgrader;
 }
 
-export function echoEndpoint({ config, gate, upgrader }: EchoDeps): RequestHandler {
-  const handler = new EchoLine(config.bufferedBytesMax);
+export function echoEndpoint({ config, access, upgrader }: EchoDeps): Handler {
+  const line = new EchoLine(config.bufferedBytesMax);
   const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
-    GET: async (request, server) => {
-      if (!wantsWebSocket(request)) return howToConnect(request);
+    GET: async (context) => {
+      const { request, url } = context;
+      if (!wantsWebSocket(request)) return howToConnect(url);
       const subprotocol = chooseSubprotocol(request, [subprotocols.raw]);
       try {
-        const pass = config.privatePing ? await gate.requireToken(request) : { expiresTime };
-        return upgrader.upgrade(request, server, {
-          handler,
+        const permissions = config.privatePing ? await access.requireToken(context) : { expiresTime };
+        return upgrader.upgrade(context, {
+          handler: line,
           kind: "echo",
           subprotocol,
-          expiresTime: pass.expiresTime,
+          expiresTime: permissions.expiresTime,
         });
       } catch (error) {
-        if (error instanceof Refusal) return upgrader.refuse(request, server, error);
+        if (error instanceof Refusal) return upgrader.refuse(context, error);
         throw error;
       }
     },
   });
 }
 
-function howToConnect(request: Request): Response {
-  const url = new URL(request.url);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  url.search = "";
+function howToConnect({ protocol, host, pathname }: URL): Response {
+  const line = `${protocol === "https:" ? "wss:" : "ws:"}//${host}${pathname}`;
   return new Response(
-    `This is a WebSocket line: connect with new WebSocket("${url}"), or try it at the page /.\n`,
+    `This is a WebSocket line: connect with new WebSocket("${line}"), or try it at the page /.\n`,
     {
       status: 426,
       headers: { Upgrade: "websocket", Connection: "Upgrade", "Content-Type": "text/plain; charset=utf-8" },

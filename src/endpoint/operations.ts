@@ -4,10 +4,13 @@ import { readdir } from "node:fs/promises";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Registry } from "prom-client";
 import { version } from "../../package.json";
-import type { Access } from "../access/tokens.ts";
+import type { ApiKeys } from "../access/api-keys.ts";
+import { bearerToken } from "../access/credentials.ts";
 import type { Connections } from "../connection/connection.ts";
 import type { MemoryBroker } from "../engine/memory.ts";
-import { methods, problem, type Routes } from "../http/problem.ts";
+import { methods } from "../http/methods.ts";
+import { problem } from "../http/problem.ts";
+import type { Handler } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { Broker } from "../topic/broker.ts";
@@ -19,12 +22,12 @@ export interface OperationsDeps {
   readonly memory: Pick<MemoryBroker, "topicCount" | "historyBytes">;
   readonly connections: Connections;
   readonly counters: Counters;
-  readonly access: Access;
+  readonly apiKeys: ApiKeys;
 }
 
-export function operationsRoutes(deps: OperationsDeps): Routes {
+export function operationsHandlers(deps: OperationsDeps): Record<string, Handler> {
   const registry = registryOf(deps);
-  const { broker, connections, access } = deps;
+  const { broker, connections, apiKeys } = deps;
   /** The broker's later absence alone must not take every node out of service at once. */
   let wasReached = false;
   const plain = { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" };
@@ -42,9 +45,8 @@ export function operationsRoutes(deps: OperationsDeps): Routes {
     }),
 
     "/metrics": methods({
-      GET: async (request) => {
-        const key = /^Bearer +(\S+)$/i.exec(request.headers.get("authorization") ?? "")?.[1];
-        if (access.hasApiKey && !(key && access.isApiKey(key))) {
+      GET: async ({ request }) => {
+        if (!apiKeys.isEmpty && !apiKeys.includes(bearerToken(request))) {
           return problem(401, "Metrics are for holders of the API key: send Authorization: Bearer <key>.", {
             "WWW-Authenticate": "Bearer",
           });

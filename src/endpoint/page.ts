@@ -16,14 +16,14 @@ import topicName from "#public/topic-name.ts" with { type: "text" };
 import topicRequests from "#public/topic-requests.ts" with { type: "text" };
 import topics from "#public/topics.ts" with { type: "text" };
 import words from "#public/words.ts" with { type: "text" };
-import { methods, type RequestHandler, type Routes } from "../http/problem.ts";
+import { methods } from "../http/methods.ts";
+import type { Handler } from "../http/request-context.ts";
 
 /** A browser loads the modules one by one under the names they have in public/, so nothing needs to be bundled. */
-export function pageRoutes(): Routes {
+export function pageHandlers(): Record<string, Handler> {
   const transpiler = new Bun.Transpiler({ loader: "ts", target: "browser" });
   const page = file("text/html", html);
-  const module = (source: string): RequestHandler =>
-    file("text/javascript", transpiler.transformSync(source));
+  const module = (source: string): Handler => file("text/javascript", transpiler.transformSync(source));
   return {
     "/": page,
     "/longconnecthtml": page,
@@ -46,10 +46,10 @@ export function pageRoutes(): Routes {
   };
 }
 
-function file(type: string, text: string): RequestHandler {
+function file(type: string, text: string): Handler {
   const tag = `"${Bun.hash(text).toString(36)}"`;
   return methods({
-    GET: (request) => {
+    GET: ({ request }) => {
       const headers = {
         "Content-Type": `${type}; charset=utf-8`,
         "Content-Security-Policy": contentSecurityPolicy(request.headers.get("host") ?? ""),

@@ -3,8 +3,9 @@
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { Config, HandlerConfig } from "../settings/config.ts";
-import { type Answer, malformedHost, problem, type RequestHandler } from "./problem.ts";
+import { problem } from "./problem.ts";
 import type { Proxies, Target } from "./proxies.ts";
+import type { Answer, Handler, RequestContext } from "./request-context.ts";
 
 /** What the check is joined to. */
 export interface OriginDeps {
@@ -19,20 +20,20 @@ export interface OriginDeps {
  * "CORS protocol") on every answer. A browser asks nobody before it opens a WebSocket or posts text, so this is asked here.
  */
 export function guardOrigin(
-  handler: RequestHandler,
+  handler: Handler,
   { config: { origins }, proxies, counters, log }: OriginDeps,
-): RequestHandler {
-  return async (request, server) => {
-    if (!URL.canParse(request.url)) return malformedHost();
+): Handler {
+  return async (context) => {
+    const { request } = context;
     const origin = request.headers.get("origin");
     if (origin === null) {
       // A browser leaves Origin out of some requests; this header it cannot be made to leave out.
       if (request.headers.get("sec-fetch-site") !== "cross-site" || origins.includes("*"))
-        return vary(await handler(request, server));
+        return vary(await handler(context));
       counters.refused.origin++;
       return vary(problem(403, "A page of another site may not use this server without saying which it is."));
     }
-    if (!isPermitted(origin, proxies.targetOf(request, server), origins)) {
+    if (!isPermitted(origin, proxies.targetOf(context), origins)) {
       counters.refused.origin++;
       log.warn({ origin, allow: `--origin ${origin}` }, "a page of another origin was refused");
       return vary(
@@ -42,7 +43,7 @@ export function guardOrigin(
         ),
       );
     }
-    const answer = isPreflight(request) ? preflight() : await handler(request, server);
+    const answer = isPreflight(context) ? preflight() : await handler(context);
     answer?.headers.set("Access-Control-Allow-Origin", origin);
     answer?.headers.set("Access-Control-Expose-Headers", "Retry-After");
     return vary(answer);
@@ -53,15 +54,14 @@ export function guardOrigin(
  * Stops DNS rebinding: a page of another site whose name was made to mean 127.0.0.1 is of the same origin to a browser,
  * and only the Host that it asks for tells it from ours.
  */
-export function guardHost(handler: RequestHandler, { config, counters, log }: HostGuardDeps): RequestHandler {
+export function guardHost(handler: Handler, { config, counters, log }: HostGuardDeps): Handler {
   const named = [
     config.host,
     ...config.origins.filter((origin) => URL.canParse(origin)).map((origin) => new URL(origin).hostname),
   ];
-  return (request, server) => {
-    if (!URL.canParse(request.url)) return malformedHost();
-    const { hostname } = new URL(request.url);
-    if (isLoopback(hostname) || named.includes(hostname)) return handler(request, server);
+  return (context) => {
+    const { hostname } = context.url;
+    if (isLoopback(hostname) || named.includes(hostname)) return handler(context);
     counters.refused.host++;
     log.warn(
       { host: hostname, allow: `--origin http://${hostname}` },
@@ -100,7 +100,7 @@ export function isLoopback(hostname: string): boolean {
   );
 }
 
-function isPreflight(request: Request): boolean {
+function isPreflight({ request }: RequestContext): boolean {
   return request.method === "OPTIONS" && request.headers.has("access-control-request-method");
 }
 

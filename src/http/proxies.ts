@@ -1,6 +1,6 @@
 /** Who is really at the other end, where proxies stand between: what those that are trusted say of it, and nobody else. */
 import { BlockList, isIP } from "node:net";
-import type { Server } from "bun";
+import type { RequestContext } from "./request-context.ts";
 
 export interface Target {
   /** With its port, where that is not the scheme's own. */
@@ -28,7 +28,7 @@ export class Proxies {
   }
 
   /** The client's address: the last one in X-Forwarded-For that no trusted proxy has. Unknown on a unix socket. */
-  addressOf(request: Request, server: Server<unknown>): string | undefined {
+  addressOf({ request, server }: RequestContext): string | undefined {
     const peer = server.requestIP(request)?.address;
     if (!this.#isUsed || !this.#trusts(peer)) return peer;
     const hops = request.headers.get("x-forwarded-for")?.split(",") ?? [];
@@ -44,9 +44,8 @@ export class Proxies {
   }
 
   /** What the client asked for. */
-  targetOf(request: Request, server: Server<unknown>): Target {
-    const { host, protocol } = new URL(request.url);
-    const own = { host, isSecure: protocol === "https:" };
+  targetOf({ request, url, server }: RequestContext): Target {
+    const own = { host: url.host, isSecure: url.protocol === "https:" };
     if (!this.#isUsed || !this.#trusts(server.requestIP(request)?.address)) return own;
     return {
       host: firstOf(request, "x-forwarded-host") ?? own.host,

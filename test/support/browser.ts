@@ -2,7 +2,8 @@
 import type { ServerWebSocket } from "bun";
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
 import type { EntryKind } from "../../public/words.ts";
-import { pageRoutes } from "../../src/endpoint/page.ts";
+import { pageHandlers } from "../../src/endpoint/page.ts";
+import { routesOf } from "../../src/http/request-context.ts";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const executable = names.map((name) => Bun.which(name)).find((path) => path !== null);
@@ -147,7 +148,7 @@ export function serveScripted(line: {
   const server = Bun.serve({
     port: 0,
     hostname: "localhost",
-    routes: pageRoutes(),
+    routes: routesOf(pageHandlers()),
     fetch: (request, server) =>
       server.upgrade(request, { data: undefined }) ? undefined : new Response(null, { status: 404 }),
     websocket: {

@@ -1,12 +1,13 @@
 /** /topics/…: a topic is a URL. Here a request becomes a subscription, a publication or a look at what is there. */
-import type { Server } from "bun";
-import type { Gate, Pass } from "../../access/permissions.ts";
+import type { Access } from "../../access/access.ts";
+import type { Permissions } from "../../access/permissions.ts";
 import type { Connections } from "../../connection/connection.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
-import { type Answer, methods, noStoreHeaders, type RequestHandler } from "../../http/problem.ts";
+import { methods } from "../../http/methods.ts";
 import type { Proxies } from "../../http/proxies.ts";
 import { brokerRetrySeconds, Refusal, retryAfter } from "../../http/refusal.ts";
+import type { Answer, Handler, RequestContext } from "../../http/request-context.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
@@ -18,7 +19,7 @@ import type { Subscription } from "../../topic/subscription.ts";
 import { closeCode } from "../../wire/close-code.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
 import { EventStream, type EventStreamDeps, eventStreamHeaders } from "./event-stream.ts";
-import { poll } from "./poll.ts";
+import { noStoreHeaders, poll } from "./poll.ts";
 import { publishBody } from "./publish.ts";
 import { RequestError, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
@@ -27,7 +28,7 @@ import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from ".
 export interface TopicsDeps {
   readonly config: HandlerConfig;
   readonly hub: Hub;
-  readonly gate: Gate;
+  readonly access: Access;
   readonly connections: Connections;
   readonly upgrader: Upgrader;
   readonly proxies: Proxies;
@@ -43,11 +44,11 @@ const socketTopicsMax = 100;
 const streamTopicsMax = 20;
 
 /** @param path what stands before the topics' names, such as `/topics/` */
-export function topicsEndpoint(deps: TopicsDeps, path: string): RequestHandler {
+export function topicsEndpoint(deps: TopicsDeps, path: string): Handler {
   const endpoint = new TopicsEndpoint(deps, path);
   return methods({
-    GET: (request, server) => endpoint.get(request, server),
-    POST: (request) => endpoint.post(request),
+    GET: (context) => endpoint.get(context),
+    POST: (context) => endpoint.post(context),
   });
 }
 
@@ -75,48 +76,53 @@ class TopicsEndpoint {
     };
   }
 
-  async get(request: Request, server: Server<unknown>): Promise<Answer> {
+  async get(context: RequestContext): Promise<Answer> {
+    const { request, url } = context;
     const isSocket = wantsWebSocket(request);
     try {
-      const url = new URL(request.url);
       const topics = readTopics(url, this.#path, socketTopicsMax);
-      const pass = await this.#deps.gate.enter(request);
-      for (const topic of topics) await pass.require("subscribe", topic);
+      const permissions = await this.#deps.access.authenticate(context);
+      for (const topic of topics) await permissions.require("subscribe", topic);
       if (isSocket)
-        return await this.#openSocket(request, server, pass, readTopicStarts(request, url, topics));
+        return await this.#openSocket(context, permissions, readTopicStarts(request, url, topics));
       if (request.headers.get("accept")?.includes("text/event-stream")) {
-        return await this.#openStream(request, server, pass, url, readTopicStarts(request, url, topics));
+        return await this.#openStream(context, permissions, readTopicStarts(request, url, topics));
       }
       if (url.searchParams.has("since"))
         return await poll(this.#deps.hub, readTopicStarts(request, url, topics));
       return await this.#inspect(topics);
     } catch (error) {
       const refusal = this.#refusalOf(error);
-      return isSocket ? this.#deps.upgrader.refuse(request, server, refusal) : refusal.response();
+      return isSocket ? this.#deps.upgrader.refuse(context, refusal) : refusal.response();
     }
   }
 
-  async post(request: Request): Promise<Response> {
-    const { gate, hub, config, counters } = this.#deps;
+  async post(context: RequestContext): Promise<Response> {
+    const { request, url } = context;
+    const { access, hub, config, counters } = this.#deps;
     try {
-      const topics = readTopics(new URL(request.url), this.#path, socketTopicsMax);
-      const pass = await gate.enter(request);
-      for (const topic of topics) await pass.require("publish", topic);
+      const topics = readTopics(url, this.#path, socketTopicsMax);
+      const permissions = await access.authenticate(context);
+      for (const topic of topics) await permissions.require("publish", topic);
       const { messageBytesMax } = config;
-      return await publishBody(request, topics, { hub, counters, messageBytesMax, publisher: pass.subject });
+      return await publishBody(request, topics, {
+        hub,
+        counters,
+        messageBytesMax,
+        publisher: permissions.publisher,
+      });
     } catch (error) {
       return this.#refusalOf(error).response();
     }
   }
 
   async #openSocket(
-    request: Request,
-    server: Server<unknown>,
-    pass: Pass,
+    context: RequestContext,
+    permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Answer> {
     const { hub, upgrader, fanOut, encodings } = this.#deps;
-    const subprotocol = chooseSubprotocol(request, Object.values(subprotocols));
+    const subprotocol = chooseSubprotocol(context.request, Object.values(subprotocols));
     const isRaw = subprotocol !== subprotocols.cloudEvents;
     if (isRaw && starts.length > 1) {
       throw malformed(
@@ -131,17 +137,17 @@ class TopicsEndpoint {
         const detail = `Cannot continue ${gap.topic} after ${gap.requested}: messages are gone. Connect without since.`;
         throw new Refusal(410, closeCode.cannotResume, detail);
       }
-      fanOut.addServer(server);
-      return upgrader.upgrade(request, server, {
+      fanOut.addServer(context.server);
+      return upgrader.upgrade(context, {
         handler: new TopicSocket(
           this.#socketDeps,
-          pass,
+          permissions,
           isRaw ? rawCodec : cloudEventsCodec(encodings),
           subscriptions,
         ),
         kind: isRaw ? "raw" : "cloudevents",
         subprotocol,
-        expiresTime: pass.expiresTime,
+        expiresTime: permissions.expiresTime,
       });
     } catch (error) {
       closeAll(subscriptions); // No line was opened that would.
@@ -150,12 +156,11 @@ class TopicsEndpoint {
   }
 
   async #openStream(
-    request: Request,
-    server: Server<unknown>,
-    pass: Pass,
-    url: URL,
+    context: RequestContext,
+    permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Response> {
+    const { request, url, server } = context;
     const { hub, connections, proxies, config } = this.#deps;
     const format = url.searchParams.get("format");
     if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
@@ -171,8 +176,8 @@ class TopicsEndpoint {
     try {
       subscriptions = await openAll(hub, starts);
       this.#countResumes(subscriptions);
-      const peer = connections.admit(proxies.addressOf(request, server));
-      const { expiresTime } = pass;
+      const peer = connections.admit(proxies.addressOf(context));
+      const { expiresTime } = permissions;
       const stream = new EventStream(this.#streamDeps, peer, expiresTime, subscriptions, format !== null);
       // Bun ends an answer in which nothing moves: one whose reader takes nothing, as a comment is written before that.
       server.timeout(

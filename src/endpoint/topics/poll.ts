@@ -1,10 +1,12 @@
 /** GET /topics/…?since=: the messages since then, as a batch of CloudEvents. */
 
-import { noStoreHeaders } from "../../http/problem.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
 import { ControlEvents, cloudEvent } from "../../wire/cloud-events.ts";
 import type { TopicStart } from "./request.ts";
+
+/** For answers that are stale at once, and different for `Accept: text/event-stream`. */
+export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as const;
 
 const utf8 = new TextEncoder();
 

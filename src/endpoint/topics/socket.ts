@@ -1,6 +1,6 @@
 /** A WebSocket on /topics: it receives messages, live and in replay, and publishes frames. */
 
-import type { Pass } from "../../access/permissions.ts";
+import type { Permissions } from "../../access/permissions.ts";
 import type { Socket, SocketHandler } from "../../connection/connection.ts";
 import { nativeTopic } from "../../connection/fan-out.ts";
 import type { Refusal } from "../../http/refusal.ts";
@@ -66,7 +66,7 @@ export function cloudEventsCodec(encodings: Encodings): SocketCodec {
 
 export class TopicSocket implements SocketHandler, Subscriber {
   readonly #deps: TopicSocketDeps;
-  readonly #pass: Pass;
+  readonly #permissions: Permissions;
   readonly #codec: SocketCodec;
   readonly #subscriptions: readonly Subscription[];
   /** Set if the connection has only one topic. */
@@ -76,9 +76,14 @@ export class TopicSocket implements SocketHandler, Subscriber {
   #publishing: ClientFrame[] | undefined;
   #paused = false;
 
-  constructor(deps: TopicSocketDeps, pass: Pass, codec: SocketCodec, subscriptions: readonly Subscription[]) {
+  constructor(
+    deps: TopicSocketDeps,
+    permissions: Permissions,
+    codec: SocketCodec,
+    subscriptions: readonly Subscription[],
+  ) {
     this.#deps = deps;
-    this.#pass = pass;
+    this.#permissions = permissions;
     this.#codec = codec;
     this.#subscriptions = subscriptions;
     this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
@@ -165,7 +170,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
   }
 
   async #publishOne({ topic, draft }: Exclude<ClientFrame, "pong">): Promise<void> {
-    const asked = this.#pass.require("publish", topic);
+    const asked = this.#permissions.require("publish", topic);
     if (asked) await asked;
     await this.#deps.hub.publish(topic, draft);
   }

@@ -1,0 +1,153 @@
+/** The way in to /ping and /topics: from a request to what its sender may do, or to a refusal. */
+
+import { Refusal, retryAfter } from "../http/refusal.ts";
+import type { RequestContext } from "../http/request-context.ts";
+import type { Logger } from "../log.ts";
+import type { Counters } from "../metrics.ts";
+import { ConfigError, type HandlerConfig } from "../settings/config.ts";
+import { closeCode } from "../wire/close-code.ts";
+import type { ApiKeys } from "./api-keys.ts";
+import { tokenOf } from "./credentials.ts";
+import {
+  type Action,
+  type Authorize,
+  allPermissions,
+  PatternPermissions,
+  type Permissions,
+} from "./permissions.ts";
+import { KeysUnavailable, TokenError, Tokens, type VerifiedToken } from "./tokens.ts";
+
+/** What access is decided with. */
+export interface AccessDeps {
+  readonly config: HandlerConfig;
+  readonly apiKeys: ApiKeys;
+  readonly authorize: Authorize | undefined;
+  readonly counters: Counters;
+  readonly log: Logger;
+}
+
+/** How long the answer to a wrong token is held back: nothing to a person, much to whoever tries them out. */
+const wrongTokenDelaySeconds = 0.5;
+
+/** When to try again after the public keys could not be fetched. */
+const keysRetrySeconds = 5;
+
+/** Answers held back at once; past it they are refused without waiting, so that they cost no memory. */
+const delayedAnswersMax = 1000;
+
+const noToken: VerifiedToken = {
+  subject: undefined,
+  expiresTime: Number.POSITIVE_INFINITY,
+  subscribe: [],
+  publish: [],
+};
+
+export class Access {
+  readonly #deps: AccessDeps;
+  readonly #tokens: Tokens;
+  /** Without any key tokens cannot be checked, so they are not read. */
+  readonly #hasKeys: boolean;
+  /** Shared by all connections while everyone may do everything. */
+  readonly #openPermissions: Permissions | undefined;
+  readonly #apiKeyPermissions = allPermissions("an API key");
+  #delayedAnswers = 0;
+
+  /** @throws {ConfigError} */
+  constructor(deps: AccessDeps) {
+    const { config, apiKeys, authorize } = deps;
+    if (config.tokenCookie && config.origins.includes("*")) {
+      throw new ConfigError(
+        "--token-cookie and --origin * do not go together: a browser sends the cookie along for every page, so any of " +
+          "them could act as its visitor. Name the origins",
+      );
+    }
+    this.#deps = deps;
+    this.#tokens = new Tokens(config);
+    this.#hasKeys = !apiKeys.isEmpty || this.#tokens.hasKeys;
+    if (!this.#hasKeys && !authorize) this.#openPermissions = allPermissions("");
+  }
+
+  /** Whether everyone may do everything. */
+  get isOpen(): boolean {
+    return this.#openPermissions !== undefined;
+  }
+
+  /**
+   * A request without a token is not refused here: its permissions refuse each topic that is not public.
+   * @throws {Refusal} for a wrong token, and for one that cannot be checked now
+   */
+  async authenticate(context: RequestContext): Promise<Permissions> {
+    if (this.#openPermissions) return this.#openPermissions;
+    const { config, apiKeys, authorize } = this.#deps;
+    const token = this.#hasKeys ? tokenOf(context, config.tokenCookie) : undefined;
+    if (apiKeys.includes(token)) return this.#apiKeyPermissions;
+    const verified = token === undefined ? noToken : await this.#verify(token);
+    const isMissing = token === undefined && this.#hasKeys;
+    const refuse = (action: Action, topic: string): never => {
+      throw isMissing ? this.#missing() : this.#forbidden(action, topic);
+    };
+    const { request } = context;
+    const publisher = verified === noToken ? "" : `sub ${verified.subject ?? ""}`;
+    const patterns = {
+      subscribe: [...config.publicTopics, ...verified.subscribe],
+      publish: verified.publish,
+    };
+    return new PatternPermissions(
+      publisher,
+      verified.expiresTime,
+      patterns,
+      authorize
+        ? async (action, topic) => {
+            if (!(await authorize(request, { topic, action }))) refuse(action, topic);
+          }
+        : refuse,
+    );
+  }
+
+  /** @throws {Refusal} also for a request without a token */
+  async requireToken(context: RequestContext): Promise<Permissions> {
+    const permissions = await this.authenticate(context);
+    if (!this.isOpen && tokenOf(context, this.#deps.config.tokenCookie) === undefined) throw this.#missing();
+    return permissions;
+  }
+
+  async #verify(token: string): Promise<VerifiedToken> {
+    const { counters, log } = this.#deps;
+    try {
+      return await this.#tokens.verify(token);
+    } catch (error) {
+      if (error instanceof KeysUnavailable) {
+        counters.refused.unavailable++;
+        log.warn({ err: error }, "the public keys of tokens cannot be fetched");
+        const detail = "Tokens cannot be checked now; try again.";
+        throw new Refusal(503, closeCode.tryAgainLater, detail, retryAfter(keysRetrySeconds));
+      }
+      if (!(error instanceof TokenError)) throw error;
+      counters.refused.token++;
+      await this.#slowDown();
+      throw new Refusal(401, closeCode.unauthorized, error.message, {
+        "WWW-Authenticate": 'Bearer error="invalid_token"',
+      });
+    }
+  }
+
+  #missing(): Refusal {
+    this.#deps.counters.refused.token++;
+    const detail = "A token is needed: send Authorization: Bearer <token>.";
+    return new Refusal(401, closeCode.unauthorized, detail, { "WWW-Authenticate": "Bearer" });
+  }
+
+  #forbidden(action: Action, topic: string): Refusal {
+    this.#deps.counters.refused.permission++;
+    return new Refusal(403, closeCode.forbidden, `Not allowed to ${action} to ${topic}.`, {
+      "WWW-Authenticate": 'Bearer error="insufficient_scope"',
+    });
+  }
+
+  async #slowDown(): Promise<void> {
+    if (this.#delayedAnswers >= delayedAnswersMax) return;
+    this.#delayedAnswers++;
+    await Bun.sleep(wrongTokenDelaySeconds * 1000);
+    this.#delayedAnswers--;
+  }
+}

@@ -1,0 +1,24 @@
+/** The keys of backends, which may do everything. */
+import { createHash, timingSafeEqual } from "node:crypto";
+
+export class ApiKeys {
+  readonly #digests: readonly Buffer[];
+
+  constructor(keys: readonly string[]) {
+    this.#digests = keys.map(digest);
+  }
+
+  get isEmpty(): boolean {
+    return this.#digests.length === 0;
+  }
+
+  /** Compares with every key, in the same time whether one is right or not. */
+  includes(key: string | undefined): boolean {
+    if (key === undefined || this.isEmpty) return false;
+    const given = digest(key);
+    return this.#digests.map((known) => timingSafeEqual(known, given)).includes(true);
+  }
+}
+
+/** Digests have one length, as a comparison in constant time needs it. */
+const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
