@@ -36,13 +36,12 @@ export function createLogger(level: LevelWithSilent): WritingLogger {
   return Object.assign(pino({ level }, destination), { abandon: () => destination.destroy() });
 }
 
-/** How often a line of one kind may be written that strangers can cause. */
-const sampleSeconds = 10;
+/** How often clients can cause a line of one kind. */
+export const sampleSeconds = 10;
 
 /**
- * Takes lines at `info` and `warn` that strangers can cause, whose flood must not become a flood of lines: of each kind,
- * which its message names, one in a while passes, and it tells how many before it did not. Faults always pass: an answer
- * refers to each of them by its id.
+ * Rate-limits lines at `info` and `warn`, which clients can cause: one line per message text every 10 s, with the number
+ * left out since the last one. Errors always pass, because an answer refers to each of them by its id.
  */
 export function sampled(log: Logger): Logger {
   const kinds = new Map<string, { passedTime: number; leftOut: number }>();

@@ -9,7 +9,7 @@ import { NativeFanOut } from "./connection/fan-out.ts";
 import { Upgrader } from "./connection/handshake.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
-import { logRefusals, operationsHandlers } from "./endpoint/operations.ts";
+import { operationsHandlers } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import { iterateMessages, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
@@ -19,6 +19,7 @@ import { listenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
 import { problem } from "./http/problem.ts";
 import { Proxies } from "./http/proxies.ts";
+import { logRefusals } from "./http/refusal-log.ts";
 import { type Handler, type Routes, routeOf, routesOf } from "./http/request-context.ts";
 import { createLogger, type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
@@ -139,7 +140,7 @@ export async function createServer(
   const isOpen = parts.access.isOpen && !config.insecure;
   if (isOpen) requireLoopback(config);
   const handlers = { ...pageHandlers(), ...parts.handlers, ...operationsHandlers(parts) };
-  const guardDeps = { config, counters: parts.counters, log: sampled(log) };
+  const guardDeps = { config, counters: parts.counters, log: parts.log };
   const guarded = Object.entries(handlers).map(([path, handler]) => [path, guardHost(handler, guardDeps)]);
   const server = Bun.serve({
     ...(await listenOptions(config)),
@@ -199,6 +200,8 @@ interface Parts extends Omit<Longwire, "routes"> {
   readonly memory: MemoryBroker;
   readonly connections: Connections;
   readonly counters: Counters;
+  /** For lines that strangers can cause. */
+  readonly log: Logger;
 }
 
 function assemble(
@@ -228,6 +231,7 @@ function assemble(
     memory,
     connections,
     counters,
+    log,
 
     handlers: {
       [`${prefix}/ping`]: guardOrigin(echoEndpoint(deps), deps),

@@ -238,7 +238,15 @@ test("an origin is permitted by name, by being the server's own, or as a neighbo
 });
 
 test("loopback is localhost, what lies beneath it, 127.0.0.0/8 and ::1, and nothing that looks like them", () => {
-  for (const name of ["localhost", "a.localhost", "127.0.0.1", "127.255.255.255", "[::1]"])
+  for (const name of [
+    "localhost",
+    "a.localhost",
+    "127.0.0.1",
+    "127.255.255.255",
+    "[::1]",
+    "::1",
+    "[::ffff:7f00:1]",
+  ])
     expect({ name, is: isLoopback(name) }).toEqual({ name, is: true });
   for (const name of [
     "localhost.example",
@@ -247,6 +255,9 @@ test("loopback is localhost, what lies beneath it, 127.0.0.0/8 and ::1, and noth
     "128.0.0.1",
     "0.0.0.0",
     "[::]",
+    "127.1",
+    "[::1",
+    "1::1",
     "",
   ])
     expect({ name, is: isLoopback(name) }).toEqual({ name, is: false });

@@ -61,6 +61,22 @@ describe("the address of a client", () => {
     expect(addressOf(["10.0.0.1"], "10.0.0.1", "[2001:db8::7]")).toBe("2001:db8::7");
   });
 
+  test("is written in its canonical form, so that one client has one address", () => {
+    expect(addressOf(["10.0.0.1"], "10.0.0.1", "2001:DB8:0:0::7")).toBe("2001:db8::7");
+    expect(addressOf(["10.0.0.1"], "10.0.0.1", "::ffff:203.0.113.9")).toBe("203.0.113.9");
+    expect(addressOf([], "::ffff:203.0.113.9")).toBe("203.0.113.9");
+  });
+
+  test("is none of the forms that only some programs read as an address", () => {
+    for (const hop of ["203.0.113", "0xcb.0.113.9", "0203.0.113.9", "3405803785"])
+      expect(addressOf(["10.0.0.1"], "10.0.0.1", hop)).toBe("10.0.0.1");
+  });
+
+  test("is believed from a network of IPv4 addresses in IPv6 notation", () => {
+    expect(addressOf(["::ffff:10.0.0.0/104"], "10.1.2.3", "203.0.113.9")).toBe("203.0.113.9");
+    expect(addressOf(["::ffff:10.0.0.0/104"], "11.1.2.3", "203.0.113.9")).toBe("11.1.2.3");
+  });
+
   test("is the farthest of the proxies where all that are named are trusted", () => {
     expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "10.0.0.3, 10.0.0.2")).toBe("10.0.0.3");
   });

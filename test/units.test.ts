@@ -4,6 +4,7 @@ import {
   count,
   duration,
   host,
+  networks,
   oneOf,
   presentedSecrets,
   size,
@@ -13,6 +14,28 @@ import {
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
+
+describe("networks", () => {
+  test("are read as networks or single addresses of either version", () => {
+    const text = "10.0.0.0/8, 192.0.2.1, 2001:db8::/32, ::1, ::/0, ::ffff:10.0.0.0/104";
+    expect(networks.parse(text)).toEqual(text.split(", "));
+  });
+
+  for (const text of [
+    "10.0.0.0/8/9",
+    "10.0.0.0/33",
+    "10.0.0.0/",
+    "10.0.0.0/-1",
+    "10.0.0.0/255.0.0.0",
+    "10/8",
+    "010.0.0.0/8",
+    "2001:db8::/129",
+    "[::1]",
+    "localhost",
+  ]) {
+    test(`are not "${text}"`, () => expectRefused(networks, text));
+  }
+});
 
 describe("a size", () => {
   const unit = size(1, 1024 * MiB);

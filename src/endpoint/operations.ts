@@ -11,7 +11,6 @@ import type { MemoryBroker } from "../engine/memory.ts";
 import { methods } from "../http/methods.ts";
 import { problem } from "../http/problem.ts";
 import type { Handler } from "../http/request-context.ts";
-import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { Broker } from "../topic/broker.ts";
 
@@ -57,31 +56,6 @@ export function operationsHandlers(deps: OperationsDeps): Record<string, Handler
         });
       },
     }),
-  };
-}
-
-/** How often refusals are told of, so that a flood of them does not become a flood of lines. */
-const refusalLogSeconds = 10;
-
-/** A line now and then, and a last one when it is disposed of, with how many were refused or cut since the one before. */
-export function logRefusals({ refused, cut }: Counters, log: Logger): Disposable {
-  let told = { ...refused, ...cut };
-  const tell = (): void => {
-    const now = { ...refused, ...cut };
-    const since = Object.entries(now).map(([reason, count]) => [
-      reason,
-      count - told[reason as keyof typeof told],
-    ]);
-    told = now;
-    const counts = Object.fromEntries(since.filter(([, count]) => count !== 0));
-    if (Object.keys(counts).length > 0) log.info(counts, "refused or cut since the last such line");
-  };
-  const timer = setInterval(tell, refusalLogSeconds * 1000).unref();
-  return {
-    [Symbol.dispose]: () => {
-      clearInterval(timer);
-      tell();
-    },
   };
 }
 

@@ -89,7 +89,7 @@ async function answers(socketFile: string): Promise<boolean> {
 
 /** @throws {ConfigError} for an address that others reach */
 export function requireLoopback({ host, unixSocket }: Config): void {
-  if (unixSocket || isLoopback(host.includes(":") ? `[${host}]` : host)) return;
+  if (unixSocket || isLoopback(host)) return;
   throw new ConfigError(
     `without a key anyone who reaches ${host} may publish and listen. Listen on loopback (--host 127.0.0.1), ` +
       "set a key (--api-key, --jwt-secret, …), or say --insecure",

@@ -3,6 +3,7 @@
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { Config, HandlerConfig } from "../settings/config.ts";
+import { parseAddress } from "../settings/networks.ts";
 import { problem } from "./problem.ts";
 import type { Proxies, Target } from "./proxies.ts";
 import type { Answer, Handler, RequestContext } from "./request-context.ts";
@@ -91,13 +92,10 @@ export function isPermitted(origin: string, target: Target, origins: readonly st
   return isLoopback(hostname) && URL.canParse(own) && isLoopback(new URL(own).hostname);
 }
 
+/** @param hostname a name or an address; one of IPv6 with or without the brackets that it has in a URL */
 export function isLoopback(hostname: string): boolean {
-  return (
-    hostname === "localhost" ||
-    hostname.endsWith(".localhost") ||
-    hostname === "[::1]" ||
-    /^127(\.\d+){3}$/.test(hostname)
-  );
+  if (hostname === "localhost" || hostname.endsWith(".localhost")) return true;
+  return parseAddress(hostname.replace(/^\[(.*)\]$/, "$1"))?.range() === "loopback";
 }
 
 function isPreflight({ request }: RequestContext): boolean {

@@ -1,73 +1,80 @@
-/** Who is really at the other end, where proxies stand between: what those that are trusted say of it, and nobody else. */
-import { BlockList, isIP } from "node:net";
+/** The client and the host of a request that came through proxies: X-Forwarded-… headers, believed from trusted proxies only. */
+import { ConfigError } from "../settings/config.ts";
+import { type Address, Network, parseAddress } from "../settings/networks.ts";
 import type { RequestContext } from "./request-context.ts";
 
+/** The server that a client sent its request to, as the client knows it. */
 export interface Target {
-  /** With its port, where that is not the scheme's own. */
+  /** With the port, unless it is the scheme's own. */
   readonly host: string;
-  /** True where it is known to have come by TLS; a proxy that is not trusted may have taken that off. */
+  /** True if the client is known to use TLS. A proxy that is not trusted may have ended TLS without a word. */
   readonly isSecure: boolean;
 }
 
 export class Proxies {
-  readonly #trusted = new BlockList();
-  readonly #isUsed: boolean;
+  readonly #trusted: readonly Network[];
 
-  /** @param networks as `10.0.0.0/8`, or single addresses */
+  /**
+   * @param networks as `10.0.0.0/8`, or single addresses
+   * @throws {ConfigError}
+   */
   constructor(networks: readonly string[]) {
-    this.#isUsed = networks.length > 0;
-    for (const network of networks) {
-      const [address = "", bits] = network.split("/");
-      const family = isIP(address) === 4 ? "ipv4" : "ipv6";
-      this.#trusted.addSubnet(
-        address,
-        bits === undefined ? (family === "ipv4" ? 32 : 128) : Number(bits),
-        family,
-      );
-    }
+    this.#trusted = networks.map((text) => {
+      const network = Network.parse(text);
+      if (network) return network;
+      throw new ConfigError(`${text} is not a network such as 10.0.0.0/8, nor an address`);
+    });
   }
 
-  /** The client's address: the last one in X-Forwarded-For that no trusted proxy has. Unknown on a unix socket. */
-  addressOf({ request, server }: RequestContext): string | undefined {
-    const peer = server.requestIP(request)?.address;
-    if (!this.#isUsed || !this.#trusts(peer)) return peer;
-    const hops = request.headers.get("x-forwarded-for")?.split(",") ?? [];
+  /**
+   * The client's address in its canonical text: the last one in X-Forwarded-For that is not a trusted proxy's.
+   * Undefined on a unix socket without a trusted proxy.
+   */
+  addressOf(context: RequestContext): string | undefined {
+    const peer = peerOf(context);
+    if (!this.#trusts(peer)) return peer?.toString();
+    const hops = context.request.headers.get("x-forwarded-for")?.split(",") ?? [];
     let nearest = peer;
-    // From the nearest on: what stands before a hop that nobody trusted wrote is whatever the client liked to say.
+    // Read from the end: the client can write anything before the first hop that a trusted proxy did not write.
     for (const hop of hops.toReversed()) {
       const address = addressIn(hop);
-      if (address === undefined) return nearest;
-      if (!this.#trusts(address)) return address;
+      if (address === undefined) break;
       nearest = address;
+      if (!this.#trusts(address)) break;
     }
-    return nearest;
+    return nearest?.toString();
   }
 
-  /** What the client asked for. */
-  targetOf({ request, url, server }: RequestContext): Target {
+  targetOf(context: RequestContext): Target {
+    const { request, url } = context;
     const own = { host: url.host, isSecure: url.protocol === "https:" };
-    if (!this.#isUsed || !this.#trusts(server.requestIP(request)?.address)) return own;
+    if (this.#trusted.length === 0 || !this.#trusts(peerOf(context))) return own;
     return {
       host: firstOf(request, "x-forwarded-host") ?? own.host,
       isSecure: own.isSecure || firstOf(request, "x-forwarded-proto") === "https",
     };
   }
 
-  #trusts(address: string | undefined): boolean {
-    if (address === undefined) return true; // A unix socket: only this machine's own proxies reach it.
-    const version4 = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
-    return this.#trusted.check(version4, isIP(version4) === 6 ? "ipv6" : "ipv4");
+  #trusts(address: Address | undefined): boolean {
+    if (this.#trusted.length === 0) return false;
+    if (address === undefined) return true; // A unix socket: only proxies on this machine reach it.
+    return this.#trusted.some((network) => network.includes(address));
   }
 }
 
-/** Some proxies write the port, too: `192.0.2.1:4711`, `[2001:db8::1]:4711`. */
-function addressIn(hop: string): string | undefined {
-  const text = hop.trim();
-  const address = /^\[(.+)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text;
-  return isIP(address) === 0 ? undefined : address;
+/** The address that the connection comes from; undefined on a unix socket. */
+function peerOf({ request, server }: RequestContext): Address | undefined {
+  const peer = server.requestIP(request);
+  return peer ? parseAddress(peer.address) : undefined;
 }
 
-/** Of a chain of proxies the first to write a header is the one that the client spoke to. */
+/** Some proxies write the port, too: `192.0.2.1:4711`, `[2001:db8::1]:4711`. */
+function addressIn(hop: string): Address | undefined {
+  const text = hop.trim();
+  return parseAddress(/^\[(.+)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text);
+}
+
+/** In a chain of proxies the client connected to the one that wrote the header first. */
 function firstOf(request: Request, header: string): string | undefined {
   return request.headers.get(header)?.split(",")[0]?.trim();
 }

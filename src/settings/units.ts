@@ -1,6 +1,6 @@
 /** The units that settings are written in: how a person's text becomes a value, and which values are right. */
-import { isIP } from "node:net";
 import { isTopicPattern } from "../topic/message.ts";
+import { Network } from "./networks.ts";
 
 /** What is wrong with a value, in words that follow the setting's name: "must be …, not …". */
 export class UnitError extends Error {}
@@ -127,14 +127,7 @@ export const topicPatterns: Unit<readonly string[]> = list(
 export const networks: Unit<readonly string[]> = list(
   "<networks>",
   "networks such as 10.0.0.0/8 or addresses",
-  (text) => {
-    const [address = "", bits] = text.split("/");
-    const version = isIP(address);
-    return (
-      version !== 0 &&
-      (bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128)))
-    );
-  },
+  (text) => Network.parse(text) !== undefined,
 );
 
 /** URLs that are fetched. */

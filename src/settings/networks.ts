@@ -1,0 +1,43 @@
+/** Internet addresses and networks, in text. */
+import { isIP } from "node:net";
+import ipaddr from "ipaddr.js";
+
+export type Address = ipaddr.IPv4 | ipaddr.IPv6;
+
+/**
+ * Reads an address. An IPv4 address in IPv6 notation (`::ffff:192.0.2.1`) becomes the IPv4 address.
+ * @returns nothing for text that is not an address. The shorter and octal forms of IPv4 that ipaddr.js reads count as
+ * such: nobody means 0.0.0.10 by `10`
+ */
+export function parseAddress(text: string): Address | undefined {
+  return isIP(text) === 0 ? undefined : ipaddr.process(text);
+}
+
+/** The addresses that begin with the same bits. */
+export class Network {
+  readonly #base: Address;
+  readonly #bits: number;
+
+  private constructor(base: Address, bits: number) {
+    this.#base = base;
+    this.#bits = bits;
+  }
+
+  /** Reads the notation of RFC 4632, such as `10.0.0.0/8`, or a single address. @returns nothing for anything else */
+  static parse(text: string): Network | undefined {
+    const address = parseAddress(text);
+    if (address) return new Network(address, address.toByteArray().length * 8);
+    if (isIP(text.split("/", 1)[0] ?? "") === 0 || !ipaddr.isValidCIDR(text)) return undefined;
+    const [base, bits] = ipaddr.parseCIDR(text);
+    if (base instanceof ipaddr.IPv6 && base.isIPv4MappedAddress() && bits >= mappedPrefixBits)
+      return new Network(base.toIPv4Address(), bits - mappedPrefixBits);
+    return new Network(base, bits);
+  }
+
+  includes(address: Address): boolean {
+    return address.kind() === this.#base.kind() && address.match(this.#base, this.#bits);
+  }
+}
+
+/** `::ffff:0:0/96`, the IPv6 addresses that stand for IPv4 addresses (RFC 4291 section 2.5.5.2). */
+const mappedPrefixBits = 96;
