@@ -87,13 +87,6 @@ export function comeback(code: number): "at once" | "later" | "never" {
   }
 }
 
-/** The same address for a WebSocket, which some browsers want to have in its own scheme. */
-export function asSocketUrl(url: URL): URL {
-  const socketUrl = new URL(url);
-  socketUrl.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  return socketUrl;
-}
-
 export class Line {
   readonly #options: LineOptions;
   #state: LineState = { name: "closed", ending: undefined };

@@ -1,18 +1,26 @@
 /** The page: chooses the language, puts the words in their places, and starts the panels. */
 import { startEchoPanel } from "./echo.ts";
 import { find } from "./element.ts";
-import { startTopicsPanel } from "./topics.ts";
+import { TopicsPanel } from "./topics.ts";
 import { chooseWords, type StaticWord, type Words } from "./words.ts";
 
 const words = chooseWords(navigator.languages);
 document.documentElement.lang = words.language;
 document.title = words.title;
+placeStatus();
 placeWords(document.body, words);
 
 const main = find(document, "main", HTMLElement);
 main.hidden = false;
 startEchoPanel(find(main, "#echo", HTMLElement), words);
-startTopicsPanel(find(main, "#topics", HTMLElement), words);
+new TopicsPanel(find(main, "#topics", HTMLElement), words);
+
+/** The two panels show the status of their lines in the same way. */
+function placeStatus(): void {
+  const { content } = find(document, "#status", HTMLTemplateElement);
+  for (const status of document.querySelectorAll(".status"))
+    status.prepend(document.importNode(content, true));
+}
 
 /** index.html names a word as the element's text, its label or its placeholder. */
 function placeWords(root: HTMLElement, words: Words): void {

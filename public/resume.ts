@@ -1,52 +1,59 @@
-/** Ids, and the promise of a topic that the page checks: nothing missing, nothing twice. */
+/** Ids, and what the page checks with them: the order of a topic's messages, and the end of a resume. */
 
-export interface Position {
+interface Position {
   readonly epoch: string;
   readonly offset: number;
 }
 
 /** @param id `<epoch>-<offset>` */
-export function positionOf(id: string): Position {
+function positionOf(id: string): Position {
   const dash = id.lastIndexOf("-");
   return { epoch: id.slice(0, dash), offset: Number(id.slice(dash + 1)) };
 }
 
-/** Whether the one message is right behind the other: a topic counts without a hole. */
-export function follows(id: string, previousId: string): boolean {
+/** Whether `id` can come after `previousId`: offsets grow within an epoch, not necessarily by one. */
+export function isAfter(id: string, previousId: string): boolean {
   const [position, previous] = [positionOf(id), positionOf(previousId)];
-  return position.epoch === previous.epoch && position.offset === previous.offset + 1;
+  return position.epoch === previous.epoch && position.offset > previous.offset;
 }
 
-/** What was missed, counted once all of it is there. */
+/** Counts the missed messages until the line has reached the position that the topic had when the line was back. */
 export class Resume {
-  readonly #from: Position;
   readonly #onComplete: (count: number) => void;
-  #reached: Position;
+  #last: Position;
   #end: Position | undefined;
+  readonly #offsets: number[] = [];
   #isComplete = false;
 
-  /** @param fromId the last message that was seen before */
+  /**
+   * @param fromId the last message that was received before
+   * @param onComplete called once, with the number of messages that were missed
+   */
   constructor(fromId: string, onComplete: (count: number) => void) {
-    this.#from = this.#reached = positionOf(fromId);
+    this.#last = positionOf(fromId);
     this.#onComplete = onComplete;
   }
 
-  /** @param id where the topic stood when the line was back, or a moment later: the page cannot ask in that very moment */
+  /** @param id the topic's position when the line was back, or a moment later: the page cannot ask in the same moment */
   endsAt(id: string): void {
     this.#end = positionOf(id);
     this.#check();
   }
 
   received(id: string): void {
-    this.#reached = positionOf(id);
+    if (this.#isComplete) return;
+    this.#last = positionOf(id);
+    this.#offsets.push(this.#last.offset);
     this.#check();
   }
 
   #check(): void {
-    if (this.#isComplete || !this.#end) return;
-    // In another epoch the topic has lost its past meanwhile, and the line is told of that gap.
-    if (this.#end.epoch !== this.#reached.epoch || this.#reached.offset < this.#end.offset) return;
+    if (!this.#end) return;
+    // Another epoch: the topic has lost its past meanwhile, and the line receives a gap.
+    const { epoch, offset } = this.#end;
+    if (epoch !== this.#last.epoch || this.#last.offset < offset) return;
     this.#isComplete = true;
-    this.#onComplete(this.#end.offset - this.#from.offset);
+    // A live message can arrive before the answer with the position: it was not missed.
+    this.#onComplete(this.#offsets.filter((received) => received <= offset).length);
   }
 }

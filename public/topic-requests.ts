@@ -1,7 +1,11 @@
-/** A topic over plain HTTP: publishing needs no line, and neither does asking where the topic stands. */
+/** A topic over plain HTTP: publishing and reading the position need no line. */
+import { nextToPage } from "./address.ts";
+import type { Words } from "./words.ts";
+
+export const textType = "text/plain";
 
 export class Refusal extends Error {
-  /** @param detail the server's own words (RFC 9457), or what HTTP says where it has none */
+  /** @param detail the server's own words (RFC 9457), or the status text of HTTP if there are none */
   constructor(
     readonly status: number,
     readonly detail: string,
@@ -13,9 +17,21 @@ export class Refusal extends Error {
 /** A network that swallows packets can leave a browser waiting for minutes. */
 const answerSecondsMax = 20;
 
+/** @param since continues after this id */
+export function topicUrl(topic: string, since?: string): URL {
+  const url = nextToPage(`topics/${topic}`);
+  if (since !== undefined) url.searchParams.set("since", since);
+  return url;
+}
+
+/** Such as `413: The body is too large`, or that the server did not answer. */
+export function describeFailure(error: unknown, words: Words): string {
+  return error instanceof Refusal ? `${error.status}: ${error.detail}` : words.noAnswer;
+}
+
 /**
  * @returns the id of the message
- * @throws {Refusal} for an answer other than 200; else what `fetch` throws, and nobody knows what became of the message
+ * @throws {Refusal} for an answer other than 200; else what `fetch` throws, and then the outcome is unknown
  */
 export async function publish(url: URL, text: string, contentType: string): Promise<string> {
   const headers = { "Content-Type": contentType };

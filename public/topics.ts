@@ -1,215 +1,130 @@
 /** The topics panel: follows a topic through every disconnect, publishes to it, and cuts the line on purpose. */
-import { startComposer } from "./composer.ts";
+import { asSocketUrl } from "./address.ts";
 import { jsonType, publishCommand, subscribeCommand } from "./curl.ts";
 import { findPart } from "./element.ts";
-import { asSocketUrl, Line, type LineState } from "./line.ts";
-import { MessageLog } from "./log.ts";
-import { follows, Resume } from "./resume.ts";
-import { describeEnding, LineStatus } from "./status.ts";
-import { pingEvent, readTopicEvent, type TopicEvent } from "./topic-events.ts";
-import { faultOfTopicName } from "./topic-name.ts";
-import { askPosition, publish, Refusal } from "./topic-requests.ts";
+import type { LineState } from "./line.ts";
+import { Panel } from "./panel.ts";
+import { Publisher } from "./publisher.ts";
+import { Subscription } from "./subscription.ts";
+import { pingEvent, readTopicEvent } from "./topic-events.ts";
+import { TopicForm } from "./topic-form.ts";
+import { textType, topicUrl } from "./topic-requests.ts";
 import type { Words } from "./words.ts";
-
-const textType = "text/plain";
 
 /** Long enough to publish something meanwhile. */
 const cutSeconds = 10;
 
-/** @throws when index.html lacks a part of the panel */
-export function startTopicsPanel(panel: HTMLElement, words: Words): void {
-  const status = new LineStatus(panel, words);
-  const log = new MessageLog(panel, words);
-  const name = findPart(panel, "topic", HTMLInputElement);
-  const nameFault = findPart(panel, "topicFault", HTMLElement);
-  const subscribeButton = findPart(panel, "subscribe", HTMLButtonElement);
-  const cutButton = findPart(panel, "cut", HTMLButtonElement);
-  const comeBackButton = findPart(panel, "reconnect", HTMLButtonElement);
-  const message = findPart(panel, "message", HTMLTextAreaElement);
-  const json = findPart(panel, "json", HTMLInputElement);
-  const subscribeCurl = findPart(panel, "subscribeCurl", HTMLElement);
-  const publishCurl = findPart(panel, "publishCurl", HTMLElement);
+export class TopicsPanel {
+  readonly #words: Words;
+  readonly #panel: Panel;
+  readonly #form: TopicForm;
+  readonly #subscription: Subscription;
+  readonly #publisher: Publisher;
+  readonly #subscribeButton: HTMLButtonElement;
+  readonly #cutButton: HTMLButtonElement;
+  readonly #comeBackButton: HTMLButtonElement;
+  readonly #json: HTMLInputElement;
+  readonly #subscribeCurl: HTMLElement;
+  readonly #publishCurl: HTMLElement;
+  /** The `since` of the present connection, or of the next one if there is none. */
+  #askedSince: string | undefined;
 
-  /** The topic of the line; empty before the first. */
-  let topic = "";
-  /** Where the line continues when it comes back. */
-  let lastId: string | undefined;
-  /** What the line asked for with its present connection, or will with the next one. */
-  let askedSince: string | undefined;
-  let resume: Resume | undefined;
-  let wasOpen = false;
-  /** Ends when everything that was sent before has been answered: messages stay in the order they were sent. */
-  let published = Promise.resolve();
-
-  const line = new Line({
-    url: () => asSocketUrl(topicUrl(topic, lastId)),
-    subprotocols: ["cloudevents.json"],
-    heartbeat: {
-      message: pingEvent,
-      isAnswer: (frame) => readTopicEvent(frame).type === "pong",
-      onRoundTrip: (milliseconds) => status.showRoundTrip(milliseconds),
-    },
-    onState,
-    onMessage: (frame) => receive(readTopicEvent(frame)),
-  });
-
-  function onState(state: LineState): void {
-    showButtons(state);
-    status.show(state);
-    if (state.name !== "open" && askedSince !== lastId) {
-      askedSince = lastId;
-      showAddresses();
-    }
-    if (state.name === "open") {
-      wasOpen = true;
-    } else if ((state.name === "closed" || state.name === "waiting") && state.ending) {
-      if (state.ending.cause === "cut") log.note(words.noteCut);
-      else if (wasOpen || state.name === "closed" || state.tries === 1)
-        log.note(words.noteEnded(describeEnding(state.ending, words)));
-      wasOpen = false;
-    }
+  /** @throws if index.html lacks a part of the panel */
+  constructor(element: HTMLElement, words: Words) {
+    this.#words = words;
+    this.#subscribeButton = findPart(element, "subscribe", HTMLButtonElement);
+    this.#cutButton = findPart(element, "cut", HTMLButtonElement);
+    this.#comeBackButton = findPart(element, "reconnect", HTMLButtonElement);
+    this.#json = findPart(element, "json", HTMLInputElement);
+    this.#subscribeCurl = findPart(element, "subscribeCurl", HTMLElement);
+    this.#publishCurl = findPart(element, "publishCurl", HTMLElement);
+    this.#panel = new Panel(element, words, {
+      url: () => asSocketUrl(topicUrl(this.#subscription.topic, this.#subscription.lastId)),
+      subprotocols: ["cloudevents.json"],
+      heartbeat: { message: pingEvent, isAnswer: (frame) => readTopicEvent(frame).type === "pong" },
+      onState: (state) => this.#stateChanged(state),
+      onMessage: (frame) => this.#subscription.receive(readTopicEvent(frame)),
+      onSend: () => this.#publishTyped(),
+    });
+    this.#subscription = new Subscription(this.#panel.log, words);
+    this.#publisher = new Publisher(this.#panel.log, words);
+    this.#form = new TopicForm(element, words, {
+      onSubmit: () => this.#subscribe(),
+      onInput: () => this.#showAddresses(),
+    });
+    findPart(element, "state", HTMLElement).textContent = words.notSubscribed;
+    findPart(element, "jsonChoice", HTMLElement).title = words.jsonMeaning;
+    this.#cutButton.title = words.cutMeaning;
+    this.#cutButton.addEventListener("click", () => this.#panel.line.cut(cutSeconds));
+    this.#panel.message.addEventListener("input", () => this.#showCurl());
+    this.#json.addEventListener("change", () => this.#showCurl());
+    this.#showAddresses();
   }
 
-  function receive(event: TopicEvent): void {
-    switch (event.type) {
-      case "open":
-        if (event.resumed) {
-          log.note(words.noteResumed(event.id));
-          void awaitMissed(event.id);
-        } else if (lastId === undefined) {
-          log.note(words.noteSubscribed(topic, event.id));
-        }
-        lastId = event.id;
-        return;
-      case "gap":
-        resume = undefined;
-        log.note(words.gap(event.requested, event.from), "gap");
-        lastId = event.from;
-        return;
-      case "message": {
-        const { id, time, contentType, data } = event;
-        if (lastId !== undefined && !follows(id, lastId)) log.note(words.notNext(lastId, id), "error");
-        lastId = id;
-        log.received(data, { id, time, ...(contentType === textType ? {} : { label: contentType }) });
-        resume?.received(id);
-      }
-    }
+  #stateChanged(state: LineState): void {
+    this.#showButtons(state);
+    if (state.name === "open" || this.#askedSince === this.#subscription.lastId) return;
+    this.#askedSince = this.#subscription.lastId;
+    this.#showAddresses();
   }
 
-  /** The line does not say how much is coming, but the topic can be asked where it stands. */
-  async function awaitMissed(fromId: string): Promise<void> {
-    const url = topicUrl(topic);
-    const current = new Resume(fromId, (count) => log.note(words.noteComplete(count), "complete"));
-    resume = current;
-    try {
-      const position = await askPosition(url);
-      if (resume === current && position !== null) current.endsAt(position);
-    } catch (error) {
-      if (resume === current) log.note(words.notCounted(reasonOf(error)), "error");
-    }
+  #subscribe(): void {
+    const topic = this.#form.check();
+    if (topic === undefined) return;
+    this.#subscription.start(topic);
+    this.#askedSince = this.#subscription.lastId;
+    this.#showAddresses();
+    this.#panel.line.connect();
   }
 
-  function subscribe(): void {
-    const wished = checkedName();
-    if (wished === undefined) return;
-    if (wished !== topic) lastId = undefined;
-    topic = wished;
-    resume = undefined;
-    askedSince = lastId;
-    showAddresses();
-    line.connect();
-  }
-
-  function publishTyped(): void {
-    const wished = checkedName();
-    if (wished === undefined) return;
+  #publishTyped(): void {
+    const topic = this.#form.check();
+    if (topic === undefined) return;
+    const { message } = this.#panel;
     const text = message.value;
     message.value = "";
     message.focus();
-    showCurl();
-    const contentType = json.checked ? jsonType : textType;
-    const label = [wished === topic ? "" : wished, json.checked ? contentType : ""].join(" ").trim();
-    const entry = log.sent(text, { label });
-    published = published.then(async () => {
-      try {
-        entry.showId(await publish(topicUrl(wished), text, contentType));
-      } catch (error) {
-        // A fault of the server can come before the message is kept or after.
-        const isRefused = error instanceof Refusal && error.status < 500;
-        entry.showFailure(isRefused ? words.refused : words.unknown);
-        const note = isRefused ? words.notPublished : words.perhapsPublished;
-        log.note(note(reasonOf(error)), "error");
-        if (message.value !== "") return;
-        message.value = text; // To be mended and sent again.
-        showCurl();
-      }
+    this.#showCurl();
+    const contentType = this.#json.checked ? jsonType : textType;
+    const label = [
+      topic === this.#subscription.topic ? "" : topic,
+      contentType === textType ? "" : contentType,
+    ].join(" ");
+    this.#publisher.publish({ topic, text, contentType, label: label.trim() }, () => {
+      if (message.value !== "") return;
+      message.value = text; // To be corrected and sent again.
+      this.#showCurl();
     });
   }
 
-  function reasonOf(error: unknown): string {
-    return error instanceof Refusal ? `${error.status}: ${error.detail}` : words.noAnswer;
+  #showAddresses(): void {
+    const { topic } = this.#subscription;
+    const typed = this.#form.topic;
+    this.#subscribeButton.classList.toggle("primary", typed !== topic);
+    if (topic !== "") this.#panel.status.showAddress(asSocketUrl(topicUrl(topic, this.#askedSince)));
+    else if (typed !== undefined) this.#panel.status.showAddress(asSocketUrl(topicUrl(typed)));
+    this.#showCurl();
   }
 
-  /** @returns nothing where no topic can have that name, which is said then */
-  function checkedName(): string | undefined {
-    const fault = faultOfTopicName(name.value);
-    nameFault.textContent = fault ? words.topicFaults[fault] : "";
-    name.ariaInvalid = fault ? "true" : null;
-    if (!fault) return name.value;
-    name.focus();
-    return undefined;
+  #showCurl(): void {
+    const topic = this.#form.topic;
+    if (topic === undefined) return;
+    const since = topic === this.#subscription.topic ? this.#askedSince : undefined;
+    const text = this.#panel.message.value || this.#words.curlText;
+    this.#subscribeCurl.textContent = subscribeCommand(topicUrl(topic, since));
+    this.#publishCurl.textContent = publishCommand(topicUrl(topic), text, this.#json.checked);
   }
 
-  function nameTyped(): void {
-    // Nobody is told of a fault before the name is finished, and everybody once it is mended.
-    if (name.ariaInvalid === "true") checkedName();
-    showAddresses();
-  }
-
-  function showAddresses(): void {
-    subscribeButton.classList.toggle("primary", name.value !== topic);
-    if (topic !== "") status.showAddress(asSocketUrl(topicUrl(topic, askedSince)));
-    else if (!faultOfTopicName(name.value)) status.showAddress(asSocketUrl(topicUrl(name.value)));
-    showCurl();
-  }
-
-  function showCurl(): void {
-    if (faultOfTopicName(name.value)) return;
-    const url = topicUrl(name.value);
-    subscribeCurl.textContent = subscribeCommand(name.value === topic ? topicUrl(topic, askedSince) : url);
-    publishCurl.textContent = publishCommand(url, message.value || words.curlText, json.checked);
-  }
-
-  /** One button in one place: what can be done to the line now. */
-  function showButtons({ name: state }: LineState): void {
-    cutButton.disabled = state !== "open";
-    const isAway = state === "connecting" ? cutButton.hidden : state !== "open";
-    const [shown, hidden] = isAway ? [comeBackButton, cutButton] : [cutButton, comeBackButton];
+  /** Cutting and coming back share one place: only the one that is possible now is shown. */
+  #showButtons({ name: state }: LineState): void {
+    this.#cutButton.disabled = state !== "open";
+    const isAway = state === "connecting" ? this.#cutButton.hidden : state !== "open";
+    const [shown, hidden] = isAway
+      ? [this.#comeBackButton, this.#cutButton]
+      : [this.#cutButton, this.#comeBackButton];
     const hadFocus = document.activeElement === hidden;
     shown.hidden = false;
     hidden.hidden = true;
     if (hadFocus) shown.focus();
   }
-
-  status.control(line);
-  findPart(panel, "jsonChoice", HTMLElement).title = words.jsonMeaning;
-  findPart(panel, "clear", HTMLButtonElement).addEventListener("click", () => log.clear());
-  cutButton.title = words.cutMeaning;
-  cutButton.addEventListener("click", () => line.cut(cutSeconds));
-  findPart(panel, "topicForm", HTMLFormElement).addEventListener("submit", (event) => {
-    event.preventDefault();
-    subscribe();
-  });
-  name.addEventListener("input", nameTyped);
-  message.addEventListener("input", showCurl);
-  json.addEventListener("change", showCurl);
-  startComposer(panel, publishTyped);
-  showAddresses();
-}
-
-/** Beside the page, so that it is still right where a proxy serves the page below a path. */
-function topicUrl(topic: string, since?: string): URL {
-  const url = new URL(`topics/${topic}`, document.baseURI);
-  if (since !== undefined) url.searchParams.set("since", since);
-  return url;
 }

@@ -1,4 +1,4 @@
-/** Every word the page says, in each of its languages. */
+/** Every text of the page, in each of its languages. */
 import type { Ending, LineState } from "./line.ts";
 import type { TopicNameFault } from "./topic-name.ts";
 
@@ -11,7 +11,6 @@ export type StaticWord =
   | "topicsMeaning"
   | "topicLabel"
   | "subscribe"
-  | "notSubscribed"
   | "cut"
   | "comeBack"
   | "guide"
@@ -30,26 +29,28 @@ export type StaticWord =
   | "sends"
   | "send";
 
-/** Of a log. `complete`: a promise was kept; `gap`: messages are gone; `error`: something could not be done. */
+/** The kinds of log entries. `complete`: nothing is missing; `gap`: messages are gone; `error`: something failed. */
 export type EntryKind = "sent" | "received" | "note" | "complete" | "gap" | "error";
 
 export interface Words {
-  /** As BCP 47 writes it. */
+  /** A BCP 47 tag. */
   readonly language: string;
   readonly title: string;
   readonly fixed: Readonly<Record<StaticWord, string>>;
   readonly states: Readonly<Record<LineState["name"], string>>;
   readonly kinds: Readonly<Record<EntryKind, string>>;
-  /** What a close code means to the person who reads it. */
+  /** The meaning of each close code. */
   readonly codes: Readonly<Record<number, string>>;
   readonly codeUnknown: string;
-  /** Of an end that did not come from the server, by its cause. */
+  /** The meaning of an end that did not come from the server, by its cause. */
   readonly endings: Readonly<Record<Exclude<Ending["cause"], "remote">, string>>;
-  /** Stands where the text of a message without any would be. */
+  /** Shown in place of the text of an empty message. */
   readonly empty: string;
   readonly roundTripMeaning: string;
+  /** The state of a line that was never connected. */
+  readonly notSubscribed: string;
   readonly binaryMeaning: string;
-  /** The line will not come back by itself. */
+  /** The page will not reconnect by itself. */
   readonly noRetry: string;
   readonly noteOpen: string;
   ending(code: number, meaning: string, reason: string): string;
@@ -60,9 +61,9 @@ export interface Words {
   readonly topicFaults: Readonly<Record<TopicNameFault, string>>;
   readonly jsonMeaning: string;
   readonly cutMeaning: string;
-  /** Stands for the message in a command while none is typed. */
+  /** The message in a command while none is typed. */
   readonly curlText: string;
-  /** The two that stand where the id of a message would be: it was not published, or nobody knows. */
+  /** Shown in place of the id of a message that was not published, or whose outcome is unknown. */
   readonly refused: string;
   readonly unknown: string;
   readonly noAnswer: string;
@@ -72,8 +73,8 @@ export interface Words {
   noteComplete(missedCount: number): string;
   notCounted(reason: string): string;
   gap(requested: string, from: string): string;
-  /** What no server may do: `id` came next, and is not behind `previousId`. */
-  notNext(previousId: string, id: string): string;
+  /** A fault of the server: `id` arrived after `previousId`, and is not a later id. */
+  notAfter(previousId: string, id: string): string;
   notPublished(reason: string): string;
   perhapsPublished(reason: string): string;
 }
@@ -84,16 +85,15 @@ const english: Words = {
   fixed: {
     tagline: "A line you can test. A topic is a URL. Nothing is lost in silence.",
     echoTitle: "The echo line",
-    echoMeaning: "“ping” gets “pong”, all else comes back as it went.",
+    echoMeaning: "“ping” gets “pong”. Everything else comes back unchanged.",
     topicsTitle: "Topics",
-    topicsMeaning: "What is posted to a topic’s URL reaches everyone connected to it.",
+    topicsMeaning: "A message posted to a topic’s URL reaches everyone connected to it.",
     topicLabel: "Topic",
     subscribe: "Subscribe",
-    notSubscribed: "Not subscribed",
     cut: "Cut the line",
     comeBack: "Come back now",
     guide:
-      "Subscribe and publish something. Then cut the line and publish more: it comes back with exactly what it missed.",
+      "Subscribe and publish a message. Then cut the line and publish more. When the line is back, it receives exactly the messages that it missed.",
     asJson: "Send as JSON",
     publishes: "publishes",
     publish: "Publish",
@@ -128,29 +128,30 @@ const english: Words = {
     1000: "the server closed the line",
     1001: "the server is stopping",
     1002: "the WebSocket framing was broken",
-    1003: "the server does not take this kind of data",
+    1003: "the server does not accept this kind of data",
     1005: "closed without a code",
     1006: "the connection was lost or refused",
-    1007: "a text was not valid UTF-8",
+    1007: "a text message was not valid UTF-8",
     1008: "a rule of the server was broken",
-    1009: "the message was larger than the server takes",
+    1009: "the message was larger than the server accepts",
     1010: "an extension is missing",
     1011: "the server had a fault",
     1012: "the server is restarting",
-    1013: "the server has no room at the moment",
+    1013: "the server is over a limit at the moment",
     4401: "the token is missing, wrong or expired",
     4403: "this is not allowed",
-    4410: "what was missed is no longer kept",
+    4410: "the missed messages are no longer kept",
   },
   codeUnknown: "the server closed the line",
-  endings: { own: "closed from here", silent: "no answer from the server", cut: "cut on purpose" },
+  endings: { own: "closed by this page", silent: "no answer from the server", cut: "cut on purpose" },
   empty: "(empty)",
-  roundTripMeaning: "From sending a message until its answer arrived, as measured in this page",
-  binaryMeaning: "The text goes as UTF-8 in a binary message",
-  noRetry: "It does not come back by itself.",
+  roundTripMeaning: "The time from sending a message to receiving its answer, measured in this page",
+  notSubscribed: "Not subscribed",
+  binaryMeaning: "The text is sent as UTF-8 in a binary message",
+  noRetry: "The page does not reconnect by itself.",
   ending: (code, meaning, reason) => `${code}: ${meaning}${reason === "" ? "" : ` (“${reason}”)`}`,
   nextTry: (seconds, tries) =>
-    `${tries === 0 ? `Comes back in ${seconds} s` : seconds === 0 ? "Next try now" : `Next try in ${seconds} s`}${tries > 1 ? `, ${tries} tries have failed` : ""}`,
+    `${tries === 0 ? `Reconnects in ${seconds} s` : seconds === 0 ? "Next try now" : `Next try in ${seconds} s`}${tries > 1 ? `, ${tries} tries have failed` : ""}`,
   noteOpen: "The line is open",
   noteEnded: (ending) => `The line is closed, ${ending}`,
   bytes: (count) => (count === 1 ? "1 byte:" : `${count} bytes:`),
@@ -158,28 +159,29 @@ const english: Words = {
   topicFaults: {
     empty: "A topic needs a name, such as news or chat/room/42.",
     long: "A topic’s name has at most 200 characters.",
-    emptyPart: "Between, before and after “/” a topic’s name needs something: chat/room/42.",
+    emptyPart: "A topic’s name needs text before and after each “/”, such as chat/room/42.",
     dots: "No part of a topic’s name can be “.” or “..”: a URL does not keep them.",
     characters: "A topic’s name has only A–Z a–z 0–9 . _ ~ : - and “/” between its parts.",
   },
-  jsonMeaning: "Content-Type: application/json in place of text/plain",
-  cutMeaning: "Drops the connection as a lost network would, and comes back after 10 s",
+  jsonMeaning: "Content-Type: application/json instead of text/plain",
+  cutMeaning: "Drops the connection as a lost network would, and reconnects after 10 s",
   curlText: "hello",
   refused: "not published",
   unknown: "unknown",
   noAnswer: "The server did not answer",
-  noteSubscribed: (topic, id) => `Subscribed to ${topic}, to what comes after ${id}`,
-  noteCut: "The line is cut. What is published now is missed until it is back",
-  noteResumed: (id) => `Back, continuing after ${id}`,
+  noteSubscribed: (topic, id) => `Subscribed to ${topic}. Messages after ${id} follow`,
+  noteCut: "The line is cut. Messages published now are missed until it is back",
+  noteResumed: (id) => `The line is back and continues after ${id}`,
   noteComplete: (count) =>
     count === 0
       ? "Complete: nothing was missed"
       : count === 1
-        ? "Complete: 1 message was missed, and here it is"
-        : `Complete: ${count} messages were missed, and here they are`,
-  notCounted: (reason) => `How many were missed could not be asked. ${reason}`,
-  gap: (requested, from) => `Messages after ${requested} are gone for good. It continues after ${from}`,
-  notNext: (previousId, id) => `The server broke its promise: after ${previousId} came ${id}`,
+        ? "Complete: the 1 missed message was delivered"
+        : `Complete: all ${count} missed messages were delivered`,
+  notCounted: (reason) => `The number of missed messages could not be read. ${reason}`,
+  gap: (requested, from) =>
+    `Messages after ${requested} are no longer kept. The topic continues after ${from}`,
+  notAfter: (previousId, id) => `A fault of the server: ${id} arrived after ${previousId}`,
   notPublished: (reason) => `Not published. ${reason}`,
   perhapsPublished: (reason) => `It is unknown whether this was published. ${reason}`,
 };
@@ -195,7 +197,6 @@ const chinese: Words = {
     topicsMeaning: "发到主题 URL 的内容，会送达所有连接到它的客户端。",
     topicLabel: "主题",
     subscribe: "订阅",
-    notSubscribed: "未订阅",
     cut: "切断连接",
     comeBack: "立即恢复",
     guide: "先订阅并发布一条消息，再切断连接并继续发布：连接恢复时，会补上错过的每一条消息。",
@@ -242,7 +243,7 @@ const chinese: Words = {
     1010: "缺少所需的扩展",
     1011: "服务器发生故障",
     1012: "服务器正在重启",
-    1013: "服务器暂时没有余量",
+    1013: "服务器暂时超过了限额",
     4401: "令牌缺失、无效或已过期",
     4403: "没有权限",
     4410: "错过的消息已不再保留",
@@ -250,6 +251,7 @@ const chinese: Words = {
   codeUnknown: "服务器关闭了连接",
   endings: { own: "由本页断开", silent: "服务器没有应答", cut: "有意切断" },
   empty: "（空消息）",
+  notSubscribed: "未订阅",
   roundTripMeaning: "从发送消息到收到应答的时间，由本页测量",
   binaryMeaning: "文本以 UTF-8 编码，作为二进制消息发送",
   noRetry: "不会自动重连。",
@@ -263,7 +265,7 @@ const chinese: Words = {
   topicFaults: {
     empty: "主题需要名称，例如 news 或 chat/room/42。",
     long: "主题名称最多 200 个字符。",
-    emptyPart: "“/”的前后都要有内容，例如 chat/room/42。",
+    emptyPart: "每个“/”的前后都要有内容，例如 chat/room/42。",
     dots: "主题名称的任何一段都不能是“.”或“..”，因为 URL 不会保留它们。",
     characters: "主题名称只能包含 A–Z a–z 0–9 . _ ~ : -，各段之间用“/”分隔。",
   },
@@ -280,12 +282,12 @@ const chinese: Words = {
     count === 0 ? "完整：没有错过任何消息" : `完整：错过的 ${count} 条消息已全部补上`,
   notCounted: (reason) => `无法查询错过了多少条消息。${reason}`,
   gap: (requested, from) => `${requested} 之后的消息已不再保留，从 ${from} 之后继续`,
-  notNext: (previousId, id) => `服务器违背了承诺：${previousId} 之后到达的是 ${id}`,
+  notAfter: (previousId, id) => `服务器出错：${previousId} 之后到达的是 ${id}`,
   notPublished: (reason) => `未发布。${reason}`,
   perhapsPublished: (reason) => `无法确定是否已发布。${reason}`,
 };
 
-/** The first of a person's languages that the page speaks, and English if it speaks none of them. */
+/** The first of the given languages (BCP 47) that the page has texts in, else English. */
 export function chooseWords(languages: readonly string[]): Words {
   for (const language of languages) {
     const [primary] = language.toLowerCase().split("-");

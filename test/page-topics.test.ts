@@ -1,23 +1,21 @@
 /** The page's topics panel: a topic is a URL, and cutting the line loses nothing. In a real browser. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import type { Browser, Locator } from "playwright-core";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import type { Locator } from "playwright-core";
 import { publishCommand, subscribeCommand } from "../public/curl.ts";
 import { heartbeatIntervalSeconds } from "../public/line.ts";
 import { faultOfTopicName } from "../public/topic-name.ts";
 import { chooseWords } from "../public/words.ts";
 import * as server from "../src/topic/message.ts";
-import {
-  browserIsMissing,
-  launchBrowser,
-  openPage,
-  serveScripted,
-  type View,
-  type ViewOptions,
-} from "./support/browser.ts";
-import { type RunningServer, spawnServer } from "./support/server.ts";
+import { browserIsMissing, SharedBrowser, serveScripted, type View } from "./support/browser.ts";
+import { spawnServer } from "./support/server.ts";
 
 // A browser on a loaded 2-core machine takes seconds to open a page; what is waited for is always a condition.
 setDefaultTimeout(30_000);
+
+const shared = new SharedBrowser("topics");
+const { open } = shared;
+let topicsUsed = 0;
+const newTopic = (): string => `test/${++topicsUsed}`;
 
 const id = /^[0-9a-z]+-\d+$/;
 
@@ -81,31 +79,21 @@ describe("the commands that do what the panel does", () => {
 });
 
 describe.skipIf(browserIsMissing)("the topics panel", () => {
-  let browser: Browser;
-  let server: RunningServer;
-  let topicsUsed = 0;
-  beforeAll(async () => {
-    [browser, server] = await Promise.all([launchBrowser(), spawnServer()]);
-  });
-  afterAll(async () => {
-    await Promise.all([browser?.close(), server?.[Symbol.asyncDispose]()]);
-  });
-
-  test("opens nothing before it is told to, and shows where it would", async () => {
+  test("opens nothing before it is used, and shows its address", async () => {
     await using view = await open();
     expect(await view.part("state").textContent()).toBe("Not subscribed");
     expect(await view.part("topic").inputValue()).toBe("news");
-    expect(await view.part("address").textContent()).toBe(server.socketUrl("/topics/news"));
+    expect(await view.part("address").textContent()).toBe(shared.server.socketUrl("/topics/news"));
     expect(await view.part("cut").isDisabled()).toBe(true);
     expect(await view.part("disconnect").isDisabled()).toBe(true);
     expect(await view.panel.locator(".guide").isVisible()).toBe(true);
-    expect(view.sockets).toEqual([server.socketUrl()]);
+    expect(view.sockets).toEqual([shared.server.socketUrl()]);
   });
 
   test("subscribes and shows what others publish with its id, time and type", async () => {
     await using view = await open();
     const topic = await subscribe(view);
-    expect(view.sockets).toContain(server.socketUrl(`/topics/${topic}`));
+    expect(view.sockets).toContain(shared.server.socketUrl(`/topics/${topic}`));
     expect(await view.entry("note", /^Subscribed to /).textContent()).toMatch(/after [0-9a-z]+-0/);
     const textId = await publish(topic, "from elsewhere");
     const jsonId = await publish(topic, '{"price": 1.0, "count": 12345678901234567890}', "application/json");
@@ -148,115 +136,13 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
     expect(await ids(view, "sent")).toEqual(await ids(view, "received"));
   });
 
-  test("publishes without being subscribed, and says to which topic", async () => {
+  test("publishes without being subscribed, and shows the topic", async () => {
     await using view = await open();
     const topic = newTopic();
     await view.part("topic").fill(topic);
     await publishFromPage(view, "nobody listens");
     expect(await view.entry("sent", "nobody listens").locator(".label").textContent()).toBe(topic);
     expect(await view.part("state").textContent()).toBe("Not subscribed");
-  });
-
-  test("cut on purpose, it comes back by itself with exactly what it missed, in order and once", async () => {
-    await using view = await open({ stoppedClock: true });
-    const topic = await subscribe(view);
-    await publishFromPage(view, "before");
-    await view.entry("received", "before").waitFor();
-    const [lastId] = await ids(view, "received");
-
-    await view.part("cut").click();
-    await view.pill("Closed");
-    expect(await view.part("ending").textContent()).toBe("1006: cut on purpose");
-    expect(await view.part("next").textContent()).toBe("Comes back in 10 s");
-    expect(await view.part("address").textContent()).toEndWith(`/topics/${topic}?since=${lastId}`);
-    for (const text of ["missed 1", "missed 2", "missed 3"]) await publishFromPage(view, text);
-    const elsewhere = await publish(topic, "missed from elsewhere");
-    await view.page.clock.fastForward(4000);
-    await view.part("next").filter({ hasText: "Comes back in 6 s" }).waitFor();
-    expect(await texts(view, "received")).toEqual(["before"]);
-
-    await view.page.clock.fastForward(6000);
-    await view.pill("Open");
-    await view.entry("complete", "Complete: 4 messages were missed, and here they are").waitFor();
-    await view.entry("note", `Back, continuing after ${lastId}`).waitFor();
-    await publish(topic, "after");
-    await view.entry("received", "after").waitFor();
-    expect(await texts(view, "received")).toEqual([
-      "before",
-      "missed 1",
-      "missed 2",
-      "missed 3",
-      "missed from elsewhere",
-      "after",
-    ]);
-    const received = await ids(view, "received");
-    expect(received[4]).toBe(elsewhere);
-    expect(received.slice(0, 4)).toEqual(await ids(view, "sent"));
-    expect(view.sockets.at(-1)).toEndWith(`/topics/${topic}?since=${lastId}`);
-    expect(await view.entry("error", /./).count()).toBe(0);
-  });
-
-  test("comes back at once when it is told to, says if nothing was missed, and keeps the keyboard's place", async () => {
-    await using view = await open({ stoppedClock: true });
-    await subscribe(view);
-    await view.part("cut").press("Enter");
-    await view.pill("Closed");
-    expect(await view.part("cut").isVisible()).toBe(false);
-    expect(await isFocused(view.part("reconnect"))).toBe(true);
-    await view.part("reconnect").press("Enter");
-    await view.pill("Open");
-    await view.entry("complete", "Complete: nothing was missed").waitFor();
-    expect(await view.part("reconnect").isVisible()).toBe(false);
-    expect(await isFocused(view.part("cut"))).toBe(true);
-  });
-
-  test("disconnected, it stays so until it is told, and still misses nothing", async () => {
-    await using view = await open({ stoppedClock: true });
-    const topic = await subscribe(view);
-    await view.part("disconnect").click();
-    await view.pill("Closed");
-    expect(await view.part("ending").textContent()).toBe("1000: closed from here");
-    expect(await isFocused(view.part("reconnect"))).toBe(true);
-    await publish(topic, "meanwhile");
-    await view.page.clock.fastForward("10:00");
-    expect(await view.part("state").textContent()).toBe("Closed");
-    await view.part("reconnect").click();
-    await view.entry("complete", "Complete: 1 message was missed, and here it is").waitFor();
-    expect(await texts(view, "received")).toEqual(["meanwhile"]);
-  });
-
-  test("a server that lost the topic's past is told of as a gap, and it goes on from there", async () => {
-    await using first = await spawnServer();
-    await using view = await open({}, first.url);
-    await subscribe(view, "news");
-    await publishFromPage(view, "of the first server");
-    await view.entry("received", "of the first server").waitFor();
-    const [lastId] = await ids(view, "received");
-    first.process.kill("SIGKILL");
-    await first.process.exited;
-    await view.pill("Closed");
-    await view.message.fill("into the void");
-    await view.message.press("Control+Enter");
-    await view
-      .entry("error", "It is unknown whether this was published. The server did not answer")
-      .waitFor();
-    expect(await view.entry("sent", "into the void").locator(".measure").textContent()).toBe("unknown");
-    expect(await view.message.inputValue()).toBe("into the void");
-
-    await using second = await spawnServer(["--port", first.url.port]);
-    await fetch(new URL("/topics/news", second.url), { method: "POST", body: "of the second server" });
-    await view
-      .entry("gap", new RegExp(`^Messages after ${lastId} are gone for good\\. It continues after \\w+-0$`))
-      .waitFor();
-    await view.entry("received", "of the second server").waitFor();
-    const [, newId = ""] = await ids(view, "received");
-    expect(newId).toEndWith("-1");
-    expect(newId).not.toBe(lastId);
-    expect(await view.entry("complete", /./).count()).toBe(0);
-
-    await view.part("cut").click();
-    await view.part("reconnect").click();
-    await view.entry("note", `Back, continuing after ${newId}`).waitFor();
   });
 
   test("another topic is a new line, without the old one's last id", async () => {
@@ -272,64 +158,13 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
     expect(await texts(view, "received")).toEqual(["of the old topic", "for us"]);
   });
 
-  test("a name that no topic can have is refused in words, and mending it takes the words away", async () => {
-    await using view = await open();
-    for (const [name, words] of [
-      ["", "A topic needs a name"],
-      ["a b", "A topic’s name has only A–Z a–z 0–9 . _ ~ : - and “/” between its parts."],
-      ["chat//42", "Between, before and after “/”"],
-      ["chat/../42", "No part of a topic’s name can be “.” or “..”"],
-      ["x".repeat(201), "A topic’s name has at most 200 characters."],
-    ] as const) {
-      await view.part("topic").fill(name);
-      await view.part("subscribe").click();
-      await view.part("topicFault").filter({ hasText: words }).waitFor();
-      expect(await view.part("topic").getAttribute("aria-invalid")).toBe("true");
-      expect(await isFocused(view.part("topic"))).toBe(true);
-    }
-    await view.message.fill("kept");
-    await view.part("send").click();
-    expect(await view.message.inputValue()).toBe("kept");
-    expect(await view.entries.count()).toBe(0);
-    expect(view.sockets).toEqual([server.socketUrl()]);
-    await view.part("topic").fill("mended");
-    expect(await view.part("topicFault").textContent()).toBe("");
-    expect(await view.part("topic").getAttribute("aria-invalid")).toBe(null);
-  });
-
-  test("JSON that does not parse is refused in the server's words, and can be mended and sent again", async () => {
-    await using view = await open();
-    await subscribe(view);
-    await view.part("json").check();
-    await view.message.fill('{"price": ');
-    await view.message.press("Control+Enter");
-    await view
-      .entry("error", /^Not published\. 400: The body is said to be application\/json and does not parse/)
-      .waitFor();
-    expect(await view.entry("sent", /price/).locator(".measure").textContent()).toBe("not published");
-    expect(await view.message.inputValue()).toBe('{"price": ');
-    await view.message.fill('{"price": 1}');
-    await view.message.press("Control+Enter");
-    await view.entry("received", '{"price":1}').waitFor();
-  });
-
-  test("a message larger than the server takes is refused in words, and the line stays", async () => {
-    await using small = await spawnServer(["--max-message", "1KiB"]);
-    await using view = await open({}, small.url);
-    await subscribe(view);
-    await view.message.fill("x".repeat(2000));
-    await view.part("send").click();
-    await view.entry("error", /^Not published\. 413: .*1024 bytes/).waitFor();
-    expect(await view.part("state").textContent()).toBe("Open");
-  });
-
   test("text that looks like HTML is shown as text, in the log and in the command", async () => {
     await using view = await open();
     const topic = await subscribe(view);
     const text = '<img src="x" onerror="document.title=1"><b>bold</b>&amp;';
     await view.message.fill(text);
     expect(await view.part("publishCurl").textContent()).toBe(
-      `curl -d '${text}' ${new URL(`/topics/${topic}`, server.url)}`,
+      `curl -d '${text}' ${new URL(`/topics/${topic}`, shared.server.url)}`,
     );
     await view.message.press("Control+Enter");
     await view.entry("received", text).waitFor();
@@ -340,7 +175,7 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
   test("the commands follow the topic, the message and the last id", async () => {
     await using view = await open({ stoppedClock: true });
     await view.part("topic").fill("chat/room/42");
-    const url = new URL("/topics/chat/room/42", server.url).href;
+    const url = new URL("/topics/chat/room/42", shared.server.url).href;
     expect(await view.part("subscribeCurl").textContent()).toBe(
       `curl -N -H 'Accept: text/event-stream' ${url}`,
     );
@@ -366,12 +201,218 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
     await view.part("cut").click();
     await publishFromPage(view, "two");
     await view.part("reconnect").click();
-    await view.entry("complete", /^Complete: 1 message/).waitFor();
+    await view.entry("complete", /^Complete: the 1 missed message/).waitFor();
     expect(view.complaints).toEqual([]);
-    expect(view.requests.map((url) => new URL(url).host)).toEqual(view.requests.map(() => server.url.host));
-    expect(view.sockets.map((url) => new URL(url).host)).toEqual(view.sockets.map(() => server.url.host));
+    expect(view.requests.map((url) => new URL(url).host)).toEqual(
+      view.requests.map(() => shared.server.url.host),
+    );
+    expect(view.sockets.map((url) => new URL(url).host)).toEqual(
+      view.sockets.map(() => shared.server.url.host),
+    );
+  });
+});
+
+describe.skipIf(browserIsMissing)("the topics panel refuses", () => {
+  test("a name that no topic can have, and takes the fault away once the name is corrected", async () => {
+    await using view = await open();
+    for (const [name, words] of [
+      ["", "A topic needs a name"],
+      ["a b", "A topic’s name has only A–Z a–z 0–9 . _ ~ : - and “/” between its parts."],
+      ["chat//42", "A topic’s name needs text before and after each “/”"],
+      ["chat/../42", "No part of a topic’s name can be “.” or “..”"],
+      ["x".repeat(201), "A topic’s name has at most 200 characters."],
+    ] as const) {
+      await view.part("topic").fill(name);
+      await view.part("subscribe").click();
+      await view.part("topicFault").filter({ hasText: words }).waitFor();
+      expect(await view.part("topic").getAttribute("aria-invalid")).toBe("true");
+      expect(await isFocused(view.part("topic"))).toBe(true);
+    }
+    await view.message.fill("kept");
+    await view.part("send").click();
+    expect(await view.message.inputValue()).toBe("kept");
+    expect(await view.entries.count()).toBe(0);
+    expect(view.sockets).toEqual([shared.server.socketUrl()]);
+    await view.part("topic").fill("mended");
+    expect(await view.part("topicFault").textContent()).toBe("");
+    expect(await view.part("topic").getAttribute("aria-invalid")).toBe(null);
   });
 
+  test("JSON that does not parse, with the server's detail, and keeps the text to correct it", async () => {
+    await using view = await open();
+    await subscribe(view);
+    await view.part("json").check();
+    await view.message.fill('{"price": ');
+    await view.message.press("Control+Enter");
+    await view
+      .entry("error", /^Not published\. 400: The body is said to be application\/json and does not parse/)
+      .waitFor();
+    expect(await view.entry("sent", /price/).locator(".measure").textContent()).toBe("not published");
+    expect(await view.message.inputValue()).toBe('{"price": ');
+    await view.message.fill('{"price": 1}');
+    await view.message.press("Control+Enter");
+    await view.entry("received", '{"price":1}').waitFor();
+  });
+
+  test("a message larger than the server accepts, and the line stays open", async () => {
+    await using small = await spawnServer(["--max-message", "1KiB"]);
+    await using view = await open({}, small.url);
+    await subscribe(view);
+    await view.message.fill("x".repeat(2000));
+    await view.part("send").click();
+    await view.entry("error", /^Not published\. 413: .*1024 bytes/).waitFor();
+    expect(await view.part("state").textContent()).toBe("Open");
+  });
+});
+
+describe.skipIf(browserIsMissing)("the topics panel's line", () => {
+  test("cut on purpose, it comes back by itself with exactly what it missed, in order and once", async () => {
+    await using view = await open({ stoppedClock: true });
+    const topic = await subscribe(view);
+    await publishFromPage(view, "before");
+    await view.entry("received", "before").waitFor();
+    const [lastId] = await ids(view, "received");
+
+    await view.part("cut").click();
+    await view.pill("Closed");
+    expect(await view.part("ending").textContent()).toBe("1006: cut on purpose");
+    expect(await view.part("next").textContent()).toBe("Reconnects in 10 s");
+    expect(await view.part("address").textContent()).toEndWith(`/topics/${topic}?since=${lastId}`);
+    for (const text of ["missed 1", "missed 2", "missed 3"]) await publishFromPage(view, text);
+    const elsewhere = await publish(topic, "missed from elsewhere");
+    await view.page.clock.fastForward(4000);
+    await view.part("next").filter({ hasText: "Reconnects in 6 s" }).waitFor();
+    expect(await texts(view, "received")).toEqual(["before"]);
+
+    await view.page.clock.fastForward(6000);
+    await view.pill("Open");
+    await view.entry("complete", "Complete: all 4 missed messages were delivered").waitFor();
+    await view.entry("note", `The line is back and continues after ${lastId}`).waitFor();
+    await publish(topic, "after");
+    await view.entry("received", "after").waitFor();
+    expect(await texts(view, "received")).toEqual([
+      "before",
+      "missed 1",
+      "missed 2",
+      "missed 3",
+      "missed from elsewhere",
+      "after",
+    ]);
+    const received = await ids(view, "received");
+    expect(received[4]).toBe(elsewhere);
+    expect(received.slice(0, 4)).toEqual(await ids(view, "sent"));
+    expect(view.sockets.at(-1)).toEndWith(`/topics/${topic}?since=${lastId}`);
+    expect(await view.entry("error", /./).count()).toBe(0);
+  });
+
+  test("comes back at once by the button, reports that nothing was missed, and keeps the keyboard focus", async () => {
+    await using view = await open({ stoppedClock: true });
+    await subscribe(view);
+    await view.part("cut").press("Enter");
+    await view.pill("Closed");
+    expect(await view.part("cut").isVisible()).toBe(false);
+    expect(await isFocused(view.part("reconnect"))).toBe(true);
+    await view.part("reconnect").press("Enter");
+    await view.pill("Open");
+    await view.entry("complete", "Complete: nothing was missed").waitFor();
+    expect(await view.part("reconnect").isVisible()).toBe(false);
+    expect(await isFocused(view.part("cut"))).toBe(true);
+  });
+
+  test("stays disconnected until the button reconnects it, and then misses nothing", async () => {
+    await using view = await open({ stoppedClock: true });
+    const topic = await subscribe(view);
+    await view.part("disconnect").click();
+    await view.pill("Closed");
+    expect(await view.part("ending").textContent()).toBe("1000: closed by this page");
+    expect(await isFocused(view.part("reconnect"))).toBe(true);
+    await publish(topic, "meanwhile");
+    await view.page.clock.fastForward("10:00");
+    expect(await view.part("state").textContent()).toBe("Closed");
+    await view.part("reconnect").click();
+    await view.entry("complete", "Complete: the 1 missed message was delivered").waitFor();
+    expect(await texts(view, "received")).toEqual(["meanwhile"]);
+  });
+
+  test("shows a gap after the server lost the topic's past, and continues from there", async () => {
+    await using first = await spawnServer();
+    await using view = await open({}, first.url);
+    await subscribe(view, "news");
+    await publishFromPage(view, "of the first server");
+    await view.entry("received", "of the first server").waitFor();
+    const [lastId] = await ids(view, "received");
+    first.process.kill("SIGKILL");
+    await first.process.exited;
+    await view.pill("Closed");
+    await view.message.fill("into the void");
+    await view.message.press("Control+Enter");
+    await view
+      .entry("error", "It is unknown whether this was published. The server did not answer")
+      .waitFor();
+    expect(await view.entry("sent", "into the void").locator(".measure").textContent()).toBe("unknown");
+    expect(await view.message.inputValue()).toBe("into the void");
+
+    await using second = await spawnServer(["--port", first.url.port]);
+    await fetch(new URL("/topics/news", second.url), { method: "POST", body: "of the second server" });
+    await view
+      .entry(
+        "gap",
+        new RegExp(`^Messages after ${lastId} are no longer kept\\. The topic continues after \\w+-0$`),
+      )
+      .waitFor();
+    await view.entry("received", "of the second server").waitFor();
+    const [, newId = ""] = await ids(view, "received");
+    expect(newId).toEndWith("-1");
+    expect(newId).not.toBe(lastId);
+    expect(await view.entry("complete", /./).count()).toBe(0);
+
+    await view.part("cut").click();
+    await view.part("reconnect").click();
+    await view.entry("note", `The line is back and continues after ${newId}`).waitFor();
+  });
+
+  test("an event every 25 s keeps the line alive, measures the round trip and stays out of the log", async () => {
+    const { promise: pinged, resolve: ping } = Promise.withResolvers<unknown>();
+    await using scripted = serveScripted({
+      open: (socket) => void socket.send(openEvent("e-0")),
+      message: (socket, message) => {
+        if (message === "Hello WebSockets!") return;
+        ping(JSON.parse(String(message)));
+        socket.send(messageEvent("e-1", "longwire.pong"));
+        socket.send(JSON.stringify({ specversion: "1.0", type: "longwire.pong" }));
+      },
+    });
+    await using view = await open({ stoppedClock: true }, scripted.url);
+    await subscribe(view, "news");
+    await view.entry("note", "Subscribed to news. Messages after e-0 follow").waitFor();
+    await view.page.locator("#echo").locator('[data-part="disconnect"]').click();
+    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
+    expect(await pinged).toEqual({ specversion: "1.0", type: "longwire.ping" });
+    await view.part("roundTripTime").waitFor();
+    expect(await texts(view, "received")).toEqual(["longwire.pong"]);
+  });
+
+  test("reports a server that sends messages out of order or twice, but not one that leaves out offsets", async () => {
+    await using scripted = serveScripted({
+      open: (socket) => {
+        socket.send(openEvent("e-5"));
+        socket.send(messageEvent("e-6", "six"));
+        socket.send(messageEvent("e-8", "eight"));
+        socket.send(messageEvent("e-8", "eight again"));
+        socket.send(messageEvent("e-7", "seven"));
+      },
+    });
+    await using view = await open({}, scripted.url);
+    await view.part("subscribe").click();
+    await view.entry("received", "seven").waitFor();
+    expect(await texts(view, "error")).toEqual([
+      "A fault of the server: e-8 arrived after e-8",
+      "A fault of the server: e-7 arrived after e-8",
+    ]);
+  });
+});
+
+describe.skipIf(browserIsMissing)("the layout of the topics panel", () => {
   test("speaks Chinese to a Chinese browser, and fits its narrow phone with every button in reach", async () => {
     await using view = await open({ viewport: { width: 320, height: 568 }, locale: "zh-CN" });
     expect(await view.part("state").textContent()).toBe("未订阅");
@@ -395,7 +436,7 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
     expect(await view.page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
   });
 
-  test("on a narrow page the panels stand one below the other, on a wide one side by side", async () => {
+  test("is one column on a narrow page and two on a wide one", async () => {
     await using narrow = await open({ viewport: { width: 800, height: 800 } });
     const above = await narrow.page.locator("#echo").boundingBox();
     const below = await narrow.panel.boundingBox();
@@ -408,71 +449,32 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
     expect(right?.height).toBe(left?.height as number);
     expect(right?.x).toBeGreaterThan((left?.x ?? 0) + (left?.width ?? 0));
   });
-
-  test("an event every 25 s keeps the line alive, measures the round trip and stays out of the log", async () => {
-    const { promise: pinged, resolve: ping } = Promise.withResolvers<unknown>();
-    await using scripted = serveScripted({
-      open: (socket) => void socket.send(openEvent("e-0")),
-      message: (socket, message) => {
-        if (message === "Hello WebSockets!") return;
-        ping(JSON.parse(String(message)));
-        socket.send(messageEvent("e-1", "longwire.pong"));
-        socket.send(JSON.stringify({ specversion: "1.0", type: "longwire.pong" }));
-      },
-    });
-    await using view = await open({ stoppedClock: true }, scripted.url);
-    await subscribe(view, "news");
-    await view.entry("note", "Subscribed to news, to what comes after e-0").waitFor();
-    await view.page.locator("#echo").locator('[data-part="disconnect"]').click();
-    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
-    expect(await pinged).toEqual({ specversion: "1.0", type: "longwire.ping" });
-    await view.part("roundTripTime").waitFor();
-    expect(await texts(view, "received")).toEqual(["longwire.pong"]);
-  });
-
-  test("a server that leaves out a message or repeats one is found out", async () => {
-    await using scripted = serveScripted({
-      open: (socket) => {
-        for (const event of [openEvent("e-5"), messageEvent("e-6", "six"), messageEvent("e-8", "eight")])
-          socket.send(event);
-        socket.send(messageEvent("e-8", "eight again"));
-      },
-    });
-    await using view = await open({}, scripted.url);
-    await view.part("subscribe").click();
-    await view.entry("received", "eight again").waitFor();
-    expect(await texts(view, "error")).toEqual([
-      "The server broke its promise: after e-6 came e-8",
-      "The server broke its promise: after e-8 came e-8",
-    ]);
-  });
-
-  const open = (options: ViewOptions = {}, url = server.url): Promise<View> =>
-    openPage(browser, url, "topics", options);
-
-  const newTopic = (): string => `test/${++topicsUsed}`;
-
-  /** @returns the topic */
-  async function subscribe(view: View, topic = newTopic()): Promise<string> {
-    await view.part("topic").fill(topic);
-    await view.part("subscribe").click();
-    await view.part("address").filter({ hasText: topic }).waitFor();
-    await view.pill("Open");
-    return topic;
-  }
-
-  /** Publishes as another program does. @returns the id */
-  async function publish(
-    topic: string,
-    body: string | Uint8Array<ArrayBuffer>,
-    type = "text/plain",
-  ): Promise<string> {
-    const headers = { "Content-Type": type };
-    const answer = await fetch(new URL(`/topics/${topic}`, server.url), { method: "POST", body, headers });
-    const { published } = (await answer.json()) as { published: { id: string }[] };
-    return published[0]?.id ?? "";
-  }
 });
+
+/** Subscribes in the panel. @returns the topic */
+async function subscribe(view: View, topic = newTopic()): Promise<string> {
+  await view.part("topic").fill(topic);
+  await view.part("subscribe").click();
+  await view.part("address").filter({ hasText: topic }).waitFor();
+  await view.pill("Open");
+  return topic;
+}
+
+/** Publishes as another program does. @returns the id */
+async function publish(
+  topic: string,
+  body: string | Uint8Array<ArrayBuffer>,
+  type = "text/plain",
+): Promise<string> {
+  const headers = { "Content-Type": type };
+  const answer = await fetch(new URL(`/topics/${topic}`, shared.server.url), {
+    method: "POST",
+    body,
+    headers,
+  });
+  const { published } = (await answer.json()) as { published: { id: string }[] };
+  return published[0]?.id ?? "";
+}
 
 /** Types the text, sends it, and waits until the page has shown its id. */
 async function publishFromPage(view: View, text: string): Promise<void> {

@@ -2,21 +2,16 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { resolve } from "node:path";
-import type { Browser } from "playwright-core";
 import { comeback, heartbeatIntervalSeconds, retryDelaySeconds } from "../public/line.ts";
 import { chooseWords } from "../public/words.ts";
-import {
-  browserIsMissing,
-  launchBrowser,
-  openPage,
-  serveScripted,
-  type View,
-  type ViewOptions,
-} from "./support/browser.ts";
+import { browserIsMissing, SharedBrowser, serveScripted } from "./support/browser.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
 
 // A browser on a loaded 2-core machine takes seconds to open a page; what is waited for is always a condition.
 setDefaultTimeout(30_000);
+
+const shared = new SharedBrowser("echo");
+const { open } = shared;
 
 const greeting = "Hello WebSockets!";
 
@@ -118,18 +113,9 @@ test("the page speaks the first of a person's languages that it knows, and else 
   expect(language()).toBe("en");
 });
 
-describe.skipIf(browserIsMissing)("the page in a browser", () => {
-  let browser: Browser;
-  let server: RunningServer;
-  beforeAll(async () => {
-    [browser, server] = await Promise.all([launchBrowser(), spawnServer()]);
-  });
-  afterAll(async () => {
-    await Promise.all([browser?.close(), server?.[Symbol.asyncDispose]()]);
-  });
-
+describe.skipIf(browserIsMissing)("the echo panel", () => {
   test("opens the line, greets and shows the greeting coming back with its round trip", async () => {
-    await using view = await open(server.url);
+    await using view = await open();
     await view.pill("Open");
     await view.entry("sent", greeting).waitFor();
     const answer = view.entry("received", greeting);
@@ -137,18 +123,18 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     expect(await answer.locator("time").textContent()).toMatch(/^\d\d:\d\d:\d\d\.\d{3}$/);
     expect(await answer.locator(".measure").textContent()).toMatch(/^\d+(\.\d)? ms$/);
     expect(await view.part("roundTripTime").textContent()).toMatch(/^\d+(\.\d)? ms$/);
-    expect(await view.part("address").textContent()).toBe(server.socketUrl());
+    expect(await view.part("address").textContent()).toBe(shared.server.socketUrl());
     expect(await view.entries.count()).toBe(3);
   });
 
   test("/longconnecthtml is the same page on the same line", async () => {
-    await using view = await open(new URL("/longconnecthtml", server.url));
+    await using view = await open({}, new URL("/longconnecthtml", shared.server.url));
     await view.entry("received", greeting).waitFor();
-    expect(await view.part("address").textContent()).toBe(server.socketUrl());
+    expect(await view.part("address").textContent()).toBe(shared.server.socketUrl());
   });
 
   test("sends by the button, Ctrl+Enter and Cmd+Enter, and a plain Enter is a new line", async () => {
-    await using view = await open(server.url);
+    await using view = await open();
     await view.pill("Open");
     await view.message.fill("by button");
     await view.part("send").click();
@@ -169,7 +155,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
   });
 
   test("a typed ping is answered pong, and the empty message comes back as empty", async () => {
-    await using view = await open(server.url);
+    await using view = await open();
     await view.pill("Open");
     await view.message.fill("ping");
     await view.part("send").click();
@@ -179,7 +165,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
   });
 
   test("shows binary as bytes, going and coming", async () => {
-    await using view = await open(server.url);
+    await using view = await open();
     await view.pill("Open");
     await view.message.fill("Hé");
     await view.part("binary").check();
@@ -189,7 +175,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
   });
 
   test("text that looks like HTML is shown as text", async () => {
-    await using view = await open(server.url);
+    await using view = await open();
     await view.pill("Open");
     const text = '<img src="x" onerror="document.title=1"><b>bold</b><script>document.title=2</script>&amp;';
     await view.message.fill(text);
@@ -199,8 +185,31 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     expect(await view.page.title()).toBe("Longwire: a line you can test");
   });
 
+  test("a mebibyte comes back, and only its beginning is laid out", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    await view.message.fill("x".repeat(1024 * 1024));
+    await view.part("send").click();
+    await view.entry("received", /^x{10000} … and 1038576 characters more$/).waitFor();
+  });
+
+  test("a message larger than the server takes ends the line with 1009, in words", async () => {
+    await using small = await spawnServer(["--max-message", "1KiB"]);
+    await using view = await open({}, small.url);
+    await view.pill("Open");
+    await view.message.fill("x".repeat(2000));
+    await view.part("send").click();
+    await view.pill("Closed");
+    expect(await view.part("ending").textContent()).toStartWith(
+      "1009: the message was larger than the server accepts",
+    );
+    expect(await view.part("next").textContent()).toBe("The page does not reconnect by itself.");
+  });
+});
+
+describe.skipIf(browserIsMissing)("the page", () => {
   test("asks no other host for anything and breaks no rule of its policy", async () => {
-    await using view = await open(server.url);
+    await using view = await open();
     await view.entry("received", greeting).waitFor();
     await view.message.fill("one more");
     await view.message.press("Control+Enter");
@@ -209,18 +218,20 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     await view.pill("Closed");
     expect(view.complaints).toEqual([]);
     expect(view.requests.map((url) => new URL(url).pathname)).toContain("/page.ts");
-    expect(view.requests.map((url) => new URL(url).host)).toEqual(view.requests.map(() => server.url.host));
-    expect(view.sockets).toEqual([server.socketUrl()]);
+    expect(view.requests.map((url) => new URL(url).host)).toEqual(
+      view.requests.map(() => shared.server.url.host),
+    );
+    expect(view.sockets).toEqual([shared.server.socketUrl()]);
   });
 
   test("speaks Chinese to a Chinese browser and English to another", async () => {
-    await using chinese = await open(server.url, { locale: "zh-CN" });
+    await using chinese = await open({ locale: "zh-CN" });
     await chinese.pill("已连接");
     expect(await chinese.page.locator("html").getAttribute("lang")).toBe("zh-CN");
     expect(await chinese.page.title()).toBe("Longwire：可以亲手测试的长连接");
     expect(await chinese.part("send").textContent()).toBe("发送");
     expect(await chinese.message.getAttribute("placeholder")).toBe("输入消息…");
-    await using german = await open(server.url, { locale: "de-DE" });
+    await using german = await open({ locale: "de-DE" });
     await german.pill("Open");
     expect(await german.page.locator("html").getAttribute("lang")).toBe("en");
     expect(await german.page.title()).toBe("Longwire: a line you can test");
@@ -228,7 +239,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
   });
 
   test("without JavaScript it says that it needs JavaScript", async () => {
-    await using view = await open(server.url, { javaScriptEnabled: false });
+    await using view = await open({ javaScriptEnabled: false });
     const notices = view.page.locator(".notice:visible");
     await notices.nth(1).waitFor();
     expect(await notices.allInnerTexts()).toEqual([
@@ -238,12 +249,22 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     expect(await view.page.locator("main").isVisible()).toBe(false);
   });
 
-  test("disconnects and stays so until it is told to reconnect, and greets again", async () => {
-    await using view = await open(server.url);
+  test("fits a narrow phone without scrolling sideways and with every button in reach", async () => {
+    await using view = await open({ viewport: { width: 320, height: 568 }, locale: "zh-CN" });
+    await view.pill("已连接");
+    expect(await view.page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
+    for (const part of ["send", "reconnect", "disconnect", "clear"])
+      await view.part(part).click({ trial: true });
+  });
+});
+
+describe.skipIf(browserIsMissing)("the echo panel's line", () => {
+  test("stays disconnected until the button reconnects it, and sends the greeting again", async () => {
+    await using view = await open();
     await view.pill("Open");
     await view.part("disconnect").click();
     await view.pill("Closed");
-    expect(await view.part("ending").textContent()).toBe("1000: closed from here");
+    expect(await view.part("ending").textContent()).toBe("1000: closed by this page");
     expect(await view.part("next").textContent()).toBe("");
     expect(await view.part("send").isDisabled()).toBe(true);
     expect(await view.part("disconnect").isDisabled()).toBe(true);
@@ -254,7 +275,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
   });
 
   test("keeps what was typed while the line is closed", async () => {
-    await using view = await open(server.url);
+    await using view = await open();
     await view.pill("Open");
     await view.part("disconnect").click();
     await view.pill("Closed");
@@ -266,7 +287,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
 
   test("comes back by itself after the server was killed and started again on the same port", async () => {
     await using first = await spawnServer();
-    await using view = await open(first.url);
+    await using view = await open({}, first.url);
     await view.entry("received", greeting).waitFor();
     first.process.kill("SIGKILL");
     await first.process.exited;
@@ -282,9 +303,9 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     await view.entry("received", greeting).nth(1).waitFor();
   });
 
-  test("tells the code and the reason of a server that stops, and reconnects at once when asked to", async () => {
+  test("shows the code and the reason of a server that stops, and the button reconnects at once", async () => {
     await using first = await spawnServer();
-    await using view = await open(first.url);
+    await using view = await open({}, first.url);
     await view.pill("Open");
     first.process.kill("SIGINT");
     await view.entry("note", /1001: the server is stopping \(“.+”\)/).waitFor();
@@ -294,28 +315,15 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     await view.pill("Open");
   });
 
-  test("tells of a node that drains, and comes back by itself to the one that takes its place", async () => {
+  test("shows that a node drains, and comes back by itself to its successor", async () => {
     await using first = await spawnServer();
-    await using view = await open(first.url);
+    await using view = await open({}, first.url);
     await view.pill("Open");
     first.process.kill("SIGTERM");
     await view.entry("note", /1012: the server is restarting \(“.+”\)/).waitFor();
     await first.process.exited;
     await using _second = await spawnServer(["--port", first.url.port]);
     await view.pill("Open");
-  });
-
-  test("a message larger than the server takes ends the line with 1009, in words", async () => {
-    await using small = await spawnServer(["--max-message", "1KiB"]);
-    await using view = await open(small.url);
-    await view.pill("Open");
-    await view.message.fill("x".repeat(2000));
-    await view.part("send").click();
-    await view.pill("Closed");
-    expect(await view.part("ending").textContent()).toStartWith(
-      "1009: the message was larger than the server takes",
-    );
-    expect(await view.part("next").textContent()).toBe("It does not come back by itself.");
   });
 
   for (const [code, words] of [
@@ -330,10 +338,10 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
           socket.close(code, "not for you");
         },
       });
-      await using view = await open(scripted.url, { stoppedClock: true });
+      await using view = await open({ stoppedClock: true }, scripted.url);
       await view.pill("Closed");
       expect(await view.part("ending").textContent()).toBe(words);
-      expect(await view.part("next").textContent()).toBe("It does not come back by itself.");
+      expect(await view.part("next").textContent()).toBe("The page does not reconnect by itself.");
       await view.page.clock.fastForward("10:00");
       expect(await view.part("state").textContent()).toBe("Closed");
       expect(connections).toBe(1);
@@ -348,7 +356,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
         if (connections === 1) socket.close(1012, "draining");
       },
     });
-    await using view = await open(scripted.url, { stoppedClock: true });
+    await using view = await open({ stoppedClock: true }, scripted.url);
     await view.entry("note", /1012: the server is restarting \(“draining”\)/).waitFor();
     await view.page.clock.fastForward(500);
     await view.entry("note", "The line is open").nth(1).waitFor();
@@ -363,7 +371,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
         socket.close(1013, "full");
       },
     });
-    await using view = await open(scripted.url, { stoppedClock: true });
+    await using view = await open({ stoppedClock: true }, scripted.url);
     for (const tries of [1, 2, 3, 4, 5, 6]) {
       const words =
         tries === 1 ? /^Next try in 1 s$/ : new RegExp(`^Next try in \\d+ s, ${tries} tries have failed$`);
@@ -386,7 +394,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
         if (message === "ping") ping();
       },
     });
-    await using view = await open(scripted.url, { stoppedClock: true });
+    await using view = await open({ stoppedClock: true }, scripted.url);
     await view.entry("received", greeting).waitFor();
     expect(heard).toEqual([greeting]);
     await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
@@ -399,7 +407,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     expect(await view.part("roundTripTime").isVisible()).toBe(true);
   });
 
-  test("a server that has gone silent is given up, and tried again", async () => {
+  test("gives up a silent server and tries again", async () => {
     let connections = 0;
     const { promise: pinged, resolve: ping } = Promise.withResolvers<void>();
     await using scripted = serveScripted({
@@ -410,7 +418,7 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
         if (message === "ping") ping();
       },
     });
-    await using view = await open(scripted.url, { stoppedClock: true });
+    await using view = await open({ stoppedClock: true }, scripted.url);
     await view.pill("Open");
     await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
     await pinged;
@@ -420,14 +428,16 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     await view.entry("note", "The line is open").nth(1).waitFor();
     expect(connections).toBe(2);
   });
+});
 
-  test("the log keeps the newest 500 entries and shows the newest", async () => {
+describe.skipIf(browserIsMissing)("the log", () => {
+  test("keeps the newest 500 entries and shows the newest", async () => {
     await using scripted = serveScripted({
       open: (socket) => {
         for (let number = 1; number <= 800; number++) socket.send(`message ${number}`);
       },
     });
-    await using view = await open(scripted.url);
+    await using view = await open({}, scripted.url);
     const last = view.entry("received", "message 800");
     await last.waitFor();
     expect(await view.entries.count()).toBe(500);
@@ -437,13 +447,13 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     expect(await view.entries.count()).toBe(0);
   });
 
-  test("a person who scrolls up to read is left there, and follows again from the end", async () => {
+  test("stays where a reader scrolled up to, and follows again from the end", async () => {
     await using scripted = serveScripted({
       message: (socket, message) => {
         for (let number = 1; number <= 100; number++) socket.send(`${message} ${number}`);
       },
     });
-    await using view = await open(scripted.url);
+    await using view = await open({}, scripted.url);
     await view.entry("received", `${greeting} 100`).waitFor();
     await view.atEndOfLog();
     await view.part("log").evaluate((log) => {
@@ -461,23 +471,4 @@ describe.skipIf(browserIsMissing)("the page in a browser", () => {
     await view.entry("received", "again 100").waitFor();
     await view.atEndOfLog();
   });
-
-  test("a mebibyte comes back, and only its beginning is laid out", async () => {
-    await using view = await open(server.url);
-    await view.pill("Open");
-    await view.message.fill("x".repeat(1024 * 1024));
-    await view.part("send").click();
-    await view.entry("received", /^x{10000} … and 1038576 characters more$/).waitFor();
-  });
-
-  test("fits a narrow phone without scrolling sideways and with every button in reach", async () => {
-    await using view = await open(server.url, { viewport: { width: 320, height: 568 }, locale: "zh-CN" });
-    await view.pill("已连接");
-    expect(await view.page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
-    for (const part of ["send", "reconnect", "disconnect", "clear"])
-      await view.part(part).click({ trial: true });
-  });
-
-  const open = (url: URL, options: ViewOptions = {}): Promise<View> =>
-    openPage(browser, url, "echo", options);
 });

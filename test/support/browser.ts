@@ -1,9 +1,11 @@
 /** Chromium, driven by Playwright: the page's tests ask a real browser. */
+import { afterAll, beforeAll } from "bun:test";
 import type { ServerWebSocket } from "bun";
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
 import type { EntryKind } from "../../public/words.ts";
 import { pageHandlers } from "../../src/endpoint/page.ts";
 import { routesOf } from "../../src/http/request-context.ts";
+import { type RunningServer, spawnServer } from "./server.ts";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const executable = names.map((name) => Bun.which(name)).find((path) => path !== null);
@@ -40,8 +42,8 @@ export interface ViewOptions extends BrowserContextOptions {
   readonly stoppedClock?: boolean;
 }
 
-/** Opens the page as a person with a fresh browser would, and looks at one of its panels. */
-export async function openPage(
+/** Opens the page in a browser without history, for the tests of one of its panels. */
+async function openPage(
   browser: Browser,
   url: URL,
   panel: "echo" | "topics",
@@ -64,6 +66,37 @@ export async function openPage(
   }
   await page.goto(url.href);
   return view;
+}
+
+/** One browser and one server for all the tests of a file, which constructs it at its top level. */
+export class SharedBrowser {
+  readonly #panel: "echo" | "topics";
+  #started: readonly [Browser, RunningServer] | undefined;
+
+  /** @param panel the panel that the tests use */
+  constructor(panel: "echo" | "topics") {
+    this.#panel = panel;
+    beforeAll(async () => {
+      if (!browserIsMissing) this.#started = await Promise.all([launchBrowser(), spawnServer()]);
+    });
+    afterAll(async () => {
+      const [browser, server] = this.#started ?? [];
+      await Promise.all([browser?.close(), server?.[Symbol.asyncDispose]()]);
+    });
+  }
+
+  get server(): RunningServer {
+    return this.#parts[1];
+  }
+
+  /** @param url the server's page if left out */
+  readonly open = (options: ViewOptions = {}, url = this.server.url): Promise<View> =>
+    openPage(this.#parts[0], url, this.#panel, options);
+
+  get #parts(): readonly [Browser, RunningServer] {
+    if (!this.#started) throw new Error("the browser is used before its tests began");
+    return this.#started;
+  }
 }
 
 /** What the tests see of one opened page. */
