@@ -1,4 +1,4 @@
-/** The form beneath a log: what is typed goes by its button, by Ctrl+Enter and by Cmd+Enter. */
+/** The form below a log: sends by its button, by Ctrl+Enter and by Cmd+Enter. */
 import { findPart } from "./element.ts";
 
 export function startComposer(panel: HTMLElement, send: () => void): void {
@@ -8,7 +8,7 @@ export function startComposer(panel: HTMLElement, send: () => void): void {
     send();
   });
   findPart(panel, "message", HTMLTextAreaElement).addEventListener("keydown", (event) => {
-    // While an input method composes, Enter chooses a word.
+    // During input method composition, Enter chooses a word.
     if (event.key !== "Enter" || event.isComposing || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
     send();

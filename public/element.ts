@@ -1,6 +1,6 @@
-/** Finding what index.html promises. A part that is missing is a mistake in the page, so it is told at once. */
+/** Finds elements of index.html. A missing one is a mistake in the page, so it is an error at the start. */
 
-/** @throws when there is none, or it is of another kind */
+/** @throws if there is none, or it is of another kind */
 export function find<Kind extends Element>(root: ParentNode, selector: string, kind: new () => Kind): Kind {
   const found = root.querySelector(selector);
   if (found instanceof kind) return found;

@@ -1,11 +1,11 @@
-/** A WebSocket that comes back: one line, and whatever connections it takes. It knows nothing of the page. */
+/** A WebSocket that reconnects: one line over any number of connections. It does not depend on the page. */
 
-/** How a connection ended. `cause` tells an end that we made ourselves from one that came to us. */
+/** How a connection ended, and which side ended it. */
 export interface Ending {
-  /** RFC 6455 section 7.4, and the server's own from 4000 up; 1006 when there was no Close frame. */
+  /** RFC 6455 section 7.4, and the server's own codes from 4000 up; 1006 if there was no Close frame. */
   readonly code: number;
   readonly reason: string;
-  /** `silent`: nothing was heard for so long that we gave it up. `cut`: dropped on purpose, as if it had been lost. */
+  /** `silent`: given up because nothing was received for too long. `cut`: dropped on purpose, as if it had been lost. */
   readonly cause: "remote" | "silent" | "own" | "cut";
 }
 
@@ -17,23 +17,23 @@ export type LineState =
   | {
       readonly name: "waiting";
       readonly ending: Ending;
-      /** How many tries in a row came to nothing, this one included; 0 after a cut, which was no try. */
+      /** The number of failed tries in a row, this one included; 0 after a cut, which was no try. */
       readonly tries: number;
       readonly retryAtMilliseconds: number;
     }
-  /** Not connected and not trying; without an ending it never was. */
+  /** Not connected and not trying; without an ending it was never connected. */
   | { readonly name: "closed"; readonly ending: Ending | undefined };
 
 export interface Heartbeat {
-  /** A browser cannot send ping frames, so this text does their work. */
+  /** Sent in place of a ping frame, which a browser cannot send. */
   readonly message: string;
-  /** Asked only while an answer is due; what it says yes to is not handed to `onMessage`. */
+  /** Called only while an answer is due. If it returns true, the message is not passed to `onMessage`. */
   isAnswer(data: string | ArrayBuffer): boolean;
   onRoundTrip(milliseconds: number): void;
 }
 
 export interface LineOptions {
-  /** Asked before every try, so that a line can come back to where it stopped (`?since=<last id>`). */
+  /** Called before every try, so that a line can continue where it stopped (`?since=<last id>`). */
   url(): string | URL;
   readonly subprotocols?: readonly string[];
   readonly heartbeat?: Heartbeat;
@@ -41,24 +41,24 @@ export interface LineOptions {
   onMessage(data: string | ArrayBuffer): void;
 }
 
-/** Below the 30 s after which some proxies and mobile networks forget a connection that carries nothing. */
+/** Below the 30 s after which some proxies and mobile networks drop an idle connection. */
 export const heartbeatIntervalSeconds = 25;
 
-/** A network that swallows packets can leave a browser trying for minutes. */
+/** A network that drops packets can leave a browser trying for minutes. */
 const openingSecondsMax = 20;
 
-/** A connection that lasted this long was a good one, and the next loss starts from the shortest wait again. */
+/** After a connection that lasted this long, the next loss starts from the shortest wait again. */
 const settledSeconds = 10;
 
-/** Short enough not to be noticed, long enough that a thousand clients of one node do not arrive as one. */
+/** Too short to be noticed, long enough that a thousand clients of one node do not return in the same moment. */
 const atOnceSecondsMax = 0.5;
 
 const retrySecondsFirst = 1;
 const retrySecondsMax = 30;
 
 /**
- * The wait before a try: doubles from 1 s to 30 s, and half of it is left to chance so that the clients of a server that
- * went away do not all come back in the same moment.
+ * The wait before a try. It doubles from 1 s to 30 s, and half of it is random, so that the clients of a server that was
+ * lost do not all return in the same moment.
  * @param retry 0 for the first one
  * @param random from 0 to 1
  */
@@ -67,12 +67,12 @@ export function retryDelaySeconds(retry: number, random: number): number {
   return longestSeconds * (0.5 + random / 2);
 }
 
-/** Whether a client comes back by itself after this code; `never` waits for a person, or for a new token. */
+/** Whether a client reconnects by itself after this code; `never` means only after a person acts, or with a new token. */
 export function comeback(code: number): "at once" | "later" | "never" {
   switch (code) {
-    case 1012: // This node is draining, and another one is there.
+    case 1012: // This node is draining, and another one takes its place.
       return "at once";
-    case 1002: // From here to 1010 the same again would end the same way.
+    case 1002: // 1002 to 1010: the same data would end the next connection in the same way.
     case 1003:
     case 1007:
     case 1008:
@@ -91,18 +91,18 @@ export class Line {
   readonly #options: LineOptions;
   #state: LineState = { name: "closed", ending: undefined };
   #socket: WebSocket | undefined;
-  /** How many tries in a row came to nothing. */
+  /** The number of failed tries in a row. */
   #tries = 0;
   #openedAtMilliseconds: number | undefined;
   #heardAtMilliseconds = 0;
   #beatSentAtMilliseconds: number | undefined;
-  /** Of the two that never run together: the wait for the next try, and the longest wait for an opening. */
+  /** Either the wait for the next try or the limit of the present one: they never run together. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #beats: ReturnType<typeof setInterval> | undefined;
 
   constructor(options: LineOptions) {
     this.#options = options;
-    // A network that is back is the best moment to try, whatever the wait had been.
+    // The network has just come back, so a try now is likely to succeed: do not wait.
     addEventListener("online", () => {
       if (this.#state.name === "waiting") this.connect();
     });
@@ -112,7 +112,7 @@ export class Line {
     return this.#state;
   }
 
-  /** Connects now, in place of what there is. @throws for a URL or a subprotocol that no WebSocket can have */
+  /** Connects now, in place of the present connection. @throws for a URL or a subprotocol that no WebSocket can have */
   connect(): void {
     this.#tries = 0;
     this.#abandon();
@@ -131,8 +131,8 @@ export class Line {
   }
 
   /**
-   * Drops an open connection as a lost network would: nothing that is still on its way arrives. (A page cannot keep its
-   * browser from sending a Close frame; the server learns of the end a little sooner than from a network.)
+   * Drops an open connection as a lost network would: messages on their way do not arrive. (The browser still sends a
+   * Close frame, so the server learns of the end sooner than from a lost network.)
    * @param waitSeconds until it comes back by itself
    */
   cut(waitSeconds: number): void {
@@ -154,7 +154,7 @@ export class Line {
     socket.binaryType = "arraybuffer";
     this.#socket = socket;
     this.#timer = setTimeout(() => this.#giveUp(), openingSecondsMax * 1000);
-    // There is no "error" listener: the event says nothing, and "close" always follows.
+    // There is no "error" listener: the event carries no details, and "close" always follows.
     const current =
       <Received extends Event>(handle: (event: Received) => void) =>
       (event: Received) => {
@@ -201,7 +201,7 @@ export class Line {
     }
   }
 
-  /** A browser does not notice that a peer is gone while it has nothing to send, and then only after minutes. */
+  /** A browser notices a lost peer only when it sends something, and then only after minutes. */
   #beat({ message }: Heartbeat): void {
     const sentAtMilliseconds = this.#beatSentAtMilliseconds;
     if (sentAtMilliseconds === undefined) {
@@ -244,7 +244,7 @@ export class Line {
     });
   }
 
-  /** Not waited for: the closing handshake with a peer that is gone takes a browser long. */
+  /** Does not wait for the closing handshake: with a lost peer it takes a browser long. */
   #abandon(): void {
     clearTimeout(this.#timer);
     clearInterval(this.#beats);

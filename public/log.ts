@@ -1,26 +1,26 @@
-/** A log on the page: what went, what came and what happened, the newest last, and never more than a bounded number. */
+/** A log on the page: sent and received messages and notes, the newest last, bounded in number. */
 import { find, findPart } from "./element.ts";
 import type { EntryKind, Words } from "./words.ts";
 
-/** A tab that is left open for a week must not grow for a week. */
+/** Bounds the memory of a tab that stays open for a week. */
 const entriesMax = 500;
 
-/** What a person reads of one message; laying out a mebibyte of it would stop the page. */
+/** The part of a message that is shown: the layout of a mebibyte would block the page. */
 const shownCharactersMax = 10_000;
 const shownBytesMax = 512;
 
 export type Data = string | ArrayBuffer;
 
-/** What an entry tells beside its text. */
+/** What an entry shows beside its text. */
 export interface Details {
-  /** Left out: now. */
+  /** Now if left out. */
   readonly time?: Date;
   readonly label?: string;
   readonly id?: string;
   readonly roundTripMilliseconds?: number;
 }
 
-/** An entry that is not whole yet: what was sent learns its fate later. */
+/** The entry of a sent message, whose outcome is shown later. */
 export interface OpenEntry {
   showId(id: string): void;
   showFailure(text: string): void;
@@ -31,10 +31,10 @@ export class MessageLog {
   readonly #box: HTMLElement;
   readonly #entries: HTMLElement;
   readonly #template: HTMLTemplateElement;
-  /** Whether the newest is kept in view; a person who scrolls up to read is left in peace. */
+  /** Whether the newest entry is kept in view. False while a reader has scrolled up. */
   #following = true;
   #scrollAsked = false;
-  /** Where following last left the log. */
+  /** The `scrollTop` that following last set. */
   #followedTo = 0;
 
   constructor(panel: HTMLElement, words: Words) {
@@ -43,9 +43,9 @@ export class MessageLog {
     this.#entries = findPart(panel, "entries", HTMLElement);
     this.#template = find(document, "#entry", HTMLTemplateElement);
     this.#box.style.overflowAnchor = "none";
-    this.#box.tabIndex = 0; // What scrolls must be reachable by the keyboard, and not every browser sees to it.
+    this.#box.tabIndex = 0; // A scrolling box must be reachable by keyboard, and not every browser makes it so.
     this.#box.addEventListener("scroll", () => this.#scrolled());
-    // A phone's keyboard takes half of the log, and not the newest half.
+    // A phone's keyboard covers half of the log: keep the newest entry in view.
     new ResizeObserver(() => this.#follow()).observe(this.#box);
   }
 
@@ -65,7 +65,7 @@ export class MessageLog {
     this.#append("received", data, details);
   }
 
-  /** What happened to the line itself. */
+  /** Adds an entry about the line itself. */
   note(text: string, kind: Exclude<EntryKind, "sent" | "received"> = "note"): void {
     this.#append(kind, text);
   }
@@ -109,7 +109,7 @@ export class MessageLog {
     return entry;
   }
 
-  /** Once a frame: to scroll for each of a thousand messages would lay the page out a thousand times. */
+  /** At most once per frame: each scroll costs a layout of the page. */
   #follow(): void {
     if (!this.#following || this.#scrollAsked) return;
     this.#scrollAsked = true;
@@ -120,22 +120,22 @@ export class MessageLog {
     });
   }
 
-  /** The event comes a frame late, when more may have been appended: not to be at the end does not yet mean to have left it. */
+  /** The event comes a frame late. Entries appended since then move the end, so only scrolling up ends the following. */
   #scrolled(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#box;
     if (scrollHeight - scrollTop - clientHeight < 2) this.#following = true;
     else if (scrollTop < this.#followedTo - 1) this.#following = false;
-    // A reader's lines stay put while older ones are dropped; for one who follows, that would look like scrolling up.
+    // Anchoring keeps a reader's lines in place while older entries are dropped. While following, it would look like scrolling up.
     this.#box.style.overflowAnchor = this.#following ? "none" : "auto";
   }
 }
 
-/** Below 10 ms a tenth tells one server from another; above it is noise. */
+/** With a tenth below 10 ms, where it is more than noise. */
 export function showMilliseconds(milliseconds: number): string {
   return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
 }
 
-/** An id in a note does not break at its hyphen. */
+/** Keeps an id in a note from breaking at its hyphen. */
 function withWholeIds(text: string): (string | HTMLElement)[] {
   return text.split(/([0-9a-z]+-\d+)/).map((part, index) => {
     if (index % 2 === 0) return part;
@@ -146,7 +146,7 @@ function withWholeIds(text: string): (string | HTMLElement)[] {
   });
 }
 
-/** The offset is what counts up, so it is set apart from the epoch, which stays the same for all. */
+/** The offset counts up, so it is set apart from the epoch, which is mostly the same for all. */
 function idParts(id: string): HTMLElement[] {
   const epochEnd = id.lastIndexOf("-") + 1;
   const epoch = document.createElement("span");
@@ -156,7 +156,7 @@ function idParts(id: string): HTMLElement[] {
   return [epoch, offset];
 }
 
-/** The same length in every language, so that the times stand in a column. */
+/** The same length in every language, so that the times align in a column. */
 function clock(date: Date): string {
   const two = (number: number): string => String(number).padStart(2, "0");
   const thousandths = String(date.getMilliseconds()).padStart(3, "0");

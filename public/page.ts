@@ -1,4 +1,4 @@
-/** The page: chooses the language, puts the words in their places, and starts the panels. */
+/** The page: chooses the language, places its texts, and starts the panels. */
 import { startEchoPanel } from "./echo.ts";
 import { find } from "./element.ts";
 import { TopicsPanel } from "./topics.ts";
@@ -22,7 +22,7 @@ function placeStatus(): void {
     status.prepend(document.importNode(content, true));
 }
 
-/** index.html names a word as the element's text, its label or its placeholder. */
+/** index.html names the text of an element, its label or its placeholder. */
 function placeWords(root: HTMLElement, words: Words): void {
   const word = (name: string | undefined): string => words.fixed[name as StaticWord];
   for (const element of root.querySelectorAll<HTMLElement>("[data-words]"))

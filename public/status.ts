@@ -1,4 +1,4 @@
-/** The bar above a log: how the line is, why it ended, when the next try is, and the two buttons that change it. */
+/** The bar above a log: the state of the line, why it ended, when the next try is, and two buttons to change it. */
 import { findPart } from "./element.ts";
 import type { Ending, Line, LineState } from "./line.ts";
 import { showMilliseconds } from "./log.ts";
@@ -65,7 +65,7 @@ export class LineStatus {
     if (state.name !== "open") this.#roundTrip.hidden = true;
 
     const over = state.name === "closed" || state.name === "closing";
-    // A button that is disabled drops the focus, and a person at the keyboard would have to start over.
+    // A disabled button loses the focus, and keyboard users would have to start over.
     if (over && document.activeElement === this.#disconnect) this.#reconnect.focus();
     this.#disconnect.disabled = over;
   }

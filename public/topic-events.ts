@@ -1,8 +1,8 @@
-/** What a topic's line says: frames of the subprotocol cloudevents.json, as docs/protocol.md tells them. */
+/** Reads the frames of a topic's line: events of the subprotocol cloudevents.json, see docs/protocol.md. */
 import type { Data } from "./log.ts";
 
 export type TopicEvent =
-  /** The first; what comes next continues after `id`. */
+  /** The first event. The messages that follow come after `id`. */
   | { readonly type: "open"; readonly id: string; readonly resumed: boolean }
   | {
       readonly type: "message";
@@ -11,10 +11,10 @@ export type TopicEvent =
       readonly contentType: string;
       readonly data: Data;
     }
-  /** What came behind `requested` is gone; it continues after `from`. */
+  /** Messages after `requested` are lost. The topic continues after `from`. */
   | { readonly type: "gap"; readonly requested: string; readonly from: string }
   | { readonly type: "pong" }
-  /** Of a newer server; there is nothing to do with it. */
+  /** An event of a newer server, to be ignored. */
   | { readonly type: "other" };
 
 /** A browser cannot send ping frames. */
@@ -60,13 +60,13 @@ function isJson(contentType: string): boolean {
 
 function asObject(value: unknown): Record<string, unknown> {
   if (typeof value === "object" && value !== null) return value as Record<string, unknown>;
-  throw new Error("an event of the topic's line is not as docs/protocol.md tells");
+  throw new Error("the event is not one of docs/protocol.md");
 }
 
-/** Newer than TypeScript's own types: ECMAScript proposal "JSON.parse source text access". */
+/** Not yet in TypeScript's types: ECMAScript proposal "JSON.parse source text access". */
 const { rawJSON } = JSON as JSON & { rawJSON?(text: string): object };
 
-/** 1.0 and 12345678901234567890 are shown as they were published, not as a double would print them. */
+/** Shows 1.0 and 12345678901234567890 as published, not as a double prints them. */
 function keepNumber(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
   return typeof value === "number" && context?.source !== undefined && rawJSON
     ? rawJSON(context.source)

@@ -1,10 +1,10 @@
-/** Which names a topic can have: the rules of docs/protocol.md, in the page so that they are told in its language. */
+/** The names that a topic can have: the rules of docs/protocol.md, in the page to show faults in its language. */
 
 export type TopicNameFault = "empty" | "long" | "emptyPart" | "dots" | "characters";
 
 export const topicNameLengthMax = 200;
 
-/** @returns what is wrong with the name, or nothing */
+/** @returns what is wrong with the name, or undefined */
 export function faultOfTopicName(name: string): TopicNameFault | undefined {
   if (name === "") return "empty";
   if (name.length > topicNameLengthMax) return "long";

@@ -14,7 +14,7 @@ export class Refusal extends Error {
   }
 }
 
-/** A network that swallows packets can leave a browser waiting for minutes. */
+/** A network that drops packets can leave a browser waiting for minutes. */
 const answerSecondsMax = 20;
 
 /** @param since continues after this id */
@@ -41,7 +41,7 @@ export async function publish(url: URL, text: string, contentType: string): Prom
     body: text,
   });
   const id = published[0]?.id;
-  if (id === undefined) throw new Error("the answer names no message");
+  if (id === undefined) throw new Error("the answer has no id");
   return id;
 }
 
