@@ -4,9 +4,13 @@ import type { WebSocketHandler } from "bun";
 import { Access } from "./access/access.ts";
 import { ApiKeys } from "./access/api-keys.ts";
 import type { Authorize } from "./access/permissions.ts";
-import { Connections } from "./connection/connection.ts";
+import { bufferLimits } from "./connection/buffers.ts";
+import { Connections } from "./connection/connections.ts";
+import { closeAll, drainAll } from "./connection/drain.ts";
 import { NativeFanOut } from "./connection/fan-out.ts";
 import { Upgrader } from "./connection/handshake.ts";
+import { Heartbeat } from "./connection/heartbeat.ts";
+import { webSocketHandler } from "./connection/websocket.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
 import { operationsHandlers } from "./endpoint/operations.ts";
@@ -215,10 +219,12 @@ function assemble(
   const apiKeys = new ApiKeys(config.apiKeys);
   const access = new Access({ config, apiKeys, authorize, counters, log });
   const proxies = new Proxies(config.trustedProxies);
-  const connections = new Connections(config, counters, log);
+  const connections = new Connections(config, counters);
+  const heartbeat = new Heartbeat({ config, connections, counters, log });
+  const buffers = bufferLimits(config);
   const upgrader = new Upgrader(connections, proxies);
   const encodings = new Encodings();
-  const fanOut = new NativeFanOut(connections, encodings, counters);
+  const fanOut = new NativeFanOut({ connections, buffers, encodings, counters, log });
   const memory = new MemoryBroker(config);
   const broker = new MeteredBroker(memory, counters);
   const hub = new Hub(broker, fanOut, config, givenLog);
@@ -238,7 +244,7 @@ function assemble(
       [`${topicsPath}*`]: guardOrigin(topicsEndpoint(deps, topicsPath), deps),
     },
 
-    websocket: (yours) => connections.websocket(yours),
+    websocket: (yours) => webSocketHandler({ config, buffers, connections, heartbeat, counters, log }, yours),
 
     publish: async (topic, data, { contentType, idempotencyKey } = {}) => {
       requireTopic(topic);
@@ -261,10 +267,10 @@ function assemble(
       };
     },
 
-    drain: () => connections.drain(),
+    drain: () => drainAll(connections, config.drainWindowSeconds),
 
     [Symbol.asyncDispose]: async () => {
-      await connections.closeAll(closeCode.goingAway, "the server stops");
+      await closeAll(connections, closeCode.goingAway, "the server stops");
       hub.close();
       await broker.close();
     },

@@ -3,12 +3,15 @@
  * and once to each stream or iterator of this process. Who reads too slowly is cut before it is passed over.
  */
 import type { Server } from "bun";
+import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { FanOut } from "../topic/hub.ts";
 import type { Message } from "../topic/message.ts";
 import type { Subscription } from "../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../wire/encodings.ts";
-import { type Connections, checkEveryBytes } from "./connection.ts";
+import type { BufferLimits } from "./buffers.ts";
+import type { Socket } from "./connection.ts";
+import type { Connections } from "./connections.ts";
 
 /** The native topics of a topic: one for each form, since a native topic carries the same bytes to all. */
 export const nativeTopic = {
@@ -23,24 +26,27 @@ export interface DirectSubscriber {
   fail(error: unknown): void;
 }
 
+/** What the fan-out is joined to. */
+export interface FanOutDeps {
+  readonly connections: Connections;
+  readonly buffers: BufferLimits;
+  readonly encodings: Encodings;
+  readonly counters: Counters;
+  readonly log: Logger;
+}
+
 export class NativeFanOut implements FanOut {
   /** Each of them that upgraded a socket of ours: native topics belong to a server. */
   readonly #servers = new Set<Server<unknown>>();
   readonly #direct = new Map<string, Map<DirectSubscriber, Subscription>>();
-  readonly #connections: Connections;
-  readonly #encodings: Encodings;
-  readonly #counters: Counters;
+  readonly #deps: FanOutDeps;
   /** Published since the last look. */
   #publishedSinceCheck = 0;
-  readonly #checkEveryBytes: number;
   /** Whether since the last look anyone had unsent bytes when something was published. */
   #someoneIsLagging = false;
 
-  constructor(connections: Connections, encodings: Encodings, counters: Counters) {
-    this.#counters = counters;
-    this.#connections = connections;
-    this.#encodings = encodings;
-    this.#checkEveryBytes = checkEveryBytes(connections.bufferedBytesMax);
+  constructor(deps: FanOutDeps) {
+    this.#deps = deps;
   }
 
   /** Names a server whose sockets subscribe to native topics. */
@@ -60,7 +66,8 @@ export class NativeFanOut implements FanOut {
   }
 
   deliver(message: Message): void {
-    const { delivered } = this.#counters;
+    const { encodings, counters } = this.#deps;
+    const { delivered } = counters;
     for (const server of this.#servers) {
       const raw = nativeTopic.raw(message.topic);
       const rawCount = server.subscriberCount(raw);
@@ -72,7 +79,7 @@ export class NativeFanOut implements FanOut {
       const cloudEventsCount = server.subscriberCount(cloudEvents);
       if (cloudEventsCount > 0) {
         delivered.cloudevents += cloudEventsCount;
-        this.#publish(server, cloudEvents, this.#encodings.get("cloudEvents", message));
+        this.#publish(server, cloudEvents, encodings.get("cloudEvents", message));
       }
     }
     const listeners = this.#direct.get(message.topic);
@@ -80,7 +87,7 @@ export class NativeFanOut implements FanOut {
   }
 
   *detachLive(topic: string): Iterable<Subscription> {
-    for (const socket of this.#connections.sockets()) {
+    for (const socket of this.#deps.connections.sockets()) {
       const subscription = socket.data.handler.detachLive?.(socket, topic);
       if (subscription) yield subscription;
     }
@@ -103,7 +110,8 @@ export class NativeFanOut implements FanOut {
     const result = server.publish(native, frame, false);
     if (result <= 0) this.#someoneIsLagging = true;
     this.#publishedSinceCheck += frameBytesMax(frame);
-    if (result === 0 || this.#publishedSinceCheck >= this.#checkEveryBytes) this.#cutSlowReaders();
+    if (result === 0 || this.#publishedSinceCheck >= this.#deps.buffers.checkEveryBytes)
+      this.#cutSlowReaders();
   }
 
   /**
@@ -115,10 +123,18 @@ export class NativeFanOut implements FanOut {
     this.#publishedSinceCheck = 0;
     if (!this.#someoneIsLagging) return;
     this.#someoneIsLagging = false;
-    for (const socket of this.#connections.sockets()) {
-      if (socket.getBufferedAmount() > this.#connections.bufferedBytesMax && socket.subscriptions.length > 0)
-        this.#connections.cutSlow(socket);
+    const { bufferedBytesMax } = this.#deps.buffers;
+    for (const socket of this.#deps.connections.sockets()) {
+      if (socket.getBufferedAmount() > bufferedBytesMax && socket.subscriptions.length > 0) this.#cut(socket);
     }
+  }
+
+  #cut(socket: Socket): void {
+    const { counters, log } = this.#deps;
+    counters.cut.slow++;
+    const { address } = socket.data.clientAddress;
+    log.info({ address, bufferedBytes: socket.getBufferedAmount() }, "a slow reader is cut");
+    socket.terminate();
   }
 }
 

@@ -5,7 +5,8 @@ import type { Answer, RequestContext } from "../http/request-context.ts";
 import type { ConnectionKind } from "../metrics.ts";
 import { closeCode } from "../wire/close-code.ts";
 import { subprotocols } from "../wire/encodings.ts";
-import { Connection, type Connections, type Socket, type SocketHandler } from "./connection.ts";
+import { Connection, type Socket, type SocketHandler } from "./connection.ts";
+import type { Connections } from "./connections.ts";
 
 export function wantsWebSocket(request: Request): boolean {
   return hasToken(request, "upgrade", "websocket") && hasToken(request, "connection", "upgrade");
@@ -48,9 +49,9 @@ export class Upgrader {
   upgrade(context: RequestContext, { handler, kind, subprotocol, expiresTime }: Opening): undefined {
     const { request, server } = context;
     requireVersion(request);
-    const peer = this.#connections.admit(this.#proxies.addressOf(context));
+    const clientAddress = this.#connections.admit(this.#proxies.addressOf(context));
     const upgraded = server.upgrade(request, {
-      data: new Connection(handler, kind, peer, expiresTime),
+      data: new Connection(handler, kind, clientAddress, expiresTime),
       // Left out, Bun would choose the first one offered, known or not (oven-sh/bun#18243).
       headers: { "Sec-WebSocket-Protocol": subprotocol ?? "" },
     });

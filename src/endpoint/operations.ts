@@ -6,7 +6,8 @@ import { Counter, Gauge, Registry } from "prom-client";
 import { version } from "../../package.json";
 import type { ApiKeys } from "../access/api-keys.ts";
 import { bearerToken } from "../access/credentials.ts";
-import type { Connections } from "../connection/connection.ts";
+import type { Connections } from "../connection/connections.ts";
+import { descriptorsMax } from "../connection/descriptors.ts";
 import type { MemoryBroker } from "../engine/memory.ts";
 import { methods } from "../http/methods.ts";
 import { problem } from "../http/problem.ts";
@@ -113,7 +114,7 @@ function registryOf({ broker, memory, connections, counters }: OperationsDeps): 
   write.gauge("longwire_topics", "Topics whose position is known.", () => memory.topicCount);
   write.gauge("longwire_history_bytes", "History kept, with its overhead.", () => memory.historyBytes);
   write.gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining));
-  writeProcess(write, connections);
+  writeProcess(write);
   return registry;
 }
 
@@ -121,7 +122,7 @@ function registryOf({ broker, memory, connections, counters }: OperationsDeps): 
  * What a process tells of itself, under the names that every Prometheus client gives it. Measured here, because of
  * prom-client's own about half is empty or wrong under Bun 1.4.5.
  */
-function writeProcess(write: MetricWriter, { descriptorsMax }: Connections): void {
+function writeProcess(write: MetricWriter): void {
   const cpuSeconds = (): { user: number; system: number } => {
     const { user, system } = process.cpuUsage();
     return { user: user / 1e6, system: system / 1e6 };
@@ -140,8 +141,9 @@ function writeProcess(write: MetricWriter, { descriptorsMax }: Connections): voi
     const count = async (): Promise<number> => (await readdir(ownDescriptors)).length;
     write.gauge("process_open_fds", "Descriptors that it has open.", count);
   }
-  if (descriptorsMax !== undefined) {
-    write.gauge("process_max_fds", "Descriptors that it may have open.", () => descriptorsMax);
+  const allowed = descriptorsMax();
+  if (allowed !== undefined) {
+    write.gauge("process_max_fds", "Descriptors that it may have open.", () => allowed);
   }
 
   eventLoopDelay.enable();

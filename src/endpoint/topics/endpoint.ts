@@ -1,7 +1,7 @@
 /** /topics/…: a topic is a URL. Here a request becomes a subscription, a publication or a look at what is there. */
 import type { Access } from "../../access/access.ts";
 import type { Permissions } from "../../access/permissions.ts";
-import type { Connections } from "../../connection/connection.ts";
+import type { Connections } from "../../connection/connections.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import { methods } from "../../http/methods.ts";
@@ -176,9 +176,15 @@ class TopicsEndpoint {
     try {
       subscriptions = await openAll(hub, starts);
       this.#countResumes(subscriptions);
-      const peer = connections.admit(proxies.addressOf(context));
+      const clientAddress = connections.admit(proxies.addressOf(context));
       const { expiresTime } = permissions;
-      const stream = new EventStream(this.#streamDeps, peer, expiresTime, subscriptions, format !== null);
+      const stream = new EventStream(
+        this.#streamDeps,
+        clientAddress,
+        expiresTime,
+        subscriptions,
+        format !== null,
+      );
       // Bun ends an answer in which nothing moves: one whose reader takes nothing, as a comment is written before that.
       server.timeout(
         request,

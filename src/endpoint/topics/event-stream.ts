@@ -1,5 +1,6 @@
 /** An event stream on /topics: messages as server-sent events, for `EventSource` and `curl -N`. */
-import type { ClientAddress, Connections, HttpConnection } from "../../connection/connection.ts";
+import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
+import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
@@ -78,7 +79,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics, because it names the topic */
   constructor(
     deps: EventStreamDeps,
-    readonly peer: ClientAddress,
+    readonly clientAddress: ClientAddress,
     readonly expiresTime: number,
     subscriptions: readonly Subscription[],
     inCloudEvents: boolean,
@@ -117,7 +118,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
       return;
     }
     this.#deps.counters.cut.slow++;
-    this.#deps.log.info({ address: this.peer.address }, "a slow reader of an event stream is cut");
+    this.#deps.log.info({ address: this.clientAddress.address }, "a slow reader of an event stream is cut");
     this.#end();
     controller.error(new Error("the reader of an event stream is too slow"));
   }

@@ -1,0 +1,27 @@
+/** How many unsent bytes a socket may hold, for Longwire and for Bun. */
+
+/** The largest message as base64 in a CloudEvent, with room for the attributes. */
+const encodedBytesMax = (messageBytesMax: number): number => Math.ceil((messageBytesMax * 4) / 3) + 2048;
+
+/** Frames that Bun gathers for a socket before it counts them as unsent: at most 32, each under 16 KiB. */
+const gatheredBytesMax = 32 * (16 * 1024 + 16);
+
+export interface BufferLimits {
+  /** Unsent bytes beyond which a subscriber is cut. Never less than one encoded message. */
+  readonly bufferedBytesMax: number;
+  /** Bytes that may be published between two checks of the subscribers. Small beside the limit, so that it holds. */
+  readonly checkEveryBytes: number;
+  /** Bun's own limit, at which it drops messages in silence. No subscriber reaches it, because it is cut before. */
+  readonly backpressureBytesMax: number;
+}
+
+export function bufferLimits(config: {
+  readonly bufferedBytesMax: number;
+  readonly messageBytesMax: number;
+}): BufferLimits {
+  const frameBytesMax = encodedBytesMax(config.messageBytesMax);
+  const bufferedBytesMax = Math.max(config.bufferedBytesMax, frameBytesMax);
+  const checkEveryBytes = Math.ceil(bufferedBytesMax / 8);
+  const backpressureBytesMax = bufferedBytesMax + checkEveryBytes + gatheredBytesMax + frameBytesMax;
+  return { bufferedBytesMax, checkEveryBytes, backpressureBytesMax };
+}

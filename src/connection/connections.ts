@@ -1,0 +1,136 @@
+/** The register of open connections. It decides whether one more may be opened. */
+import { Refusal, retryAfter } from "../http/refusal.ts";
+import type { ConnectionKind, Counters } from "../metrics.ts";
+import type { HandlerConfig } from "../settings/config.ts";
+import { closeCode } from "../wire/close-code.ts";
+import { ClientAddress, type HttpConnection, type Socket } from "./connection.ts";
+import { connectionsAllowed } from "./descriptors.ts";
+
+/** How soon a client should try again after it was refused for a limit. */
+const retryLater = retryAfter(5);
+
+/** What is counted of a connection. */
+interface Counted {
+  readonly clientAddress: ClientAddress;
+  readonly kind: ConnectionKind;
+}
+
+export class Connections {
+  readonly connectionsMax: number;
+  readonly #connectionsPerAddressMax: number;
+  readonly #counters: Counters;
+  readonly #sockets = new Set<Socket>(); // Bun cannot list its sockets.
+  readonly #httpConnections = new Set<HttpConnection>();
+  /** Addresses with an open connection. */
+  readonly #addresses = new Map<string | undefined, ClientAddress>();
+  readonly #everySecond: (() => void)[] = [];
+  #clock: Timer | undefined;
+  #isDraining = false;
+  #isClosed = false;
+
+  constructor(
+    config: Pick<HandlerConfig, "connectionsMax" | "connectionsPerAddressMax">,
+    counters: Counters,
+  ) {
+    this.connectionsMax = config.connectionsMax || connectionsAllowed();
+    this.#connectionsPerAddressMax = config.connectionsPerAddressMax;
+    this.#counters = counters;
+  }
+
+  /** Open now. */
+  get count(): number {
+    return this.#sockets.size + this.#httpConnections.size;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  sockets(): ReadonlySet<Socket> {
+    return this.#sockets;
+  }
+
+  httpConnections(): ReadonlySet<HttpConnection> {
+    return this.#httpConnections;
+  }
+
+  /**
+   * Called before a connection is opened.
+   * @returns the address, to be stored in the connection
+   * @throws {Refusal} 503 or 429, if it is one too many or the server is draining
+   */
+  admit(address: string | undefined): ClientAddress {
+    const { refused } = this.#counters;
+    if (this.#isClosed) {
+      refused.draining++;
+      const detail = "This node is draining; come back, elsewhere.";
+      throw new Refusal(503, closeCode.serviceRestart, detail, retryLater);
+    }
+    if (this.count >= this.connectionsMax) {
+      refused.connections++;
+      const detail = "All connections are taken (--max-connections); try later.";
+      throw new Refusal(503, closeCode.tryAgainLater, detail, retryLater);
+    }
+    const clientAddress = this.#addresses.get(address) ?? new ClientAddress(address);
+    const perAddressMax = this.#connectionsPerAddressMax;
+    if (perAddressMax > 0 && clientAddress.connections >= perAddressMax) {
+      refused.connections_per_ip++;
+      const detail = `An address may have ${perAddressMax} connections open (--max-connections-per-ip).`;
+      throw new Refusal(429, closeCode.tryAgainLater, detail, retryLater);
+    }
+    return clientAddress;
+  }
+
+  add(socket: Socket): void {
+    this.#sockets.add(socket);
+    this.#count(socket.data);
+  }
+
+  delete(socket: Socket): void {
+    if (this.#sockets.delete(socket)) this.#uncount(socket.data);
+  }
+
+  addHttp(connection: HttpConnection): void {
+    this.#httpConnections.add(connection);
+    this.#count(connection);
+  }
+
+  deleteHttp(connection: HttpConnection): void {
+    if (this.#httpConnections.delete(connection)) this.#uncount(connection);
+  }
+
+  /** Calls `tick` once a second while a connection is open. */
+  everySecond(tick: () => void): void {
+    this.#everySecond.push(tick);
+  }
+
+  /** Makes /readyz answer 503, so that load balancers choose other nodes. Connections are still admitted. */
+  beginDraining(): void {
+    this.#isDraining = true;
+  }
+
+  /** From now on no connection is admitted. */
+  stopAdmitting(): void {
+    this.#isDraining = true;
+    this.#isClosed = true;
+  }
+
+  #count({ clientAddress, kind }: Counted): void {
+    if (clientAddress.connections++ === 0) this.#addresses.set(clientAddress.address, clientAddress);
+    this.#counters.open[kind]++;
+    this.#counters.opened[kind]++;
+    this.#clock ??= setInterval(() => this.#tick(), 1000).unref();
+  }
+
+  #uncount({ clientAddress, kind }: Counted): void {
+    if (--clientAddress.connections === 0) this.#addresses.delete(clientAddress.address);
+    this.#counters.open[kind]--;
+    if (this.count > 0) return;
+    clearInterval(this.#clock);
+    this.#clock = undefined;
+  }
+
+  #tick(): void {
+    for (const tick of this.#everySecond) tick();
+  }
+}

@@ -1,0 +1,52 @@
+/** Closes all connections: spread over a time when this node drains, at once when the server stops. */
+import { closeCode } from "../wire/close-code.ts";
+import type { Connections } from "./connections.ts";
+
+const drainReason = "this node is draining: come back, elsewhere";
+
+const stepMilliseconds = 20;
+
+/** How long a client with unsent bytes is waited for before it is closed too. */
+const unsentSecondsMax = 1;
+
+/**
+ * Admits no more connections, and closes the open ones with 1012. They are spread over the window because each client
+ * comes back at once, and all in one moment would be too much for the other nodes.
+ */
+export async function drainAll(connections: Connections, windowSeconds: number): Promise<void> {
+  connections.stopAdmitting();
+  const code = closeCode.serviceRestart;
+  const closings = [
+    // A client with unsent bytes is left to `closeAll`, which waits for it.
+    ...Array.from(
+      connections.sockets(),
+      (socket) => () => socket.getBufferedAmount() === 0 && socket.close(code, drainReason),
+    ),
+    ...Array.from(connections.httpConnections(), (stream) => () => stream.close(code, drainReason)),
+  ];
+  const steps = Math.max(1, Math.floor((windowSeconds * 1000) / stepMilliseconds));
+  const perStep = Math.ceil(closings.length / steps);
+  for (let next = 0; next < closings.length; next += perStep) {
+    if (next > 0) await Bun.sleep(stepMilliseconds);
+    for (const close of closings.slice(next, next + perStep)) close();
+  }
+  await closeAll(connections, code, drainReason);
+}
+
+/**
+ * Admits no more connections, and closes the open ones. A client with unsent bytes has 1 s to take them, because they
+ * are sent before its Close frame.
+ * @param code one that is allowed in a Close frame (RFC 6455 section 7.4)
+ */
+export async function closeAll(connections: Connections, code: number, reason: string): Promise<void> {
+  connections.stopAdmitting();
+  for (const stream of connections.httpConnections()) stream.close(code, reason);
+  const sockets = connections.sockets();
+  const deadline = performance.now() + unsentSecondsMax * 1000;
+  for (;;) {
+    const isLate = performance.now() >= deadline;
+    for (const socket of sockets) if (isLate || socket.getBufferedAmount() === 0) socket.close(code, reason);
+    if (sockets.size === 0) return;
+    await Bun.sleep(stepMilliseconds);
+  }
+}

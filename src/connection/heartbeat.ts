@@ -1,0 +1,72 @@
+/** Pings silent clients, and ends connections that stay silent or whose token has expired. */
+import type { Logger } from "../log.ts";
+import type { Counters } from "../metrics.ts";
+import type { HandlerConfig } from "../settings/config.ts";
+import { closeCode } from "../wire/close-code.ts";
+import type { Connection, HttpConnection, Socket } from "./connection.ts";
+import type { Connections } from "./connections.ts";
+
+/** What a heartbeat is joined to. */
+export interface HeartbeatDeps {
+  readonly config: Pick<HandlerConfig, "heartbeatIntervalSeconds" | "heartbeatTimeoutSeconds">;
+  readonly connections: Connections;
+  readonly counters: Counters;
+  readonly log: Logger;
+}
+
+/**
+ * Bun's own idle timeout never ends a dead client that is still sent to (oven-sh/bun#39255), nor one that is not read
+ * from. This one ends both, so it also bounds how long reading from a socket may be paused.
+ */
+export class Heartbeat {
+  readonly #deps: HeartbeatDeps;
+  /** Advances while a connection is open. A message reads it instead of the time, which costs a system call. */
+  #clockSeconds = 0;
+
+  constructor(deps: HeartbeatDeps) {
+    this.#deps = deps;
+    deps.connections.everySecond(() => this.#tick());
+  }
+
+  /** Notes that something came from a client. */
+  touch(connection: Connection): void {
+    connection.pinged = false;
+    if (connection.lastReceivedSeconds === this.#clockSeconds) return;
+    connection.lastReceivedSeconds = this.#clockSeconds;
+    connection.receivedInSecond = 0;
+  }
+
+  #tick(): void {
+    const { connections } = this.#deps;
+    const now = Date.now();
+    this.#clockSeconds++;
+    for (const connection of connections.httpConnections()) {
+      if (connection.expiresTime <= now) this.#expire(connection);
+      else connection.tick();
+    }
+    for (const socket of connections.sockets()) {
+      if (socket.data.expiresTime <= now) this.#expire(socket);
+      else this.#pingOrCut(socket);
+    }
+  }
+
+  #pingOrCut(socket: Socket): void {
+    const { config, counters, log } = this.#deps;
+    const { data } = socket;
+    const silentSeconds = this.#clockSeconds - data.lastReceivedSeconds;
+    if (silentSeconds <= config.heartbeatIntervalSeconds) return;
+    if (silentSeconds > config.heartbeatIntervalSeconds + config.heartbeatTimeoutSeconds) {
+      counters.cut.silent++;
+      log.info({ address: data.clientAddress.address, silentSeconds }, "a silent peer is cut");
+      socket.terminate();
+    } else if (!data.pinged) {
+      data.pinged = true;
+      socket.ping();
+    }
+  }
+
+  #expire(connection: Socket | HttpConnection): void {
+    this.#deps.counters.cut.expired++;
+    connection.close(closeCode.unauthorized, "the token has expired");
+  }
+}
