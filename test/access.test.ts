@@ -525,7 +525,7 @@ describe("a token is presented", () => {
     client.send("x");
     expect(await client.next()).toBe("x");
     await using stream = await openStream(server, path);
-    expect((await stream.next()).event).toBe("start");
+    expect((await stream.next()).event).toBe("longwire.open");
   });
 
   test("in the cookie that was named, by a page of a permitted Origin or of the server's own site", async () => {
@@ -654,7 +654,7 @@ describe("when a token expires", () => {
     await events.next();
     const told = { code: 4401, reason: "the token has expired" };
     const { event, data } = await plain.next();
-    expect({ event, data: JSON.parse(data) }).toEqual({ event: "close", data: told });
+    expect({ event, data: JSON.parse(data) }).toEqual({ event: "longwire.close", data: told });
     expect(JSON.parse((await events.next()).data)).toMatchObject({ type: "longwire.close", data: told });
     await within(Promise.all([plain.ended, events.ended]), "the end of both streams");
   });

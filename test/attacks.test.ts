@@ -517,7 +517,7 @@ describe("what a client says of itself cannot become", () => {
       let text = "";
       while (!text.includes("before")) text += (await socket.read(1)).toString("latin1");
       expect(text).not.toMatch(/^id: evil/m);
-      const gap = /^event: gap\r?\nid: .*\r?\ndata: (.*)$/m.exec(text)?.[1] ?? "";
+      const gap = /^event: longwire.gap\ndata: (.*)$/m.exec(text)?.[1] ?? "";
       expect(JSON.parse(gap)).toMatchObject({ topic: "lines" });
     }
   });
@@ -529,11 +529,11 @@ describe("what a client says of itself cannot become", () => {
       const id = await publish(
         server,
         "own",
-        `a${separator}event: close${separator}id: evil-1${separator}data: x`,
+        `a${separator}event: longwire.close${separator}id: evil-1${separator}data: x`,
       );
       const { event, id: seen, data } = await reader.next();
       expect({ event, seen }).toEqual({ event: undefined, seen: id });
-      expect(data.replaceAll("\n", "")).toBe("aevent: closeid: evil-1data: x");
+      expect(data.replaceAll("\n", "")).toBe("aevent: longwire.closeid: evil-1data: x");
     }
   });
 

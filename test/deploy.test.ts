@@ -116,7 +116,7 @@ describe.skipIf(nginxIsMissing)("docs/deploy/nginx.conf", () => {
     let id: string | undefined;
     {
       await using stream = await openStream(proxied, topic);
-      expect((await stream.next()).event).toBe("start");
+      expect((await stream.next()).event).toBe("longwire.open");
       for (const text of ["one", "two"]) {
         id = await publish(proxied, topic, text);
         // Were it buffered, this would wait in vain: nothing follows.
@@ -195,7 +195,7 @@ describe.skipIf(nginxIsMissing)("docs/deploy/nginx.conf", () => {
     await stream.next();
     server.process.kill("SIGTERM");
     expect(await within(closed.promise, "the close")).toBe(1012);
-    expect(await stream.next()).toMatchObject({ event: "close" });
+    expect(await stream.next()).toMatchObject({ event: "longwire.close" });
     await within(stream.ended, "the end of the stream");
   });
 });

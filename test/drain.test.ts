@@ -24,7 +24,7 @@ describe("SIGTERM", () => {
     const events = await openEvents(server, newTopic());
     await using stream = await openStream(server, newTopic());
     await using cloudEvents = await openStream(server, `${newTopic()}?format=cloudevents`);
-    expect((await stream.next()).event).toBe("start");
+    expect((await stream.next()).event).toBe("longwire.open");
     await cloudEvents.next();
 
     server.process.kill("SIGTERM");
@@ -34,7 +34,7 @@ describe("SIGTERM", () => {
       reason: expect.stringContaining("draining"),
     });
     const close = await stream.next();
-    expect(close.event).toBe("close");
+    expect(close.event).toBe("longwire.close");
     expect(JSON.parse(close.data)).toMatchObject({
       code: restarting,
       reason: expect.stringContaining("draining"),

@@ -42,9 +42,9 @@ describe("curl", () => {
       for await (const bytes of curl.stdout) shown += decoder.decode(bytes);
     })();
     try {
-      await until(() => shown.includes("event: start"), "the start of the stream");
+      await until(() => shown.includes("event: longwire.open"), "the start of the stream");
       const id = await publish(server, topic, "hello\nworld");
-      await until(() => shown.endsWith(`id: ${id}\ndata: hello\ndata: world\n\n`), "the message");
+      await until(() => shown.endsWith(`data: hello\ndata: world\nid: ${id}\n\n`), "the message");
     } finally {
       curl.kill();
       await reading;
@@ -69,7 +69,7 @@ describe("the eventsource package", () => {
       const inbox = new Inbox<string>();
       const starts = new Inbox<string>();
       source.addEventListener("message", ({ data }) => inbox.put(data));
-      source.addEventListener("start", ({ data }) => starts.put(data));
+      source.addEventListener("longwire.open", ({ data }) => starts.put(data));
       expect(await starts.take("the start")).toContain('"resumed":false');
       await publish(server, topic, "1");
       expect(await inbox.take("the first message")).toBe("1");
@@ -111,9 +111,9 @@ describe("the eventsource package", () => {
     const source = new EventSource(urlBy(line, topic));
     try {
       const started = new Inbox<string>();
-      source.addEventListener("start", ({ data }) => started.put(data));
+      source.addEventListener("longwire.open", ({ data }) => started.put(data));
       const gaps = new Inbox<string>();
-      source.addEventListener("gap", ({ data }) => gaps.put(data));
+      source.addEventListener("longwire.gap", ({ data }) => gaps.put(data));
       const inbox = new Inbox<string>();
       source.onmessage = ({ data }) => inbox.put(data);
       await started.take("the start");
@@ -308,7 +308,7 @@ describe.skipIf(browserIsMissing)("Chromium, from a page of another origin", () 
         const seen: string[] = [];
         const source = new EventSource(url);
         source.onmessage = ({ data }) => seen.push(data);
-        source.addEventListener("start", ({ data }) =>
+        source.addEventListener("longwire.open", ({ data }) =>
           seen.push(`start ${JSON.parse(data).topics[0].resumed}`),
         );
         Object.assign(window, { seen, source });
@@ -341,7 +341,8 @@ describe.skipIf(browserIsMissing)("Chromium, from a page of another origin", () 
       (url) => {
         const seen: string[] = [];
         const source = new EventSource(url);
-        for (const name of ["start", "close", "gap"]) source.addEventListener(name, () => seen.push(name));
+        for (const name of ["longwire.open", "longwire.close", "longwire.gap"])
+          source.addEventListener(name, () => seen.push(name));
         source.onmessage = ({ data }) => seen.push(data);
         Object.assign(window, { seen, source });
       },
@@ -356,7 +357,14 @@ describe.skipIf(browserIsMissing)("Chromium, from a page of another origin", () 
     await using following = await spawnServer(["--port", stopping.url.port]);
     await publish(following, "a", "2"); // In another past, which the page is told.
     await until(async () => (await read()).length === 6, "the second connection");
-    expect(await read()).toEqual(["start", "1", "close", "start", "gap", "2"]);
+    expect(await read()).toEqual([
+      "longwire.open",
+      "1",
+      "longwire.close",
+      "longwire.open",
+      "longwire.gap",
+      "2",
+    ]);
     await page.evaluate("source.close()");
   });
 

@@ -703,6 +703,7 @@ class Visitor implements Subscriber {
     this.#fanOut = fanOut;
     this.#subscription = subscription;
     subscription.begin(this);
+    subscription.advance();
   }
 
   close(): void {

@@ -70,7 +70,11 @@ describe("--max-connections", () => {
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toContain("text/event-stream");
     expect(await response.text()).toMatch(/^retry: [1-9]\d{3,}\n\n$/);
-    expect(await refusals(server, "connections")).toBe(1);
+    // An EventSource that resumes would forget its id at the blank line of an answer without one.
+    const headers = { Accept: "text/event-stream", "Last-Event-ID": "k3-7" };
+    const resuming = await fetch(topicsUrl(server, "a"), { headers });
+    expect(await resuming.text()).toMatch(/^retry: [1-9]\d{3,}\nid: k3-7\n\n$/);
+    expect(await refusals(server, "connections")).toBe(2);
     const { topics } = (await (await fetch(topicsUrl(server, "a"))).json()) as {
       topics: { subscribers: number }[];
     };

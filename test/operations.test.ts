@@ -146,8 +146,8 @@ describe("/metrics", () => {
       for (let count = 0; count < replayed; count++) await client.event();
     }
     await using stream = await openStream(server, topic, { "Last-Event-ID": "strange" });
-    expect((await stream.next()).event).toBe("start");
-    expect((await stream.next()).event).toBe("gap");
+    expect((await stream.next()).event).toBe("longwire.open");
+    expect((await stream.next()).event).toBe("longwire.gap");
     await stream.next();
     await stream.next();
     const metrics = await scrape(server);

@@ -74,7 +74,7 @@ describe("the commands that do what the panel does", () => {
     expect(events.map(({ data }) => data)).toEqual([...texts, { "it's": 1 }]);
     expect(events.at(-1)?.datacontenttype).toBe("application/json");
     const since = new URL("?since=all", topic);
-    expect(await runInShell(`${subscribeCommand(since)} | head -n 3`)).toContain("event: start");
+    expect(await runInShell(`${subscribeCommand(since)} | head -n 3`)).toContain("event: longwire.open");
   });
 });
 

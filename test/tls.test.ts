@@ -87,7 +87,7 @@ describe("--tls-cert and --tls-key", () => {
       tls,
     });
     const reader = stream.body?.getReader();
-    expect(new TextDecoder().decode((await reader?.read())?.value)).toContain("event: start");
+    expect(new TextDecoder().decode((await reader?.read())?.value)).toContain("event: longwire.open");
     await reader?.cancel();
     subscriber.socket.terminate();
   });

@@ -539,7 +539,7 @@ describe("coming back", () => {
       const ids = await publishEach(forgetful, topic, ["1", "2", "3", "4", "5"]);
       const requested = since(ids);
       using client = await openEvents(forgetful, `${topic}?since=${requested}`);
-      expect(client.topics).toEqual([{ topic, id: ids[1] as string, resumed: false }]);
+      expect(client.topics).toMatchObject([{ topic, resumed: false }]);
       expect(await client.event()).toMatchObject({
         specversion: "1.0",
         type: "longwire.gap",

@@ -105,10 +105,10 @@ describe("--unix", () => {
       return get(socketFile, "/topics/news", { headers });
     };
     const first = (await open("192.0.2.1")).body?.getReader();
-    expect(new TextDecoder().decode((await first?.read())?.value)).toContain("event: start");
+    expect(new TextDecoder().decode((await first?.read())?.value)).toContain("event: longwire.open");
     expect(await (await open("192.0.2.1")).text()).toMatch(/^retry: \d+\n\n$/);
     const other = (await open("192.0.2.2")).body?.getReader();
-    expect(new TextDecoder().decode((await other?.read())?.value)).toContain("event: start");
+    expect(new TextDecoder().decode((await other?.read())?.value)).toContain("event: longwire.open");
     await Promise.all([first?.cancel(), other?.cancel()]);
   });
 });

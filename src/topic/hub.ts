@@ -87,7 +87,7 @@ export class Hub {
     try {
       await channel.ready;
       const start = since && (await this.#start(channel, since, requested));
-      return new Subscription(channel, start);
+      return new Subscription(channel, start, since);
     } catch (error) {
       this.#leave(channel);
       throw error;

@@ -1,7 +1,7 @@
 /** One subscriber's way through one topic: a replay, paced by what the subscriber takes, then live. */
 
 import type { TopicLog } from "./log.ts";
-import type { Message, Position } from "./message.ts";
+import { formatId, type Message, type Position, type Since } from "./message.ts";
 
 /** Messages that a subscriber will never get: those between what it saw last and `from`. */
 export interface Gap {
@@ -45,10 +45,14 @@ export interface SubscriptionDeps {
   leave(): void;
 }
 
+/** No epoch is named `0`, so a client that returns with this id is always told a gap. */
+const noId = "0-0";
+
 export class Subscription {
   readonly #channel: LocalTopic;
   /** Undefined once it began, and from the start for who listens from now on. */
   #start: Start | undefined;
+  readonly #since: Since | undefined;
   #subscriber: Subscriber | undefined;
   #state: "prepared" | "replaying" | "reading" | "live" | "closed" = "prepared";
   /** The position of the last message given to the subscriber while it is not live. */
@@ -57,9 +61,11 @@ export class Subscription {
   /** Read from the broker and not yet given. */
   #page: readonly Message[] = [];
 
-  constructor(channel: LocalTopic, start: Start | undefined) {
+  /** @param since what the client asked for; undefined means from now on, and so does an undefined `start` */
+  constructor(channel: LocalTopic, start: Start | undefined, since: Since | undefined) {
     this.#channel = channel;
     this.#start = start;
+    this.#since = since;
   }
 
   get topic(): string {
@@ -81,11 +87,27 @@ export class Subscription {
     return this.#start !== undefined && this.#start.gap === undefined;
   }
 
+  /**
+   * The id that the client stores at the opening. Asked before `begin`.
+   * Before a gap it leads to that gap again, so that a client that is cut before it is told of the gap is told when it
+   * returns: the id that the client asked for, but no id that the topic could reach until then.
+   */
+  get openId(): string {
+    const gap = this.#start?.gap;
+    if (!gap) return formatId(this.from);
+    if (this.#since?.kind !== "position") return noId;
+    const { position } = this.#since;
+    const isAhead = position.epoch === gap.from.epoch && position.offset > gap.from.offset;
+    return isAhead ? noId : formatId(position);
+  }
+
+  /** Reports the gap, if there is one. Messages come from the first `advance` on, so that all topics report gaps first. */
   begin(subscriber: Subscriber): void {
+    if (this.#state === "closed") return;
     this.#subscriber = subscriber;
     const start = this.#start ?? { from: this.from, messages: [] };
     this.#start = undefined;
-    this.restart(start);
+    this.#continueAt(start);
   }
 
   /** Continues from elsewhere, with the gap that this means. */

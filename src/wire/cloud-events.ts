@@ -21,7 +21,8 @@ function dataMember(contentType: string, data: Message["data"]): string {
 /** Where one topic of a connection begins. */
 export interface OpenedTopic {
   readonly topic: string;
-  readonly from: Position;
+  /** The id to store from here on. Never ahead of what the client was told: a gap that follows moves it, nothing else. */
+  readonly openId: string;
   readonly resumed: boolean;
 }
 
@@ -30,7 +31,7 @@ export type ReportedGap = Omit<Gap, "from"> & { readonly from: Position | undefi
 
 /** The `data` of `longwire.open`. */
 export const openData = (topics: readonly OpenedTopic[]): object => ({
-  topics: topics.map(({ topic, from, resumed }) => ({ topic, id: formatId(from), resumed })),
+  topics: topics.map(({ topic, openId, resumed }) => ({ topic, id: openId, resumed })),
 });
 
 /** The `data` of `longwire.gap`. */

@@ -1,7 +1,7 @@
 /** The forms of a message on the wire. Each message is encoded once per form, however many subscribers it has. */
 import { formatId, type Message } from "../topic/message.ts";
 import { cloudEvent } from "./cloud-events.ts";
-import { messageEvent, serverSentEvent } from "./server-sent-events.ts";
+import { eventLines, messageEvent, serverSentEvent } from "./server-sent-events.ts";
 
 /** The WebSocket subprotocols of /topics: the published bytes, and the CloudEvents 1.0 WebSocket binding in JSON. */
 export const subprotocols = { raw: "longwire.raw", cloudEvents: "cloudevents.json" } as const;
@@ -14,10 +14,10 @@ const encoders = {
   serverSentEvents: (message: Message): Uint8Array<ArrayBuffer> => utf8.encode(messageEvent(message)),
   /** For a stream of one topic, whose cursor is the message's id. */
   serverSentCloudEvents: (message: Message): Uint8Array<ArrayBuffer> =>
-    utf8.encode(serverSentEvent(cloudEvent(message), { id: formatId(message) })),
-  /** For a stream of several topics, which adds its own cursor. */
+    utf8.encode(serverSentEvent(cloudEvent(message), formatId(message))),
+  /** For a stream of several topics, which ends the event with its own cursor and the blank line. */
   serverSentCloudEventsWithoutId: (message: Message): Uint8Array<ArrayBuffer> =>
-    utf8.encode(serverSentEvent(cloudEvent(message))),
+    utf8.encode(eventLines(cloudEvent(message))),
 } as const;
 
 export type Encoding = keyof typeof encoders;

@@ -74,18 +74,18 @@ export const byStream: Transport = ({ server }, topic, since, token, listener) =
   return { over, leave: () => abort.abort() };
 };
 
-/** @returns the code of a `close` event */
+/** @returns the code of a `longwire.close` event */
 function readBlock(block: string, listener: Listener): number | undefined {
   const field = (name: string): string => new RegExp(`^${name}: (.*)$`, "m").exec(block)?.[1] ?? "";
   const id = field("id");
   switch (field("event")) {
-    case "start":
+    case "longwire.open":
       listener.opened(id, JSON.parse(field("data")).topics[0].resumed);
       break;
-    case "gap":
+    case "longwire.gap":
       listener.gap(JSON.parse(field("data")).requested, id);
       break;
-    case "close":
+    case "longwire.close":
       return JSON.parse(field("data")).code;
     default:
       if (id) listener.message(id);

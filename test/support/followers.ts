@@ -65,8 +65,8 @@ export const openLines = {
       return {
         next: async () => {
           const { event, id = "", data } = await stream.next();
-          if (event === "start") return { kind: "open", ids: JSON.parse(data).topics };
-          if (event === "gap") return { kind: "gap", topic, from: JSON.parse(data).from };
+          if (event === "longwire.open") return { kind: "open", ids: JSON.parse(data).topics };
+          if (event === "longwire.gap") return { kind: "gap", topic, from: JSON.parse(data).from };
           return { kind: "message", topic, id, data };
         },
         leave: async () => stream[Symbol.asyncDispose](),

@@ -535,6 +535,7 @@ class Visit implements Subscriber {
     if (resumed) this.#world.tally.resumed++;
     if (resumed !== (this.#since !== undefined && !gap)) this.#violate("is told wrongly whether it resumed");
     subscription.begin(this);
+    subscription.advance();
   }
 
   /** What it asked for must not lie before where it begins. */

@@ -18,7 +18,13 @@ import { formatId } from "../../topic/message.ts";
 import type { Subscription } from "../../topic/subscription.ts";
 import { closeCode } from "../../wire/close-code.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
-import { EventStream, type EventStreamDeps, eventStreamHeaders } from "./event-stream.ts";
+import {
+  EventStream,
+  type EventStreamDeps,
+  eventStreamHeaders,
+  refuseStreamForNow,
+  wantsEventStream,
+} from "./event-stream.ts";
 import { noStoreHeaders, poll } from "./poll.ts";
 import { publishBody } from "./publish.ts";
 import { RequestError, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
@@ -85,7 +91,7 @@ class TopicsEndpoint {
       for (const topic of topics) await permissions.require("subscribe", topic);
       if (isSocket)
         return await this.#openSocket(context, permissions, readTopicStarts(request, url, topics));
-      if (request.headers.get("accept")?.includes("text/event-stream")) {
+      if (wantsEventStream(request)) {
         return await this.#openStream(context, permissions, readTopicStarts(request, url, topics));
       }
       if (url.searchParams.has("since"))
@@ -93,7 +99,10 @@ class TopicsEndpoint {
       return await this.#inspect(topics);
     } catch (error) {
       const refusal = this.#refusalOf(error);
-      return isSocket ? this.#deps.upgrader.refuse(context, refusal) : refusal.response();
+      if (isSocket) return this.#deps.upgrader.refuse(context, refusal);
+      const isTemporary = refusal.status === 503 || refusal.status === 429;
+      if (isTemporary && wantsEventStream(request)) return refuseStreamForNow(request, refusal);
+      return refusal.response();
     }
   }
 
@@ -193,11 +202,7 @@ class TopicsEndpoint {
       return new Response(stream.body, { headers: eventStreamHeaders });
     } catch (error) {
       closeAll(subscriptions);
-      const refusal = this.#refusalOf(error);
-      if (refusal.status !== 503 && refusal.status !== 429) throw error;
-      // A browser never tries again after an error status, and this one is meant for now only.
-      const seconds = Number(refusal.headers["Retry-After"] ?? brokerRetrySeconds);
-      return new Response(`retry: ${seconds * 1000}\n\n`, { headers: eventStreamHeaders });
+      throw error;
     }
   }
 

@@ -2,10 +2,10 @@
 import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
-import type { Refusal } from "../../http/refusal.ts";
+import { brokerRetrySeconds, type Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
-import { formatId, type Message, type Position } from "../../topic/message.ts";
+import { formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
 import type { Encoding, Encodings } from "../../wire/encodings.ts";
@@ -39,6 +39,21 @@ export const eventStreamHeaders = {
   Vary: "Accept",
 } as const;
 
+export const wantsEventStream = (request: Request): boolean =>
+  request.headers.get("accept")?.includes("text/event-stream") ?? false;
+
+/**
+ * Answers a stream that is refused only for now with 200, because an `EventSource` never reconnects after an error status.
+ * The client's own id is repeated: an `EventSource` takes an answer without an id over as "no id", and forgets its own.
+ * @param refusal its `Retry-After` says when to come back
+ */
+export function refuseStreamForNow(request: Request, refusal: Refusal): Response {
+  const id = request.headers.get("last-event-id");
+  const seconds = Number(refusal.headers["Retry-After"] ?? brokerRetrySeconds);
+  const body = `retry: ${seconds * 1000}\n${id === null ? "" : `id: ${id}\n`}\n`;
+  return new Response(body, { headers: eventStreamHeaders });
+}
+
 /** How one format writes control events. */
 interface StreamCodec {
   open(topics: readonly OpenedTopic[], cursor: string): string;
@@ -47,16 +62,16 @@ interface StreamCodec {
 }
 
 const plainCodec: StreamCodec = {
-  open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), { event: "start", id: cursor }),
-  gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), { event: "gap", id: cursor }),
-  close: (code, reason) => serverSentEvent(JSON.stringify({ code, reason }), { event: "close" }),
+  open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), cursor, "longwire.open"),
+  gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), cursor, "longwire.gap"),
+  close: (code, reason) => serverSentEvent(JSON.stringify({ code, reason }), undefined, "longwire.close"),
 };
 
 function cloudEventsCodec(): StreamCodec {
   const control = new ControlEvents();
   return {
-    open: (topics, cursor) => serverSentEvent(control.open(topics), { id: cursor }),
-    gap: (gap, cursor) => serverSentEvent(control.gap(gap), { id: cursor }),
+    open: (topics, cursor) => serverSentEvent(control.open(topics), cursor),
+    gap: (gap, cursor) => serverSentEvent(control.gap(gap), cursor),
     close: (code, reason) => serverSentEvent(control.close(code, reason)),
   };
 }
@@ -72,7 +87,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
    * The id of each topic that `id:` carries, in the order of the request. With one topic only control events use it: a
    * message carries its own id.
    */
-  readonly #cursor = new Map<string, Position>();
+  readonly #cursor = new Map<string, string>();
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
   #silentSeconds = 0;
 
@@ -125,7 +140,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
 
   gap(gap: Gap): void {
     this.#deps.counters.gaps++;
-    this.#cursor.set(gap.topic, gap.from);
+    this.#cursor.set(gap.topic, formatId(gap.from));
     this.#write(utf8.encode(this.#codec.gap(gap, this.#cursorText())));
   }
 
@@ -153,10 +168,11 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   #start(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): void {
     this.#controller = controller;
     this.#deps.connections.addHttp(this);
-    for (const { topic, from } of this.#subscriptions) this.#cursor.set(topic, from);
+    for (const { topic, openId } of this.#subscriptions) this.#cursor.set(topic, openId);
     const opened = this.#codec.open(this.#subscriptions, this.#cursorText());
     this.#write(utf8.encode(`retry: ${retryMilliseconds}\n${opened}`));
     for (const subscription of this.#subscriptions) subscription.begin(this);
+    this.#advance();
   }
 
   #advance(): void {
@@ -173,11 +189,11 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   }
 
   #put(message: Message): ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined {
-    if (this.#encoded === "serverSentCloudEventsWithoutId") {
-      this.#cursor.set(message.topic, { epoch: message.epoch, offset: message.offset });
-      this.#write(utf8.encode(`id: ${this.#cursorText()}\n`));
-    }
     this.#write(this.#deps.encodings.get(this.#encoded, message));
+    if (this.#encoded === "serverSentCloudEventsWithoutId") {
+      this.#cursor.set(message.topic, formatId(message));
+      this.#write(utf8.encode(`id: ${this.#cursorText()}\n\n`));
+    }
     return this.#controller;
   }
 
@@ -192,6 +208,6 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
 
   /** The browser returns this as `Last-Event-ID`: one id for each topic. */
   #cursorText(): string {
-    return Array.from(this.#cursor.values(), formatId).join(",");
+    return [...this.#cursor.values()].join(",");
   }
 }

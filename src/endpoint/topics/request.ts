@@ -1,5 +1,5 @@
 /** What the URL and headers of a request to /topics ask for. */
-import { faultOfTopicName, parseSince, type Since } from "../../topic/message.ts";
+import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";
 
 /** A request that breaks a rule, in words for whoever wrote it. */
 export class RequestError extends Error {}
@@ -13,7 +13,7 @@ export interface TopicStart {
   readonly requested: string;
 }
 
-/** How much of a strange Last-Event-ID is told back to its sender. */
+/** Characters of a strange Last-Event-ID that are repeated to its sender in `requested`. */
 const requestedLengthMax = 100;
 
 /**
@@ -48,10 +48,7 @@ function decode(name: string): string {
  */
 export function readTopicStarts(request: Request, url: URL, topics: readonly string[]): TopicStart[] {
   const header = request.headers.get("last-event-id");
-  if (header) {
-    const unknown = { since: { kind: "unknown" }, requested: header.slice(0, requestedLengthMax) } as const;
-    return readSince(header, topics) ?? topics.map((topic) => ({ topic, ...unknown }));
-  }
+  if (header) return readLastEventId(header, topics);
   const parameter = url.searchParams.get("since");
   if (parameter === null) return topics.map((topic) => ({ topic, since: undefined, requested: "" }));
   const starts = readSince(parameter, topics);
@@ -63,6 +60,22 @@ export function readTopicStarts(request: Request, url: URL, topics: readonly str
   throw new RequestError(
     `since must be the id of a message, "all", or a time such as 90s, 10m or 2h${several}.`,
   );
+}
+
+/**
+ * One id per topic, as `id:` of an event stream carries them. Only ids count here: a header that is anything else is
+ * strange for every topic, because which part belongs to which topic is then unknown.
+ */
+function readLastEventId(header: string, topics: readonly string[]): TopicStart[] {
+  const ids = header.split(",");
+  const positions = ids.map(parseId);
+  const isStrange = ids.length !== topics.length || positions.includes(undefined);
+  const requested = header.slice(0, requestedLengthMax);
+  return topics.map((topic, index) => {
+    const position = positions[index];
+    if (isStrange || !position) return { topic, since: { kind: "unknown" }, requested };
+    return { topic, since: { kind: "position", position }, requested: ids[index] ?? "" };
+  });
 }
 
 function readSince(text: string, topics: readonly string[]): TopicStart[] | undefined {

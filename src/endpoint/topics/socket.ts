@@ -95,6 +95,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#socket = socket;
     this.#codec.open(socket, this.#subscriptions);
     for (const subscription of this.#subscriptions) subscription.begin(this);
+    this.#advance();
   }
 
   message(socket: Socket, frame: string | Buffer<ArrayBuffer>): void {
@@ -115,7 +116,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
 
   drain(): void {
     this.#replayedBytes = 0;
-    for (const subscription of this.#subscriptions) subscription.advance();
+    this.#advance();
   }
 
   close(): void {
@@ -157,6 +158,10 @@ export class TopicSocket implements SocketHandler, Subscriber {
   fail(error: unknown): void {
     const { code, message } = this.#deps.refusalOf(error);
     this.#socket?.close(code, message);
+  }
+
+  #advance(): void {
+    for (const subscription of this.#subscriptions) subscription.advance();
   }
 
   /**
