@@ -21,8 +21,8 @@ import { MemoryBroker } from "./engine/memory.ts";
 import { MeteredBroker } from "./engine/metered.ts";
 import { listenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
-import { problem } from "./http/problem.ts";
 import { Proxies } from "./http/proxies.ts";
+import { refusalOfFault } from "./http/refusal.ts";
 import { logRefusals } from "./http/refusal-log.ts";
 import { type Handler, type Routes, routeOf, routesOf } from "./http/request-context.ts";
 import { createLogger, type Logger, sampled } from "./log.ts";
@@ -156,11 +156,7 @@ export async function createServer(
     routes: routesOf(isOpen ? Object.fromEntries(guarded) : handlers),
     fetch: routeOf(notFound),
     websocket: parts.websocket(),
-    error: (error) => {
-      const requestId = crypto.randomUUID();
-      log.error({ err: error, requestId }, "a request failed");
-      return problem(500, `A fault of the server; its log has the cause, as ${requestId}.`);
-    },
+    error: (error) => refusalOfFault(error, log).response(),
   });
   log.info({ ...inForce(config), connectionsMax: parts.connections.connectionsMax, isOpen }, "listening");
 

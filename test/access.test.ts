@@ -4,7 +4,8 @@ import { createHmac } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair } from "jose";
+import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, jwtVerify } from "jose";
+import { defaultFetchTimes, type FetchTimes, PublishedKeys } from "../src/access/published-keys.ts";
 import { type Authorize, createServer, type LongwireServer, type Options } from "../src/longwire.ts";
 import { type Close, openBun, openWs } from "./support/clients.ts";
 import { sampleOf, scrape } from "./support/prometheus.ts";
@@ -365,25 +366,115 @@ describe("a token whose keys are published at a JWKS URL", () => {
       page,
     ]);
     const token = await sign(everywhere, privateKey, { algorithm: "ES256", keyId: "one" });
-    for (const broken of [answers, () => new Response("no JSON"), () => Response.json({ other: 1 })]) {
-      answers = broken;
-      const response = await look("a", bearer(token), checking);
-      expect(response.status).toBe(503);
-      expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
-    }
+    const response = await look("a", bearer(token), checking);
+    expect(response.status).toBe(503);
+    expect(Number(response.headers.get("retry-after"))).toBeGreaterThan(0);
     expect((await handshake("/topics/a", bearer(token), checking)).status).toBe(503);
     expect(await checking.logged("public keys of tokens cannot be fetched")).toMatchObject({ level: 40 });
     expect(await statusFor(await sign(everywhere, secret), checking)).toBe(200); // Another kind of key needs no URL.
     const jwk = { ...(await exportJWK(publicKey)), kid: "one", alg: "ES256" };
     answers = () => Response.json({ keys: [jwk] });
-    expect(await statusFor(token, checking)).toBe(200);
+    await until(async () => (await statusFor(token, checking)) === 200, "the token taken");
     expect(checking.log().filter(({ level }) => Number(level) >= 50)).toEqual([]);
+  });
+
+  test("costs the provider one request for a crowd of them, be its keys known there, unknown, or not to be had", async () => {
+    const known = await publishedKey("one");
+    const stranger = await generateKeyPair("ES256");
+    let fetches = 0;
+    let answers: () => Response = () => new Response("out of order", { status: 500 });
+    await using publisher = serveKeys(() => {
+      fetches++;
+      return answers();
+    });
+    await using checking = await spawnServer(["--jwks-url", publisher.url]);
+    const crowd = await Promise.all(
+      Array.from({ length: 200 }, (_, index) =>
+        sign(everywhere, stranger.privateKey, { algorithm: "ES256", keyId: `unknown-${index}` }),
+      ),
+    );
+    const statuses = async () => new Set(await Promise.all(crowd.map((token) => statusFor(token, checking))));
+    const began = performance.now();
+    expect(await statuses()).toEqual(new Set([503]));
+    for (const token of crowd.slice(0, 20)) await statusFor(token, checking);
+    const seconds = (performance.now() - began) / 1000;
+    expect(fetches).toBeLessThanOrEqual(1 + seconds / defaultFetchTimes.retrySeconds);
+    answers = () => Response.json({ keys: [known.jwk] });
+    await until(async () => (await statusFor(known.token, checking)) === 200, "the token taken");
+    fetches = 0;
+    expect(await statuses()).toEqual(new Set([401]));
+    expect(fetches).toBe(0);
   });
 
   test("is answered with 503 where nothing listens at the URL", async () => {
     await using checking = await spawnServer(["--jwks-url", "http://127.0.0.1:9/keys"]);
     const { privateKey } = await generateKeyPair("ES256");
     expect(await statusFor(await sign(everywhere, privateKey, { algorithm: "ES256" }), checking)).toBe(503);
+  });
+});
+
+describe("published keys", () => {
+  const times = { refreshSeconds: 0, cooldownSeconds: 0, retrySeconds: 0 };
+  const failures: unknown[] = [];
+  const keysAt = (url: string, given: Partial<FetchTimes> = {}): PublishedKeys =>
+    new PublishedKeys(url, (error) => failures.push(error), { ...times, ...given });
+  const verified = async (keys: PublishedKeys, token: string): Promise<string> => {
+    try {
+      return String((await jwtVerify(token, keys.keyOf)).payload.sub);
+    } catch (error) {
+      return error instanceof Error ? error.constructor.name : String(error);
+    }
+  };
+
+  test("stay valid however long their provider is away, and it is asked again", async () => {
+    const known = await publishedKey("one");
+    const next = await publishedKey("two");
+    let answers: () => Response = () => Response.json({ keys: [known.jwk] });
+    let fetches = 0;
+    await using publisher = serveKeys(() => {
+      fetches++;
+      return answers();
+    });
+    const keys = keysAt(publisher.url);
+    expect(await verified(keys, known.token)).toBe("ann");
+    answers = () => new Response("out of order", { status: 500 });
+    fetches = 0;
+    await until(async () => {
+      expect(await verified(keys, known.token)).toBe("ann");
+      return fetches >= 5;
+    }, "five more attempts");
+    expect(await verified(keys, next.token)).toBe("KeysUnavailable");
+    answers = () => Response.json({ keys: [known.jwk, next.jwk] });
+    await until(async () => (await verified(keys, next.token)) === "ann", "the next key taken");
+    expect(await verified(keys, known.token)).toBe("ann");
+  });
+
+  test("are forgotten when their provider withdraws them", async () => {
+    const [known, other] = [await publishedKey("one"), await publishedKey("two")];
+    let answer = { keys: [known.jwk] };
+    await using publisher = serveKeys(() => Response.json(answer));
+    const keys = keysAt(publisher.url);
+    expect(await verified(keys, known.token)).toBe("ann");
+    const { version } = keys;
+    answer = { keys: [other.jwk] };
+    await until(async () => (await verified(keys, known.token)) === "JWKSNoMatchingKey", "the key forgotten");
+    expect(keys.version).not.toBe(version);
+  });
+
+  test("are not to be had from an answer that holds none", async () => {
+    const { token } = await publishedKey("one");
+    let answer = new Response();
+    await using publisher = serveKeys(() => answer);
+    for (answer of [
+      new Response("out of order", { status: 500 }),
+      new Response("no JSON"),
+      Response.json({ other: 1 }),
+      Response.redirect("http://127.0.0.1:9/"),
+    ]) {
+      failures.length = 0;
+      expect(await verified(keysAt(publisher.url), token)).toBe("KeysUnavailable");
+      expect(failures.length).toBe(1);
+    }
   });
 });
 
@@ -779,6 +870,45 @@ describe("--private-ping", () => {
   });
 });
 
+describe("--private-ping with authorize and no keys", () => {
+  const ping = (on: LongwireServer, headers: Record<string, string>) =>
+    exchange(on.url, request("GET", "/ping", { ...handshakeHeaders, ...headers }));
+
+  test("asks it whether the sender may subscribe to ping, and no token opens the line", async () => {
+    const asked: string[] = [];
+    const authorize: Authorize = ({ headers }, { topic, action }) => {
+      asked.push(`${action} ${topic}`);
+      return headers.get("x-user") === "ann";
+    };
+    const options = { port: 0, logLevel: "silent", privatePing: true, publicTopics: ["*"] } as const;
+    await using own = await createServer({ ...options, authorize });
+    expect((await ping(own, { "X-User": "ann" })).status).toBe(101);
+    expect((await ping(own, {})).status).toBe(403);
+    expect((await ping(own, bearer("any-string-at-all"))).status).toBe(403);
+    expect(asked).toEqual(["subscribe ping", "subscribe ping", "subscribe ping"]);
+  });
+
+  test("is answered for with 500 and a line in the log where it fails", async () => {
+    const errors: unknown[] = [];
+    const silent = () => undefined;
+    const log = {
+      trace: silent,
+      debug: silent,
+      info: silent,
+      warn: silent,
+      error: (fields: object) => errors.push(fields),
+    };
+    await using own = await createServer({
+      port: 0,
+      privatePing: true,
+      authorize: () => Promise.reject(new Error("the rule is broken")),
+      log: log as unknown as Options["log"],
+    });
+    expect((await ping(own, {})).status).toBe(500);
+    expect(errors).toMatchObject([{ err: { message: "the rule is broken" } }]);
+  });
+});
+
 describe("an Idempotency-Key", () => {
   test("is one's own: the same key of two subjects publishes twice, of one subject once", async () => {
     const idOf = async (token: string) => {
@@ -914,6 +1044,14 @@ async function asAlgorithm(key: CryptoKey, algorithm: "PS256" | "RS512"): Promis
   const hash = algorithm === "PS256" ? "SHA-256" : "SHA-512";
   const bytes = await crypto.subtle.exportKey("pkcs8", key);
   return await crypto.subtle.importKey("pkcs8", bytes, { name, hash }, true, ["sign"]);
+}
+
+/** A key as a provider publishes it, and a token of Ann's signed with it. */
+async function publishedKey(keyId: string): Promise<{ readonly jwk: object; readonly token: string }> {
+  const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
+  const jwk = { ...(await exportJWK(publicKey)), kid: keyId, alg: "ES256" };
+  const claims = { ...everywhere, sub: "ann" };
+  return { jwk, token: await sign(claims, privateKey, { algorithm: "ES256", keyId }) };
 }
 
 function serveKeys(answer: () => Response): AsyncDisposable & { readonly url: string } {

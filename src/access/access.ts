@@ -15,7 +15,8 @@ import {
   PatternPermissions,
   type Permissions,
 } from "./permissions.ts";
-import { KeysUnavailable, TokenError, Tokens, type VerifiedToken } from "./tokens.ts";
+import { defaultFetchTimes, KeysUnavailable } from "./published-keys.ts";
+import { TokenError, Tokens, type VerifiedToken } from "./tokens.ts";
 
 /** What access is decided with. */
 export interface AccessDeps {
@@ -28,9 +29,6 @@ export interface AccessDeps {
 
 /** How long the answer to a wrong token is held back: nothing to a person, much to whoever tries them out. */
 const wrongTokenDelaySeconds = 0.5;
-
-/** When to try again after the public keys could not be fetched. */
-const keysRetrySeconds = 5;
 
 /** Answers held back at once; past it they are refused without waiting, so that they cost no memory. */
 const delayedAnswersMax = 1000;
@@ -54,7 +52,7 @@ export class Access {
 
   /** @throws {ConfigError} */
   constructor(deps: AccessDeps) {
-    const { config, apiKeys, authorize } = deps;
+    const { config, apiKeys, authorize, log } = deps;
     if (config.tokenCookie && config.origins.includes("*")) {
       throw new ConfigError(
         "--token-cookie and --origin * do not go together: a browser sends the cookie along for every page, so any of " +
@@ -62,7 +60,9 @@ export class Access {
       );
     }
     this.#deps = deps;
-    this.#tokens = new Tokens(config);
+    this.#tokens = new Tokens(config, (error) =>
+      log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
+    );
     this.#hasKeys = !apiKeys.isEmpty || this.#tokens.hasKeys;
     if (!this.#hasKeys && !authorize) this.#openPermissions = allPermissions("");
   }
@@ -86,7 +86,6 @@ export class Access {
     const refuse = (action: Action, topic: string): never => {
       throw isMissing ? this.#missing() : this.#forbidden(action, topic);
     };
-    const { request } = context;
     const publisher = verified === noToken ? "" : `sub ${verified.subject ?? ""}`;
     const patterns = {
       subscribe: [...config.publicTopics, ...verified.subscribe],
@@ -96,31 +95,36 @@ export class Access {
       publisher,
       verified.expiresTime,
       patterns,
-      authorize
-        ? async (action, topic) => {
-            if (!(await authorize(request, { topic, action }))) refuse(action, topic);
-          }
-        : refuse,
+      authorize ? askFirst(authorize, context.request, refuse) : refuse,
     );
   }
 
-  /** @throws {Refusal} also for a request without a token */
-  async requireToken(context: RequestContext): Promise<Permissions> {
+  /**
+   * For a private /ping, which any valid token opens. Where no token can be checked, because there is no key, `authorize`
+   * is asked for the action `subscribe` on the topic `ping`.
+   * @throws {Refusal} also for a request without a token
+   */
+  async authenticatePing(context: RequestContext): Promise<Permissions> {
     const permissions = await this.authenticate(context);
-    if (!this.isOpen && tokenOf(context, this.#deps.config.tokenCookie) === undefined) throw this.#missing();
+    const { config, authorize } = this.#deps;
+    if (this.#hasKeys) {
+      if (tokenOf(context, config.tokenCookie) === undefined) throw this.#missing();
+    } else if (authorize && !(await authorize(context.request, { topic: "ping", action: "subscribe" }))) {
+      throw this.#forbidden("subscribe", "ping");
+    }
     return permissions;
   }
 
   async #verify(token: string): Promise<VerifiedToken> {
-    const { counters, log } = this.#deps;
+    const { counters } = this.#deps;
     try {
       return await this.#tokens.verify(token);
     } catch (error) {
       if (error instanceof KeysUnavailable) {
         counters.refused.unavailable++;
-        log.warn({ err: error }, "the public keys of tokens cannot be fetched");
         const detail = "Tokens cannot be checked now; try again.";
-        throw new Refusal(503, closeCode.tryAgainLater, detail, retryAfter(keysRetrySeconds));
+        const headers = retryAfter(defaultFetchTimes.retrySeconds);
+        throw new Refusal(503, closeCode.tryAgainLater, detail, headers);
       }
       if (!(error instanceof TokenError)) throw error;
       counters.refused.token++;
@@ -151,3 +155,10 @@ export class Access {
     this.#delayedAnswers--;
   }
 }
+
+/** Asks an application's own rule, and refuses only what that does not allow. */
+const askFirst =
+  (authorize: Authorize, request: Request, refuse: Permissions["require"]): Permissions["require"] =>
+  async (action, topic) => {
+    if (!(await authorize(request, { topic, action }))) await refuse(action, topic);
+  };

@@ -1,17 +1,8 @@
 /** The keys that tokens are verified with: secrets, public keys, and keys that a provider publishes. */
 import { createPublicKey, type KeyObject } from "node:crypto";
-import {
-  createRemoteJWKSet,
-  errors,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-  type JWTVerifyOptions,
-  jwtVerify,
-} from "jose";
+import { type JWTPayload, type JWTVerifyOptions, jwtVerify } from "jose";
 import { ConfigError } from "../settings/config.ts";
-
-/** The token cannot be checked now: its keys are published at a URL that does not answer. */
-export class KeysUnavailable extends Error {}
+import { type KeysUnavailable, PublishedKeys } from "./published-keys.ts";
 
 export type Verifier = (token: string, options: JWTVerifyOptions) => Promise<JWTPayload>;
 
@@ -61,19 +52,8 @@ function algorithmsOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): s
   );
 }
 
-export function verifierOfJwks(url: string): Verifier {
-  const published = createRemoteJWKSet(new URL(url));
+export function verifierOfJwks(url: string, onFailure: (error: KeysUnavailable) => void): Verifier {
+  const { keyOf } = new PublishedKeys(url, onFailure);
   const algorithms = [...rsaAlgorithms, ...Object.values(curveAlgorithms), "EdDSA", "Ed25519"];
-  const keyOf: JWTVerifyGetKey = async (header, token) => {
-    try {
-      return await published(header, token);
-    } catch (error) {
-      if (keyErrors.some((kind) => error instanceof kind)) throw error;
-      throw new KeysUnavailable(`the keys at ${url} cannot be fetched`, { cause: error });
-    }
-  };
   return async (token, options) => (await jwtVerify(token, keyOf, { ...options, algorithms })).payload;
 }
-
-/** What is wrong with a token when its keys were fetched. */
-const keyErrors = [errors.JWKSNoMatchingKey, errors.JWKSMultipleMatchingKeys, errors.JOSENotSupported];

@@ -14,7 +14,8 @@ export interface Permissions {
 }
 
 /**
- * An application's own rule, asked for each topic that no token allows.
+ * An application's own rule, asked for each topic that no token allows. With `privatePing` and no keys it is asked for
+ * the action `subscribe` on `ping` when a client connects to /ping.
  * @returns whether the sender of `request` may do it
  */
 export type Authorize = (

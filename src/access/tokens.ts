@@ -2,15 +2,8 @@
 import { errors, type JWTPayload, type JWTVerifyOptions } from "jose";
 import type { HandlerConfig } from "../settings/config.ts";
 import { isTopicPattern } from "../topic/message.ts";
-import {
-  KeysUnavailable,
-  type Verifier,
-  verifierOfJwks,
-  verifierOfPublicKey,
-  verifierOfSecret,
-} from "./keys.ts";
-
-export { KeysUnavailable } from "./keys.ts";
+import { type Verifier, verifierOfJwks, verifierOfPublicKey, verifierOfSecret } from "./keys.ts";
+import { KeysUnavailable } from "./published-keys.ts";
 
 /** The claims of a token whose signature and times were right. */
 export interface VerifiedToken {
@@ -41,12 +34,18 @@ export class Tokens {
   readonly #verifiers: readonly Verifier[];
   readonly #options: JWTVerifyOptions;
 
-  /** @throws {ConfigError} for a public key that cannot verify tokens */
-  constructor({ jwtSecrets, jwtPublicKeys, jwksUrls, jwtAudiences, jwtIssuers }: TokenConfig) {
+  /**
+   * @param onFailure called when the keys at one of the URLs cannot be fetched
+   * @throws {ConfigError} for a public key that cannot verify tokens
+   */
+  constructor(
+    { jwtSecrets, jwtPublicKeys, jwksUrls, jwtAudiences, jwtIssuers }: TokenConfig,
+    onFailure: (error: KeysUnavailable) => void,
+  ) {
     this.#verifiers = [
       ...jwtSecrets.map(verifierOfSecret),
       ...jwtPublicKeys.map(verifierOfPublicKey),
-      ...jwksUrls.map(verifierOfJwks),
+      ...jwksUrls.map((url) => verifierOfJwks(url, onFailure)),
     ];
     this.#options = {
       clockTolerance: clockToleranceSeconds,

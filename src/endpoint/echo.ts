@@ -4,8 +4,9 @@ import type { Access } from "../access/access.ts";
 import type { Socket, SocketHandler } from "../connection/connection.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
 import { methods } from "../http/methods.ts";
-import { Refusal } from "../http/refusal.ts";
+import { Refusal, refusalOfFault } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
+import type { Logger } from "../log.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { subprotocols } from "../wire/encodings.ts";
 
@@ -17,9 +18,10 @@ export interface EchoDeps {
   readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "privatePing">;
   readonly access: Access;
   readonly upgrader: Upgrader;
+  readonly log: Logger;
 }
 
-export function echoEndpoint({ config, access, upgrader }: EchoDeps): Handler {
+export function echoEndpoint({ config, access, upgrader, log }: EchoDeps): Handler {
   const line = new EchoLine(config.bufferedBytesMax);
   const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
@@ -28,7 +30,7 @@ export function echoEndpoint({ config, access, upgrader }: EchoDeps): Handler {
       if (!wantsWebSocket(request)) return howToConnect(url);
       const subprotocol = chooseSubprotocol(request, [subprotocols.raw]);
       try {
-        const permissions = config.privatePing ? await access.requireToken(context) : { expiresTime };
+        const permissions = config.privatePing ? await access.authenticatePing(context) : { expiresTime };
         return upgrader.upgrade(context, {
           handler: line,
           kind: "echo",
@@ -36,8 +38,7 @@ export function echoEndpoint({ config, access, upgrader }: EchoDeps): Handler {
           expiresTime: permissions.expiresTime,
         });
       } catch (error) {
-        if (error instanceof Refusal) return upgrader.refuse(context, error);
-        throw error;
+        return upgrader.refuse(context, error instanceof Refusal ? error : refusalOfFault(error, log));
       }
     },
   });

@@ -1,11 +1,13 @@
-/** A refusal that can be told in both languages: as an HTTP answer, and by the close code of a WebSocket. */
+/** A refusal that can be sent in both protocols: as an HTTP answer, and as the close code of a WebSocket. */
+import type { Logger } from "../log.ts";
+import { closeCode } from "../wire/close-code.ts";
 import { type ProblemStatus, problem } from "./problem.ts";
 
 export class Refusal extends Error {
   /**
    * @param status of the HTTP answer
-   * @param code of the Close frame, where a page has to be able to read it
-   * @param message what was wrong and what to do, for a person; the first 123 bytes are a Close frame's reason
+   * @param code of the Close frame, sent where a page must be able to read it
+   * @param message what was wrong and what to do, for a person; a Close frame takes its first 123 bytes
    */
   constructor(
     readonly status: ProblemStatus,
@@ -21,10 +23,18 @@ export class Refusal extends Error {
   }
 }
 
-/** How soon to try again what failed because the broker is away. */
+/** Logs an error that no code foresaw, and refuses with an id by which the operator finds it in the log. */
+export function refusalOfFault(error: unknown, log: Logger): Refusal {
+  const requestId = crypto.randomUUID();
+  log.error({ err: error, requestId }, "a request failed");
+  const detail = `A fault of the server; its log has the cause, as ${requestId}.`;
+  return new Refusal(500, closeCode.serverFault, detail);
+}
+
+/** When to try again after the broker was away. */
 export const brokerRetrySeconds = 1;
 
-/** The header of a refusal that time mends. */
+/** The header of a refusal that ends by itself after some time. */
 export const retryAfter = (seconds: number): { "Retry-After": string } => ({
   "Retry-After": String(seconds),
 });

@@ -6,7 +6,7 @@ import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import { methods } from "../../http/methods.ts";
 import type { Proxies } from "../../http/proxies.ts";
-import { brokerRetrySeconds, Refusal, retryAfter } from "../../http/refusal.ts";
+import { brokerRetrySeconds, Refusal, refusalOfFault, retryAfter } from "../../http/refusal.ts";
 import type { Answer, Handler, RequestContext } from "../../http/request-context.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
@@ -242,13 +242,7 @@ class TopicsEndpoint {
       const headers = retryAfter(brokerRetrySeconds);
       return new Refusal(503, closeCode.tryAgainLater, "The broker is away; try again.", headers);
     }
-    const requestId = crypto.randomUUID();
-    log.error({ err: error, requestId }, "a request to a topic failed");
-    return new Refusal(
-      500,
-      closeCode.serverFault,
-      `A fault of the server; its log has the cause, as ${requestId}.`,
-    );
+    return refusalOfFault(error, log);
   }
 }
 

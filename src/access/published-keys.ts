@@ -1,0 +1,100 @@
+/** Public keys that an identity provider publishes at a URL (RFC 7517), fetched when needed and kept. */
+import { type CryptoKey, createRemoteJWKSet, errors, type JWTVerifyGetKey, type RemoteJWKSet } from "jose";
+
+/** The token cannot be checked now: its keys are published at a URL that does not answer. */
+export class KeysUnavailable extends Error {}
+
+/** When keys are fetched. All times are in seconds. */
+export interface FetchTimes {
+  /** Age from which the keys are fetched again. Until that succeeds they stay valid. A removed key is used so much longer. */
+  readonly refreshSeconds: number;
+  /** Shortest time between a fetch and one for a key that it did not bring: unknown keys are a stranger's to invent. */
+  readonly cooldownSeconds: number;
+  /** Shortest time between a failed fetch and the next. */
+  readonly retrySeconds: number;
+}
+
+export const defaultFetchTimes: FetchTimes = { refreshSeconds: 600, cooldownSeconds: 30, retrySeconds: 2 };
+
+export class PublishedKeys {
+  readonly #url: string;
+  readonly #times: FetchTimes;
+  readonly #onFailure: (error: KeysUnavailable) => void;
+  /** Never fetches by itself: jose would fetch for each token while the provider fails, and drop keys that grew old. */
+  readonly #set: RemoteJWKSet;
+  /** The request under way, which all share that wait for keys. */
+  #fetching: Promise<void> | undefined;
+  /** Of the last fetch; undefined if it succeeded. */
+  #failure: KeysUnavailable | undefined;
+  /** The keys as text, to notice a change. */
+  #keys: string | undefined;
+  /** By `performance.now()`: before this nothing is fetched. */
+  #nextFetchTime = 0;
+  /** By `performance.now()`: from then on the keys are old. */
+  #refreshTime = 0;
+
+  /** @param onFailure called for each fetch that failed */
+  constructor(url: string, onFailure: (error: KeysUnavailable) => void, times = defaultFetchTimes) {
+    this.#url = url;
+    this.#times = times;
+    this.#onFailure = onFailure;
+    this.#set = createRemoteJWKSet(new URL(url), {
+      cacheMaxAge: Number.POSITIVE_INFINITY,
+      cooldownDuration: Number.POSITIVE_INFINITY,
+    });
+  }
+
+  /**
+   * The key that a token names.
+   * @throws {KeysUnavailable} if it is unknown and the last fetch failed
+   * @throws {errors.JOSEError} if none of the published keys fits
+   */
+  readonly keyOf: JWTVerifyGetKey = async (header, token): Promise<CryptoKey> => {
+    if (this.#keys === undefined) await this.#fetchUnlessJustTried();
+    else this.refresh();
+    if (this.#keys === undefined && this.#failure) throw this.#failure;
+    try {
+      return await this.#set(header, token);
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      await this.#fetchUnlessJustTried();
+      if (this.#failure) throw this.#failure;
+      return await this.#set(header, token);
+    }
+  };
+
+  /** Changes when the published keys do. */
+  get version(): string | undefined {
+    return this.#keys;
+  }
+
+  /** Begins to fetch keys that are old, and waits for nothing: those known stay valid. */
+  refresh(): void {
+    if (performance.now() >= this.#refreshTime) void this.#fetchUnlessJustTried();
+  }
+
+  /** Never rejects; afterwards `#failure` says how the last fetch went. */
+  async #fetchUnlessJustTried(): Promise<void> {
+    if (!this.#fetching) {
+      if (performance.now() < this.#nextFetchTime) return;
+      this.#fetching = this.#fetch();
+    }
+    await this.#fetching;
+  }
+
+  async #fetch(): Promise<void> {
+    try {
+      await this.#set.reload();
+      this.#keys = JSON.stringify(this.#set.jwks());
+      this.#failure = undefined;
+    } catch (cause) {
+      this.#failure = new KeysUnavailable(`the keys at ${this.#url} cannot be fetched`, { cause });
+      this.#onFailure(this.#failure);
+    }
+    const { refreshSeconds, cooldownSeconds, retrySeconds } = this.#times;
+    const now = performance.now();
+    this.#nextFetchTime = now + (this.#failure ? retrySeconds : cooldownSeconds) * 1000;
+    if (!this.#failure) this.#refreshTime = now + refreshSeconds * 1000;
+    this.#fetching = undefined;
+  }
+}
