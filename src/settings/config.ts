@@ -203,7 +203,7 @@ export const handlerSettings = {
 } as const;
 
 /** What only a server that owns its listener can be told. */
-export const serverSettings = {
+const serverSettings = {
   /** Loopback: nobody else reaches a server that was started to be tried. */
   host: setting("host", host, "127.0.0.1", "address to listen on"),
   port: setting("port", count(0, 65_535), 9090, "port to listen on, 0 for any free one"),

@@ -13,7 +13,7 @@ export interface Peer {
 
 export type Preparation = Program | { readonly missing: string };
 
-export interface Program {
+interface Program {
   readonly command: readonly string[];
   readonly version: string;
   readonly environment?: Record<string, string>;

@@ -11,7 +11,7 @@ export interface Plan {
   readonly measurements: readonly Measurement[];
 }
 
-export interface Measurement {
+interface Measurement {
   readonly row: Row;
   /** Keys; left out, all. */
   readonly peers?: readonly string[];

@@ -30,7 +30,7 @@ export interface Abilities<Kind extends Engine> {
   readonly reconnect?: (engine: Kind, node: Broker) => Promise<void>;
 }
 
-export const generous: MemoryBrokerLimits = {
+const generous: MemoryBrokerLimits = {
   historyMessages: 1000,
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,

@@ -23,7 +23,7 @@ export interface Fuzzer {
 }
 
 /** The seed that failed; `bun run fuzz <name> --seed <seed>` shows it again. */
-export class FuzzFailure extends Error {
+class FuzzFailure extends Error {
   constructor(name: string, seed: number, cause: unknown) {
     super(`${cause}\nreplay it with: bun run fuzz ${name} --seed ${seed} --minutes 0`, { cause });
   }

@@ -33,7 +33,7 @@ export const emptyTally = (): Tally => ({
 });
 
 /** What a client must never see. */
-export class Violation extends Error {}
+class Violation extends Error {}
 
 /** @throws {Violation} */
 export async function runSchedule(seed: number, tally: Tally): Promise<void> {

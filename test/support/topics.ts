@@ -126,7 +126,7 @@ export async function openEvents(
 }
 
 /** One event of a stream, or a comment, as it stood there. */
-export interface StreamBlock {
+interface StreamBlock {
   /** Its lines joined by LF, without the empty one that ends it. */
   readonly text: string;
   readonly comment: boolean;

@@ -1,0 +1,19 @@
+/** Configures `bun run unused`: it reports files, exports and dependencies that nothing uses. */
+import type { KnipConfig } from "knip";
+
+/**
+ * With `--production` the tests are left out, so that it reports code that only tests use. A test may import an export that
+ * its own module uses too.
+ */
+export default ({ production = false }: { readonly production?: boolean }): KnipConfig => ({
+  entry: [
+    "public/page.ts!",
+    "test/{bench,fuzz,soak}/index.ts",
+    "test/fuzz/{resume,slow-readers}.ts",
+    "test/bench/peers/*.{ts,mjs}",
+    "test/support/{application,busy,faults}.ts", // Programs that tests start.
+  ],
+  project: ["src/**!", "public/**/*.ts!", "test/**"],
+  ignoreDependencies: ["ws", "@types/ws"], // Bun has a `ws` of its own, so both look unused to knip.
+  ignoreExportsUsedInFile: production,
+});
