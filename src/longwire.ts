@@ -13,7 +13,7 @@ import { Heartbeat } from "./connection/heartbeat.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
-import { operationsHandlers } from "./endpoint/operations.ts";
+import { Operations } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import { iterateMessages, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
@@ -140,10 +140,13 @@ export async function createServer(
   const { log: givenLog, authorize, ...settingsGiven } = given;
   const config = completeConfig(settings, settingsGiven);
   const log = givenLog ?? createLogger(config.logLevel);
-  const parts = assemble(config, "", log, authorize);
+  // Holds what has to be released where the server cannot listen.
+  await using unlessListening = new AsyncDisposableStack();
+  const parts = unlessListening.use(assemble(config, "", log, authorize));
+  const operations = unlessListening.use(new Operations(parts));
   const isOpen = parts.access.isOpen && !config.insecure;
   if (isOpen) requireLoopback(config);
-  const handlers = { ...pageHandlers(), ...parts.handlers, ...operationsHandlers(parts) };
+  const handlers = { ...pageHandlers(), ...parts.handlers, ...operations.handlers };
   const guardDeps = { config, counters: parts.counters, log: parts.log };
   const guarded = Object.entries(handlers).map(([path, handler]) => [path, guardHost(handler, guardDeps)]);
   const server = Bun.serve({
@@ -158,15 +161,21 @@ export async function createServer(
     websocket: parts.websocket(),
     error: (error) => refusalOfFault(error, log).response(),
   });
+  const running = unlessListening.move();
   log.info({ ...inForce(config), connectionsMax: parts.connections.connectionsMax, isOpen }, "listening");
 
   const refusals = logRefusals(parts.counters, log);
-  const stop = async (): Promise<void> => {
+  let stopped: Promise<void> | undefined;
+  const end = async (): Promise<void> => {
     const ended = server.stop();
-    await parts[Symbol.asyncDispose]();
+    await running.disposeAsync();
     refusals[Symbol.dispose]();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
     await server.stop(true);
+  };
+  const stop = (): Promise<void> => {
+    stopped ??= end();
+    return stopped;
   };
   const drain = async (): Promise<void> => {
     const { drainDelaySeconds, drainWindowSeconds } = config;

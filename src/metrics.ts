@@ -51,3 +51,38 @@ export class Counters {
 function perKind(): Record<ConnectionKind, number> {
   return { echo: 0, raw: 0, cloudevents: 0, events: 0, events_cloudevents: 0, refused: 0 };
 }
+
+/** How often the event loop is looked at, and the longest delay that is counted, in milliseconds. */
+const delayStepMilliseconds = 20;
+const delayMillisecondsMax = 60_000;
+
+/**
+ * How late the event loop serves a request that arrives at any moment: a sample every 20 ms. A loop that was held up for a
+ * second is 50 samples, from 1 s down to 0.02 s, and not one.
+ */
+export class EventLoopDelay implements Disposable {
+  /** Upper bounds of the buckets, in seconds. */
+  static readonly boundsSeconds = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10] as const;
+  /** Samples in each bucket alone; the last one has no bound. */
+  readonly counts: number[] = Array.from({ length: EventLoopDelay.boundsSeconds.length + 1 }, () => 0);
+  sumSeconds = 0;
+  #expectedMilliseconds = performance.now() + delayStepMilliseconds;
+  readonly #timer = setInterval(() => this.#sample(performance.now()), delayStepMilliseconds).unref();
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+
+  #sample(nowMilliseconds: number): void {
+    const late = Math.min(Math.max(0, nowMilliseconds - this.#expectedMilliseconds), delayMillisecondsMax);
+    for (let delay = late; delay >= 0; delay -= delayStepMilliseconds) this.#count(delay / 1000);
+    this.#expectedMilliseconds = nowMilliseconds + delayStepMilliseconds;
+  }
+
+  #count(seconds: number): void {
+    const bucket = EventLoopDelay.boundsSeconds.findIndex((bound) => seconds <= bound);
+    const index = bucket === -1 ? EventLoopDelay.boundsSeconds.length : bucket;
+    this.counts[index] = (this.counts[index] ?? 0) + 1;
+    this.sumSeconds += seconds;
+  }
+}

@@ -287,7 +287,7 @@ describe("docs/alerts.yml and docs/grafana.json", () => {
     const names = expression.match(/\b(?:longwire|process|nodejs)_[a-z_]+/g) ?? [];
     const selections = [...expression.matchAll(/([a-z_]+)\{(\w+)=~?"([^"$]+)"\}/g)];
     return [
-      ...names.filter((name) => !metrics.has(name)),
+      ...names.filter((name) => !metrics.has(name.replace(/_bucket$/, ""))),
       ...selections
         .filter(([, , label]) => label !== "job" && label !== "instance")
         .flatMap(([, name = "", label, values = ""]) =>

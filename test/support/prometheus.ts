@@ -2,9 +2,9 @@
 import type { RunningServer } from "./server.ts";
 
 export interface Metric {
-  readonly type: "counter" | "gauge";
+  readonly type: "counter" | "gauge" | "histogram";
   readonly help: string;
-  /** By the labels as they stand there, such as `form="raw"`; "" for none. */
+  /** By the labels as they stand there, such as `form="raw"`; "" for none. Of a histogram `count`, `sum` and `le="0.1"`. */
   readonly samples: ReadonlyMap<string, number>;
 }
 
@@ -18,7 +18,8 @@ export function parseMetrics(text: string): Metrics {
   let current: { name: string; samples: Map<string, number>; type: Metric["type"] } | undefined;
   for (const line of text.slice(0, -1).split("\n")) {
     const [, helpName, helpText] = /^# HELP ([a-zA-Z_:][a-zA-Z0-9_:]*) (.+)$/.exec(line) ?? [];
-    const [, typeName, type] = /^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge)$/.exec(line) ?? [];
+    const [, typeName, type] =
+      /^# TYPE ([a-zA-Z_:][a-zA-Z0-9_:]*) (counter|gauge|histogram)$/.exec(line) ?? [];
     if (line === "") {
       current = undefined;
     } else if (helpName !== undefined && helpText !== undefined) {
@@ -33,17 +34,45 @@ export function parseMetrics(text: string): Metrics {
         /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\[\\"n])*",?)+)\})? (\S+)$/.exec(
           line,
         ) ?? [];
-      if (name === undefined || name !== current?.name) throw new Error(`out of its place: ${line}`);
+      const series = current?.type === "histogram" ? name?.slice(current.name.length + 1) : undefined;
+      const isOfHistogram = series !== undefined && /^(?:bucket|sum|count)$/.test(series);
+      const expected = isOfHistogram ? `${current?.name}_${series}` : current?.name;
+      if (
+        name === undefined ||
+        !current ||
+        name !== expected ||
+        isOfHistogram !== (current.type === "histogram")
+      )
+        throw new Error(`out of its place: ${line}`);
       const number = Number(value);
       if (!Number.isFinite(number) || number < 0) throw new Error(`no value for a metric of ours: ${line}`);
-      if (current.samples.has(labels)) throw new Error(`twice: ${line}`);
+      const key = isOfHistogram && series !== "bucket" ? series : labels;
+      if (current.samples.has(key)) throw new Error(`twice: ${line}`);
       if (current.type === "counter" && !name.endsWith("_total"))
         throw new Error(`a counter without _total: ${line}`);
-      current.samples.set(labels, number);
+      current.samples.set(key, number);
     }
   }
-  for (const [name, { samples }] of metrics) if (samples.size === 0) throw new Error(`${name} has no sample`);
+  for (const [name, metric] of metrics) {
+    if (metric.samples.size === 0) throw new Error(`${name} has no sample`);
+    if (metric.type === "histogram") checkHistogram(name, metric.samples);
+  }
   return metrics;
+}
+
+/** @throws where its buckets do not grow up to the one without a bound, which holds everything */
+function checkHistogram(name: string, samples: ReadonlyMap<string, number>): void {
+  const buckets = [...samples].filter(([labels]) => labels.startsWith("le="));
+  const counts = buckets.map(([, value]) => value);
+  const bounds = buckets.map(([labels]) =>
+    Number(/^le="(.+)"$/.exec(labels)?.[1]?.replace("+Inf", "Infinity")),
+  );
+  const grows = (values: number[]): boolean =>
+    values.every((value, index) => value >= (values[index - 1] ?? 0));
+  if (!grows(counts) || !grows(bounds) || bounds.at(-1) !== Number.POSITIVE_INFINITY)
+    throw new Error(`the buckets of ${name} do not grow up to +Inf`);
+  if (!samples.has("sum") || samples.get("count") !== counts.at(-1))
+    throw new Error(`${name} lacks its sum or count`);
 }
 
 export async function scrape(server: RunningServer, headers: Record<string, string> = {}): Promise<Metrics> {

@@ -1,0 +1,49 @@
+/** The text format of Prometheus, version 0.0.4 (its "Exposition formats"). */
+
+export const prometheusType = "text/plain; version=0.0.4; charset=utf-8";
+
+/** A metric is read when it is scraped, so that between scrapes it costs only the counting. */
+export type Metric = { readonly name: string; readonly help: string } & (
+  | { readonly type: "counter" | "gauge"; read(): number | Promise<number> }
+  | { readonly type: "counter" | "gauge"; readonly label: string; readLabelled(): LabelledSamples }
+  | { readonly type: "histogram"; readHistogram(): Histogram }
+);
+
+/** Samples by the value of the metric's one label. */
+export type LabelledSamples = Readonly<Record<string, number>>;
+
+export interface Histogram {
+  /** Upper bounds and how many observations each bucket has alone; the last bucket has no bound. */
+  readonly bounds: readonly number[];
+  readonly counts: readonly number[];
+  readonly sum: number;
+}
+
+export async function prometheusText(metrics: readonly Metric[]): Promise<string> {
+  const parts = await Promise.all(
+    metrics.map(async (metric) => {
+      const { name, help, type } = metric;
+      return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${(await samplesOf(metric)).join("")}`;
+    }),
+  );
+  return parts.join("");
+}
+
+async function samplesOf(metric: Metric): Promise<string[]> {
+  const { name } = metric;
+  if ("read" in metric) return [`${name} ${await metric.read()}\n`];
+  if ("readLabelled" in metric)
+    return Object.entries(metric.readLabelled()).map(
+      ([value, number]) => `${name}{${metric.label}="${escapeLabel(value)}"} ${number}\n`,
+    );
+  const { bounds, counts, sum } = metric.readHistogram();
+  let total = 0;
+  const buckets = counts.map((count, index) => {
+    total += count; // A bucket holds what those below it hold, too.
+    return `${name}_bucket{le="${bounds[index] ?? "+Inf"}"} ${total}\n`;
+  });
+  return [...buckets, `${name}_sum ${sum}\n`, `${name}_count ${total}\n`];
+}
+
+const escapeLabel = (value: string): string =>
+  value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
