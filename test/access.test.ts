@@ -11,6 +11,7 @@ import { type Close, openBun, openWs } from "./support/clients.ts";
 import { sampleOf, scrape } from "./support/prometheus.ts";
 import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
 import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import { forge, sign } from "./support/tokens.ts";
 import { cloudEvents, openEvents, openStream, openTopic, post, topicsUrl } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
@@ -32,14 +33,10 @@ async function file(name: string, text: string): Promise<string> {
   return path;
 }
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await spawnServer([
-    ...["--api-key", `${apiKey},${nextApiKey}`, "--jwt-secret", secret, "--jwt-secret", nextSecret],
-    ...["--public", "open/*", "--token-cookie", "session", "--origin", page, "--log-level", "debug"],
-  ]);
-});
-afterAll(() => server[Symbol.asyncDispose]());
+const server = sharedServer([
+  ...["--api-key", `${apiKey},${nextApiKey}`, "--jwt-secret", secret, "--jwt-secret", nextSecret],
+  ...["--public", "open/*", "--token-cookie", "session", "--origin", page, "--log-level", "debug"],
+]);
 
 /** Allows everything to whoever may do that. */
 const everywhere = { subscribe: ["*"], publish: ["*"] };

@@ -1,10 +1,11 @@
 /** What is done to a server on the internet, and that others notice nothing of it. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { deflateRawSync } from "node:zlib";
 import { descriptorsMax } from "./bench/process-usage.ts";
 import { attack, held } from "./support/attack.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
-import { type RunningServer, spawnServer } from "./support/server.ts";
+import { spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import { cloudEvents, inspect, openStream, openTopic, post, publish, topicsUrl } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
@@ -20,11 +21,7 @@ const requestSecondsMax = 25;
 /** 10,000, or as many as this process may have. */
 const halfOpenCount = Math.min(10_000, descriptorsMax() - 500);
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await spawnServer(["--max-message", "64KiB", "--max-buffered", "64KiB"]);
-});
-afterAll(() => server[Symbol.asyncDispose]());
+const server = sharedServer(["--max-message", "64KiB", "--max-buffered", "64KiB"]);
 
 const openedMany = (count: number, open: () => Promise<RawSocket>): Promise<RawSocket[]> =>
   Promise.all(Array.from({ length: count }, open));

@@ -1,19 +1,16 @@
 /** The echo line, spoken to by clients that no one here wrote. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Client, clients, openWs, ws } from "./support/clients.ts";
 import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
 import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
 
 const MiB = 1024 * 1024;
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await spawnServer();
-});
-afterAll(() => server[Symbol.asyncDispose]());
+const server = sharedServer();
 
 for (const { name, open } of clients) {
   describe(name, () => {

@@ -5,7 +5,8 @@ import { EventSource } from "eventsource";
 import type { Browser, Page } from "playwright-core";
 import { browserIsMissing, launchBrowser } from "./support/browser.ts";
 import { type CuttableLine, openCuttableLine } from "./support/cuttable-line.ts";
-import { type RunningServer, spawnServer } from "./support/server.ts";
+import { spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import {
   inspect,
   newTopic,
@@ -20,12 +21,8 @@ import { Inbox, until, within } from "./support/wait.ts";
 
 setDefaultTimeout(30_000);
 
-let server: RunningServer;
-let forgetful: RunningServer;
-beforeAll(async () => {
-  [server, forgetful] = await Promise.all([spawnServer(), spawnServer(["--history-messages", "3"])]);
-});
-afterAll(() => Promise.all([server[Symbol.asyncDispose](), forgetful[Symbol.asyncDispose]()]));
+const server = sharedServer();
+const forgetful = sharedServer(["--history-messages", "3"]);
 
 const urlBy = (line: CuttableLine, path: string): string => new URL(`/topics/${path}`, line.url).href;
 

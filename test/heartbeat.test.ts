@@ -1,8 +1,9 @@
 /** Whoever is silent is pinged, and whoever stays silent is cut, whatever is being sent to them meanwhile. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { openBun, openWs, ws } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
-import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
+import { residentBytes, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(30_000);
@@ -10,11 +11,7 @@ setDefaultTimeout(30_000);
 const MiB = 1024 * 1024;
 const heartbeat = ["--heartbeat-interval", "1s", "--heartbeat-timeout", "1s"];
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await spawnServer(heartbeat);
-});
-afterAll(() => server[Symbol.asyncDispose]());
+const server = sharedServer(heartbeat);
 
 // Each of these waits for the server's clock, so they wait together.
 

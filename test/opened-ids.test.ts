@@ -1,6 +1,6 @@
 /** The id that `longwire.open` hands out is never ahead of what the client was told, in every form that has ids. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type RunningServer, spawnServer } from "./support/server.ts";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { sharedServer } from "./support/shared-server.ts";
 import {
   cloudEvents,
   newTopic,
@@ -14,11 +14,7 @@ import {
 setDefaultTimeout(20_000);
 
 /** Keeps three messages of a topic. */
-let server: RunningServer;
-beforeAll(async () => {
-  server = await spawnServer(["--history-messages", "3"]);
-});
-afterAll(() => server[Symbol.asyncDispose]());
+const server = sharedServer(["--history-messages", "3"]);
 
 interface Told {
   readonly type: string;

@@ -1,9 +1,10 @@
 /** Which pages may use a server, and which names it answers to: foreign pages, DNS rebinding, proxies in front. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { isLoopback, isPermitted } from "../src/http/origin.ts";
 import { sampleOf, scrape } from "./support/prometheus.ts";
 import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import { openTopic } from "./support/topics.ts";
 
 setDefaultTimeout(20_000);
@@ -40,11 +41,7 @@ const ways: Record<string, { method?: string; path: string; headers?: Headers; s
 /** Where a page of another origin has no business. */
 const guarded = Object.entries(ways).filter(([, { path }]) => /^\/(ping|topics)/.test(path));
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await spawnServer();
-});
-afterAll(() => server[Symbol.asyncDispose]());
+const server = sharedServer();
 
 async function statusOf(way: string, headers: Headers = {}, on = server): Promise<number> {
   const found = ways[way];

@@ -1,11 +1,12 @@
 /** The client page: what a person sees and does, in a real browser against the real server. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { comeback, heartbeatIntervalSeconds, retryDelaySeconds } from "../public/line.ts";
 import { chooseWords } from "../public/words.ts";
 import { browserIsMissing, SharedBrowser, serveScripted } from "./support/browser.ts";
-import { type RunningServer, root, spawnServer } from "./support/server.ts";
+import { root, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 
 // A browser on a loaded 2-core machine takes seconds to open a page; what is waited for is always a condition.
 setDefaultTimeout(30_000);
@@ -16,11 +17,7 @@ const { open } = shared;
 const greeting = "Hello WebSockets!";
 
 describe("the page over HTTP", () => {
-  let server: RunningServer;
-  beforeAll(async () => {
-    server = await spawnServer();
-  });
-  afterAll(() => server[Symbol.asyncDispose]());
+  const server = sharedServer();
 
   test("/ and /longconnecthtml serve the same page", async () => {
     const [page, original] = await Promise.all(

@@ -1,7 +1,8 @@
 /** docs/protocol.md promises clients that follow a topic through every disconnect: they are run as they stand there. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
-import { type RunningServer, root, spawnServer } from "./support/server.ts";
+import { root } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 
 setDefaultTimeout(20_000);
 
@@ -60,11 +61,7 @@ const hasPythonWebsockets =
   Bun.spawnSync(["/usr/bin/python3", "-c", "import websockets"], { stderr: "ignore" }).exitCode === 0;
 
 describe("the clients of docs/protocol.md", () => {
-  let server: RunningServer;
-  beforeAll(async () => {
-    server = await spawnServer();
-  });
-  afterAll(() => server[Symbol.asyncDispose]());
+  const server = sharedServer();
 
   for (const { language, command } of clients) {
     const isMissing = language === "python" && !hasPythonWebsockets;

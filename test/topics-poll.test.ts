@@ -1,6 +1,7 @@
 /** GET /topics/…?since=…: the messages since then, as a CloudEvents batch. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type RunningServer, spawnServer } from "./support/server.ts";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import type { RunningServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import {
   inspect,
   newTopic,
@@ -13,15 +14,8 @@ import {
 
 setDefaultTimeout(30_000);
 
-let server: RunningServer;
-let forgetful: RunningServer;
-beforeAll(async () => {
-  [server, forgetful] = await Promise.all([
-    spawnServer(["--history-messages", "2000"]),
-    spawnServer(["--history-messages", "3"]),
-  ]);
-});
-afterAll(() => Promise.all([server[Symbol.asyncDispose](), forgetful[Symbol.asyncDispose]()]));
+const server = sharedServer(["--history-messages", "2000"]);
+const forgetful = sharedServer(["--history-messages", "3"]);
 
 async function poll(running: RunningServer, path: string): Promise<ReceivedEvent[]> {
   const response = await fetch(topicsUrl(running, path));

@@ -1,7 +1,8 @@
 /** POST /topics/…, and what every answer of /topics has in common: names, methods, problems, origins, CORS. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { exchange, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import {
   inspect,
   newTopic,
@@ -19,11 +20,7 @@ setDefaultTimeout(30_000);
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
-let server: RunningServer;
-beforeAll(async () => {
-  server = await spawnServer();
-});
-afterAll(() => server[Symbol.asyncDispose]());
+const server = sharedServer();
 
 interface Problem {
   readonly title: string;
@@ -203,11 +200,7 @@ describe("what cannot be published", () => {
 });
 
 describe("the limit of a body", () => {
-  let small: RunningServer;
-  beforeAll(async () => {
-    small = await spawnServer(["--max-message", "64KiB"]);
-  });
-  afterAll(() => small[Symbol.asyncDispose]());
+  const small = sharedServer(["--max-message", "64KiB"]);
 
   const asChunks = (body: Buffer): Buffer =>
     Buffer.concat([Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from("\r\n0\r\n\r\n")]);

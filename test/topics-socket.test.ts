@@ -1,7 +1,8 @@
 /** A topic over WebSocket: the raw form, where a frame is the message, and cloudevents.json, where each frame is an event. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import {
   cloudEvents,
   inspect,
@@ -19,13 +20,9 @@ setDefaultTimeout(30_000);
 /** Of a page on the same machine, which is permitted. */
 const page = { Origin: "http://localhost:1234" } as const;
 
-let server: RunningServer;
+const server = sharedServer();
 /** Keeps three messages of a topic. */
-let forgetful: RunningServer;
-beforeAll(async () => {
-  [server, forgetful] = await Promise.all([spawnServer(), spawnServer(["--history-messages", "3"])]);
-});
-afterAll(() => Promise.all([server[Symbol.asyncDispose](), forgetful[Symbol.asyncDispose]()]));
+const forgetful = sharedServer(["--history-messages", "3"]);
 
 /** Sends a handshake of its own making. @returns the status and the body of its refusal */
 async function handshake(

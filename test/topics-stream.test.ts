@@ -1,7 +1,8 @@
 /** A topic as a stream of server-sent events, to the letter. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { RawSocket, request } from "./support/raw-socket.ts";
-import { type RunningServer, spawnServer } from "./support/server.ts";
+import { spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import {
   inspect,
   newTopic,
@@ -16,16 +17,9 @@ import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(30_000);
 
-let server: RunningServer;
+const server = sharedServer();
 /** Keeps three messages of a topic, and is soon heard of. */
-let forgetful: RunningServer;
-beforeAll(async () => {
-  [server, forgetful] = await Promise.all([
-    spawnServer(),
-    spawnServer(["--history-messages", "3", "--heartbeat-interval", "1s"]),
-  ]);
-});
-afterAll(() => Promise.all([server[Symbol.asyncDispose](), forgetful[Symbol.asyncDispose]()]));
+const forgetful = sharedServer(["--history-messages", "3", "--heartbeat-interval", "1s"]);
 
 const asEvent = ({ data }: { data: string }): ReceivedEvent => JSON.parse(data);
 
