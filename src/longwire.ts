@@ -41,7 +41,7 @@ import { faultOfTopicName, formatId, parseSince } from "./topic/message.ts";
 import { closeCode } from "./wire/close-code.ts";
 import { Encodings } from "./wire/encodings.ts";
 
-export type { Authorize } from "./access/permissions.ts";
+export type { Authorization, Authorize } from "./access/permissions.ts";
 export { GapError, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
 export type { Answer, RequestHandler, Routes } from "./http/request-context.ts";
 export type { Logger } from "./log.ts";

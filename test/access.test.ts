@@ -907,20 +907,62 @@ describe("--private-ping with authorize and no keys", () => {
 });
 
 describe("an Idempotency-Key", () => {
-  test("is one's own: the same key of two subjects publishes twice, of one subject once", async () => {
-    const idOf = async (token: string) => {
-      const response = await post(server, "once", "x", { ...bearer(token), "Idempotency-Key": "k" });
-      return ((await response.json()) as { published: { id: string }[] }).published[0]?.id;
+  /** The id that a POST with one and the same key is answered with. */
+  const idOf = async (on: { readonly url: URL }, headers: Record<string, string>, topics = "once") => {
+    const request = { method: "POST", body: "x", headers: { ...headers, "Idempotency-Key": "k" } };
+    const response = await fetch(new URL(`/topics/${topics}`, on.url), request);
+    expect(response.status).toBe(200);
+    const { published } = (await response.json()) as { published: { id: string }[] };
+    return published.map(({ id }) => id).join();
+  };
+  const tokenOf = async (claims: object) => bearer(await sign({ ...everywhere, ...claims }, secret));
+
+  test("is its publisher's own: that of a token's issuer and subject, of an API key, or of all without a subject", async () => {
+    const senders = {
+      ann: [await tokenOf({ sub: "ann" }), await tokenOf({ sub: "ann", more: "claims" })],
+      annOfAnotherIssuer: [await tokenOf({ sub: "ann", iss: "other" })],
+      // A name that a careless encoding would take for Ann of the other issuer.
+      cunning: [await tokenOf({ sub: 'other","ann' })],
+      issuerOnly: [await tokenOf({ iss: "other" }), await tokenOf({}), await tokenOf({ sub: "" })],
+      apiKey: [bearer(apiKey)],
+      nextApiKey: [bearer(nextApiKey)],
+      asIfTheApiKey: [await tokenOf({ sub: apiKey })],
+      number: [await tokenOf({ sub: 42 }), await tokenOf({ sub: "42" })],
     };
-    const [ann, alsoAnn, bob, nobody] = await Promise.all(
-      ["ann", "ann", "bob", undefined].map((sub) =>
-        sign({ ...everywhere, ...(sub !== undefined && { sub }) }, secret),
-      ),
+    const ids: string[] = [];
+    for (const same of Object.values(senders)) {
+      const found = new Set<string>();
+      for (const headers of same) found.add(await idOf(server, headers));
+      expect(found.size).toBe(1);
+      ids.push(...found);
+    }
+    expect(new Set(ids).size).toBe(Object.keys(senders).length);
+  });
+
+  test("is not taken from a token whose subject is neither text nor a whole number", async () => {
+    for (const sub of [{ name: "ann" }, ["ann"], true, 1.5, 2 ** 53])
+      expect(await statusFor(await sign({ ...everywhere, sub: sub as string }, secret))).toBe(401);
+  });
+
+  test("is its subject's own where authorize names one, and shared by all whom it does not name", async () => {
+    const authorize: Authorize = ({ headers }, { topic }) => {
+      const user = headers.get("x-user");
+      return user ? { subject: topic === "elsewhere" ? "someone else" : user } : true;
+    };
+    await using own = await createServer({ port: 0, logLevel: "silent", authorize, jwtSecrets: [secret] });
+    const ann = await idOf(own, { "X-User": "ann" });
+    expect(await idOf(own, { "X-User": "ann" })).toBe(ann);
+    const bob = await idOf(own, { "X-User": "bob" });
+    const nobody = await idOf(own, {});
+    expect(await idOf(own, {})).toBe(nobody);
+    const token = await idOf(own, await tokenOf({ sub: "ann" }));
+    expect(new Set([ann, bob, nobody, token]).size).toBe(4);
+    // A token's own subject comes before the rule's, also where only the rule allows the topic.
+    const unrelated = bearer(await sign({ sub: "ann" }, secret));
+    expect(await idOf(own, { ...unrelated, "X-User": "bob" })).toBe(token);
+    expect(await idOf(own, { "X-User": "ann" }, "once,elsewhere")).toBe(
+      `${ann},${await idOf(own, { "X-User": "cid" }, "elsewhere")}`,
     );
-    const first = await idOf(ann as string);
-    expect(await idOf(alsoAnn as string)).toBe(first);
-    const ids = [first, await idOf(bob as string), await idOf(nobody as string), await idOf(apiKey)];
-    expect(new Set(ids).size).toBe(ids.length);
   });
 });
 

@@ -11,11 +11,13 @@ import { tokenOf } from "./credentials.ts";
 import {
   type Action,
   type Authorize,
-  allPermissions,
-  PatternPermissions,
+  AuthorizedPermissions,
   type Permissions,
+  type TopicPatterns,
+  TopicPermissions,
 } from "./permissions.ts";
 import { defaultFetchTimes, KeysUnavailable } from "./published-keys.ts";
+import { anonymous, keyPublisher, tokenPublisher } from "./publishers.ts";
 import { TokenError, Tokens, type VerifiedToken } from "./tokens.ts";
 
 /** What access is decided with. */
@@ -33,21 +35,17 @@ const wrongTokenDelaySeconds = 0.5;
 /** Answers held back at once; past it they are refused without waiting, so that they cost no memory. */
 const delayedAnswersMax = 1000;
 
-const noToken: VerifiedToken = {
-  subject: undefined,
-  expiresTime: Number.POSITIVE_INFINITY,
-  subscribe: [],
-  publish: [],
-};
+const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"] };
 
 export class Access {
   readonly #deps: AccessDeps;
   readonly #tokens: Tokens;
   /** Without any key tokens cannot be checked, so they are not read. */
   readonly #hasKeys: boolean;
-  /** Shared by all connections while everyone may do everything. */
-  readonly #openPermissions: Permissions | undefined;
-  readonly #apiKeyPermissions = allPermissions("an API key");
+  /** Whether everyone may do everything. */
+  readonly isOpen: boolean;
+  /** Shared by all requests without a token. */
+  readonly #withoutToken: TopicPermissions;
   #delayedAnswers = 0;
 
   /** @throws {ConfigError} */
@@ -64,12 +62,13 @@ export class Access {
       log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
     );
     this.#hasKeys = !apiKeys.isEmpty || this.#tokens.hasKeys;
-    if (!this.#hasKeys && !authorize) this.#openPermissions = allPermissions("");
-  }
-
-  /** Whether everyone may do everything. */
-  get isOpen(): boolean {
-    return this.#openPermissions !== undefined;
+    this.isOpen = !this.#hasKeys && !authorize;
+    this.#withoutToken = new TopicPermissions(
+      anonymous,
+      Number.POSITIVE_INFINITY,
+      this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [] },
+      this.#hasKeys ? this.#missing : this.#forbidden,
+    );
   }
 
   /**
@@ -77,26 +76,11 @@ export class Access {
    * @throws {Refusal} for a wrong token, and for one that cannot be checked now
    */
   async authenticate(context: RequestContext): Promise<Permissions> {
-    if (this.#openPermissions) return this.#openPermissions;
-    const { config, apiKeys, authorize } = this.#deps;
+    const { config, authorize } = this.#deps;
+    // Without any key no token can be checked, so none is read.
     const token = this.#hasKeys ? tokenOf(context, config.tokenCookie) : undefined;
-    if (apiKeys.includes(token)) return this.#apiKeyPermissions;
-    const verified = token === undefined ? noToken : await this.#verify(token);
-    const isMissing = token === undefined && this.#hasKeys;
-    const refuse = (action: Action, topic: string): never => {
-      throw isMissing ? this.#missing() : this.#forbidden(action, topic);
-    };
-    const publisher = verified === noToken ? "" : `sub ${verified.subject ?? ""}`;
-    const patterns = {
-      subscribe: [...config.publicTopics, ...verified.subscribe],
-      publish: verified.publish,
-    };
-    return new PatternPermissions(
-      publisher,
-      verified.expiresTime,
-      patterns,
-      authorize ? askFirst(authorize, context.request, refuse) : refuse,
-    );
+    const granted = token === undefined ? this.#withoutToken : await this.#permissionsOf(token);
+    return authorize ? new AuthorizedPermissions(granted, authorize, context.request) : granted;
   }
 
   /**
@@ -113,6 +97,22 @@ export class Access {
       throw this.#forbidden("subscribe", "ping");
     }
     return permissions;
+  }
+
+  async #permissionsOf(token: string): Promise<TopicPermissions> {
+    const { apiKeys, config } = this.#deps;
+    const key = apiKeys.nameOf(token);
+    if (key !== undefined) {
+      const expiresTime = Number.POSITIVE_INFINITY;
+      return new TopicPermissions(keyPublisher(key), expiresTime, everyTopic, this.#forbidden);
+    }
+    const { issuer, subject, expiresTime, subscribe, publish } = await this.#verify(token);
+    return new TopicPermissions(
+      tokenPublisher(issuer, subject),
+      expiresTime,
+      { subscribe: [...config.publicTopics, ...subscribe], publish },
+      this.#forbidden,
+    );
   }
 
   async #verify(token: string): Promise<VerifiedToken> {
@@ -135,18 +135,18 @@ export class Access {
     }
   }
 
-  #missing(): Refusal {
+  readonly #missing = (): Refusal => {
     this.#deps.counters.refused.token++;
     const detail = "A token is needed: send Authorization: Bearer <token>.";
     return new Refusal(401, closeCode.unauthorized, detail, { "WWW-Authenticate": "Bearer" });
-  }
+  };
 
-  #forbidden(action: Action, topic: string): Refusal {
+  readonly #forbidden = (action: Action, topic: string): Refusal => {
     this.#deps.counters.refused.permission++;
     return new Refusal(403, closeCode.forbidden, `Not allowed to ${action} to ${topic}.`, {
       "WWW-Authenticate": 'Bearer error="insufficient_scope"',
     });
-  }
+  };
 
   async #slowDown(): Promise<void> {
     if (this.#delayedAnswers >= delayedAnswersMax) return;
@@ -155,10 +155,3 @@ export class Access {
     this.#delayedAnswers--;
   }
 }
-
-/** Asks an application's own rule, and refuses only what that does not allow. */
-const askFirst =
-  (authorize: Authorize, request: Request, refuse: Permissions["require"]): Permissions["require"] =>
-  async (action, topic) => {
-    if (!(await authorize(request, { topic, action }))) await refuse(action, topic);
-  };

@@ -10,11 +10,19 @@ export class ApiKeys {
     return this.#digests.length === 0;
   }
 
-  /** Compares with every key, in the same time whether one is right or not. */
   includes(key: string | undefined): boolean {
-    if (key === undefined || this.isEmpty) return false;
+    return key !== undefined && this.nameOf(key) !== undefined;
+  }
+
+  /**
+   * A name of the key that does not reveal it, for as long as the key is set.
+   * Compares with every key, in the same time whether one is right or not.
+   */
+  nameOf(key: string): string | undefined {
+    if (this.isEmpty) return undefined;
     const given = digest(key);
-    return this.#digests.map((known) => crypto.timingSafeEqual(known, given)).includes(true);
+    const matches = this.#digests.map((known) => crypto.timingSafeEqual(known, given));
+    return matches.includes(true) ? given.toString("base64url") : undefined;
   }
 }
 

@@ -1,55 +1,93 @@
 /** What the sender of a request may do. */
+import type { Refusal } from "../http/refusal.ts";
 import { matchesTopic } from "../topic/message.ts";
+import { authorizedPublisher } from "./publishers.ts";
 
 export type Action = "subscribe" | "publish";
 
 /** What the sender of one request may do, for as long as its connection lasts. */
 export interface Permissions {
-  /** The owner of the sender's idempotency keys: equal keys of two publishers are different keys. */
-  readonly publisher: string;
   /** Milliseconds since 1970 at which the sender's connections are closed; infinite without a token that expires. */
   readonly expiresTime: number;
-  /** @throws {Refusal} if the sender may not do this */
-  require(action: Action, topic: string): void | Promise<void>;
+  /**
+   * @returns the sender's name as a publisher (publishers.ts)
+   * @throws {Refusal} if the sender may not do this
+   */
+  require(action: Action, topic: string): string | Promise<string>;
 }
 
 /**
  * An application's own rule, asked for each topic that no token allows. With `privatePing` and no keys it is asked for
  * the action `subscribe` on `ping` when a client connects to /ping.
- * @returns whether the sender of `request` may do it
+ *
+ * @returns whether the sender of `request` may do it; `{ subject }` allows it and names the sender. Idempotency keys of
+ * two subjects are different keys. Senders without a subject share theirs.
+ * @example authorize: async (request, { topic, action }) => {
+ *   const user = await userOf(request);
+ *   return user?.mayDo(action, topic) ? { subject: user.id } : false;
+ * }
  */
 export type Authorize = (
   request: Request,
   wanted: { readonly topic: string; readonly action: Action },
-) => boolean | Promise<boolean>;
+) => Authorization | Promise<Authorization>;
+
+/** `subject` is a stable name of the sender, such as a user's id. */
+export type Authorization = boolean | { readonly subject: string };
 
 /** Topic names, or prefixes that end in `*`, for each action. */
 export type TopicPatterns = Readonly<Record<Action, readonly string[]>>;
 
 /** Permissions for the topics that match a pattern. */
-export class PatternPermissions implements Permissions {
+export class TopicPermissions implements Permissions {
   readonly #patterns: TopicPatterns;
-  readonly #refuse: Permissions["require"];
 
-  /** @param refuse called for every other topic; it throws, or resolves if the topic is allowed after all */
+  /**
+   * @param publisher the sender's name as a publisher
+   * @param refusal of every other topic
+   */
   constructor(
     readonly publisher: string,
     readonly expiresTime: number,
     patterns: TopicPatterns,
-    refuse: Permissions["require"],
+    readonly refusal: (action: Action, topic: string) => Refusal,
   ) {
     this.#patterns = patterns;
-    this.#refuse = refuse;
   }
 
-  require(action: Action, topic: string): void | Promise<void> {
-    if (!matchesTopic(this.#patterns[action], topic)) return this.#refuse(action, topic);
+  allows(action: Action, topic: string): boolean {
+    return matchesTopic(this.#patterns[action], topic);
+  }
+
+  require(action: Action, topic: string): string {
+    if (this.allows(action, topic)) return this.publisher;
+    throw this.refusal(action, topic);
   }
 }
 
-/** Permissions for every topic, without an end. */
-export const allPermissions = (publisher: string): Permissions => ({
-  publisher,
-  expiresTime: Number.POSITIVE_INFINITY,
-  require: () => undefined,
-});
+/** Permissions that `authorize` extends. It is asked with the sender's request, which is kept for it. */
+export class AuthorizedPermissions implements Permissions {
+  readonly #granted: TopicPermissions;
+  readonly #authorize: Authorize;
+  readonly #request: Request;
+
+  constructor(granted: TopicPermissions, authorize: Authorize, request: Request) {
+    this.#granted = granted;
+    this.#authorize = authorize;
+    this.#request = request;
+  }
+
+  get expiresTime(): number {
+    return this.#granted.expiresTime;
+  }
+
+  require(action: Action, topic: string): string | Promise<string> {
+    return this.#granted.allows(action, topic) ? this.#granted.publisher : this.#ask(action, topic);
+  }
+
+  async #ask(action: Action, topic: string): Promise<string> {
+    const answer = await this.#authorize(this.#request, { topic, action });
+    if (!answer) throw this.#granted.refusal(action, topic);
+    return this.#granted.publisher || authorizedPublisher(answer === true ? undefined : answer.subject);
+  }
+}

@@ -7,7 +7,8 @@ import { KeysUnavailable } from "./published-keys.ts";
 
 /** The claims of a token whose signature and times were right. */
 export interface VerifiedToken {
-  /** The claim `sub`. */
+  /** The claims `iss` and `sub`. */
+  readonly issuer: string | undefined;
   readonly subject: string | undefined;
   /** The claim `exp` in milliseconds since 1970; infinite without one. */
   readonly expiresTime: number;
@@ -65,9 +66,10 @@ export class Tokens {
   async verify(token: string): Promise<VerifiedToken> {
     if (token.length > tokenLengthMax)
       throw new TokenError(`A token has at most ${tokenLengthMax} characters.`);
-    const { sub, exp, subscribe, publish } = await this.#payloadOf(token);
+    const { iss, sub, exp, subscribe, publish } = await this.#payloadOf(token);
     return {
-      subject: sub,
+      issuer: text("iss", iss),
+      subject: text("sub", sub),
       expiresTime: exp === undefined ? Number.POSITIVE_INFINITY : exp * 1000,
       subscribe: patterns("subscribe", subscribe),
       publish: patterns("publish", publish),
@@ -104,6 +106,16 @@ function whyNot(reason: unknown): string {
   if (reason instanceof errors.JWTExpired) return "The token has expired.";
   if (reason instanceof errors.JWTClaimValidationFailed) return `The token's ${reason.claim} is not right.`;
   return "The token is not one that this server takes.";
+}
+
+/**
+ * Some issuers write whole numbers where RFC 7519 section 4.1 wants text.
+ * @throws {TokenError} for a claim that is neither. Numbers that a double rounds would make two subjects one
+ */
+function text(claim: string, value: unknown): string | undefined {
+  if (value === undefined || typeof value === "string") return value;
+  if (Number.isSafeInteger(value)) return String(value);
+  throw new TokenError(`The token's ${claim} must be text.`);
 }
 
 /** @throws {TokenError} for a claim that is not a list of topics: ignored, it would allow less than its issuer intends */

@@ -26,7 +26,7 @@ import {
   wantsEventStream,
 } from "./event-stream.ts";
 import { noStoreHeaders, poll } from "./poll.ts";
-import { publishBody } from "./publish.ts";
+import { type PublishTarget, publishBody } from "./publish.ts";
 import { RequestError, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
 
@@ -112,14 +112,11 @@ class TopicsEndpoint {
     try {
       const topics = readTopics(url, this.#path, socketTopicsMax);
       const permissions = await access.authenticate(context);
-      for (const topic of topics) await permissions.require("publish", topic);
+      const targets: PublishTarget[] = [];
+      for (const topic of topics)
+        targets.push({ topic, publisher: await permissions.require("publish", topic) });
       const { messageBytesMax } = config;
-      return await publishBody(request, topics, {
-        hub,
-        counters,
-        messageBytesMax,
-        publisher: permissions.publisher,
-      });
+      return await publishBody(request, targets, { hub, counters, messageBytesMax });
     } catch (error) {
       return this.#refusalOf(error).response();
     }

@@ -15,15 +15,19 @@ export interface PublishDeps {
   readonly hub: Hub;
   readonly counters: Counters;
   readonly messageBytesMax: number;
-  /** Who publishes: one's idempotency keys are not another's. */
+}
+
+/** A topic to publish to, and the sender's name there as a publisher (access/publishers.ts). */
+export interface PublishTarget {
+  readonly topic: string;
   readonly publisher: string;
 }
 
 /** @throws {DraftError} for a body that its type does not allow */
 export async function publishBody(
   request: Request,
-  topics: readonly string[],
-  { hub, counters, messageBytesMax, publisher }: PublishDeps,
+  targets: readonly PublishTarget[],
+  { hub, counters, messageBytesMax }: PublishDeps,
 ): Promise<Response> {
   const key = readIdempotencyKey(request);
   if (key instanceof Response) return key;
@@ -41,7 +45,7 @@ export async function publishBody(
   }
   const draft = draftOf(body, request.headers.get("content-type") ?? undefined);
   const results = await Promise.allSettled(
-    topics.map(async (topic) => {
+    targets.map(async ({ topic, publisher }) => {
       const once: Once | undefined = key === undefined ? undefined : { key, publisher };
       return { topic, id: formatId(await hub.publish(topic, draft, once)) };
     }),

@@ -201,7 +201,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
 
   async #publishOne({ topic, draft }: Exclude<ClientFrame, "pong">): Promise<void> {
     const asked = this.#permissions.require("publish", topic);
-    if (asked) await asked;
+    if (asked instanceof Promise) await asked;
     await this.#deps.hub.publish(topic, draft);
   }
 
