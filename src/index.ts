@@ -27,8 +27,8 @@
  *   log.ts  metrics.ts
  */
 import { version } from "../package.json";
-import { CommandLineEnd, readCommandLine } from "./command/command-line.ts";
-import { makeToken } from "./command/token.ts";
+import { readCommandLine } from "./command/command-line.ts";
+import { UsageError } from "./command/flags.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
 import { ConfigError, createServer, type LongwireServer } from "./longwire.ts";
 import type { Config } from "./settings/config.ts";
@@ -40,12 +40,14 @@ await main();
 
 async function main(): Promise<void> {
   try {
-    const line = readCommandLine(process.argv.slice(2));
-    if (line.command === "token") console.log(await makeToken(line.claims));
-    else await serve(line.config);
+    const line = await readCommandLine(process.argv.slice(2));
+    if (line.command === "print") console.log(line.text);
+    else if (line.command === "serve") await serve(line.config);
+    else console.log(await (await import("./command/token.ts")).makeToken(line.claims));
   } catch (error) {
-    if (!(error instanceof CommandLineEnd)) throw error;
-    process.exitCode = error.exitCode;
+    if (!(error instanceof UsageError || error instanceof ConfigError)) throw error;
+    console.error(`longwire: ${error.message}.`);
+    process.exitCode = 2;
   }
 }
 

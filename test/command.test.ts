@@ -5,7 +5,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { version } from "../package.json";
-import { settings } from "../src/settings/config.ts";
+import { tokenSettings } from "../src/command/token-settings.ts";
+import { type Setting, settings } from "../src/settings/config.ts";
 import { openWs } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
@@ -17,17 +18,37 @@ setDefaultTimeout(20_000);
 const quietAddress = "127.91.0.1";
 
 describe("help and version", () => {
-  test("--help shows every flag with its default and its environment variable, and exits 0", async () => {
+  test("--help shows every flag once, grouped, with its default, and exits 0", async () => {
     for (const flag of ["--help", "-h"]) {
       const { exitCode, output, errors } = await runCommand([flag]);
       expect(exitCode).toBe(0);
       expect(errors).toBe("");
-      for (const { flag } of Object.values(settings)) expect(output).toContain(`--${flag} `);
-      const plain = output.replaceAll(/\s+/g, " ");
-      expect(plain).toContain("LONGWIRE_MAX_MESSAGE");
-      expect(plain).toContain("1MiB");
-      expect(plain).toContain("25s");
+      const shown = [...output.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)/gm)].map(([, word]) => word);
+      expect(shown.toSorted()).toEqual([...flagWords(settings), "--help", "--version"].toSorted());
+      const [first = "", ...others] = output
+        .split("\n\n")
+        .filter((part) => /^[A-Z][^\n]*:\n {2}-/.test(part));
+      expect([...first.matchAll(/^ {2}--([a-z-]+)/gm)].map(([, word]) => word)).toEqual([
+        "port",
+        "host",
+        "api-key",
+        "api-key-file",
+      ]);
+      expect(others.length).toBeGreaterThan(3);
+      for (const line of output.split("\n")) expect(`${line} ${line.length > 110}`).toEndWith("false");
+      for (const { flag, unit, default: value, help } of Object.values<Setting<unknown>>(settings)) {
+        const known = ["", "false"].includes(unit.show(value)) ? help : `${help} (${unit.show(value)})`;
+        expect(output).toMatch(new RegExp(`--${flag}\\b.*\\s+${RegExp.escape(known)}\n`));
+      }
+      expect(output).toContain("--max-message is LONGWIRE_MAX_MESSAGE");
     }
+  });
+
+  test("token --help shows the flags of a token and no other", async () => {
+    const { exitCode, output } = await runCommand(["token", "--help"]);
+    expect(exitCode).toBe(0);
+    const shown = [...output.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)/gm)].map(([, word]) => word);
+    expect(shown.toSorted()).toEqual([...flagWords(tokenSettings), "--help"].toSorted());
   });
 
   test("--version prints the version alone and exits 0", async () => {
@@ -106,6 +127,18 @@ describe("settings", () => {
     expect(await closeCodeAfter(server, 4 * 1024 + 1)).toBe(1009);
   });
 
+  test("a switch stands alone or takes a value, a value may be joined by =, and the last of several counts", async () => {
+    await using server = await spawnServer([
+      ...["--insecure", "--private-ping", "false", "--host=127.0.0.1", "--max-rate", "1", "--max-rate=2"],
+    ]);
+    expect(await server.logged("listening")).toMatchObject({
+      insecure: true,
+      privatePing: false,
+      host: "127.0.0.1",
+      messagesPerSecondMax: 2,
+    });
+  });
+
   test("PORT is honoured where LONGWIRE_PORT is not set, and outranked where it is", async () => {
     await using hosted = await spawnServer([], { withoutPort: true, environment: { PORT: "0" } });
     expect(hosted.url.port).not.toBe(`${settings.port.default}`);
@@ -119,7 +152,17 @@ describe("settings", () => {
       "an unknown flag": { flags: ["--colour", "red"], said: ["--colour"] },
       "a misspelt flag": { flags: ["--max-mesage", "1KiB"], said: ["--max-mesage", "--max-message"] },
       "an argument too many": { flags: ["9090"], said: ["argument"] },
-      "a flag without its value": { flags: ["--port"], said: ["--port"] },
+      "a flag without its value": { flags: ["--port"], said: ["--port", "<number>"] },
+      "a flag with another in place of its value": {
+        flags: ["--host", "--insecure"],
+        said: ["--host", "<host>"],
+      },
+      "a switch with a value that is none": {
+        flags: ["--insecure", "yes"],
+        said: ["--insecure", "yes", "true"],
+      },
+      "an unknown flag after a switch": { flags: ["--insecure", "--colour"], said: ["--colour"] },
+      "an unknown short flag": { flags: ["-p", "0"], said: ["-p"] },
       "a port out of range": { flags: ["--port", "70000"], said: ["--port", "70000", "65535"] },
       "a port that is no number": { flags: ["--port", "http"], said: ["--port", "http"] },
       "a size that is none": {
@@ -278,6 +321,12 @@ describe("the log", () => {
     expect(await server.errors).toBe("");
   });
 });
+
+function flagWords(declared: Readonly<Record<string, Setting<unknown>>>): string[] {
+  return Object.values(declared).flatMap(({ flag, fromFile }) =>
+    fromFile ? [`--${flag}`, `--${flag}-file`] : [`--${flag}`],
+  );
+}
 
 /** One line of plain words: no stack, no second complaint. */
 function expectOneLine(errors: string, word: string): void {

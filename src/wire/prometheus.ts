@@ -12,7 +12,7 @@ export type Metric = { readonly name: string; readonly help: string } & (
 /** Samples by the value of the metric's one label. */
 export type LabelledSamples = Readonly<Record<string, number>>;
 
-export interface Histogram {
+interface Histogram {
   /** Upper bounds and how many observations each bucket has alone; the last bucket has no bound. */
   readonly bounds: readonly number[];
   readonly counts: readonly number[];

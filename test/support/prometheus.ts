@@ -1,7 +1,7 @@
 /** A strict reader of the Prometheus text format, version 0.0.4: what breaks a rule of it is an error here. */
 import type { RunningServer } from "./server.ts";
 
-export interface Metric {
+interface Metric {
   readonly type: "counter" | "gauge" | "histogram";
   readonly help: string;
   /** By the labels as they stand there, such as `form="raw"`; "" for none. Of a histogram `count`, `sum` and `le="0.1"`. */

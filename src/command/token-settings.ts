@@ -1,0 +1,25 @@
+/** The settings of `longwire token`. */
+import { settings } from "../settings/config.ts";
+import { duration, name, topicPatterns } from "../settings/units.ts";
+
+const secondsMax = 10 * 365 * 86_400;
+
+export const tokenSettings = {
+  jwtSecrets: settings.jwtSecrets,
+  subscribe: {
+    flag: "subscribe",
+    unit: topicPatterns,
+    default: [],
+    help: "topics it may subscribe to",
+    takes: "many",
+  },
+  publish: {
+    flag: "publish",
+    unit: topicPatterns,
+    default: [],
+    help: "topics it may publish to",
+    takes: "many",
+  },
+  ttlSeconds: { flag: "ttl", unit: duration(1, secondsMax), default: 3600, help: "time until it expires" },
+  subject: { flag: "sub", unit: name, default: "", help: "the subject that it names" },
+} as const;
