@@ -1,5 +1,4 @@
 /** Where a server of its own listens: an address, a socket file, with or without TLS; each mistake told in words. */
-import { stat, unlink } from "node:fs/promises";
 import { type Config, ConfigError } from "../settings/config.ts";
 import { isLoopback } from "./origin.ts";
 
@@ -60,6 +59,7 @@ async function readPem(file: string): Promise<string> {
 
 /** A process that was killed leaves its socket file, and Bun would say that the address is in use (oven-sh/bun#29166). */
 async function removeStaleSocket(file: string): Promise<void> {
+  const { stat, unlink } = await import("node:fs/promises");
   const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw error;

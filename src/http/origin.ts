@@ -94,7 +94,7 @@ export function isPermitted(origin: string, target: Target, origins: readonly st
 
 /** @param hostname a name or an address; one of IPv6 with or without the brackets that it has in a URL */
 export function isLoopback(hostname: string): boolean {
-  if (hostname === "localhost" || hostname.endsWith(".localhost")) return true;
+  if (hostname === "localhost" || hostname === "127.0.0.1" || hostname.endsWith(".localhost")) return true;
   return parseAddress(hostname.replace(/^\[(.*)\]$/, "$1"))?.range() === "loopback";
 }
 

@@ -1,7 +1,10 @@
 /** Internet addresses and networks, in text. */
-import ipaddr from "ipaddr.js";
+import type ipaddr from "ipaddr.js";
 
 export type Address = ipaddr.IPv4 | ipaddr.IPv6;
+
+/** Loaded for the first address that is read: few servers read one at start, and it costs 2 ms and 2 MiB. */
+const library = (): typeof ipaddr => require("ipaddr.js");
 
 /**
  * Reads an address. An IPv4 address in IPv6 notation (`::ffff:192.0.2.1`) becomes the IPv4 address.
@@ -9,16 +12,15 @@ export type Address = ipaddr.IPv4 | ipaddr.IPv6;
  * such: nobody means 0.0.0.10 by `10`
  */
 export function parseAddress(text: string): Address | undefined {
-  return isAddress(text) ? ipaddr.process(text) : undefined;
+  return isAddress(text) ? library().process(text) : undefined;
 }
 
 /** Without `isIP` of node:net, whose import costs 8 ms and 4 MiB at start. */
 function isAddress(text: string): boolean {
   const last = text.slice(text.lastIndexOf(":") + 1);
-  const endsInDecimals = ipaddr.IPv4.isValidFourPartDecimal(last);
-  return text === last
-    ? endsInDecimals
-    : ipaddr.IPv6.isValid(text) && (endsInDecimals || !last.includes("."));
+  const { IPv4, IPv6 } = library();
+  const endsInDecimals = IPv4.isValidFourPartDecimal(last);
+  return text === last ? endsInDecimals : IPv6.isValid(text) && (endsInDecimals || !last.includes("."));
 }
 
 /** The addresses that begin with the same bits. */
@@ -35,9 +37,9 @@ export class Network {
   static parse(text: string): Network | undefined {
     const address = parseAddress(text);
     if (address) return new Network(address, address.toByteArray().length * 8);
-    if (!isAddress(text.split("/", 1)[0] ?? "") || !ipaddr.isValidCIDR(text)) return undefined;
-    const [base, bits] = ipaddr.parseCIDR(text);
-    if (base instanceof ipaddr.IPv6 && base.isIPv4MappedAddress() && bits >= mappedPrefixBits)
+    if (!isAddress(text.split("/", 1)[0] ?? "") || !library().isValidCIDR(text)) return undefined;
+    const [base, bits] = library().parseCIDR(text);
+    if (base instanceof library().IPv6 && base.isIPv4MappedAddress() && bits >= mappedPrefixBits)
       return new Network(base.toIPv4Address(), bits - mappedPrefixBits);
     return new Network(base, bits);
   }
