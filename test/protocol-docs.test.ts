@@ -1,59 +1,48 @@
 /** docs/protocol.md promises clients that follow a topic through every disconnect: they are run as they stand there. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
+import { openCuttableLine } from "./support/cuttable-line.ts";
+import { Random } from "./support/random.ts";
 import { root } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
+import { offsetOf, publish } from "./support/topics.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(60_000);
 
 const page = await Bun.file(resolve(root, "docs/protocol.md")).text();
 
-function client(language: string, port: number): string {
+const given = process.env.LONGWIRE_SEED;
+const seed = given === undefined ? Date.now() % 1_000_000_000 : Number(given);
+
+/** How often the connection of each client is cut. */
+const cuts = 80;
+
+function client(language: string, port: string): string {
   const found = new RegExp(`<!-- client: ${language} -->\\n\`\`\`\\w+\\n([\\s\\S]*?)\`\`\``).exec(page)?.[1];
   if (found === undefined) throw new Error(`docs/protocol.md has no client in ${language}`);
   return found.replaceAll("localhost:9090", `127.0.0.1:${port}`);
 }
 
-/** A way to the server that can be cut, as a network is. */
-function openProxy(target: URL): { port: number; cut(): void; stop(): void } {
-  const pairs = new Set<{ end(): void; terminate(): void }>();
-  const proxy = Bun.listen<{ far: Promise<Bun.Socket<undefined>> }>({
-    hostname: "127.0.0.1",
-    port: 0,
-    socket: {
-      open(near) {
-        pairs.add(near);
-        near.data = {
-          far: Bun.connect<undefined>({
-            hostname: "127.0.0.1",
-            port: Number(target.port),
-            socket: {
-              data: (_far, bytes) => void near.write(bytes),
-              close: () => void near.end(),
-            },
-          }),
-        };
-      },
-      data: (near, bytes) => void near.data.far.then((far) => far.write(bytes)),
-      close(near) {
-        pairs.delete(near);
-        void near.data.far.then((far) => far.terminate());
-      },
-    },
-  });
-  return {
-    port: proxy.port,
-    cut: () => {
-      for (const near of pairs) near.terminate();
-    },
-    stop: () => proxy.stop(true),
-  };
-}
-
+/** `pause` is how a client waits before it comes back, and `brief` the same for a test that has it come back often. */
 const clients = [
-  { language: "javascript", command: (code: string) => [process.execPath, "-e", code] },
-  { language: "python", command: (code: string) => ["/usr/bin/python3", "-c", code] },
-  { language: "bash", command: (code: string) => ["bash", "-c", code] },
+  {
+    language: "javascript",
+    command: (code: string) => [process.execPath, "-e", code],
+    pause: "waitSeconds * 1000",
+    brief: "waitSeconds * 10",
+  },
+  {
+    language: "python",
+    command: (code: string) => ["/usr/bin/python3", "-c", code],
+    pause: "random.random() * 2",
+    brief: "random.random() * 0.02",
+  },
+  {
+    language: "bash",
+    command: (code: string) => ["bash", "-c", code],
+    pause: "sleep 1",
+    brief: "sleep 0.01",
+  },
 ] as const;
 
 const hasPythonWebsockets =
@@ -67,13 +56,13 @@ describe("the clients of docs/protocol.md", () => {
     const isMissing = language === "python" && !hasPythonWebsockets;
     const name = `the one in ${language} gets every message once and in order though its line is cut`;
     test.skipIf(isMissing)(isMissing ? `${name} (needs Debian's python3-websockets)` : name, async () => {
-      const proxy = openProxy(server.url);
+      using line = openCuttableLine(server.url);
       const topic = new URL("/topics/demo", server.url);
       const publish = async (text: string): Promise<void> => {
         const answer = await fetch(topic, { method: "POST", body: text });
         expect(answer.status).toBe(200);
       };
-      const follower = Bun.spawn(command(client(language, proxy.port)), {
+      const follower = Bun.spawn(command(client(language, line.url.port)), {
         stdout: "pipe",
         stderr: "inherit",
       });
@@ -82,7 +71,7 @@ describe("the clients of docs/protocol.md", () => {
         await subscribed(topic, 1);
         await publish(`${language} 1`);
         expect(await lines()).toBe(`${language} 1`);
-        proxy.cut();
+        line.cut();
         await subscribed(topic, 0);
         await publish(`${language} 2`);
         await publish(`${language} 3`);
@@ -93,12 +82,83 @@ describe("the clients of docs/protocol.md", () => {
       } finally {
         follower.kill("SIGKILL");
         await follower.exited;
-        proxy.stop();
+        line.cut(); // For curl, which outlives its shell.
         await subscribed(topic, 0);
       }
     });
   }
 });
+
+describe("the clients of docs/protocol.md, cut after any number of bytes", () => {
+  const server = sharedServer(["--history-messages", "3"]);
+
+  for (const { language, command, pause, brief } of clients) {
+    const isMissing = language === "python" && !hasPythonWebsockets;
+    const name = `the one in ${language} is told every gap and gets every other message once`;
+    test.skipIf(isMissing)(isMissing ? `${name} (needs Debian's python3-websockets)` : name, async () => {
+      const random = new Random(seed);
+      let connections = -1;
+      // The head of an answer, longwire.open and a gap are about 250 bytes each.
+      using line = openCuttableLine(server.url, () =>
+        ++connections > 0 && connections <= cuts ? random.below(1500) : Number.POSITIVE_INFINITY,
+      );
+      const code = client(language, line.url.port);
+      expect(code).toContain(pause);
+      const follower = Bun.spawn(command(code.replace(pause, brief)), { stdout: "pipe", stderr: "inherit" });
+      try {
+        const lines = readLines(follower.stdout);
+        await subscribed(new URL("/topics/demo", server.url), 1);
+        const ids = new Map<string, string>();
+        const publishNext = async (text = `${ids.size}`): Promise<void> => {
+          ids.set(text, await publish(server, "demo", text));
+        };
+        await publishNext("first");
+        expect(await lines()).toBe("first");
+        line.cut();
+        while (connections < cuts) {
+          // At times faster than the client comes back, so that it meets gaps, and at times not.
+          for (let count = random.below(5); count > 0; count--) await publishNext();
+          await Bun.sleep(random.pick([0, 5, 20]));
+        }
+        await publishNext("last");
+        const { gaps, messages } = await follow(lines, ids);
+        expect(gaps).toBeGreaterThan(2);
+        expect(messages).toBeGreaterThan(cuts / 10);
+      } catch (error) {
+        throw new Error(`replay it with: LONGWIRE_SEED=${seed} bun test test/protocol-docs.test.ts`, {
+          cause: error,
+        });
+      } finally {
+        follower.kill("SIGKILL");
+        await follower.exited;
+      }
+    });
+  }
+});
+
+/**
+ * Reads what a client printed, from the first message to the last.
+ * @throws where a message came twice or is missing without a gap
+ */
+async function follow(
+  lines: () => Promise<string | undefined>,
+  ids: ReadonlyMap<string, string>,
+): Promise<{ gaps: number; messages: number }> {
+  let at = offsetOf(String(ids.get("first")));
+  const found = { gaps: 0, messages: 0 };
+  for (;;) {
+    const line = String(await lines());
+    const from = /^gap (\S+)$/.exec(line)?.[1];
+    const offset = offsetOf(String(from ?? ids.get(line)));
+    if (from === undefined ? offset !== at + 1 : offset <= at) {
+      throw new Error(`after the message ${at} of the topic the client printed ${line}, which is ${offset}`);
+    }
+    at = offset;
+    if (from === undefined) found.messages++;
+    else found.gaps++;
+    if (line === "last") return found;
+  }
+}
 
 /** Waits until the server counts so many subscribers. */
 async function subscribed(topic: URL, count: number): Promise<void> {

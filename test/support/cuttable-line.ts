@@ -12,9 +12,15 @@ interface Carried {
   /** What the server's end does not take yet, or is not there to take. */
   unsent: Buffer;
   far: Bun.Socket | undefined;
+  /** Bytes of the server that are still let through. */
+  left: number;
 }
 
-export function openCuttableLine(target: URL): CuttableLine {
+/** @param allowance how many of the server's bytes the next connection is let have; then it ends. By default all. */
+export function openCuttableLine(
+  target: URL,
+  allowance: () => number = () => Number.POSITIVE_INFINITY,
+): CuttableLine {
   const open = new Set<Bun.Socket<Carried>>();
   let carried = 0;
   const flush = ({ data }: Bun.Socket<Carried>): void => {
@@ -27,7 +33,7 @@ export function openCuttableLine(target: URL): CuttableLine {
       open(near) {
         carried++;
         open.add(near);
-        near.data = { unsent: Buffer.alloc(0), far: undefined };
+        near.data = { unsent: Buffer.alloc(0), far: undefined, left: allowance() };
         void Bun.connect({
           hostname: "127.0.0.1",
           port: Number(target.port),
@@ -37,7 +43,13 @@ export function openCuttableLine(target: URL): CuttableLine {
               flush(near);
             },
             drain: () => flush(near),
-            data: (_, bytes) => void near.write(bytes), // Small ones, which a client that reads takes at once.
+            data(far, bytes) {
+              near.write(bytes.subarray(0, near.data.left)); // Small ones, which a client that reads takes at once.
+              near.data.left -= bytes.length;
+              if (near.data.left > 0) return;
+              near.end(); // Not reset: the client gets exactly what it was let have.
+              far.terminate();
+            },
             close: () => void near.end(),
           },
         });

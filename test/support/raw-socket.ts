@@ -128,6 +128,15 @@ export class RawSocket implements Disposable {
     return this.#take(byteCount);
   }
 
+  /** The bytes that came and were not read yet; waits for the first of them. */
+  async some(): Promise<Buffer> {
+    await within(
+      this.#until(() => this.#received.length > 0),
+      "any bytes",
+    );
+    return this.#take(this.#received.length);
+  }
+
   /** @param bodyless as the answer to HEAD is, whatever its Content-Length */
   async response(bodyless = false): Promise<RawResponse> {
     await within(
