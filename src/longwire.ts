@@ -228,13 +228,13 @@ function assemble(
   const heartbeat = new Heartbeat({ config, connections, counters, log });
   const buffers = bufferLimits(config);
   const upgrader = new Upgrader(connections, proxies);
-  const encodings = new Encodings();
+  const topicsPath = `${prefix}/topics/`;
+  const encodings = new Encodings(topicsPath);
   const fanOut = new NativeFanOut({ connections, buffers, encodings, counters, log });
   const memory = new MemoryBroker(config);
   const broker = new MeteredBroker(memory, counters);
   const hub = new Hub(broker, fanOut, config, givenLog);
   const deps = { config, hub, access, connections, upgrader, proxies, fanOut, encodings, counters, log };
-  const topicsPath = `${prefix}/topics/`;
   return {
     access,
     apiKeys,

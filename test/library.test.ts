@@ -4,7 +4,7 @@ import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import { Hono } from "hono";
 import { ConfigError, createHandler, createServer, type Logger, type Options } from "../src/longwire.ts";
 import { type Client, openBun, openWs, ws } from "./support/clients.ts";
-import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
+import { frame, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
@@ -169,6 +169,31 @@ describe("createHandler", () => {
     const advice = await fetch(new URL("/realtime/ping", server.url));
     expect(await advice.text()).toContain(`ws://127.0.0.1:${server.port}/realtime/ping`);
     expect(await (await fetch(new URL("/ping", server.url))).text()).toBe("of the app");
+  });
+
+  test("a prefix is part of the source of every message, in each form of CloudEvents", async () => {
+    await using longwire = createHandler({ prefix: "/realtime", ...quiet });
+    await using server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      routes: longwire.routes,
+      fetch: () => new Response("of the app"),
+      websocket: longwire.websocket(),
+    });
+    await longwire.publish("news", "1");
+    const url = new URL("/realtime/topics/news?since=all", server.url);
+    const [polled] = (await (await fetch(url)).json()) as { source: string }[];
+    using client = await openWs(socketUrl(server, `${url.pathname}${url.search}`), ["cloudevents.json"]);
+    await client.next();
+    const received = JSON.parse(String(await client.next()));
+    for (const event of [polled, received]) expect(event.source).toBe("/realtime/topics/news");
+    using stream = await RawSocket.connect(server.url);
+    stream.write(
+      request("GET", `${url.pathname}${url.search}&format=cloudevents`, { Accept: "text/event-stream" }),
+    );
+    let streamed = "";
+    while (!streamed.includes('"type":"longwire.message"')) streamed += await stream.some();
+    expect(streamed).toContain('"source":"/realtime/topics/news"');
   });
 
   test("adds nothing but its own paths, and no listener for a signal", () => {

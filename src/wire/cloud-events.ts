@@ -3,11 +3,14 @@ import { isJson } from "../topic/draft.ts";
 import { formatId, type Message, type Position } from "../topic/message.ts";
 import type { Gap } from "../topic/subscription.ts";
 
-/** A message as one CloudEvent. JSON data is spliced in as it was published, so numbers and spaces do not change. */
-export function cloudEvent(message: Message): string {
+/**
+ * A message as one CloudEvent. JSON data is spliced in as it was published, so numbers and spaces do not change.
+ * @param topicsPath the path before a topic's name, such as `/topics/`; with the name it is the `source`
+ */
+export function cloudEvent(message: Message, topicsPath: string): string {
   const { topic, contentType, data, time } = message;
   return (
-    `{"specversion":"1.0","type":"longwire.message","source":"/topics/${topic}","id":"${formatId(message)}",` +
+    `{"specversion":"1.0","type":"longwire.message","source":"${topicsPath}${topic}","id":"${formatId(message)}",` +
     `"topic":"${topic}","time":"${new Date(time).toISOString()}","datacontenttype":${JSON.stringify(contentType)},` +
     `${dataMember(contentType, data)}}`
   );

@@ -13,11 +13,11 @@ const encoders = {
   cloudEvents: cloudEvent,
   serverSentEvents: (message: Message): Uint8Array<ArrayBuffer> => utf8.encode(messageEvent(message)),
   /** For a stream of one topic, whose cursor is the message's id. */
-  serverSentCloudEvents: (message: Message): Uint8Array<ArrayBuffer> =>
-    utf8.encode(serverSentEvent(cloudEvent(message), formatId(message))),
+  serverSentCloudEvents: (message: Message, topicsPath: string): Uint8Array<ArrayBuffer> =>
+    utf8.encode(serverSentEvent(cloudEvent(message, topicsPath), formatId(message))),
   /** For a stream of several topics, which ends the event with its own cursor and the blank line. */
-  serverSentCloudEventsWithoutId: (message: Message): Uint8Array<ArrayBuffer> =>
-    utf8.encode(eventLines(cloudEvent(message))),
+  serverSentCloudEventsWithoutId: (message: Message, topicsPath: string): Uint8Array<ArrayBuffer> =>
+    utf8.encode(eventLines(cloudEvent(message, topicsPath))),
 } as const;
 
 export type Encoding = keyof typeof encoders;
@@ -32,13 +32,19 @@ const encodingOverheadBytes = 300;
 /** Recently used encodings, for live delivery and for replays of the recent past. The oldest are dropped first. */
 export class Encodings {
   readonly #kept = new Map<Message, Map<Encoding, string | Uint8Array<ArrayBuffer>>>();
+  readonly #topicsPath: string;
   #bytes = 0;
+
+  /** @param topicsPath the path before a topic's name, such as `/topics/` */
+  constructor(topicsPath: string) {
+    this.#topicsPath = topicsPath;
+  }
 
   get<Name extends Encoding>(encoding: Name, message: Message): Encoded<Name> {
     let forms = this.#kept.get(message);
     const kept = forms?.get(encoding);
     if (kept !== undefined) return kept as Encoded<Name>;
-    const encoded = encoders[encoding](message) as Encoded<Name>;
+    const encoded = encoders[encoding](message, this.#topicsPath) as Encoded<Name>;
     if (!forms) {
       forms = new Map();
       this.#kept.set(message, forms);

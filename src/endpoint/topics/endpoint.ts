@@ -95,7 +95,7 @@ class TopicsEndpoint {
         return await this.#openStream(context, permissions, readTopicStarts(request, url, topics));
       }
       if (url.searchParams.has("since"))
-        return await poll(this.#deps.hub, readTopicStarts(request, url, topics));
+        return await poll(this.#deps.hub, this.#path, readTopicStarts(request, url, topics));
       return await this.#inspect(topics);
     } catch (error) {
       const refusal = this.#refusalOf(error);

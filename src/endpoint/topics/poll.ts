@@ -10,9 +10,12 @@ export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as
 
 const utf8 = new TextEncoder();
 
-/** @throws {BrokerUnavailable} */
-export async function poll(hub: Hub, starts: readonly TopicStart[]): Promise<Response> {
-  const batch = writeBatch(hub, starts);
+/**
+ * @param topicsPath the path before a topic's name
+ * @throws {BrokerUnavailable}
+ */
+export async function poll(hub: Hub, topicsPath: string, starts: readonly TopicStart[]): Promise<Response> {
+  const batch = writeBatch(hub, topicsPath, starts);
   let page = await batch.next(); // Read before the answer begins, so that a broker that is away is an error status.
   const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
     pull: async (controller) => {
@@ -28,7 +31,11 @@ export async function poll(hub: Hub, starts: readonly TopicStart[]): Promise<Res
 }
 
 /** A page at a time, each topic up to where it stood when it was first read. */
-async function* writeBatch(hub: Hub, starts: readonly TopicStart[]): AsyncGenerator<string, void, void> {
+async function* writeBatch(
+  hub: Hub,
+  topicsPath: string,
+  starts: readonly TopicStart[],
+): AsyncGenerator<string, void, void> {
   const control = new ControlEvents();
   let separator = "[";
   const write = (event: string): string => {
@@ -50,7 +57,7 @@ async function* writeBatch(hub: Hub, starts: readonly TopicStart[]): AsyncGenera
       }
       const { complete, from, messages, position } = history;
       const gap = complete ? "" : write(control.gap({ topic: start.topic, requested, from }));
-      yield gap + messages.map((message) => write(cloudEvent(message))).join("");
+      yield gap + messages.map((message) => write(cloudEvent(message, topicsPath))).join("");
       end ??= position.offset;
       const last = messages.at(-1);
       if (!last || last.offset >= end) break;
