@@ -16,9 +16,8 @@ import { notFound } from "./endpoint/not-found.ts";
 import { Operations } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
-import { iterateMessages, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
-import { MemoryBroker } from "./engine/memory.ts";
-import { MeteredBroker } from "./engine/metered.ts";
+import { MessageIterators, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
+import { type Evicted, MemoryBroker } from "./engine/memory.ts";
 import { listenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
@@ -231,10 +230,11 @@ function assemble(
   const topicsPath = `${prefix}/topics/`;
   const encodings = new Encodings(topicsPath);
   const fanOut = new NativeFanOut({ connections, buffers, encodings, counters, log });
-  const memory = new MemoryBroker(config);
-  const broker = new MeteredBroker(memory, counters);
-  const hub = new Hub(broker, fanOut, config, givenLog);
+  const memory = new MemoryBroker(config, { evicted: (what) => countEviction(what, counters, log) });
+  const broker: Broker = memory;
+  const hub = new Hub({ broker, fanOut, limits: config, counters, log: givenLog });
   const deps = { config, hub, access, connections, upgrader, proxies, fanOut, encodings, counters, log };
+  const iterators = new MessageIterators({ hub, fanOut, bufferedBytesMax: config.bufferedBytesMax });
   return {
     access,
     apiKeys,
@@ -265,21 +265,25 @@ function assemble(
       if (since !== undefined && !wanted) {
         throw new TypeError(`since must be an id, "all" or a span such as 90s, not "${since}"`);
       }
-      const { bufferedBytesMax } = config;
-      const subscribed = { hub, fanOut, bufferedBytesMax };
-      return {
-        [Symbol.asyncIterator]: () => iterateMessages(subscribed, topic, wanted, since ?? "", signal),
-      };
+      const options = { topic, since: wanted, requested: since ?? "", signal };
+      return { [Symbol.asyncIterator]: () => iterators.iterate(options) };
     },
 
     drain: () => drainAll(connections, config.drainWindowSeconds),
 
     [Symbol.asyncDispose]: async () => {
       await closeAll(connections, closeCode.goingAway, "the server stops");
+      iterators.endAll();
       hub.close();
       await broker.close();
     },
   };
+}
+
+function countEviction(what: Evicted, { evicted }: Counters, log: Logger): void {
+  evicted[what]++;
+  const setting = { idempotency_keys: "--idempotency-bytes", positions: "--position-bytes" }[what];
+  log.warn({ setting }, `${what.replace("_", " ")} are forgotten before their time: a bound is reached`);
 }
 
 function requireTopic(name: string): void {

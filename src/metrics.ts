@@ -1,7 +1,14 @@
 /** What is counted, in plain numbers: to count costs the hot path an addition. operations.ts names them for Prometheus. */
 
 /** How a connection is used: /ping, the forms of /topics, and one that was opened only to say why it is not. */
-export type ConnectionKind = "echo" | "raw" | "cloudevents" | "events" | "events_cloudevents" | "refused";
+export type ConnectionKind =
+  | "echo"
+  | "raw"
+  | "cloudevents"
+  | "events"
+  | "events_cloudevents"
+  | "poll"
+  | "refused";
 
 export class Counters {
   /** Open now. */
@@ -19,7 +26,7 @@ export class Counters {
   /** Milliseconds that the broker took for what was published. */
   publishMilliseconds = 0;
   /** Messages given to live subscribers and in replays; a message to ten counts ten. */
-  readonly delivered: Record<Exclude<ConnectionKind, "echo" | "refused">, number> = {
+  readonly delivered: Record<Exclude<ConnectionKind, "echo" | "poll" | "refused">, number> = {
     raw: 0,
     cloudevents: 0,
     events: 0,
@@ -32,6 +39,8 @@ export class Counters {
   readonly resumes = { complete: 0, gap: 0 };
   /** Connections that the server ended, by the limit that they passed. */
   readonly cut = { slow: 0, silent: 0, rate: 0, expired: 0 };
+  /** Things that were forgotten before their time, because a bound was reached. */
+  readonly evicted = { idempotency_keys: 0, positions: 0 };
   /** Requests and frames refused, by what was wrong. */
   readonly refused = {
     origin: 0,
@@ -49,7 +58,7 @@ export class Counters {
 }
 
 function perKind(): Record<ConnectionKind, number> {
-  return { echo: 0, raw: 0, cloudevents: 0, events: 0, events_cloudevents: 0, refused: 0 };
+  return { echo: 0, raw: 0, cloudevents: 0, events: 0, events_cloudevents: 0, poll: 0, refused: 0 };
 }
 
 /** How often the event loop is looked at, and the longest delay that is counted, in milliseconds. */

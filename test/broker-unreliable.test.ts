@@ -2,6 +2,7 @@
 
 import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
 import type { Broker } from "../src/topic/broker.ts";
+import { settleSeconds } from "./contract/away.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
 import { Random } from "./support/random.ts";
 import { type Faults, noFaults, UnreliableEngine, UnreliableNode } from "./support/unreliable-broker.ts";
@@ -12,6 +13,7 @@ const seed = Number(process.env.LONGWIRE_SEED ?? Date.now() % 1_000_000);
 class DelayedEngine {
   readonly #engine: UnreliableEngine;
   #aheadMilliseconds = 0;
+  #isSilent = false;
 
   constructor(limits: MemoryBrokerLimits, faults: Faults) {
     const random = new Random(seed);
@@ -19,7 +21,10 @@ class DelayedEngine {
       limits,
       random,
       faults,
-      later: (task) => void setTimeout(task, random.below(3)),
+      later: (task) => {
+        if (!this.#isSilent) setTimeout(task, random.below(3));
+      },
+      settleMilliseconds: settleSeconds * 1000,
       now: () => Date.now() + this.#aheadMilliseconds,
     });
   }
@@ -34,6 +39,10 @@ class DelayedEngine {
 
   loseEverything(): Promise<void> {
     return this.#engine.loseEverything();
+  }
+
+  silence(): void {
+    this.#isSilent = true;
   }
 
   pass(seconds: number): void {
@@ -57,6 +66,7 @@ for (const [how, faults] of Object.entries(harshness)) {
       manyNodes: true,
       loseEverything: (engine) => engine.loseEverything(),
       advance: async (engine, seconds) => engine.pass(seconds),
+      silence: async (engine) => engine.silence(),
       cutOff: async (_, node) => unreliable(node).cutOff(),
       reconnect: async (_, node) => unreliable(node).reconnect(),
     },

@@ -2,16 +2,20 @@
 import { afterEach, describe, expect, jest, test } from "bun:test";
 import pino from "pino";
 import { MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
+import { Counters } from "../src/metrics.ts";
 import {
   type Broker,
   type BrokerListener,
+  type BrokerState,
+  type BrokerTraits,
   BrokerUnavailable,
   type History,
   type Page,
   type TopicState,
 } from "../src/topic/broker.ts";
+import type { FanOut } from "../src/topic/channel.ts";
 import type { Draft } from "../src/topic/draft.ts";
-import { type FanOut, Hub } from "../src/topic/hub.ts";
+import { Hub } from "../src/topic/hub.ts";
 import { formatId, type Message, type Position, type Since } from "../src/topic/message.ts";
 import type { HistoryLimits } from "../src/topic/retention.ts";
 import type { Gap, Subscriber, Subscription } from "../src/topic/subscription.ts";
@@ -21,6 +25,8 @@ const limits: MemoryBrokerLimits = {
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
   positionAgeSeconds: 3600,
+  positionBytesMax: 64 * 1024 * 1024,
+  idempotencyBytesMax: 64 * 1024 * 1024,
 };
 
 const open: Stage[] = [];
@@ -237,7 +243,7 @@ describe("a gap", () => {
     const { told } = await stage.come();
     await stage.publish(2);
     await stage.broker.loseEverything();
-    stage.broker.listener?.reconnected();
+    stage.broker.listener?.missed();
     await settled();
     expect(told).toEqual(["live", "message 1", "message 2", "gap after 2, from 0", "live"]);
     await stage.publish(1);
@@ -315,7 +321,7 @@ describe("announcements", () => {
     const { told } = await stage.come();
     stage.broker.losing = true;
     await stage.publish(2);
-    stage.broker.listener?.reconnected();
+    stage.broker.listener?.missed();
     await settled();
     expect(told).toEqual(["live", ...messages(1, 2)]);
   });
@@ -323,7 +329,7 @@ describe("announcements", () => {
   test("that were missed without a disconnect are made up for by comparing positions now and again", async () => {
     jest.useFakeTimers();
     try {
-      const stage = openStage({ announcementsCanBeMissed: true });
+      const stage = openStage({ traits: { comparisonSeconds: 2 } });
       const { told } = await stage.come();
       stage.broker.losing = true;
       await stage.publish(2);
@@ -499,7 +505,7 @@ describe("an engine that is away", () => {
     expect(told).toEqual(["live"]);
     expect(stage.warnings).toEqual(["could not catch up with the broker"]);
     stage.broker.awayForReads = false;
-    stage.broker.listener?.reconnected();
+    stage.broker.listener?.missed();
     await settled();
     expect(told).toEqual(["live", "message 1", "message 2"]);
   });
@@ -523,17 +529,26 @@ function openStage(
   given: {
     broker?: Partial<MemoryBrokerLimits>;
     hub?: Partial<HistoryLimits>;
-    announcementsCanBeMissed?: boolean;
+    traits?: Partial<BrokerTraits>;
+    lingerSeconds?: number;
   } = {},
 ): Stage {
-  const broker = new StagedBroker({ ...limits, ...given.broker }, given.announcementsCanBeMissed ?? false);
+  const far: BrokerTraits = { isShared: true, isInProcess: false, comparisonSeconds: undefined };
+  const broker = new StagedBroker({ ...limits, ...given.broker }, { ...far, ...given.traits });
   const fanOut = new Recipients();
   const warnings: string[] = [];
   const log = pino(
     { level: "warn" },
     { write: (line: string) => void warnings.push((JSON.parse(line) as { msg: string }).msg) },
   );
-  const hub = new Hub(broker, fanOut, { ...limits, ...given.hub }, log);
+  const hub = new Hub({
+    broker,
+    fanOut,
+    limits: { ...limits, ...given.hub },
+    lingerSeconds: given.lingerSeconds ?? 0,
+    counters: new Counters(),
+    log,
+  });
   const stage: Stage = {
     broker,
     fanOut,
@@ -562,7 +577,6 @@ function openStage(
 
 /** In memory, and made to do what an engine far away does by itself. */
 class StagedBroker implements Broker {
-  readonly available = true;
   readonly asked: string[] = [];
   listener: BrokerListener | undefined;
   /** Nothing can be asked, or only history and positions cannot. */
@@ -578,9 +592,13 @@ class StagedBroker implements Broker {
 
   constructor(
     readonly limits: MemoryBrokerLimits,
-    readonly announcementsCanBeMissed: boolean,
+    readonly traits: BrokerTraits,
   ) {
     this.#memory = this.#openMemory();
+  }
+
+  get state(): BrokerState {
+    return this.#memory.state;
   }
 
   listen(listener: BrokerListener): void {
@@ -608,7 +626,11 @@ class StagedBroker implements Broker {
     );
   }
 
-  positions(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
+  inspect(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
+    return this.#ask("inspect", () => this.#memory.inspect(topics), this.awayForReads);
+  }
+
+  positions(topics: readonly string[]): Promise<(Position | undefined)[]> {
     return this.#ask("positions", () => this.#memory.positions(topics), this.awayForReads);
   }
 
@@ -645,7 +667,8 @@ class StagedBroker implements Broker {
         if (this.#heldAnnouncements) this.#heldAnnouncements.push(message);
         else if (!this.losing) this.listener?.announced(message);
       },
-      reconnected: () => this.listener?.reconnected(),
+      missed: () => this.listener?.missed(),
+      subscriberCount: () => 0,
     });
     return memory;
   }

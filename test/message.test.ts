@@ -2,14 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { DraftError, draftOf, draftOfValue, isJson, isMediaType, isText } from "../src/topic/draft.ts";
-import {
-  faultOfTopicName,
-  formatId,
-  parseId,
-  parseSince,
-  samePosition,
-  topicNameLengthMax,
-} from "../src/topic/message.ts";
+import { faultOfTopicName, formatId, parseId, parseSince, topicNameLengthMax } from "../src/topic/message.ts";
 
 describe("an id", () => {
   const epoch = fc.string({
@@ -62,12 +55,6 @@ describe("an id", () => {
       expect(parseId(text)).toBeUndefined();
     });
   }
-
-  test("is the same as another where both epoch and offset are", () => {
-    expect(samePosition({ epoch: "e", offset: 1 }, { epoch: "e", offset: 1 })).toBe(true);
-    expect(samePosition({ epoch: "e", offset: 1 }, { epoch: "f", offset: 1 })).toBe(false);
-    expect(samePosition({ epoch: "e", offset: 1 }, { epoch: "e", offset: 2 })).toBe(false);
-  });
 });
 
 describe("since", () => {

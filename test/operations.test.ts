@@ -68,7 +68,7 @@ describe("/healthz and /readyz", () => {
 });
 
 test("an engine that was reached only between two probes makes the node ready", async () => {
-  const broker = { available: false };
+  const broker = { state: { available: false, sinceTime: 0 } };
   const connections = { connectionsMax: 1, isDraining: false };
   using operations = new Operations({
     broker,
@@ -89,7 +89,7 @@ test("an engine that was reached only between two probes makes the node ready", 
   const away = { draining: false, broker: "away" };
   expect(await probe()).toEqual({ status: 503, ready: false, ...away });
   let asked = false;
-  Object.defineProperty(broker, "available", {
+  Object.defineProperty(broker.state, "available", {
     get: () => {
       const isFirst = !asked;
       asked = true;
@@ -143,7 +143,7 @@ describe("/metrics", () => {
 
     const isSettled = (metrics: Metrics): boolean => samplesOf(metrics, "longwire_connections").echo === 1;
     const metrics = await scrapeUntil(server, isSettled, "the closed line to be counted");
-    const each = { raw: 1, cloudevents: 1, events: 1, events_cloudevents: 1, refused: 0 };
+    const each = { raw: 1, cloudevents: 1, events: 1, events_cloudevents: 1, poll: 0, refused: 0 };
     expect(samplesOf(metrics, "longwire_connections")).toEqual({ echo: 1, ...each });
     expect(samplesOf(metrics, "longwire_connections_opened_total")).toEqual({ echo: 2, ...each });
     expect(sampleOf(metrics, "longwire_received_messages_total")).toBe(4);

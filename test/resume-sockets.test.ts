@@ -87,9 +87,16 @@ function followersOf(server: Pick<RunningServer, "url" | "socketUrl">, random: R
 
 /** Everything that was ever published, where history is ample. */
 async function everything(server: Pick<RunningServer, "url">): Promise<Map<string, string>> {
-  const response = await fetch(`${topicsUrl(server as RunningServer, topics.join(","))}?since=all,all`);
-  const events = (await response.json()) as ReceivedEvent[];
-  return new Map(events.map(({ topic, id, data }) => [`${topic} ${id}`, String(data)]));
+  const published = new Map<string, string>();
+  let next: string | undefined = `${topicsUrl(server as RunningServer, topics.join(","))}?since=all,all`;
+  while (next) {
+    const response: Response = await fetch(next);
+    for (const { topic, id, data } of (await response.json()) as ReceivedEvent[])
+      published.set(`${topic} ${id}`, String(data));
+    const link = /^<([^>]+)>; rel="next"$/.exec(response.headers.get("link") ?? "")?.[1];
+    next = link && new URL(link, server.url).href;
+  }
+  return published;
 }
 
 const ample = ["--history-messages", "1000000", "--history-bytes", "1GiB"];

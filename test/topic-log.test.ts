@@ -4,6 +4,8 @@ import { TopicLog } from "../src/topic/log.ts";
 import { type Message, type Position, retainedBytes } from "../src/topic/message.ts";
 import { Random } from "./support/random.ts";
 
+const wholePage = { messagesMax: 1000, bytesMax: 1024 * 1024 };
+
 const messageOf = ({ epoch, offset }: Position, time = 0, data = "x"): Message => ({
   topic: "news",
   epoch,
@@ -23,9 +25,9 @@ describe("a topic's log", () => {
   test("begins empty, at the position that it continues after", () => {
     const log = new TopicLog("news", { epoch: "e", offset: 7 });
     expect(log.last).toEqual({ epoch: "e", offset: 7 });
-    expect([log.length, log.firstOffset, log.bytes]).toEqual([0, 8, 0]);
+    expect([log.length, log.beginning, log.bytes]).toEqual([0, 7, 0]);
     expect(log.first).toBeUndefined();
-    expect(log.get(7)).toBeUndefined();
+    expect(log.next(6)).toBeUndefined();
     expect(log.dropFirst()).toBe(0);
   });
 
@@ -47,9 +49,9 @@ describe("a topic's log", () => {
     const log = logOf(3);
     log.dropBeyond(0);
     expect(log.last).toEqual({ epoch: "e", offset: 3 });
-    expect([log.length, log.firstOffset, log.bytes]).toEqual([0, 4, 0]);
+    expect([log.length, log.beginning, log.bytes]).toEqual([0, 3, 0]);
     log.append(messageOf({ epoch: "e", offset: 4 }));
-    expect(log.get(4)?.offset).toBe(4);
+    expect(log.next(3)?.offset).toBe(4);
   });
 
   test("remembers when the last dropped message was published", () => {
@@ -58,9 +60,9 @@ describe("a topic's log", () => {
     for (const [index, time] of [10, 20, 30].entries())
       log.append(messageOf({ epoch: "e", offset: index + 1 }, time));
     log.dropBefore(20);
-    expect([log.droppedTime, log.firstOffset]).toEqual([10, 2]);
+    expect([log.droppedTime, log.beginning]).toEqual([10, 1]);
     log.dropFirst();
-    expect([log.droppedTime, log.firstOffset]).toEqual([20, 3]);
+    expect([log.droppedTime, log.beginning]).toEqual([20, 2]);
   });
 
   test("lets go of the messages that it drops", async () => {
@@ -115,9 +117,9 @@ describe("a topic's log", () => {
         const dropped = ever[ever.length - kept.length - 1];
         expect(log.droppedTime).toBe(dropped?.time ?? Number.NEGATIVE_INFINITY);
         const offset = random.below(start + ever.length + 3);
-        expect(log.get(offset)).toBe(kept.find((message) => message.offset === offset) as Message);
+        expect(log.next(offset)).toBe(kept.find((message) => message.offset === offset + 1) as Message);
         const since = random.below(time + 3);
-        const after = log.offsetBefore(since);
+        const after = log.read({ kind: "time", time: since }, wholePage, 0).from.offset;
         expect(kept.filter((message) => message.offset > after)).toEqual(
           kept.filter((message) => message.time >= since),
         );

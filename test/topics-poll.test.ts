@@ -1,6 +1,6 @@
 /** GET /topics/…?since=…: the messages since then, as a CloudEvents batch. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import type { RunningServer } from "./support/server.ts";
+import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import {
   inspect,
@@ -10,7 +10,9 @@ import {
   publishEach,
   type ReceivedEvent,
   topicsUrl,
+  untilKnownFor,
 } from "./support/topics.ts";
+import { until } from "./support/wait.ts";
 
 setDefaultTimeout(30_000);
 
@@ -22,6 +24,12 @@ async function poll(running: RunningServer, path: string): Promise<ReceivedEvent
   expect(response.status).toBe(200);
   expect(response.headers.get("content-type")).toBe("application/cloudevents-batch+json");
   return (await response.json()) as ReceivedEvent[];
+}
+
+/** The URL of the next page. */
+function nextOf(response: Response, { url }: RunningServer): string | undefined {
+  const link = /^<([^>]+)>; rel="next"$/.exec(response.headers.get("link") ?? "")?.[1];
+  return link && new URL(link, url).href;
 }
 
 const dataOf = (events: readonly ReceivedEvent[]): unknown[] => events.map(({ data }) => data);
@@ -64,8 +72,20 @@ describe("a poll", () => {
 
   test("since a time gives what was published since then", async () => {
     const topic = newTopic();
+    await untilKnownFor(server, "3s");
     await publishEach(server, topic, ["1", "2"]);
-    expect(dataOf(await poll(server, `${topic}?since=1h`))).toEqual(["1", "2"]);
+    expect(dataOf(await poll(server, `${topic}?since=3s`))).toEqual(["1", "2"]);
+  });
+
+  test("since a time before the server's start tells a gap: what was published then is unknown", async () => {
+    const topic = newTopic();
+    const [first] = await publishEach(server, topic, ["1"]);
+    const [gap, message] = await poll(server, `${topic}?since=1d`);
+    expect(gap).toMatchObject({
+      type: "longwire.gap",
+      data: { topic, requested: "1d", from: (first as string).replace(/1$/, "0") },
+    });
+    expect(message).toMatchObject({ id: first as string });
   });
 
   test("tells a gap before what is retained", async () => {
@@ -85,14 +105,128 @@ describe("a poll", () => {
     expect(dataOf(await poll(forgetful, `${topic}?since=${ids[1]}`))).toEqual(["3", "4", "5"]);
   });
 
-  test("of a topic that is not there is empty, or a gap where an id was asked for, and creates nothing", async () => {
+  test("brings a topic into being, so that its cursor leads to the first message", async () => {
     const topic = newTopic();
-    expect(await poll(server, `${topic}?since=all`)).toEqual([]);
-    expect(await poll(server, `${topic}?since=1h`)).toEqual([]);
-    expect(await poll(server, `${topic}?since=abc-7`)).toMatchObject([
-      { type: "longwire.gap", data: { topic, requested: "abc-7", from: null } },
-    ]);
-    expect((await inspect(server, topic)).position).toBeNull();
+    const empty = await fetch(`${topicsUrl(server, topic)}?since=all`);
+    expect(await empty.json()).toEqual([]);
+    const cursor = empty.headers.get("longwire-cursor") as string;
+    expect((await inspect(server, topic)).position).toBe(cursor);
+    await publish(server, topic, "first");
+    expect(dataOf(await poll(server, `${topic}?since=${cursor}`))).toEqual(["first"]);
+    const other = newTopic();
+    const [gap] = await poll(server, `${other}?since=abc-7`);
+    const from = (await inspect(server, other)).position;
+    expect(gap).toMatchObject({ type: "longwire.gap", data: { topic: other, requested: "abc-7", from } });
+  });
+
+  test("since - gives nothing, and the cursor that new messages follow", async () => {
+    const topic = newTopic();
+    const ids = await publishEach(server, topic, ["1", "2"]);
+    const response = await fetch(`${topicsUrl(server, topic)}?since=-`);
+    expect(await response.json()).toEqual([]);
+    expect(response.headers.get("longwire-cursor")).toBe(ids[1] as string);
+  });
+
+  test("has a Content-Length, so that an answer that breaks off is noticed", async () => {
+    const topic = newTopic();
+    await publishEach(server, topic, ["1", "2"]);
+    const response = await fetch(`${topicsUrl(server, topic)}?since=all`);
+    const body = await response.arrayBuffer();
+    expect(Number(response.headers.get("content-length"))).toBe(body.byteLength);
+  });
+
+  test("with a limit gives that many messages, and links to the next ones until there are none", async () => {
+    const topic = newTopic();
+    const texts = Array.from({ length: 7 }, (_, index) => String(index));
+    await publishEach(server, topic, texts);
+    let next: string | undefined = `${topicsUrl(server, topic)}?since=all&limit=3`;
+    const pages: unknown[][] = [];
+    while (next) {
+      const response: Response = await fetch(next);
+      pages.push(dataOf((await response.json()) as ReceivedEvent[]));
+      next = nextOf(response, server);
+    }
+    expect(pages).toEqual([["0", "1", "2"], ["3", "4", "5"], ["6"]]);
+  });
+
+  test("of several topics continues each where its page ended, and a topic not reached where it began", async () => {
+    const [one, other] = [newTopic(), newTopic()];
+    const oneIds = await publishEach(server, one, ["a1", "a2", "a3"]);
+    const otherIds = await publishEach(server, other, ["b1", "b2"]);
+    const response = await fetch(`${topicsUrl(server, `${one},${other}`)}?since=all,${otherIds[0]}&limit=2`);
+    expect(dataOf((await response.json()) as ReceivedEvent[])).toEqual(["a1", "a2"]);
+    expect(response.headers.get("longwire-cursor")).toBe(`${oneIds[1]},${otherIds[0]}`);
+    await publish(server, other, "b3");
+    const rest = await poll(server, `${one},${other}?since=${response.headers.get("longwire-cursor")}`);
+    expect(dataOf(rest)).toEqual(["a3", "b2", "b3"]);
+  });
+
+  test("keeps its answer within --max-buffered, but gives at least one message", async () => {
+    await using narrow = await spawnServer(["--max-buffered", "64KiB", "--max-message", "32KiB"]);
+    const topic = newTopic();
+    const texts = Array.from({ length: 10 }, (_, index) => `${index} `.padEnd(20_000, "x"));
+    await publishEach(narrow, topic, texts);
+    let next: string | undefined = `${topicsUrl(narrow, topic)}?since=all`;
+    const received: unknown[] = [];
+    while (next) {
+      const response: Response = await fetch(next);
+      const body = await response.text();
+      expect(body.length).toBeLessThan(64 * 1024);
+      received.push(...dataOf(JSON.parse(body) as ReceivedEvent[]));
+      next = nextOf(response, narrow);
+    }
+    expect(received).toEqual(texts);
+  });
+
+  test("with a wait is held until a message comes, and gives the messages of that turn together", async () => {
+    const topic = newTopic();
+    const waiting = fetch(`${topicsUrl(server, topic)}?since=-&wait=60s`);
+    await until(async () => (await inspect(server, topic)).subscribers === 1, "the poll to wait");
+    const id = await publish(server, topic, "news");
+    const response = await waiting;
+    expect(dataOf((await response.json()) as ReceivedEvent[])).toEqual(["news"]);
+    expect(response.headers.get("longwire-cursor")).toBe(id);
+    expect((await inspect(server, topic)).subscribers).toBe(0);
+  });
+
+  test("with a wait is answered empty when the wait is over", async () => {
+    const topic = newTopic();
+    const response = await fetch(`${topicsUrl(server, topic)}?since=-&wait=1s`);
+    expect(await response.json()).toEqual([]);
+    expect(response.headers.get("longwire-cursor")).toBe((await inspect(server, topic)).position as string);
+  });
+
+  test("that its client gives up leaves its topic", async () => {
+    const topic = newTopic();
+    const client = new AbortController();
+    const waiting = fetch(`${topicsUrl(server, topic)}?since=-&wait=60s`, { signal: client.signal });
+    await until(async () => (await inspect(server, topic)).subscribers === 1, "the poll to wait");
+    client.abort();
+    await expect(waiting).rejects.toThrow();
+    await until(async () => (await inspect(server, topic)).subscribers === 0, "the poll to leave");
+  });
+
+  test("is a connection: limits refuse it, and a drain answers it with its cursor", async () => {
+    await using small = await spawnServer(["--max-connections", "2", "--drain-window", "0s"]);
+    const url = `${topicsUrl(small, "a")}?since=-&wait=60s`;
+    const waiting = [fetch(url), fetch(url)];
+    await until(async () => (await inspect(small, "a")).subscribers === 2, "both polls to wait");
+    const refused = await fetch(url);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
+    small.process.kill("SIGTERM");
+    for (const response of await Promise.all(waiting)) {
+      expect(response.status).toBe(200);
+      expect(await response.json()).toEqual([]);
+      expect(response.headers.get("longwire-cursor")).toMatch(/^[0-9a-z]+-0$/);
+    }
+  });
+
+  test("with a limit or a wait that is none is 400", async () => {
+    for (const query of ["limit=0", "limit=1001", "limit=x", "wait=61s", "wait=-1s", "wait=1m"]) {
+      const response = await fetch(`${topicsUrl(server, newTopic())}?since=all&${query}`);
+      expect(response.status).toBe(400);
+    }
   });
 
   test("of several topics gives each as it was asked for, and of - nothing", async () => {
@@ -149,7 +283,7 @@ describe("a poll", () => {
   });
 
   test("with a malformed since is 400, and names what is wrong", async () => {
-    for (const since of ["", "hello", "-", "all,all", "90"]) {
+    for (const since of ["", "hello", "all,all", "90"]) {
       const response = await fetch(`${topicsUrl(server, newTopic())}?since=${since}`);
       expect(response.status).toBe(400);
       expect(response.headers.get("content-type")).toBe("application/problem+json");

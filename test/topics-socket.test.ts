@@ -12,6 +12,7 @@ import {
   post,
   publish,
   publishEach,
+  untilKnownFor,
 } from "./support/topics.ts";
 import { within } from "./support/wait.ts";
 
@@ -481,11 +482,10 @@ describe("coming back", () => {
 
   test("with a time gives the messages since then, and is a gap only where some of them are gone", async () => {
     const topic = newTopic();
+    await untilKnownFor(forgetful, "3s");
     await publishEach(forgetful, topic, ["1", "2", "3"]);
-    for (const span of ["90s", "10m", "2h", "1d"]) {
-      using raw = await openTopic(forgetful, `${topic}?since=${span}`);
-      expect([await raw.next(), await raw.next(), await raw.next()]).toEqual(["1", "2", "3"]);
-    }
+    using raw = await openTopic(forgetful, `${topic}?since=3s`);
+    expect([await raw.next(), await raw.next(), await raw.next()]).toEqual(["1", "2", "3"]);
     await publish(forgetful, topic, "4");
     const { status } = await handshake(forgetful, `${topic}?since=1h`);
     expect(status).toBe(410);
@@ -497,6 +497,7 @@ describe("coming back", () => {
 
   test("to several topics takes one value each, and - for none", async () => {
     const [one, other] = [newTopic(), newTopic()];
+    await untilKnownFor(server, "3s");
     const [first] = await publishEach(server, one, ["a1", "a2"]);
     const [, last] = await publishEach(server, other, ["b1", "b2"]);
     using client = await openEvents(server, `${one},${other}?since=${first},-`);
@@ -507,7 +508,7 @@ describe("coming back", () => {
     expect(await client.event()).toMatchObject({ data: "a2" });
     await publish(server, other, "b3");
     expect(await client.event()).toMatchObject({ data: "b3" });
-    using both = await openEvents(server, `${one},${other}?since=all,1h`);
+    using both = await openEvents(server, `${one},${other}?since=all,3s`);
     const received: unknown[] = [];
     for (let count = 0; count < 5; count++) received.push((await both.event()).data);
     expect(received.toSorted()).toEqual(["a1", "a2", "b1", "b2", "b3"]);
@@ -581,7 +582,6 @@ describe("coming back", () => {
       "90x",
       "-5s",
       "k3-7,k3-8",
-      "-",
       "1e3s",
     ]) {
       const path = `${topic}?since=${since}`;

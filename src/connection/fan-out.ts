@@ -5,7 +5,7 @@
 import type { Server } from "bun";
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
-import type { FanOut } from "../topic/hub.ts";
+import type { FanOut } from "../topic/channel.ts";
 import type { Message } from "../topic/message.ts";
 import type { Subscription } from "../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../wire/encodings.ts";

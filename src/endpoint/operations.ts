@@ -14,7 +14,7 @@ import type { Broker } from "../topic/broker.ts";
 import { type LabelledSamples, type Metric, prometheusText, prometheusType } from "../wire/prometheus.ts";
 
 export interface OperationsDeps {
-  readonly broker: Pick<Broker, "available">;
+  readonly broker: Pick<Broker, "state">;
   /** What the engine in memory holds. */
   readonly memory: Pick<MemoryBroker, "topicCount" | "historyBytes">;
   readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
@@ -63,7 +63,7 @@ export class Operations implements Disposable {
   }
 
   #reach(): boolean {
-    this.#wasReached ||= this.#deps.broker.available;
+    this.#wasReached ||= this.#deps.broker.state.available;
     if (this.#wasReached) clearInterval(this.#readinessTimer);
     return this.#wasReached;
   }
@@ -72,7 +72,7 @@ export class Operations implements Disposable {
     const { broker, connections } = this.#deps;
     const draining = connections.isDraining;
     const ready = this.#reach() && !draining;
-    const body = { ready, draining, broker: broker.available ? "available" : "away" };
+    const body = { ready, draining, broker: broker.state.available ? "available" : "away" };
     return Response.json(body, { status: ready ? 200 : 503, headers: { "Cache-Control": "no-store" } });
   }
 }
@@ -115,6 +115,12 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
     ),
     count("longwire_gaps_total", "Gaps reported, at the start or later.", () => counters.gaps),
     counts("longwire_cut_total", "Connections ended by the server.", "reason", () => counters.cut),
+    counts(
+      "longwire_evicted_total",
+      "Things forgotten before their time, because a bound was reached.",
+      "what",
+      () => counters.evicted,
+    ),
     counts("longwire_refused_total", "Requests and frames refused.", "reason", () => counters.refused),
   ];
 }
@@ -124,7 +130,7 @@ function stateMetrics({ broker, memory, connections }: OperationsDeps): Metric[]
   return [
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
     gauge("longwire_connections_max", "Connections that may be open.", () => connections.connectionsMax),
-    gauge("longwire_broker_up", "Whether the broker can be reached.", () => Number(broker.available)),
+    gauge("longwire_broker_up", "Whether the broker can be reached.", () => Number(broker.state.available)),
     gauge("longwire_topics", "Topics whose position is known.", () => memory.topicCount),
     gauge("longwire_history_bytes", "History kept, with its overhead.", () => memory.historyBytes),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),

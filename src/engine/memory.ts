@@ -1,8 +1,9 @@
-/** The engine of one process: everything in memory, gone with it, and each step done before the call returns. */
+/** The engine of one process: everything in memory, lost with the process; each step is done before the call returns. */
 import {
   type Broker,
   type BrokerListener,
-  BrokerUnavailable,
+  type BrokerState,
+  type BrokerTraits,
   type History,
   IdempotencyConflict,
   idempotencySeconds,
@@ -12,66 +13,81 @@ import {
 } from "../topic/broker.ts";
 import type { Draft } from "../topic/draft.ts";
 import { TopicLog } from "../topic/log.ts";
-import { type Message, type Position, retainedBytes, type Since } from "../topic/message.ts";
+import type { Message, Position, Since } from "../topic/message.ts";
 import { type HistoryLimits, Retention } from "../topic/retention.ts";
+import { draftDigest, IdempotencyKeys } from "./idempotency.ts";
 
 export interface MemoryBrokerLimits extends HistoryLimits {
   /** How long a topic's position outlives its last message and subscriber. */
   readonly positionAgeSeconds: number;
+  /** Bytes of the positions of topics without a message or subscriber. */
+  readonly positionBytesMax: number;
+  /** Bytes of all idempotency keys. */
+  readonly idempotencyBytesMax: number;
 }
 
-/** About 300 bytes each: what publishers can make the server remember in `idempotencySeconds`. */
-const idempotencyKeysMax = 500_000;
+export interface Clock {
+  /** Milliseconds since 1970. It may be set forward and back. */
+  now(): number;
+  /** Milliseconds since some moment. It never goes back. */
+  monotonic(): number;
+}
 
-/**
- * Of topics that keep no message and have no subscriber. About 600 bytes each, and names are anyone's to invent: whoever
- * may subscribe could otherwise fill the memory. Who comes back to one that was let go early is told of a gap.
- */
-const idlePositionsMax = 1_000_000;
+const systemClock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
+
+/** What an engine had to forget before its time, because a bound was reached. */
+export type Evicted = "idempotency_keys" | "positions";
+
+export interface MemoryBrokerOptions {
+  readonly clock?: Clock;
+  /** Called for each thing that was forgotten early. */
+  readonly evicted?: (what: Evicted) => void;
+}
+
+/** Memory of a topic without messages, beside its name. Measured: 490 bytes of heap, 534 resident. */
+const positionBytes = 540;
 
 interface Topic {
   readonly log: TopicLog;
+  /** The time of the last message. */
   lastTime: number;
-  /** When its last message came or its last subscriber left, in milliseconds. */
-  lastUsedTime: number;
+  /** When its last message came or its last subscriber left, by the monotonic clock. */
+  lastUsedMilliseconds: number;
   subscribed: boolean;
 }
 
-interface Publication {
-  readonly position: Position;
-  readonly digest: number | bigint;
-  readonly expiresTime: number;
-}
-
 export class MemoryBroker implements Broker {
-  readonly available = true;
-  readonly announcementsCanBeMissed = false;
+  readonly state: BrokerState;
+  readonly traits: BrokerTraits = { isShared: false, isInProcess: true, comparisonSeconds: undefined };
   readonly #limits: MemoryBrokerLimits;
-  readonly #now: () => number;
+  readonly #clock: Clock;
+  readonly #evicted: (what: Evicted) => void;
   readonly #topics = new Map<string, Topic>();
   readonly #retention: Retention;
-  /** Topics that keep no message and have no subscriber, the one used longest ago first. */
-  readonly #aging = new Set<string>();
-  /** By `fingerprint`; the oldest first. */
-  readonly #publications = new Map<string, Publication>();
+  /** Topics without a message or subscriber, the one unused longest first. */
+  readonly #idle = new Set<string>();
+  #idleBytes = 0;
+  readonly #keys: IdempotencyKeys;
   readonly #epochs = new Epochs();
   readonly #sweeper: Timer;
   #listener: BrokerListener | undefined;
 
-  /** @param now milliseconds since 1970; a test's own clock calls `sweep` by itself */
-  constructor(limits: MemoryBrokerLimits, now: () => number = Date.now) {
+  constructor(limits: MemoryBrokerLimits, { clock = systemClock, evicted }: MemoryBrokerOptions = {}) {
     this.#limits = limits;
-    this.#now = now;
+    this.#clock = clock;
+    this.#evicted = evicted ?? (() => undefined);
+    this.state = { available: true, sinceTime: clock.now() };
     this.#retention = new Retention(limits, ({ topic }) => this.#emptied(topic));
+    this.#keys = new IdempotencyKeys(limits.idempotencyBytesMax, () => this.#evicted("idempotency_keys"));
     this.#sweeper = setInterval(() => this.sweep(), 1000).unref();
   }
 
-  /** Bytes of history kept, by `retainedBytes`. */
+  /** Bytes of history, by `retainedBytes`. */
   get historyBytes(): number {
     return this.#retention.bytes;
   }
 
-  /** How many topics have a position. */
+  /** The number of topics that have a position. */
   get topicCount(): number {
     return this.#topics.size;
   }
@@ -81,39 +97,23 @@ export class MemoryBroker implements Broker {
   }
 
   async publish(name: string, draft: Draft, once?: Once): Promise<Position> {
-    const now = this.#now();
-    const key = once && fingerprint(name, once);
-    const earlier = key === undefined ? undefined : this.#publications.get(key);
-    if (earlier && earlier.expiresTime > now) {
-      if (earlier.digest !== Bun.hash(draft.data)) throw new IdempotencyConflict();
+    if (!once) return this.#append(name, draft);
+    const digest = draftDigest(draft);
+    const now = this.#clock.monotonic();
+    const earlier = this.#keys.get(name, once, now - idempotencySeconds * 1000);
+    if (earlier) {
+      if (earlier.digest !== digest) throw new IdempotencyConflict();
       return earlier.position;
     }
-    if (key !== undefined && this.#publications.size >= idempotencyKeysMax) {
-      this.#forgetPublications(now);
-      if (this.#publications.size >= idempotencyKeysMax) {
-        throw new BrokerUnavailable(
-          `${idempotencyKeysMax} idempotency keys came within ${idempotencySeconds} s`,
-        );
-      }
-    }
-    const message = this.#append(name, draft, now);
-    const position = { epoch: message.epoch, offset: message.offset };
-    if (key !== undefined) {
-      this.#publications.delete(key);
-      this.#publications.set(key, {
-        position,
-        digest: Bun.hash(draft.data),
-        expiresTime: now + idempotencySeconds * 1000,
-      });
-    }
-    this.#listener?.announced(message);
+    const position = this.#append(name, draft);
+    this.#keys.add(name, once, { position, digest }, now);
     return position;
   }
 
   async subscribe(name: string): Promise<Position> {
     const topic = this.#topic(name);
     topic.subscribed = true;
-    this.#aging.delete(name);
+    this.#removeIdle(name);
     return topic.log.last;
   }
 
@@ -121,23 +121,28 @@ export class MemoryBroker implements Broker {
     const topic = this.#topics.get(name);
     if (!topic?.subscribed) return;
     topic.subscribed = false;
-    topic.lastUsedTime = this.#now();
-    if (topic.log.length === 0) this.#age(name);
+    topic.lastUsedMilliseconds = this.#clock.monotonic();
+    if (topic.log.length === 0) this.#addIdle(name);
   }
 
   async history(name: string, since: Since, page: Page): Promise<History | undefined> {
     const topic = this.#topics.get(name);
     if (!topic) return undefined;
-    this.#retention.refresh(topic.log, this.#now());
-    return readLog(topic.log, since, page);
+    this.#retention.refresh(topic.log, this.#clock.now());
+    return topic.log.read(since, page, this.state.sinceTime);
   }
 
-  async positions(names: readonly string[]): Promise<(TopicState | undefined)[]> {
+  async positions(names: readonly string[]): Promise<(Position | undefined)[]> {
+    return names.map((name) => this.#topics.get(name)?.log.last);
+  }
+
+  async inspect(names: readonly string[]): Promise<(TopicState | undefined)[]> {
     return names.map((name) => {
       const topic = this.#topics.get(name);
       if (!topic) return undefined;
-      this.#retention.refresh(topic.log, this.#now());
-      return { position: topic.log.last, retained: topic.log.length };
+      this.#retention.refresh(topic.log, this.#clock.now());
+      const subscribers = this.#listener?.subscriberCount(name) ?? 0;
+      return { position: topic.log.last, retained: topic.log.length, subscribers };
     });
   }
 
@@ -146,110 +151,73 @@ export class MemoryBroker implements Broker {
     this.#listener = undefined;
   }
 
-  /** Lets go of what became too old: messages, positions, keys. */
+  /** Forgets what became too old: messages, positions, keys. */
   sweep(): void {
-    const now = this.#now();
-    this.#retention.sweep(now);
-    for (const name of this.#aging) {
+    const now = this.#clock.monotonic();
+    this.#retention.sweep(this.#clock.now());
+    for (const name of this.#idle) {
       const topic = this.#topics.get(name);
-      if (topic && topic.lastUsedTime + this.#limits.positionAgeSeconds * 1000 > now) break;
-      this.#aging.delete(name);
+      if (topic && topic.lastUsedMilliseconds + this.#limits.positionAgeSeconds * 1000 > now) break;
+      this.#removeIdle(name);
       this.#topics.delete(name);
     }
-    this.#forgetPublications(now);
+    this.#keys.expire(now - idempotencySeconds * 1000);
   }
 
-  #append(name: string, { data, contentType }: Draft, now: number): Message {
+  #append(name: string, draft: Draft): Position {
+    const now = this.#clock.now();
     const topic = this.#topic(name);
     const { log } = topic;
-    // A clock that was set back must not make a topic's time run backwards.
+    // A clock that was set back must not make a topic's time decrease.
     topic.lastTime = Math.max(now, topic.lastTime);
-    topic.lastUsedTime = now;
-    const { epoch } = log;
-    const message = {
-      topic: name,
-      epoch,
-      offset: log.lastOffset + 1,
-      time: topic.lastTime,
-      contentType,
-      data,
-    };
-    log.append(message);
-    this.#aging.delete(name);
-    this.#retention.appended(log, retainedBytes(message), now);
-    return message;
+    topic.lastUsedMilliseconds = this.#clock.monotonic();
+    const position = { epoch: log.epoch, offset: log.lastOffset + 1 };
+    const message: Message = { topic: name, ...position, time: topic.lastTime, ...draft };
+    this.#removeIdle(name);
+    this.#retention.appended(log, log.append(message, now), now);
+    this.#listener?.announced(message);
+    return position;
   }
 
   #topic(name: string): Topic {
     let topic = this.#topics.get(name);
     if (!topic) {
       const log = new TopicLog(name, { epoch: this.#epochs.next(), offset: 0 });
-      topic = { log, lastTime: 0, lastUsedTime: this.#now(), subscribed: false };
+      topic = { log, lastTime: 0, lastUsedMilliseconds: this.#clock.monotonic(), subscribed: false };
       this.#topics.set(name, topic);
     }
     return topic;
   }
 
   #emptied(name: string): void {
-    if (!this.#topics.get(name)?.subscribed) this.#age(name);
+    if (!this.#topics.get(name)?.subscribed) this.#addIdle(name);
   }
 
-  #age(name: string): void {
-    this.#aging.delete(name);
-    this.#aging.add(name);
-    if (this.#aging.size > idlePositionsMax) this.#forgetIdle(idlePositionsMax / 100);
+  #addIdle(name: string): void {
+    this.#removeIdle(name);
+    this.#idle.add(name);
+    this.#idleBytes += positionBytesOf(name);
+    if (this.#idleBytes > this.#limits.positionBytesMax) this.#evictIdle();
   }
 
-  /** Many at once, because a Set that lost its first entries steps over them each time it is read. */
-  #forgetIdle(count: number): void {
-    let left = count;
-    for (const name of this.#aging) {
-      this.#aging.delete(name);
+  #removeIdle(name: string): void {
+    if (this.#idle.delete(name)) this.#idleBytes -= positionBytesOf(name);
+  }
+
+  /** Evicts one part in a hundred at once: a Set that lost its first entries steps over them at each read. */
+  #evictIdle(): void {
+    for (const name of this.#idle) {
+      if (this.#idleBytes <= this.#limits.positionBytesMax * 0.99) return;
+      this.#removeIdle(name);
       this.#topics.delete(name);
-      if (--left === 0) return;
-    }
-  }
-
-  #forgetPublications(now: number): void {
-    for (const [key, { expiresTime }] of this.#publications) {
-      if (expiresTime > now) return;
-      this.#publications.delete(key);
+      this.#evicted("positions");
     }
   }
 }
 
-/** Of one size however long they are, and no publisher can make one that is another's. */
-const fingerprint = (topic: string, { publisher, key }: Once): string =>
-  new Bun.CryptoHasher("sha256").update(JSON.stringify([topic, publisher, key])).digest("base64");
+const positionBytesOf = (name: string): number => positionBytes + 2 * name.length;
 
-/** What a log has after `since`. */
-export function readLog(log: TopicLog, since: Since, page: Page): History {
-  const position = log.last;
-  const oldest = log.firstOffset - 1;
-  let after = oldest;
-  let complete = true;
-  if (since.kind === "position") {
-    const { epoch, offset } = since.position;
-    complete = epoch === log.epoch && offset >= oldest && offset <= position.offset;
-    if (complete) after = offset;
-  } else if (since.kind === "time") {
-    complete = log.droppedTime < since.time;
-    after = log.offsetBefore(since.time);
-  } else if (since.kind === "unknown") {
-    complete = false;
-  }
-  const messages: Message[] = [];
-  let bytes = 0;
-  for (let offset = after + 1; messages.length < page.messagesMax && bytes < page.bytesMax; offset++) {
-    const message = log.get(offset);
-    if (!message) break;
-    messages.push(message);
-    bytes += retainedBytes(message);
-  }
-  return { complete, from: { epoch: log.epoch, offset: after }, messages, position };
-}
-
-/** Names never used before or again: a random one for the process, and a count. */
+/** Names that are never used again: a random one for the process, and a count. */
 class Epochs {
   readonly #process = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) =>
     word.toString(36).padStart(7, "0"),

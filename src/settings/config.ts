@@ -108,6 +108,22 @@ export const handlerSettings = {
     "how long an unused topic's position is kept",
   ),
 
+  /** About 540 bytes and the name for each position of a topic without messages or subscribers. Names are anyone's to invent. */
+  positionBytesMax: setting(
+    "position-bytes",
+    size(64 * KiB, 1024 * GiB),
+    256 * MiB,
+    "memory for unused topics' positions",
+  ),
+
+  /** About 512 bytes a key. When it is full, the publisher with the most keys loses its oldest ones. */
+  idempotencyBytesMax: setting(
+    "idempotency-bytes",
+    size(64 * KiB, 1024 * GiB),
+    64 * MiB,
+    "memory for idempotency keys",
+  ),
+
   /**
    * How many connections are open at once, in all. 0 takes what the limit on file descriptors allows: a server that has
    * none left can accept nobody, and could not say so.

@@ -1,19 +1,25 @@
-/** One topic's bounded log: consecutive messages of one epoch, the oldest dropped first. No I/O, no clock. */
-import { type Message, type Position, retainedBytes } from "./message.ts";
+/** One topic's bounded log: messages of one epoch, each following the one before it, the oldest dropped first. No I/O, no clock. */
+import type { History, Page } from "./broker.ts";
+import { type Message, type Position, previousOffset, retainedBytes, type Since } from "./message.ts";
 
 export class TopicLog {
   readonly epoch: string;
   /** The offset of the last message, kept or dropped; 0 before the first. */
   lastOffset: number;
-  /** When the last dropped message was published, in milliseconds since 1970; never, where none was dropped. */
+  /** When the last dropped message was received, in milliseconds since 1970; `-Infinity` where none was dropped. */
   droppedTime = Number.NEGATIVE_INFINITY;
   /** By `retainedBytes`. */
   bytes = 0;
-  /** The kept messages begin at `#head`; what lies before it is empty until it is worth moving the rest. */
+  /** The kept messages begin at `#head`. The places before it are empty and are cut off when they are many. */
   #messages: (Message | undefined)[] = [];
   #head = 0;
+  /**
+   * When each of `#messages` was received, by the clock at that moment, in milliseconds since 1970. Undefined while each
+   * was received at its `time`, which is so unless the clock was set back.
+   */
+  #receivedTimes: number[] | undefined;
 
-  /** @param last the position it continues after */
+  /** @param last the position that the log continues after */
   constructor(
     readonly topic: string,
     last: Position,
@@ -26,80 +32,160 @@ export class TopicLog {
     return { epoch: this.epoch, offset: this.lastOffset };
   }
 
-  /** How many messages are kept. */
+  /** The number of kept messages. */
   get length(): number {
     return this.#messages.length - this.#head;
-  }
-
-  /** The offset of the oldest kept message; one past the last where none is kept. */
-  get firstOffset(): number {
-    return this.lastOffset - this.length + 1;
   }
 
   get first(): Message | undefined {
     return this.#messages[this.#head];
   }
 
-  /** @param message the next one: a hole would make every position behind it a lie */
-  append(message: Message): void {
-    if (message.epoch !== this.epoch || message.offset !== this.lastOffset + 1) {
+  /** The offset that the kept messages follow; the last offset where none is kept. */
+  get beginning(): number {
+    return this.first ? previousOffset(this.first) : this.lastOffset;
+  }
+
+  /**
+   * @param message the one that follows the last: a hole would make every later position a lie
+   * @param receivedTime milliseconds since 1970, by the clock; `message.time` is later where the clock was set back
+   * @returns the bytes that it takes
+   */
+  append(message: Message, receivedTime = message.time): number {
+    if (message.epoch !== this.epoch || previousOffset(message) !== this.lastOffset) {
       throw new Error(
-        `the log of ${this.topic} ends at ${this.epoch}-${this.lastOffset}, not before ${message.offset}`,
+        `the log of ${this.topic} ends at ${this.epoch}-${this.lastOffset}, not at what ${message.epoch}-${message.offset} follows`,
       );
     }
+    if (receivedTime !== message.time) this.#receivedTimes ??= this.#messages.map((kept) => kept?.time ?? 0);
+    this.#receivedTimes?.push(receivedTime);
     this.#messages.push(message);
     this.lastOffset = message.offset;
-    this.bytes += retainedBytes(message);
-  }
-
-  get(offset: number): Message | undefined {
-    const index = offset - this.firstOffset;
-    return index < 0 ? undefined : this.#messages[this.#head + index];
-  }
-
-  /** @returns what dropping gave back, in bytes; 0 where nothing is kept */
-  dropFirst(): number {
-    const message = this.first;
-    if (!message) return 0;
-    this.#messages[this.#head++] = undefined;
-    this.droppedTime = message.time;
     const bytes = retainedBytes(message);
-    this.bytes -= bytes;
-    if (this.length === 0) this.#rebase([]);
-    else if (this.#head >= 32 && this.#head * 2 > this.#messages.length)
-      this.#rebase(this.#messages.slice(this.#head));
+    this.bytes += bytes;
     return bytes;
   }
 
-  /** @returns bytes given back */
+  /** The kept message that directly follows an offset. */
+  next(offset: number): Message | undefined {
+    const message = this.#messages[this.#indexAfter(offset)];
+    return message && previousOffset(message) === offset ? message : undefined;
+  }
+
+  /**
+   * Reads what follows `since`.
+   * @param knownSinceTime a time before it reaches into a past that the engine may not know, and is a gap
+   */
+  read(since: Since, page: Page, knownSinceTime: number): History {
+    let index = this.#head;
+    let complete = true;
+    if (since.kind === "position") {
+      const { epoch, offset } = since.position;
+      const after = this.#indexAfter(offset);
+      complete = epoch === this.epoch && this.#follows(after, offset);
+      // An offset that was skipped is of another past. A reader there already has what comes before it.
+      const isSkipped = epoch === this.epoch && offset >= this.beginning && offset < this.lastOffset;
+      if (complete || isSkipped) index = after;
+    } else if (since.kind === "time") {
+      complete = this.droppedTime < since.time && knownSinceTime <= since.time;
+      index = this.#indexSince(since.time);
+    } else if (since.kind === "unknown") {
+      complete = false;
+    }
+    const first = this.#messages[index];
+    const from = { epoch: this.epoch, offset: first ? previousOffset(first) : this.lastOffset };
+    return { complete, from, messages: this.#page(index, page), position: this.last };
+  }
+
+  /** @returns the bytes that dropping the oldest message freed; 0 where none is kept */
+  dropFirst(): number {
+    const message = this.first;
+    if (!message) return 0;
+    this.droppedTime = this.#receivedTime(this.#head);
+    this.#messages[this.#head++] = undefined;
+    const bytes = retainedBytes(message);
+    this.bytes -= bytes;
+    if (this.length === 0) {
+      this.#messages = [];
+      this.#receivedTimes = undefined;
+      this.#head = 0;
+    } else if (this.#head >= 32 && this.#head * 2 > this.#messages.length) {
+      this.#messages = this.#messages.slice(this.#head);
+      this.#receivedTimes = this.#receivedTimes?.slice(this.#head);
+      this.#head = 0;
+    }
+    return bytes;
+  }
+
+  /** @returns the bytes freed */
   dropBeyond(countMax: number): number {
     let bytes = 0;
     while (this.length > countMax) bytes += this.dropFirst();
     return bytes;
   }
 
-  /** Drops what was published before `time`. @returns bytes given back */
+  /** Drops what was received before `time`. @returns the bytes freed */
   dropBefore(time: number): number {
     let bytes = 0;
-    while (this.first && this.first.time < time) bytes += this.dropFirst();
+    while (this.length > 0 && this.#receivedTime(this.#head) < time) bytes += this.dropFirst();
     return bytes;
   }
 
-  /** The offset after which come exactly the kept messages published at `time` or later. */
-  offsetBefore(time: number): number {
-    let low = this.firstOffset;
-    let high = this.lastOffset + 1;
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      const message = this.get(middle);
-      if (message && message.time < time) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+  /**
+   * The clock was set back to `now`: what was received later than that counts as received now. Otherwise its age would be
+   * negative, and it would be kept until the clock reached the wrong time again.
+   */
+  clampReceivedTimes(now: number): void {
+    this.droppedTime = Math.min(this.droppedTime, now);
+    this.#receivedTimes = this.#messages.map((_, index) => Math.min(this.#receivedTime(index), now));
   }
 
-  #rebase(messages: (Message | undefined)[]): void {
-    this.#messages = messages;
-    this.#head = 0;
+  #page(start: number, { messagesMax, bytesMax }: Page): Message[] {
+    const messages: Message[] = [];
+    let bytes = 0;
+    for (let index = start; messages.length < messagesMax && bytes < bytesMax; index++) {
+      const message = this.#messages[index];
+      if (!message) break;
+      messages.push(message);
+      bytes += retainedBytes(message);
+    }
+    return messages;
+  }
+
+  /** Whether a reader at `offset` lacks exactly the messages from `index` on. */
+  #follows(index: number, offset: number): boolean {
+    const message = this.#messages[index];
+    return offset === (message ? previousOffset(message) : this.lastOffset);
+  }
+
+  /** The index of the first kept message after an offset; the length of `#messages` where there is none. */
+  #indexAfter(offset: number): number {
+    // Offsets mostly grow by one, and then the index is known without a search.
+    const guess = this.#messages.length - (this.lastOffset - offset);
+    const message = this.#messages[guess];
+    if (message && previousOffset(message) === offset) return guess;
+    return this.#search(({ offset: later }) => later > offset);
+  }
+
+  /** The index of the first kept message received at `time` or later. */
+  #indexSince(time: number): number {
+    return this.#search((_, index) => this.#receivedTime(index) >= time);
+  }
+
+  #receivedTime(index: number): number {
+    return this.#receivedTimes?.[index] ?? this.#messages[index]?.time ?? 0;
+  }
+
+  /** The first index for which it holds, and then for all after it. */
+  #search(holds: (message: Message, index: number) => boolean): number {
+    let low = this.#head;
+    let high = this.#messages.length;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      const message = this.#messages[middle];
+      if (message && holds(message, middle)) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 }

@@ -1,16 +1,19 @@
-/** How much of the past is kept: by count and age in each log, and by bytes in all logs together, coldest first. */
+/** Limits history: by count and age in each log, and by bytes in all logs together, the coldest log first. */
 import type { TopicLog } from "./log.ts";
 
 export interface HistoryLimits {
-  /** A topic's; 0 keeps no message at all. */
+  /** Messages of one topic; 0 keeps none. */
   readonly historyMessages: number;
-  /** A topic's. */
+  /** Age of one topic's messages. */
   readonly historyAgeSeconds: number;
-  /** All topics' together, by `retainedBytes`. */
+  /** Bytes of all topics together, by `retainedBytes`. */
   readonly historyBytesMax: number;
 }
 
-/** A log that keeps something, between the one last appended to before it and the one after. */
+/** A clock that is adjusted goes back by less. Ageing need not follow such small steps. */
+const clockStepMilliseconds = 1000;
+
+/** A log that keeps a message, in a list ordered by the last append. */
 interface Place {
   readonly log: TopicLog;
   colder: Place | undefined;
@@ -22,19 +25,26 @@ export class Retention {
   bytes = 0;
   readonly #limits: HistoryLimits;
   readonly #emptied: (log: TopicLog) => void;
-  /** Linked, because a Set that loses its first entry again and again steps over all it lost each time it is read. */
+  /** A linked list: a Set that repeatedly loses its first entry steps over the lost ones at each read. */
   readonly #places = new Map<TopicLog, Place>();
   #coldest: Place | undefined;
   #warmest: Place | undefined;
+  /** The latest time that was seen, in milliseconds since 1970. */
+  #latestTime = 0;
 
-  /** @param emptied told of each log whose last message was dropped; coldest first, like the dropping */
+  /** @param emptied called for each log whose last message was dropped */
   constructor(limits: HistoryLimits, emptied: (log: TopicLog) => void = () => undefined) {
     this.#limits = limits;
     this.#emptied = emptied;
   }
 
-  /** Holds the limits after `log` was appended to. @param addedBytes by `retainedBytes` @param now milliseconds */
+  /**
+   * Applies the limits after an append to `log`.
+   * @param addedBytes by `retainedBytes`
+   * @param now milliseconds since 1970
+   */
   appended(log: TopicLog, addedBytes: number, now: number): void {
+    this.#noticeTime(now);
     this.bytes += addedBytes;
     this.#makeWarmest(log);
     this.bytes -= log.dropBeyond(this.#limits.historyMessages);
@@ -43,8 +53,9 @@ export class Retention {
     this.#dropColdest();
   }
 
-  /** Drops what became too old. Only the logs nobody appends to are looked for; the others see to it as they grow. */
+  /** Drops what became too old in the logs without recent appends. The others are trimmed at each append. */
   sweep(now: number): void {
+    this.#noticeTime(now);
     while (this.#coldest) {
       const { log } = this.#coldest;
       this.#dropAged(log, now);
@@ -55,14 +66,25 @@ export class Retention {
 
   /** Drops what became too old in one log, before it is read. */
   refresh(log: TopicLog, now: number): void {
+    this.#noticeTime(now);
     if (log.length === 0) return;
     this.#dropAged(log, now);
     if (log.length === 0) this.#empty(log);
   }
 
-  /** Takes a log out with all it keeps. */
+  /** Removes a log and its messages. */
   forget(log: TopicLog): void {
     if (this.#takeOut(log)) this.bytes -= log.bytes;
+  }
+
+  /** If the clock was set back, ages are counted from the new time on: a clock that was ahead must not stop ageing. */
+  #noticeTime(now: number): void {
+    if (now >= this.#latestTime) {
+      this.#latestTime = now;
+    } else if (this.#latestTime - now > clockStepMilliseconds) {
+      this.#latestTime = now;
+      for (const log of this.#places.keys()) log.clampReceivedTimes(now);
+    }
   }
 
   #dropAged(log: TopicLog, now: number): void {

@@ -1,107 +1,115 @@
-/** One subscriber's way through one topic: a replay, paced by what the subscriber takes, then live. */
-
-import type { TopicLog } from "./log.ts";
+/** One subscriber's way through one topic: a replay at the subscriber's pace, then live delivery. */
 import { formatId, type Message, type Position, type Since } from "./message.ts";
 
-/** Messages that a subscriber will never get: those between what it saw last and `from`. */
+/** Messages that a subscriber will never get: those after what it asked for, up to `from`. */
 export interface Gap {
   readonly topic: string;
-  /** What the subscriber asked to continue after, as it said it. */
+  /** Where the subscriber asked to continue, in its own words. */
   readonly requested: string;
-  /** What it continues after instead. */
+  /** The position that the next message follows. */
   readonly from: Position;
 }
 
-/** Where a subscription continues, and the first messages that follow. */
+/** Where a subscription continues, and the first messages from there. */
 export interface Start {
   readonly from: Position;
   readonly messages: readonly Message[];
   readonly gap?: Gap;
 }
 
-/** A client's end of a subscription. */
+/** Where a client asked to begin. */
+export interface StartRequest {
+  /** Undefined means from now on. */
+  readonly since: Since | undefined;
+  /** `since` as the client wrote it. */
+  readonly requested: string;
+}
+
+/** The client's end of a subscription. */
 export interface Subscriber {
-  /** Takes the next message of a replay. @returns false to be given no more until it calls `advance` */
+  /** Takes the next message of a replay. @returns false if it can take no more until it calls `advance` */
   replay(message: Message): boolean;
   gap(gap: Gap): void;
-  /** It has caught up: from this step on it must be among those that fan-out reaches. */
+  /** The subscriber has caught up. From this step on it MUST be among those that fan-out reaches. */
   live(subscription: Subscription): void;
-  /** What comes next cannot be read now. */
+  /** The next messages cannot be read now. */
   fail(error: unknown): void;
 }
 
-/** The topic as its subscriptions see it. */
+/** A topic on this node, as its subscriptions see it. */
 export interface LocalTopic {
   readonly topic: string;
-  /** What was delivered to everyone live, as far as it is at hand; its end is where they stand. */
-  readonly recent: TopicLog;
-  readonly deps: SubscriptionDeps;
-}
-
-/** What a subscription needs of the hub. */
-export interface SubscriptionDeps {
+  /** The position of the last message that was delivered to the live subscribers. */
+  readonly position: Position;
+  isAt(epoch: string, offset: number): boolean;
+  /** The message that follows a position, if the node has it in memory. */
+  next(epoch: string, offset: number): Message | undefined;
   /** @throws {BrokerUnavailable} */
   read(after: Position): Promise<Start>;
   leave(): void;
 }
 
-/** No epoch is named `0`, so a client that returns with this id is always told a gap. */
+/** An id that no topic has, since no epoch is named `0`. A client that returns with it is told a gap. */
 const noId = "0-0";
 
 export class Subscription {
-  readonly #channel: LocalTopic;
-  /** Undefined once it began, and from the start for who listens from now on. */
+  readonly #topic: LocalTopic;
+  readonly #request: StartRequest;
+  /** Set only before `begin`, and only if the client asked for `since`. */
   #start: Start | undefined;
-  readonly #since: Since | undefined;
   #subscriber: Subscriber | undefined;
   #state: "prepared" | "replaying" | "reading" | "live" | "closed" = "prepared";
   /** The position of the last message given to the subscriber while it is not live. */
   #epoch = "";
   #offset = 0;
-  /** Read from the broker and not yet given. */
+  /** Messages read from the broker; those from `#pageIndex` on are not given yet. */
   #page: readonly Message[] = [];
+  #pageIndex = 0;
 
-  /** @param since what the client asked for; undefined means from now on, and so does an undefined `start` */
-  constructor(channel: LocalTopic, start: Start | undefined, since: Since | undefined) {
-    this.#channel = channel;
+  constructor(topic: LocalTopic, request: StartRequest, start: Start | undefined) {
+    this.#topic = topic;
+    this.#request = request;
     this.#start = start;
-    this.#since = since;
   }
 
   get topic(): string {
-    return this.#channel.topic;
+    return this.#topic.topic;
   }
 
-  /** What comes first continues after this. Asked before `begin`. */
+  /** The position that the first message follows. Valid before `begin`. */
   get from(): Position {
-    return this.#start?.from ?? this.#channel.recent.last;
+    return this.#start?.from ?? this.#topic.position;
   }
 
-  /** What `begin` will tell the subscriber first. */
+  /** The gap that `begin` will report first. Valid before `begin`. */
   get gap(): Gap | undefined {
     return this.#start?.gap;
   }
 
-  /** Whether it continues where its subscriber asked it to. */
+  /** True if it continues where its client asked. Valid before `begin`. */
   get resumed(): boolean {
     return this.#start !== undefined && this.#start.gap === undefined;
   }
 
   /**
-   * The id that the client stores at the opening. Asked before `begin`.
-   * Before a gap it leads to that gap again, so that a client that is cut before it is told of the gap is told when it
-   * returns: the id that the client asked for, but no id that the topic could reach until then.
+   * The id that the client may store before its first message. Valid before `begin`.
+   *
+   * It is never ahead of what the client was told: a connection that breaks before the gap arrives must return with an id
+   * that leads to the gap again. An id ahead of the topic's position would resume once the topic has reached it.
    */
   get openId(): string {
-    const gap = this.#start?.gap;
-    if (!gap) return formatId(this.from);
-    if (this.#since?.kind !== "position") return noId;
-    const { position } = this.#since;
-    const isAhead = position.epoch === gap.from.epoch && position.offset > gap.from.offset;
-    return isAhead ? noId : formatId(position);
+    if (!this.gap) return formatId(this.from);
+    const { since, requested } = this.#request;
+    if (since?.kind !== "position") return noId;
+    const { epoch, offset } = since.position;
+    const { position } = this.#topic;
+    return epoch === position.epoch && offset > position.offset ? noId : requested;
   }
 
-  /** Reports the gap, if there is one. Messages come from the first `advance` on, so that all topics report gaps first. */
+  /**
+   * Reports the gap, if there is one. Nothing else is sent before the first `advance`, so that a connection with several
+   * topics reports all gaps before any message: the client's ids of all topics are stored together.
+   */
   begin(subscriber: Subscriber): void {
     if (this.#state === "closed") return;
     this.#subscriber = subscriber;
@@ -110,29 +118,28 @@ export class Subscription {
     this.#continueAt(start);
   }
 
-  /** Continues from elsewhere, with the gap that this means. */
+  /** Continues elsewhere, after the gap that this means. */
   restart(start: Start): void {
     if (this.#state === "closed") return;
     this.#continueAt(start);
     this.advance();
   }
 
-  /** A live subscriber that could not take a message goes back to being replayed to, from the last one it took. */
+  /** Returns a live subscriber that could not take a message to paced replay, after the last message it took. */
   fallBack(position: Position): void {
     if (this.#state === "live") this.#continueAt({ from: position, messages: [] });
   }
 
-  /** Gives the subscriber what it lacks, until it has enough for now or is live. It calls this when it can take more. */
+  /** Gives the subscriber messages until it can take no more or is live. The subscriber calls it when it can take more. */
   advance(): void {
     while (this.#state === "replaying") {
-      const { recent } = this.#channel;
-      if (this.#offset === recent.lastOffset && this.#epoch === recent.epoch) {
+      if (this.#topic.isAt(this.#epoch, this.#offset)) {
         this.#state = "live";
         this.#page = [];
         this.#subscriber?.live(this);
         return;
       }
-      const message = this.#next(recent);
+      const message = this.#next();
       if (!message) {
         this.#state = "reading";
         void this.#read();
@@ -148,7 +155,7 @@ export class Subscription {
     this.#state = "closed";
     this.#subscriber = undefined;
     this.#page = [];
-    this.#channel.deps.leave();
+    this.#topic.leave();
   }
 
   #continueAt({ from, messages, gap }: Start): void {
@@ -156,25 +163,26 @@ export class Subscription {
     this.#epoch = from.epoch;
     this.#offset = from.offset;
     this.#page = messages;
+    this.#pageIndex = 0;
     if (gap) this.#subscriber?.gap(gap);
   }
 
-  #next(recent: TopicLog): Message | undefined {
-    const first = this.#page[0];
-    if (first) {
-      const message = this.#page[this.#offset + 1 - first.offset];
-      if (message) return message;
-      this.#page = [];
+  #next(): Message | undefined {
+    const message = this.#page[this.#pageIndex];
+    if (message) {
+      this.#pageIndex++;
+      return message;
     }
-    return this.#epoch === recent.epoch ? recent.get(this.#offset + 1) : undefined;
+    this.#page = [];
+    return this.#topic.next(this.#epoch, this.#offset);
   }
 
   async #read(): Promise<void> {
     let start: Start;
     try {
-      start = await this.#channel.deps.read({ epoch: this.#epoch, offset: this.#offset });
+      start = await this.#topic.read({ epoch: this.#epoch, offset: this.#offset });
     } catch (error) {
-      this.#subscriber?.fail(error);
+      if (this.#state === "reading") this.#subscriber?.fail(error);
       return;
     }
     if (this.#state === "reading") this.restart(start);

@@ -32,7 +32,7 @@ export function describeAnnouncing<Kind extends Engine>({ withNodes }: Contract<
         const subscribed = await other.subscribe(topic);
         const last = (await publishOneByOne(one, topic, 30)).at(-1) as Position;
         await until(
-          async () => (await other.positions([topic]))[0]?.position.offset === last.offset,
+          async () => (await other.positions([topic]))[0]?.offset === last.offset,
           "the position of the last message",
         );
         const { complete, messages } = await read(other, topic, after(subscribed), last);

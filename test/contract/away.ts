@@ -3,7 +3,10 @@ import { describe, expect, test } from "bun:test";
 import { BrokerUnavailable } from "../../src/topic/broker.ts";
 import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { all, listen, newTopic, read, text, wholePage } from "./messages.ts";
+import { all, listen, newTopic, numbered, read, text, wholePage } from "./messages.ts";
+
+/** The longest time in which an engine may leave a call unanswered, by `topic/broker.ts`. */
+export const settleSeconds = 3;
 
 export function describeAway<Kind extends Engine>({ withNode, can }: Contract<Kind>): void {
   describe("an engine that is away", () => {
@@ -14,12 +17,12 @@ export function describeAway<Kind extends Engine>({ withNode, can }: Contract<Ki
       withNode(async (broker, engine) => {
         const topic = newTopic();
         const announced = listen(broker);
-        expect(broker.available).toBe(true);
+        expect(broker.state.available).toBe(true);
         await broker.subscribe(topic);
         const known = await broker.publish(topic, text("before"));
 
         await cutOff?.(engine, broker);
-        expect(broker.available).toBe(false);
+        expect(broker.state.available).toBe(false);
         const once = { key: "key", publisher: "publisher" };
         const asked = [
           broker.publish(topic, text("unknown"), once),
@@ -31,14 +34,39 @@ export function describeAway<Kind extends Engine>({ withNode, can }: Contract<Ki
           expect(status).toBe("rejected");
           expect("reason" in outcome && outcome.reason).toBeInstanceOf(BrokerUnavailable);
         }
-        expect(announced.reconnections).toBe(0);
+        expect(announced.misses).toBe(0);
 
         await reconnect?.(engine, broker);
-        await until(() => broker.available && announced.reconnections > 0, "the engine to be back");
+        await until(() => broker.state.available && announced.misses > 0, "the engine to be back");
         const repeated = await broker.publish(topic, text("unknown"), once);
         expect(repeated).toEqual({ epoch: known.epoch, offset: known.offset + 1 });
         const { messages } = await read(broker, topic, all, repeated);
         expect(messages.map(({ data }) => data)).toEqual(["before", "unknown"]);
+      }),
+    );
+
+    const { silence } = can;
+    test.skipIf(!silence)(
+      `that falls silent settles every call within ${settleSeconds} s`,
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        await broker.publish(topic, text("before"));
+        await silence?.(engine);
+        const began = performance.now();
+        const calls = [
+          ...numbered(1000).map((word) => broker.publish(topic, text(word))),
+          broker.publish(topic, text("keyed"), { key: "key", publisher: "publisher" }),
+          broker.subscribe(newTopic()),
+          broker.history(topic, all, wholePage),
+          broker.positions([topic]),
+          broker.inspect([topic]),
+        ];
+        for (const outcome of await Promise.allSettled(calls)) {
+          expect(outcome.status).toBe("rejected");
+          expect("reason" in outcome && outcome.reason).toBeInstanceOf(BrokerUnavailable);
+        }
+        // Half a second for a machine that is busy with other tests.
+        expect(performance.now() - began).toBeLessThan(settleSeconds * 1000 + 500);
       }),
     );
   });

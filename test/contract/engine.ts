@@ -24,17 +24,23 @@ export interface Abilities<Kind extends Engine> {
   readonly loseEverything?: (engine: Kind) => Promise<void>;
   /** Lets time pass on the engine. */
   readonly advance?: (engine: Kind, seconds: number) => Promise<void>;
+  /** Sets the engine's clock, and lets no time pass. */
+  readonly setClock?: (engine: Kind, aheadSeconds: number) => Promise<void>;
+  /** Makes the engine answer nothing more, as if its process were stopped. */
+  readonly silence?: (engine: Kind) => Promise<void>;
   /** Takes the engine away from a node. */
   readonly cutOff?: (engine: Kind, node: Broker) => Promise<void>;
   /** Gives the engine back to a node. */
   readonly reconnect?: (engine: Kind, node: Broker) => Promise<void>;
 }
 
-const generous: MemoryBrokerLimits = {
+export const generous: MemoryBrokerLimits = {
   historyMessages: 1000,
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
   positionAgeSeconds: 7200,
+  positionBytesMax: 64 * 1024 * 1024,
+  idempotencyBytesMax: 64 * 1024 * 1024,
 };
 export const five: MemoryBrokerLimits = { ...generous, historyMessages: 5 };
 export const none: MemoryBrokerLimits = { ...generous, historyMessages: 0 };

@@ -1,7 +1,8 @@
 /** An idempotency key publishes once. */
 import { describe, expect, test } from "bun:test";
-import { IdempotencyConflict, idempotencySeconds } from "../../src/topic/broker.ts";
-import { type Contract, type Engine, five } from "./engine.ts";
+import { IdempotencyConflict, idempotencySeconds, type Once } from "../../src/topic/broker.ts";
+import type { Position } from "../../src/topic/message.ts";
+import { type Contract, type Engine, five, generous } from "./engine.ts";
 import { newTopic, numbered, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
@@ -62,6 +63,37 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
         expect((await broker.publish(topic, text("last"))).offset).toBe(6);
         expect((await broker.publish(other, text("last"))).offset).toBe(2);
       }),
+    );
+
+    test(
+      "is a conflict with the same data of another content type",
+      withNode(async (broker) => {
+        const topic = newTopic();
+        await broker.publish(topic, { data: "1", contentType: "application/json" }, once);
+        const other = broker.publish(topic, { data: "1", contentType: "text/plain" }, once);
+        await expect(other).rejects.toBeInstanceOf(IdempotencyConflict);
+        const bytes = { data: new TextEncoder().encode("1"), contentType: "application/json" };
+        await expect(broker.publish(topic, bytes, once)).rejects.toBeInstanceOf(IdempotencyConflict);
+      }),
+    );
+
+    test(
+      "of a publisher with few keys outlives a flood of another's keys, which loses its oldest",
+      withNode(
+        async (broker) => {
+          const topic = newTopic();
+          const careful = { key: "careful", publisher: "careful" };
+          const first = await broker.publish(topic, text("same"), careful);
+          const flood = numbered(4000).map((key) => ({ key, publisher: "flood" }));
+          const positions = await Promise.all(
+            flood.map((once) => broker.publish(topic, text(once.key), once)),
+          );
+          expect(await broker.publish(topic, text("same"), careful)).toEqual(first);
+          const last = flood.at(-1) as Once;
+          expect(await broker.publish(topic, text(last.key), last)).toEqual(positions.at(-1) as Position);
+        },
+        { ...generous, idempotencyBytesMax: 64 * 1024 },
+      ),
     );
 
     const { advance } = can;

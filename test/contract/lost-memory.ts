@@ -92,7 +92,7 @@ export function describeLostMemory<Kind extends Engine>({ withNode, can }: Contr
         const again = await broker.subscribe(topic);
         expect(again.offset).toBe(0);
         expect(again.epoch).not.toBe(before.epoch);
-        expect(await broker.positions([topic])).toEqual([{ position: again, retained: 0 }]);
+        expect(await broker.inspect([topic])).toEqual([{ position: again, retained: 0, subscribers: 0 }]);
       }),
     );
   });

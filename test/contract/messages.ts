@@ -9,7 +9,7 @@ export const wholePage: Page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 }
 
 /** Records the announcements that a node receives. */
 export class Announcements implements BrokerListener {
-  reconnections = 0;
+  misses = 0;
   readonly #first = new Map<string, Message>();
   #announced = Promise.withResolvers<void>();
 
@@ -20,8 +20,12 @@ export class Announcements implements BrokerListener {
     this.#announced = Promise.withResolvers();
   }
 
-  reconnected(): void {
-    this.reconnections++;
+  missed(): void {
+    this.misses++;
+  }
+
+  subscriberCount(): number {
+    return 0;
   }
 
   /** Each message of a topic once, as it was first announced. */
@@ -69,7 +73,7 @@ export async function publishOneByOne(broker: Broker, topic: string, count: numb
 }
 
 export async function epochOf(broker: Broker, topic: string): Promise<string> {
-  return (await broker.positions([topic]))[0]?.position.epoch ?? "";
+  return (await broker.positions([topic]))[0]?.epoch ?? "";
 }
 
 /** Publishes until the engine's clock gives a message a later time than the first one has. */

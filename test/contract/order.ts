@@ -1,5 +1,6 @@
 /** Publishing: offsets, epochs, times and the order of messages. */
 import { describe, expect, test } from "bun:test";
+import { previousOffset } from "../../src/topic/message.ts";
 import type { Contract, Engine } from "./engine.ts";
 import { all, epochOf, newTopic, numbered, offsetsBetween, publishOneByOne, read, text } from "./messages.ts";
 
@@ -12,6 +13,7 @@ export function describeOrder<Kind extends Engine>({ withNode, withNodes }: Cont
         expect(positions.map(({ offset }) => offset)).toEqual([1, 2, 3, 4, 5]);
         expect(new Set(positions.map(({ epoch }) => epoch)).size).toBe(1);
         expect(positions[0]?.epoch).toMatch(/^[0-9a-z]{1,64}$/);
+        expect(positions[0]?.epoch).not.toBe("0"); // The id 0-0 is always a gap.
       }),
     );
 
@@ -45,6 +47,10 @@ export function describeOrder<Kind extends Engine>({ withNode, withNodes }: Cont
         expect(offsets.flat().toSorted((left, right) => left - right)).toEqual(offsetsBetween(0, 200));
         const last = { epoch: await epochOf(one, topic), offset: 200 };
         const { messages } = await read(one, topic, all, last);
+        expect(messages.map(previousOffset)).toEqual([
+          0,
+          ...messages.slice(0, -1).map(({ offset }) => offset),
+        ]);
         for (const [index, { words }] of publishers.entries()) {
           expect(offsets[index]?.map((offset) => messages[offset - 1]?.data)).toEqual(words);
         }

@@ -26,17 +26,16 @@ export function describeReading<Kind extends Engine>({ withNode }: Contract<Kind
         const beginning = await broker.subscribe(empty);
         const last = (await publishOneByOne(broker, full, 7))[6] as Position;
         await read(broker, full, all, last);
-        await until(
-          async () => (await broker.positions([full]))[0]?.position.offset === 7,
-          "the position to arrive",
-        );
+        await until(async () => (await broker.positions([full]))[0]?.offset === 7, "the position to arrive");
         expect(await broker.positions([])).toEqual([]);
         const [first, second, third, fourth] = await broker.positions([absent, full, empty, full]);
-        expect([first, third]).toEqual([undefined, { position: beginning, retained: 0 }]);
-        for (const state of [second, fourth]) {
-          expect(state?.position.epoch).toBe(last.epoch);
-          expect(state?.retained).toBeLessThanOrEqual(5);
-        }
+        expect([first, third]).toEqual([undefined, beginning]);
+        for (const position of [second, fourth]) expect(position?.epoch).toBe(last.epoch);
+        expect(await broker.inspect([absent, empty])).toEqual([
+          undefined,
+          { position: beginning, retained: 0, subscribers: 0 },
+        ]);
+        expect((await broker.inspect([full]))[0]?.retained).toBeLessThanOrEqual(5);
       }, five),
     );
   });

@@ -50,7 +50,7 @@ export function describeRetention<Kind extends Engine>({ withNode }: Contract<Ki
           complete: false,
           ...nothing,
         });
-        expect(await broker.positions([topic])).toEqual([{ position: last, retained: 0 }]);
+        expect(await broker.inspect([topic])).toEqual([{ position: last, retained: 0, subscribers: 0 }]);
       }, none),
     );
   });

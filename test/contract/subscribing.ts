@@ -22,7 +22,7 @@ export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, 
         const topic = newTopic();
         const position = await broker.subscribe(topic);
         expect(position.offset).toBe(0);
-        expect(await broker.positions([topic])).toEqual([{ position, retained: 0 }]);
+        expect(await broker.inspect([topic])).toEqual([{ position, retained: 0, subscribers: 0 }]);
         expectHistory(await read(broker, topic, after(position), position), {
           complete: true,
           from: position,

@@ -3,6 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { formatId } from "../../src/topic/message.ts";
 import { type Contract, type Engine, five } from "./engine.ts";
 import {
+  after,
+  all,
   expectHistory,
   newTopic,
   offsetsBetween,
@@ -12,7 +14,7 @@ import {
   text,
 } from "./messages.ts";
 
-export function describeTime<Kind extends Engine>({ withNode }: Contract<Kind>): void {
+export function describeTime<Kind extends Engine>({ withNode, can }: Contract<Kind>): void {
   describe("history", () => {
     test(
       "since a time has what was published at that time and later",
@@ -31,10 +33,57 @@ export function describeTime<Kind extends Engine>({ withNode }: Contract<Kind>):
         );
         const ever = await read(broker, topic, { kind: "time", time: 0 }, late);
         expectHistory(ever, {
-          complete: true,
+          complete: false, // Nobody knows what was published before this engine's memory began.
           from: { epoch: early.epoch, offset: 0 },
           offsets: offsetsBetween(0, late.offset),
           position: { epoch: late.epoch, offset: late.offset },
+        });
+      }),
+    );
+
+    test(
+      "since a time before the engine knew every topic is a gap, and from then on it is not",
+      withNode(async (broker) => {
+        const topic = newTopic();
+        const last = await broker.publish(topic, text("only"));
+        const { sinceTime } = broker.state;
+        for (const [time, complete] of [
+          [sinceTime - 1, false],
+          [sinceTime, true],
+        ] as const) {
+          expectHistory(await read(broker, topic, { kind: "time", time }, last), {
+            complete,
+            from: { epoch: last.epoch, offset: 0 },
+            offsets: [1],
+            position: last,
+          });
+        }
+      }),
+    );
+
+    const { setClock, advance } = can;
+    test.skipIf(!setClock || !advance)(
+      "ages though the clock was ahead for a while, and a span is counted by the right clock",
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        await setClock?.(engine, 86_400);
+        const ahead = await broker.publish(topic, text("ahead"));
+        await setClock?.(engine, 0);
+        const back = await broker.publish(topic, text("back"));
+        await advance?.(engine, 1800);
+        const last = await broker.publish(topic, text("last"));
+        const { messages } = await read(broker, topic, all, last);
+        expect(messages.map(({ data }) => data)).toEqual(["ahead", "back", "last"]);
+        const times = messages.map(({ time }) => time);
+        expect(times).toEqual(times.toSorted((one, other) => one - other));
+        const recent = await read(broker, topic, { kind: "time", time: Date.now() + 1_790_000 }, last);
+        expectHistory(recent, { complete: true, from: back, offsets: [last.offset], position: last });
+        await advance?.(engine, 1801);
+        expectHistory(await read(broker, topic, after(ahead), last), {
+          complete: false,
+          from: back,
+          offsets: [last.offset],
+          position: last,
         });
       }),
     );

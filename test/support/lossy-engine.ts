@@ -11,9 +11,11 @@ const limits = {
   historyAgeSeconds: 600,
   historyBytesMax: 64 * 1024 * 1024,
   positionAgeSeconds: 86_400,
+  positionBytesMax: 64 * 1024 * 1024,
+  idempotencyBytesMax: 64 * 1024 * 1024,
 };
 
-const { listen, publish, subscribe, unsubscribe, history, positions } = MemoryBroker.prototype;
+const { listen, publish, subscribe, unsubscribe, history, positions, inspect } = MemoryBroker.prototype;
 let listener: BrokerListener | undefined;
 /** In place of the engine that the server made. */
 let successor: MemoryBroker | undefined;
@@ -40,9 +42,13 @@ engine.positions = function (topics) {
   return positions.call(successor ?? this, topics);
 };
 
+engine.inspect = function (topics) {
+  return inspect.call(successor ?? this, topics);
+};
+
 function loseEverything(): void {
   if (!listener) throw new Error("the engine has no listener yet");
   successor = new MemoryBroker(limits);
   listen.call(successor, listener);
-  listener.reconnected();
+  listener.missed();
 }

@@ -1,7 +1,7 @@
 /** The ends of a topic as a client has them: POST, a WebSocket, a stream of server-sent events. */
 import { type Client, type Close, ws } from "./clients.ts";
 import type { RunningServer } from "./server.ts";
-import { Inbox, within } from "./wait.ts";
+import { Inbox, until, within } from "./wait.ts";
 
 let topicsNamed = 0;
 
@@ -17,6 +17,15 @@ export const post = (
   body: string | Uint8Array<ArrayBuffer>,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Response> => fetch(topicsUrl(server, path), { method: "POST", body, headers });
+
+/** Resolves when a span is no gap any more: from a time before its start a server in memory cannot know what was published. */
+export async function untilKnownFor(server: RunningServer, span: string): Promise<void> {
+  const topic = newTopic();
+  await until(async () => {
+    const response = await fetch(`${topicsUrl(server, topic)}?since=${span}`);
+    return (await response.text()) === "[]";
+  }, `the server to have run for ${span}`);
+}
 
 /** Publishes text, and fails where the answer is not 200. @returns the id */
 export async function publish(server: RunningServer, topic: string, text: string): Promise<string> {

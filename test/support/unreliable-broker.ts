@@ -8,6 +8,8 @@ import { MemoryBroker, type MemoryBrokerLimits } from "../../src/engine/memory.t
 import {
   type Broker,
   type BrokerListener,
+  type BrokerState,
+  type BrokerTraits,
   BrokerUnavailable,
   type History,
   type Once,
@@ -39,6 +41,8 @@ export interface UnreliableEngineOptions {
   readonly later: (task: () => void) => void;
   readonly faults?: Faults;
   readonly now?: () => number;
+  /** After how long a call fails that the engine does not answer, by a real timer. Left out: never. */
+  readonly settleMilliseconds?: number;
   /** Told of each message in the step in which it is appended. */
   readonly appended?: (message: Message) => void;
 }
@@ -47,13 +51,15 @@ export class UnreliableEngine {
   faults: Faults;
   readonly random: Random;
   readonly later: (task: () => void) => void;
+  readonly settleMilliseconds: number | undefined;
   readonly #limits: MemoryBrokerLimits;
   readonly #now: () => number;
   readonly #appended: (message: Message) => void;
   readonly #nodes = new Set<UnreliableNode>();
   #memory: MemoryBroker;
 
-  constructor({ limits, random, later, faults, now, appended }: UnreliableEngineOptions) {
+  constructor({ limits, random, later, faults, now, appended, ...options }: UnreliableEngineOptions) {
+    this.settleMilliseconds = options.settleMilliseconds;
     this.faults = faults ?? noFaults;
     this.random = random;
     this.later = later;
@@ -96,13 +102,15 @@ export class UnreliableEngine {
   }
 
   #openMemory(): MemoryBroker {
-    const memory = new MemoryBroker(this.#limits, this.#now);
+    const clock = { now: this.#now, monotonic: this.#now };
+    const memory = new MemoryBroker(this.#limits, { clock });
     memory.listen({
       announced: (message) => {
         this.#appended(message);
         for (const node of this.#nodes) node.announce(message);
       },
-      reconnected: () => undefined,
+      missed: () => undefined,
+      subscriberCount: () => 0,
     });
     return memory;
   }
@@ -111,7 +119,7 @@ export class UnreliableEngine {
 /** What a node sends its engine and hears from it travels on two ways, each in order and neither waiting for the other. */
 export class UnreliableNode implements Broker {
   available = true;
-  readonly announcementsCanBeMissed = true;
+  readonly traits: BrokerTraits = { isShared: true, isInProcess: false, comparisonSeconds: 2 };
   readonly #engine: UnreliableEngine;
   /** On their way to the engine. */
   readonly #requests: (() => void)[] = [];
@@ -125,6 +133,13 @@ export class UnreliableNode implements Broker {
 
   constructor(engine: UnreliableEngine) {
     this.#engine = engine;
+  }
+
+  get state(): BrokerState {
+    const { sinceTime } = this.#engine.memory.state;
+    return this.available
+      ? { available: true, sinceTime }
+      : { available: false, reason: "the test has it away", sinceTime };
   }
 
   listen(listener: BrokerListener): void {
@@ -163,15 +178,18 @@ export class UnreliableNode implements Broker {
     });
   }
 
-  positions(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
+  inspect(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
+    return this.#ask((memory) => memory.inspect(topics));
+  }
+
+  positions(topics: readonly string[]): Promise<(Position | undefined)[]> {
     const { random, faults } = this.#engine;
     return this.#ask(async (memory) => {
-      const states = await memory.positions(topics);
+      const states = await memory.inspect(topics);
       return states.map((state) => {
-        if (!state || !random.chance(faults.lagging)) return state;
-        const unknown = random.between(0, state.retained);
+        if (!state || !random.chance(faults.lagging)) return state?.position;
         const { epoch, offset } = state.position;
-        return { position: { epoch, offset: offset - unknown }, retained: state.retained - unknown };
+        return { epoch, offset: offset - random.between(0, state.retained) };
       });
     });
   }
@@ -190,7 +208,7 @@ export class UnreliableNode implements Broker {
 
   reconnect(): void {
     this.available = true;
-    this.#listener?.reconnected();
+    this.#listener?.missed();
   }
 
   /** Whether the engine announces a topic to this node. */
@@ -227,7 +245,9 @@ export class UnreliableNode implements Broker {
 
   #ask<Answer>(request: (memory: MemoryBroker) => Promise<Answer>): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const { random, later } = this.#engine;
+    const { random, later, settleMilliseconds } = this.#engine;
+    if (settleMilliseconds !== undefined)
+      setTimeout(() => reject(new BrokerUnavailable("no answer")), settleMilliseconds).unref();
     this.#send(() => {
       const answered = this.available || random.chance(0.5);
       const done = answered ? request(this.#engine.memory) : Promise.reject(unavailable());

@@ -25,9 +25,9 @@ import {
   refuseStreamForNow,
   wantsEventStream,
 } from "./event-stream.ts";
-import { noStoreHeaders, poll } from "./poll.ts";
+import { noStoreHeaders, Poll, type PollDeps, pollWaitSecondsMax } from "./poll.ts";
 import { type PublishTarget, publishBody } from "./publish.ts";
-import { RequestError, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
+import { RequestError, readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
 
 /** What the endpoint is joined to. */
@@ -63,6 +63,7 @@ class TopicsEndpoint {
   readonly #path: string;
   readonly #socketDeps: TopicSocketDeps;
   readonly #streamDeps: EventStreamDeps;
+  readonly #pollDeps: PollDeps;
 
   constructor(deps: TopicsDeps, path: string) {
     this.#deps = deps;
@@ -72,6 +73,7 @@ class TopicsEndpoint {
     // Enough to keep a line busy, little to hold for many at once; who has caught up must not be near its limit.
     const replayAheadBytes = Math.min(64 * 1024, config.bufferedBytesMax / 2);
     this.#socketDeps = { hub, counters, replayAheadBytes, refusalOf };
+    this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax, refusalOf };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
     this.#streamDeps = {
       ...deps,
@@ -95,7 +97,7 @@ class TopicsEndpoint {
         return await this.#openStream(context, permissions, readTopicStarts(request, url, topics));
       }
       if (url.searchParams.has("since"))
-        return await poll(this.#deps.hub, this.#path, readTopicStarts(request, url, topics));
+        return await this.#poll(context, permissions, readTopicStarts(request, url, topics));
       return await this.#inspect(topics);
     } catch (error) {
       const refusal = this.#refusalOf(error);
@@ -203,6 +205,23 @@ class TopicsEndpoint {
     }
   }
 
+  async #poll(
+    context: RequestContext,
+    permissions: Permissions,
+    starts: readonly TopicStart[],
+  ): Promise<Response> {
+    const { hub, connections, proxies } = this.#deps;
+    const { request, url, server } = context;
+    const options = readPollOptions(url);
+    const clientAddress = connections.admit(proxies.addressOf(context));
+    const subscriptions = await openAll(hub, starts);
+    this.#countResumes(subscriptions);
+    server.timeout(request, 2 * pollWaitSecondsMax);
+    return await new Poll(this.#pollDeps, clientAddress, permissions.expiresTime, subscriptions, options).run(
+      request,
+    );
+  }
+
   #countResumes(subscriptions: readonly Subscription[]): void {
     const { resumes } = this.#deps.counters;
     for (const { resumed, gap } of subscriptions) {
@@ -213,14 +232,14 @@ class TopicsEndpoint {
 
   async #inspect(topics: readonly string[]): Promise<Response> {
     const { hub } = this.#deps;
-    const states = await hub.positions(topics);
+    const states = await hub.inspect(topics);
     const found = topics.map((topic, index) => {
       const state = states[index];
       return {
         topic,
         position: state ? formatId(state.position) : null,
         retained: state?.retained ?? 0,
-        subscribers: hub.subscriberCount(topic),
+        subscribers: state?.subscribers ?? 0,
       };
     });
     return Response.json({ topics: found }, { headers: noStoreHeaders });

@@ -189,10 +189,13 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   }
 
   #put(message: Message): ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined {
-    this.#write(this.#deps.encodings.get(this.#encoded, message));
+    const event = this.#deps.encodings.get(this.#encoded, message);
     if (this.#encoded === "serverSentCloudEventsWithoutId") {
       this.#cursor.set(message.topic, formatId(message));
-      this.#write(utf8.encode(`id: ${this.#cursorText()}\n\n`));
+      // One chunk: `enqueue` may call `pull`, and another topic's message would be written into this event.
+      this.#write(Buffer.concat([event, utf8.encode(`id: ${this.#cursorText()}\n\n`)]));
+    } else {
+      this.#write(event);
     }
     return this.#controller;
   }

@@ -7,7 +7,7 @@ import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts"
 /** A message as the library hands it out. */
 export interface ReceivedMessage {
   readonly topic: string;
-  /** `<epoch>-<offset>`: hand it back as `since` to continue after it. */
+  /** `<epoch>-<offset>`. Hand it back as `since` to continue after it. */
   readonly id: string;
   /** When it was published. */
   readonly time: Date;
@@ -15,127 +15,185 @@ export interface ReceivedMessage {
   readonly data: string | Uint8Array;
 }
 
-/** Messages were lost for good between the last one received and the next. Subscribe again with `since: error.from`. */
+/** Messages after the last one received are gone. Subscribe again with `since: error.from` to continue. */
 export class GapError extends Error {
+  override readonly name = "GapError";
   /** The id to continue after. */
   readonly from: string;
 
   constructor({ topic, requested, from }: Gap) {
     super(`messages of ${topic} after ${requested} are gone; it continues after ${formatId(from)}`);
-    this.name = "GapError";
     this.from = formatId(from);
   }
 }
 
-/**
- * Subscribes at the first `next()`, and ends with the loop or the signal.
- * @param since nothing means from now on
- * @param requested `since` as the program wrote it
- * @throws {GapError} behind the last message before the gap
- */
-export async function* iterateMessages(
-  { hub, fanOut, bufferedBytesMax }: { hub: Hub; fanOut: NativeFanOut; bufferedBytesMax: number },
-  topic: string,
-  since: Since | undefined,
-  requested: string,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<ReceivedMessage, void> {
-  if (signal?.aborted) return;
-  const inbox = new Inbox(await hub.open(topic, since, requested), fanOut, bufferedBytesMax);
-  const stop = (): void => inbox.stop();
-  signal?.addEventListener("abort", stop);
-  if (signal?.aborted) stop(); // It was, while the subscription was being prepared.
-  try {
-    for (let message = await inbox.take(); message; message = await inbox.take()) {
-      const { topic, time, contentType, data } = message;
-      yield { topic, id: formatId(message), time: new Date(time), contentType, data };
-    }
-  } finally {
-    signal?.removeEventListener("abort", stop);
-    inbox.stop();
+/** What iterators need of the server. */
+export interface IteratorDeps {
+  readonly hub: Hub;
+  readonly fanOut: NativeFanOut;
+  /** Bytes kept for a program that does not take its messages, by `retainedBytes`. */
+  readonly bufferedBytesMax: number;
+}
+
+export interface IteratorOptions {
+  readonly topic: string;
+  /** Undefined means from now on. */
+  readonly since: Since | undefined;
+  /** `since` as the program wrote it. */
+  readonly requested: string;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** The open iterators of a server. They end with it. */
+export class MessageIterators {
+  readonly #deps: IteratorDeps;
+  readonly #open = new Set<MessageIterator>();
+
+  constructor(deps: IteratorDeps) {
+    this.#deps = deps;
+  }
+
+  iterate(options: IteratorOptions): AsyncIterator<ReceivedMessage, undefined> {
+    return new MessageIterator(this.#deps, options, this.#open);
+  }
+
+  /** Ends each after the messages that it has already received. */
+  endAll(): void {
+    for (const iterator of this.#open) iterator.end();
   }
 }
 
-/** What was received and not taken yet. A program that falls behind is not cut: it goes back to being replayed to. */
-class Inbox implements Subscriber, DirectSubscriber {
-  readonly #subscription: Subscription;
-  readonly #fanOut: NativeFanOut;
-  readonly #bufferedBytesMax: number;
-  readonly #waiting: Message[] = [];
-  #waitingBytes = 0;
-  /** Of the last message put in. */
-  #last: Position;
-  #end: { readonly error?: unknown } | undefined;
-  #wake: (() => void) | undefined;
+/**
+ * Subscribes at the first `next()`. It ends with the loop, the signal, the server, or an error.
+ *
+ * Not an async generator: the `return()` of a generator waits for the `next()` that is pending, and would wait for ever on
+ * a quiet topic. A program that lags is not cut: it returns to paced replay.
+ */
+class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subscriber, DirectSubscriber {
+  readonly #deps: IteratorDeps;
+  readonly #options: IteratorOptions;
+  /** Holds it from its first `next()` to its end. */
+  readonly #register: Set<MessageIterator>;
+  readonly #abort = (): void => this.end();
+  #opening: Promise<void> | undefined;
+  #subscription: Subscription | undefined;
+  /** Received and not taken. */
+  readonly #messages: Message[] = [];
+  #messagesBytes = 0;
+  /** The position of the last message received. */
+  #last: Position | undefined;
+  /** The calls of `next()` that wait for a message, the oldest first. */
+  readonly #waiting: PromiseWithResolvers<IteratorResult<ReceivedMessage, undefined>>[] = [];
+  #isEnded = false;
+  #error: unknown;
 
-  constructor(subscription: Subscription, fanOut: NativeFanOut, bufferedBytesMax: number) {
-    this.#subscription = subscription;
-    this.#fanOut = fanOut;
-    this.#bufferedBytesMax = bufferedBytesMax;
-    this.#last = subscription.from;
-    subscription.begin(this);
+  constructor(deps: IteratorDeps, options: IteratorOptions, register: Set<MessageIterator>) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#register = register;
   }
 
-  /** @returns nothing at the end @throws what ended it, once what was received before is taken */
-  async take(): Promise<Message | undefined> {
-    for (;;) {
-      const message = this.#waiting.shift();
-      if (message) {
-        this.#waitingBytes -= retainedBytes(message);
-        return message;
-      }
-      if (this.#end) {
-        if (this.#end.error !== undefined) throw this.#end.error;
-        return undefined;
-      }
-      this.#subscription.advance();
-      if (this.#waiting.length === 0 && !this.#end) await this.#something();
-    }
+  /** @throws {GapError} where messages were lost @throws {BrokerUnavailable} */
+  next(): Promise<IteratorResult<ReceivedMessage, undefined>> {
+    this.#opening ??= this.#open();
+    const waiting = Promise.withResolvers<IteratorResult<ReceivedMessage, undefined>>();
+    this.#waiting.push(waiting);
+    this.#settle();
+    return waiting.promise;
   }
 
-  stop(error?: unknown): void {
-    this.#end ??= { error };
-    this.#fanOut.removeDirect(this.#subscription.topic, this);
-    this.#subscription.close();
-    this.#wake?.();
+  async return(): Promise<IteratorResult<ReceivedMessage, undefined>> {
+    this.#messages.length = 0;
+    this.end();
+    return { done: true, value: undefined };
+  }
+
+  end(error?: unknown): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#error = error;
+    this.#options.signal?.removeEventListener("abort", this.#abort);
+    this.#deps.fanOut.removeDirect(this.#options.topic, this);
+    this.#subscription?.close();
+    this.#register.delete(this);
+    this.#settle();
   }
 
   replay(message: Message): boolean {
-    this.#put(message);
-    return this.#waitingBytes < this.#bufferedBytesMax;
+    return this.#put(message);
   }
 
   deliver(message: Message): void {
-    if (this.#waitingBytes < this.#bufferedBytesMax) {
+    if (this.#messagesBytes < this.#deps.bufferedBytesMax) {
       this.#put(message);
       return;
     }
-    this.#fanOut.removeDirect(this.#subscription.topic, this);
-    this.#subscription.fallBack(this.#last);
+    this.#deps.fanOut.removeDirect(this.#options.topic, this);
+    if (this.#last) this.#subscription?.fallBack(this.#last);
   }
 
   gap(gap: Gap): void {
-    this.stop(new GapError(gap));
+    this.end(new GapError(gap));
   }
 
   live(subscription: Subscription): void {
-    this.#fanOut.addDirect(subscription, this);
+    this.#deps.fanOut.addDirect(subscription, this);
   }
 
   fail(error: unknown): void {
-    this.stop(error);
+    this.end(error);
   }
 
-  #put(message: Message): void {
-    this.#waiting.push(message);
-    this.#waitingBytes += retainedBytes(message);
-    this.#last = { epoch: message.epoch, offset: message.offset };
-    this.#wake?.();
+  async #open(): Promise<void> {
+    const { topic, since, requested, signal } = this.#options;
+    if (signal?.aborted) this.end();
+    if (this.#isEnded) return;
+    signal?.addEventListener("abort", this.#abort);
+    this.#register.add(this);
+    try {
+      this.#subscription = await this.#deps.hub.open(topic, since, requested);
+    } catch (error) {
+      this.end(error);
+      return;
+    }
+    if (this.#isEnded) {
+      this.#subscription.close(); // It ended while the subscription was being prepared.
+      return;
+    }
+    this.#last = this.#subscription.from;
+    this.#subscription.begin(this);
+    this.#subscription.advance();
   }
 
-  #something(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#wake = resolve;
-    return promise;
+  #put(message: Message): boolean {
+    this.#messages.push(message);
+    this.#messagesBytes += retainedBytes(message);
+    this.#last = message;
+    this.#settle();
+    return this.#messagesBytes < this.#deps.bufferedBytesMax;
   }
+
+  /** Answers waiting calls of `next()`, as far as there are messages or the end has come. */
+  #settle(): void {
+    while (this.#waiting.length > 0) {
+      const message = this.#messages.shift();
+      if (message) {
+        this.#messagesBytes -= retainedBytes(message);
+        this.#waiting.shift()?.resolve({ done: false, value: received(message) });
+      } else if (this.#error !== undefined) {
+        this.#waiting.shift()?.reject(this.#error);
+        this.#error = undefined; // As in a generator: an iterator that has thrown is done.
+      } else if (this.#isEnded) {
+        this.#waiting.shift()?.resolve({ done: true, value: undefined });
+      } else {
+        this.#subscription?.advance();
+        if (this.#messages.length === 0 && !this.#isEnded) return;
+      }
+    }
+  }
+}
+
+function received(message: Message): ReceivedMessage {
+  const { topic, time, contentType, data } = message;
+  return { topic, id: formatId(message), time: new Date(time), contentType, data };
 }

@@ -1,69 +1,193 @@
-/** GET /topics/…?since=: the messages since then, as a batch of CloudEvents. */
-
-import type { Hub } from "../../topic/hub.ts";
-import { formatId } from "../../topic/message.ts";
-import { ControlEvents, cloudEvent } from "../../wire/cloud-events.ts";
-import type { TopicStart } from "./request.ts";
+/** GET /topics/…?since=: the messages after `since` as a batch of CloudEvents, and the cursor to continue with. */
+import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
+import type { Connections } from "../../connection/connections.ts";
+import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
+import { Refusal } from "../../http/refusal.ts";
+import type { Counters } from "../../metrics.ts";
+import { formatId, type Message } from "../../topic/message.ts";
+import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
+import { closeCode } from "../../wire/close-code.ts";
+import { ControlEvents } from "../../wire/cloud-events.ts";
+import type { Encodings } from "../../wire/encodings.ts";
 
 /** For answers that are stale at once, and different for `Accept: text/event-stream`. */
 export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as const;
 
-const utf8 = new TextEncoder();
-
-/**
- * @param topicsPath the path before a topic's name
- * @throws {BrokerUnavailable}
- */
-export async function poll(hub: Hub, topicsPath: string, starts: readonly TopicStart[]): Promise<Response> {
-  const batch = writeBatch(hub, topicsPath, starts);
-  let page = await batch.next(); // Read before the answer begins, so that a broker that is away is an error status.
-  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
-    pull: async (controller) => {
-      if (page.done) return controller.close();
-      controller.enqueue(utf8.encode(page.value));
-      page = await batch.next();
-    },
-    cancel: async () => void (await batch.return()),
-  });
-  return new Response(body, {
-    headers: { ...noStoreHeaders, "Content-Type": "application/cloudevents-batch+json" },
-  });
+/** What a poll needs of the server. */
+export interface PollDeps {
+  readonly connections: Connections;
+  readonly fanOut: NativeFanOut;
+  readonly encodings: Encodings;
+  readonly counters: Counters;
+  /** The largest answer, unless one event alone is larger. */
+  readonly bufferedBytesMax: number;
+  refusalOf(error: unknown): Refusal;
 }
 
-/** A page at a time, each topic up to where it stood when it was first read. */
-async function* writeBatch(
-  hub: Hub,
-  topicsPath: string,
-  starts: readonly TopicStart[],
-): AsyncGenerator<string, void, void> {
-  const control = new ControlEvents();
-  let separator = "[";
-  const write = (event: string): string => {
-    const text = separator + event;
-    separator = ",";
-    return text;
-  };
-  for (const start of starts) {
-    if (!start.since) continue;
-    let { since, requested } = start;
-    let end: number | undefined;
-    for (;;) {
-      const history = await hub.read(start.topic, since);
-      if (!history) {
-        // Nothing is there to continue with. To have asked for all of nothing is no loss.
-        if (since.kind !== "all" && since.kind !== "time")
-          yield write(control.gap({ topic: start.topic, requested, from: undefined }));
-        break;
-      }
-      const { complete, from, messages, position } = history;
-      const gap = complete ? "" : write(control.gap({ topic: start.topic, requested, from }));
-      yield gap + messages.map((message) => write(cloudEvent(message, topicsPath))).join("");
-      end ??= position.offset;
-      const last = messages.at(-1);
-      if (!last || last.offset >= end) break;
-      since = { kind: "position", position: last };
-      requested = formatId(last);
+/** What the URL of a poll asks for beside its topics. */
+export interface PollOptions {
+  /** The most messages in the answer, 1 to `pollMessagesMax`. */
+  readonly messagesMax: number;
+  /** How long an empty answer is held back, 0 to `pollWaitSecondsMax`. */
+  readonly waitSeconds: number;
+  /** The URL of the same poll with another cursor. */
+  nextUrl(cursor: string): string;
+}
+
+/** One answer is one turn of the event loop per page; more would make others wait. */
+export const pollMessagesMax = 1000;
+
+/** Proxies end a request that is silent for 60 s. */
+export const pollWaitSecondsMax = 60;
+
+/** A poll is a subscription that ends when it has caught up, when its answer is full, or after its wait. */
+export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
+  readonly kind = "poll";
+  readonly #deps: PollDeps;
+  readonly #options: PollOptions;
+  readonly #subscriptions: readonly Subscription[];
+  readonly #control = new ControlEvents();
+  readonly #events: string[] = [];
+  #bytes = 0;
+  #messages = 0;
+  /** The id to continue after, for each topic in the order of the request. */
+  readonly #cursor = new Map<string, string>();
+  /** Subscriptions that have not caught up. */
+  readonly #lagging: Set<string>;
+  #hasMore = false;
+  #isWaiting = false;
+  #waitSecondsLeft: number;
+  readonly #answer = Promise.withResolvers<Response>();
+  #isEnded = false;
+
+  constructor(
+    deps: PollDeps,
+    readonly clientAddress: ClientAddress,
+    readonly expiresTime: number,
+    subscriptions: readonly Subscription[],
+    options: PollOptions,
+  ) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#subscriptions = subscriptions;
+    this.#waitSecondsLeft = options.waitSeconds;
+    this.#lagging = new Set(subscriptions.map(({ topic }) => topic));
+  }
+
+  /** Resolves with the answer. Called once. */
+  run(request: Request): Promise<Response> {
+    this.#deps.connections.addHttp(this);
+    request.signal.addEventListener("abort", () => this.#end());
+    for (const subscription of this.#subscriptions) {
+      this.#cursor.set(subscription.topic, formatId(subscription.from));
+      subscription.begin(this);
+    }
+    this.#advance();
+    return this.#answer.promise;
+  }
+
+  replay(message: Message): boolean {
+    this.#deps.counters.replayedMessages++;
+    return this.#add(message);
+  }
+
+  deliver(message: Message): void {
+    const isFirst = this.#isWaiting && this.#events.length === 0;
+    this.#add(message);
+    // Messages that are published in one turn go into one answer.
+    if (isFirst) setImmediate(() => this.#finish());
+  }
+
+  gap(gap: Gap): void {
+    this.#deps.counters.gaps++;
+    this.#push(this.#control.gap(gap), gap.topic, formatId(gap.from));
+    if (this.#isWaiting) this.#finish();
+  }
+
+  live(subscription: Subscription): void {
+    this.#lagging.delete(subscription.topic);
+    this.#deps.fanOut.addDirect(subscription, this);
+    if (this.#lagging.size === 0) this.#caughtUp();
+  }
+
+  fail(error: unknown): void {
+    this.#respond(this.#deps.refusalOf(error).response());
+  }
+
+  tick(): void {
+    if (this.#isWaiting && --this.#waitSecondsLeft <= 0) this.#finish();
+  }
+
+  /** An expired token is told. At a drain the client gets what there is, and continues at another node. */
+  close(code: number, reason: string): void {
+    if (code !== closeCode.unauthorized) this.#finish();
+    else
+      this.#respond(
+        new Refusal(401, code, `${reason}: poll again with a new one.`, expiredHeaders).response(),
+      );
+  }
+
+  #advance(): void {
+    for (const subscription of this.#subscriptions) {
+      if (!this.#isEnded) subscription.advance();
     }
   }
-  yield separator === "[" ? "[]" : "]";
+
+  /** @returns false if the message does not fit into the answer, which is then finished */
+  #add(message: Message): boolean {
+    if (this.#isEnded) return false;
+    const event = this.#deps.encodings.get("cloudEvents", message);
+    const isFull =
+      this.#messages === this.#options.messagesMax ||
+      (this.#messages > 0 && this.#bytes + Buffer.byteLength(event) > this.#deps.bufferedBytesMax);
+    if (isFull) {
+      this.#hasMore = true;
+      this.#finish();
+      return false;
+    }
+    this.#messages++;
+    this.#push(event, message.topic, formatId(message));
+    return true;
+  }
+
+  #push(event: string, topic: string, id: string): void {
+    this.#events.push(event);
+    this.#bytes += Buffer.byteLength(event) + 1;
+    this.#cursor.set(topic, id);
+  }
+
+  #caughtUp(): void {
+    if (this.#events.length > 0 || this.#waitSecondsLeft === 0) this.#finish();
+    else this.#isWaiting = true;
+  }
+
+  #finish(): void {
+    if (this.#isEnded) return;
+    const cursor = [...this.#cursor.values()].join(",");
+    const headers: Record<string, string> = {
+      ...noStoreHeaders,
+      "Content-Type": "application/cloudevents-batch+json",
+      "Longwire-Cursor": cursor,
+    };
+    if (this.#hasMore) headers.Link = `<${this.#options.nextUrl(cursor)}>; rel="next"`;
+    // Whole, with a Content-Length: a client can tell an answer that broke off, and keeps its old cursor.
+    this.#respond(new Response(`[${this.#events.join(",")}]`, { headers }));
+  }
+
+  #respond(response: Response): void {
+    this.#answer.resolve(response);
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#deps.connections.deleteHttp(this);
+    for (const subscription of this.#subscriptions) {
+      this.#deps.fanOut.removeDirect(subscription.topic, this);
+      subscription.close();
+    }
+  }
 }
+
+const expiredHeaders = { "WWW-Authenticate": 'Bearer error="invalid_token"' };

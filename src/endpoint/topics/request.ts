@@ -1,5 +1,6 @@
 /** What the URL and headers of a request to /topics ask for. */
 import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";
+import { type PollOptions, pollMessagesMax, pollWaitSecondsMax } from "./poll.ts";
 
 /** A request that breaks a rule, in words for whoever wrote it. */
 export class RequestError extends Error {}
@@ -78,6 +79,35 @@ function readLastEventId(header: string, topics: readonly string[]): TopicStart[
   });
 }
 
+/** What the query of a poll asks for. @throws {RequestError} */
+export function readPollOptions(url: URL): PollOptions {
+  return {
+    messagesMax: readWhole(url, "limit", 1, pollMessagesMax) ?? pollMessagesMax,
+    waitSeconds: readWait(url),
+    nextUrl: (cursor) => {
+      const query = new URLSearchParams(url.searchParams);
+      query.delete("access_token"); // A token must not stand in a header that is logged.
+      query.set("since", cursor);
+      return `${url.pathname}?${query}`;
+    },
+  };
+}
+
+function readWait(url: URL): number {
+  const text = url.searchParams.get("wait");
+  const [, digits] = /^(\d{1,3})s?$/.exec(text ?? "0s") ?? [];
+  if (digits !== undefined && Number(digits) <= pollWaitSecondsMax) return Number(digits);
+  throw new RequestError(`wait must be a time from 0s to ${pollWaitSecondsMax}s.`);
+}
+
+function readWhole(url: URL, name: string, least: number, most: number): number | undefined {
+  const text = url.searchParams.get(name);
+  if (text === null) return undefined;
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  throw new RequestError(`${name} must be a whole number from ${least} to ${most}.`);
+}
+
 function readSince(text: string, topics: readonly string[]): TopicStart[] | undefined {
   const values = text.split(",");
   if (values.length !== topics.length) return undefined;
@@ -86,7 +116,7 @@ function readSince(text: string, topics: readonly string[]): TopicStart[] | unde
   for (const [index, topic] of topics.entries()) {
     const requested = values[index] ?? "";
     const since = parseSince(requested, now);
-    if (!since && !(requested === "-" && topics.length > 1)) return undefined;
+    if (!since && requested !== "-") return undefined;
     starts.push({ topic, since, requested });
   }
   return starts;

@@ -1,0 +1,283 @@
+/**
+ * A topic that has subscribers on this node: it delivers the broker's announcements in order, makes up for those that were
+ * missed, and reads history for subscribers that come back.
+ */
+import type { Logger } from "../log.ts";
+import { type Broker, BrokerUnavailable, type History, type Page } from "./broker.ts";
+import { TopicLog } from "./log.ts";
+import { formatId, type Message, type Position, previousOffset, type Since } from "./message.ts";
+import type { Retention } from "./retention.ts";
+import type { Gap, LocalTopic, Start, Subscription } from "./subscription.ts";
+
+/** Reaches all live subscribers of a topic at once. */
+export interface FanOut {
+  deliver(message: Message): void;
+  /** Takes all live subscribers off a topic. Each is reached again after its next `live`. */
+  detachLive(topic: string): Iterable<Subscription>;
+}
+
+/** What a channel needs of its node. */
+export interface ChannelDeps {
+  readonly broker: Pick<Broker, "subscribe" | "history">;
+  readonly fanOut: FanOut;
+  /** Keeps recent messages for subscribers that come back; undefined where the engine itself is as near. */
+  readonly recent: Retention | undefined;
+  readonly log: Logger;
+  /** The last subscription of the channel has ended. */
+  unused(channel: Channel): void;
+}
+
+/** Read from the broker at once. A replay holds a page until its client took it. */
+const page: Page = { messagesMax: 128, bytesMax: 256 * 1024 };
+
+/** Pause before a failed catch-up is tried again. A fault that lasts must not become a read for each announcement. */
+const retrySeconds = 1;
+
+export class Channel implements LocalTopic {
+  subscriptionCount = 0;
+  /** Resolves when the broker announces the topic here. */
+  readonly ready: Promise<void>;
+  readonly #deps: ChannelDeps;
+  /** The position of the last delivered message; without an epoch until the broker answered `subscribe`. */
+  #epoch: string | undefined;
+  #offset = 0;
+  /** The last delivered messages. */
+  #recent: TopicLog | undefined;
+  /** Announcements that came before the broker answered `subscribe`. */
+  #early: Message[] = [];
+  #isLeft = false;
+  #isLagging = false;
+  #catchingUp: Promise<void> | undefined;
+  #retry: Timer | undefined;
+  /** Reads in progress, by what they ask for. A crowd that returns with one id is served by one read. */
+  #reads: Map<string, Promise<History | undefined>> | undefined;
+
+  constructor(
+    readonly topic: string,
+    deps: ChannelDeps,
+  ) {
+    this.#deps = deps;
+    this.ready = this.#subscribe();
+  }
+
+  /** True from the broker's answer to `subscribe` on. */
+  get isSubscribed(): boolean {
+    return this.#epoch !== undefined;
+  }
+
+  get position(): Position {
+    if (this.#epoch === undefined)
+      throw new Error(`the topic ${this.topic} is used before the broker was subscribed to`);
+    return { epoch: this.#epoch, offset: this.#offset };
+  }
+
+  isAt(epoch: string, offset: number): boolean {
+    return this.#offset === offset && this.#epoch === epoch;
+  }
+
+  next(epoch: string, offset: number): Message | undefined {
+    const { recent } = this.#deps;
+    if (!recent || this.#recent?.epoch !== epoch) return undefined;
+    recent.refresh(this.#recent, Date.now());
+    return this.#recent.next(offset);
+  }
+
+  /** Where a subscriber that asked for `since` begins. @throws {BrokerUnavailable} */
+  async start(since: Since, requested: string): Promise<Start> {
+    if (since.kind === "position") {
+      const { epoch, offset } = since.position;
+      if (this.isAt(epoch, offset) || this.next(epoch, offset)) return { from: since.position, messages: [] };
+    }
+    return this.#startOf(await this.#readAndCatchUp(since, this.#readShared(since)), requested);
+  }
+
+  async read(position: Position): Promise<Start> {
+    const since: Since = { kind: "position", position };
+    const isAhead = ({ complete, messages }: History): boolean =>
+      complete && messages.length === 0 && !this.isAt(position.epoch, position.offset);
+    let history = await this.#readAndCatchUp(since, this.#readShared(since));
+    if (isAhead(history)) history = await this.#readAndCatchUp(since, this.#read(since)); // The shared read was too early.
+    if (isAhead(history)) {
+      throw new BrokerUnavailable(
+        `the broker does not yet have what follows ${formatId(position)} of ${this.topic}`,
+      );
+    }
+    return this.#startOf(history, formatId(position));
+  }
+
+  leave(): void {
+    this.subscriptionCount--;
+    if (this.subscriptionCount === 0) this.#deps.unused(this);
+  }
+
+  /** Frees its memory. What is still on its way to it is dropped: the topic may have another channel by then. */
+  end(): void {
+    this.#isLeft = true;
+    clearTimeout(this.#retry);
+    if (this.#recent) this.#deps.recent?.forget(this.#recent);
+  }
+
+  announced(message: Message): void {
+    if (this.#epoch === undefined) this.#keepEarly(message);
+    else if (this.#isNext(message)) this.#deliver(message);
+    else if (!this.#hasDelivered(message) && !this.#retry) this.#synchroniseInBackground();
+  }
+
+  /** Makes up for missed announcements. @param position the engine's; undefined where the engine forgot the topic */
+  async compareWith(position: Position | undefined): Promise<void> {
+    if (this.#isLeft) return;
+    clearTimeout(this.#retry); // The engine can be reached again, or a while has passed.
+    this.#retry = undefined;
+    const current = position ?? (await this.#deps.broker.subscribe(this.topic));
+    if (!this.#isLeft && !this.#hasDelivered(current)) await this.#synchronise();
+  }
+
+  async #subscribe(): Promise<void> {
+    this.#startAt(await this.#deps.broker.subscribe(this.topic));
+    const early = this.#early;
+    this.#early = [];
+    for (const message of early) this.announced(message);
+  }
+
+  #startAt(position: Position): void {
+    this.#epoch = position.epoch;
+    this.#offset = position.offset;
+    if (this.#deps.recent) this.#recent = new TopicLog(this.topic, position);
+  }
+
+  /** Only the last of many are kept: the broker has those before them. */
+  #keepEarly(message: Message): void {
+    this.#early.push(message);
+    if (this.#early.length > page.messagesMax) this.#early.shift();
+  }
+
+  #isNext(message: Message): boolean {
+    return previousOffset(message) === this.#offset && message.epoch === this.#epoch;
+  }
+
+  #hasDelivered({ epoch, offset }: Position): boolean {
+    return offset <= this.#offset && this.#epoch === epoch;
+  }
+
+  #deliver(message: Message): void {
+    this.#offset = message.offset;
+    if (this.#recent) {
+      const now = Date.now();
+      // The engine's clock may be ahead of this machine's, and a message must not outlive its age here.
+      const bytes = this.#recent.append(message, Math.min(message.time, now));
+      this.#deps.recent?.appended(this.#recent, bytes, now);
+    }
+    this.#deps.fanOut.deliver(message);
+  }
+
+  /** Reads history, and delivers to the live subscribers up to what was read: a replay must not end ahead of them. */
+  async #readAndCatchUp(since: Since, read: Promise<History | undefined>): Promise<History> {
+    let history = await read;
+    if (!history && !this.#isLeft) {
+      // The broker forgot a topic that has subscribers: its past is lost, and another begins.
+      await this.#deps.broker.subscribe(this.topic);
+      history = await this.#read(since);
+    }
+    if (!history) throw new BrokerUnavailable(`the broker does not keep the topic ${this.topic}`);
+    if (!this.#hasDelivered(history.position)) await this.#synchronise();
+    return history;
+  }
+
+  /** Joins a read of the same that is in progress. It may not know of what was appended since it began. */
+  #readShared(since: Since): Promise<History | undefined> {
+    const key = since.kind === "position" ? formatId(since.position) : JSON.stringify(since);
+    this.#reads ??= new Map();
+    const pending = this.#reads.get(key);
+    if (pending) return pending;
+    const read = this.#read(since).finally(() => this.#reads?.delete(key));
+    this.#reads.set(key, read);
+    return read;
+  }
+
+  async #read(since: Since): Promise<History | undefined> {
+    const history = await this.#deps.broker.history(this.topic, since, page);
+    const fault = history && faultOf(history, since);
+    if (!fault) return history;
+    this.#deps.log.error({ topic: this.topic, since, fault }, "the engine answered a read with a fault");
+    throw new BrokerUnavailable(`the engine's answer for ${this.topic} has a fault: ${fault}`);
+  }
+
+  #synchronise(): Promise<void> {
+    this.#isLagging = true;
+    this.#catchingUp ??= this.#catchUp();
+    return this.#catchingUp;
+  }
+
+  #synchroniseInBackground(): void {
+    this.#synchronise().catch((error) =>
+      this.#deps.log.warn({ err: error, topic: this.topic }, "could not catch up with the broker"),
+    );
+  }
+
+  /** Delivers what was announced and missed, and finds a changed epoch. */
+  async #catchUp(): Promise<void> {
+    try {
+      while (this.#isLagging && !this.#isLeft) {
+        this.#isLagging = false;
+        const before = this.position;
+        const history = await this.#read({ kind: "position", position: before });
+        if (!history || this.#isLeft) return; // `compareWith` and `#readAndCatchUp` handle a forgotten topic.
+        if (!history.complete && this.isAt(before.epoch, before.offset)) this.#startNewEpoch(history);
+        for (const message of history.messages) {
+          if (!this.#isLeft && this.#isNext(message)) this.#deliver(message);
+        }
+        if (!this.#hasDelivered(history.position)) this.#isLagging = true;
+      }
+    } catch (error) {
+      this.#isLagging = false;
+      this.#retryLater();
+      throw error;
+    } finally {
+      // Cleared in the same step as the last check, so that a later miss starts a new catch-up.
+      this.#catchingUp = undefined;
+    }
+  }
+
+  #retryLater(): void {
+    if (this.#isLeft) return;
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      this.#synchroniseInBackground();
+    }, retrySeconds * 1000).unref();
+  }
+
+  /** The past that live subscribers know is gone: restarts each at `from`; each reports the gap. */
+  #startNewEpoch({ from }: History): void {
+    const gap: Gap = { topic: this.topic, requested: formatId(this.position), from };
+    this.#deps.log.warn(
+      { topic: gap.topic, requested: gap.requested, from: formatId(from) },
+      "messages of a topic were lost",
+    );
+    const detached = [...this.#deps.fanOut.detachLive(this.topic)];
+    if (this.#recent) this.#deps.recent?.forget(this.#recent);
+    this.#startAt(from);
+    for (const subscription of detached) subscription.restart({ from, messages: [], gap });
+  }
+
+  #startOf({ complete, from, messages }: History, requested: string): Start {
+    return complete ? { from, messages } : { from, messages, gap: { topic: this.topic, requested, from } };
+  }
+}
+
+/** @returns how an engine's answer contradicts itself; undefined if it does not */
+function faultOf({ complete, from, messages, position }: History, since: Since): string | undefined {
+  if (complete && since.kind === "position") {
+    const { epoch, offset } = since.position;
+    if (from.epoch !== epoch || from.offset !== offset)
+      return `complete after ${formatId(since.position)}, but from ${formatId(from)}`;
+  }
+  let { epoch, offset } = from;
+  for (const message of messages) {
+    if (message.epoch !== epoch || previousOffset(message) !== offset)
+      return `${formatId(message)} does not follow ${formatId({ epoch, offset })}`;
+    offset = message.offset;
+  }
+  if (position.epoch !== epoch || position.offset < offset)
+    return `${formatId({ epoch, offset })} is past ${formatId(position)}`;
+  return undefined;
+}
