@@ -16,9 +16,9 @@ import {
   type TopicPatterns,
   TopicPermissions,
 } from "./permissions.ts";
-import { defaultFetchTimes, KeysUnavailable } from "./published-keys.ts";
 import { anonymous, keyPublisher, tokenPublisher } from "./publishers.ts";
-import { TokenError, Tokens, type VerifiedToken } from "./tokens.ts";
+import { KeysUnavailable, TokenError } from "./token-errors.ts";
+import { Tokens } from "./tokens.ts";
 
 /** What access is decided with. */
 export interface AccessDeps {
@@ -58,8 +58,14 @@ export class Access {
       );
     }
     this.#deps = deps;
-    this.#tokens = new Tokens(config, (error) =>
-      log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
+    this.#tokens = new Tokens(
+      config,
+      ({ issuer, subject, expiresTime, subscribe, publish }) => {
+        const patterns = { subscribe: [...config.publicTopics, ...subscribe], publish };
+        return new TopicPermissions(tokenPublisher(issuer, subject), expiresTime, patterns, this.#forbidden);
+      },
+      (error) =>
+        log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
     );
     this.#hasKeys = !apiKeys.isEmpty || this.#tokens.hasKeys;
     this.isOpen = !this.#hasKeys && !authorize;
@@ -100,31 +106,19 @@ export class Access {
   }
 
   async #permissionsOf(token: string): Promise<TopicPermissions> {
-    const { apiKeys, config } = this.#deps;
+    const { apiKeys, counters } = this.#deps;
     const key = apiKeys.nameOf(token);
     if (key !== undefined) {
       const expiresTime = Number.POSITIVE_INFINITY;
       return new TopicPermissions(keyPublisher(key), expiresTime, everyTopic, this.#forbidden);
     }
-    const { issuer, subject, expiresTime, subscribe, publish } = await this.#verify(token);
-    return new TopicPermissions(
-      tokenPublisher(issuer, subject),
-      expiresTime,
-      { subscribe: [...config.publicTopics, ...subscribe], publish },
-      this.#forbidden,
-    );
-  }
-
-  async #verify(token: string): Promise<VerifiedToken> {
-    const { counters } = this.#deps;
     try {
-      return await this.#tokens.verify(token);
+      return await this.#tokens.permissionsOf(token);
     } catch (error) {
       if (error instanceof KeysUnavailable) {
         counters.refused.unavailable++;
         const detail = "Tokens cannot be checked now; try again.";
-        const headers = retryAfter(defaultFetchTimes.retrySeconds);
-        throw new Refusal(503, closeCode.tryAgainLater, detail, headers);
+        throw new Refusal(503, closeCode.tryAgainLater, detail, retryAfter(error.retrySeconds));
       }
       if (!(error instanceof TokenError)) throw error;
       counters.refused.token++;

@@ -1,8 +1,13 @@
 /** Public keys that an identity provider publishes at a URL (RFC 7517), fetched when needed and kept. */
-import { type CryptoKey, createRemoteJWKSet, errors, type JWTVerifyGetKey, type RemoteJWKSet } from "jose";
-
-/** The token cannot be checked now: its keys are published at a URL that does not answer. */
-export class KeysUnavailable extends Error {}
+import {
+  type CryptoKey,
+  createRemoteJWKSet,
+  errors,
+  type FlattenedJWSInput,
+  type JWTHeaderParameters,
+  type RemoteJWKSet,
+} from "jose";
+import { KeysUnavailable } from "./token-errors.ts";
 
 /** When keys are fetched. All times are in seconds. */
 export interface FetchTimes {
@@ -14,7 +19,13 @@ export interface FetchTimes {
   readonly retrySeconds: number;
 }
 
-export const defaultFetchTimes: FetchTimes = { refreshSeconds: 600, cooldownSeconds: 30, retrySeconds: 2 };
+const defaultFetchTimes: FetchTimes = { refreshSeconds: 600, cooldownSeconds: 30, retrySeconds: 2 };
+
+export interface FoundKey {
+  readonly key: CryptoKey;
+  /** Of the keys that it was among. */
+  readonly version: string | undefined;
+}
 
 export class PublishedKeys {
   readonly #url: string;
@@ -26,7 +37,7 @@ export class PublishedKeys {
   #fetching: Promise<void> | undefined;
   /** Of the last fetch; undefined if it succeeded. */
   #failure: KeysUnavailable | undefined;
-  /** The keys as text, to notice a change. */
+  /** The keys as text, which is their version: equal text is no change. */
   #keys: string | undefined;
   /** By `performance.now()`: before this nothing is fetched. */
   #nextFetchTime = 0;
@@ -49,27 +60,33 @@ export class PublishedKeys {
    * @throws {KeysUnavailable} if it is unknown and the last fetch failed
    * @throws {errors.JOSEError} if none of the published keys fits
    */
-  readonly keyOf: JWTVerifyGetKey = async (header, token): Promise<CryptoKey> => {
+  async find(header: JWTHeaderParameters, token: FlattenedJWSInput): Promise<FoundKey> {
     if (this.#keys === undefined) await this.#fetchUnlessJustTried();
-    else this.refresh();
+    else this.#refresh();
     if (this.#keys === undefined && this.#failure) throw this.#failure;
     try {
-      return await this.#set(header, token);
+      return await this.#lookUp(header, token);
     } catch (error) {
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
       await this.#fetchUnlessJustTried();
       if (this.#failure) throw this.#failure;
-      return await this.#set(header, token);
+      return await this.#lookUp(header, token);
     }
-  };
+  }
 
-  /** Changes when the published keys do. */
-  get version(): string | undefined {
-    return this.#keys;
+  /** Whether the published keys are still those of that version. */
+  isCurrent(version: string | undefined): boolean {
+    this.#refresh();
+    return version === this.#keys;
+  }
+
+  async #lookUp(header: JWTHeaderParameters, token: FlattenedJWSInput): Promise<FoundKey> {
+    const version = this.#keys; // Read first: a key that is withdrawn in the meantime must not count as one of the next.
+    return { key: await this.#set(header, token), version };
   }
 
   /** Begins to fetch keys that are old, and waits for nothing: those known stay valid. */
-  refresh(): void {
+  #refresh(): void {
     if (performance.now() >= this.#refreshTime) void this.#fetchUnlessJustTried();
   }
 
@@ -88,7 +105,8 @@ export class PublishedKeys {
       this.#keys = JSON.stringify(this.#set.jwks());
       this.#failure = undefined;
     } catch (cause) {
-      this.#failure = new KeysUnavailable(`the keys at ${this.#url} cannot be fetched`, { cause });
+      const message = `the keys at ${this.#url} cannot be fetched`;
+      this.#failure = new KeysUnavailable(message, this.#times.retrySeconds, { cause });
       this.#onFailure(this.#failure);
     }
     const { refreshSeconds, cooldownSeconds, retrySeconds } = this.#times;

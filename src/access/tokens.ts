@@ -1,127 +1,86 @@
-/** Tokens (RFC 7519): from their text to what they claim. */
-import { errors, type JWTPayload, type JWTVerifyOptions } from "jose";
+/** From a token to the permissions that it gives. Results are kept, because checking a signature takes 30 to 100 µs. */
 import type { HandlerConfig } from "../settings/config.ts";
-import { isTopicPattern } from "../topic/message.ts";
-import { type Verifier, verifierOfJwks, verifierOfPublicKey, verifierOfSecret } from "./keys.ts";
-import { KeysUnavailable } from "./published-keys.ts";
-
-/** The claims of a token whose signature and times were right. */
-export interface VerifiedToken {
-  /** The claims `iss` and `sub`. */
-  readonly issuer: string | undefined;
-  readonly subject: string | undefined;
-  /** The claim `exp` in milliseconds since 1970; infinite without one. */
-  readonly expiresTime: number;
-  /** Topic names, or prefixes that end in `*`. */
-  readonly subscribe: readonly string[];
-  readonly publish: readonly string[];
-}
-
-/** A token that this server does not accept. The message gives the reason and never holds the token. */
-export class TokenError extends Error {}
-
-/** The clock of the machine that signs tokens may be ahead of this one. */
-const clockToleranceSeconds = 5;
+import type { TokenVerifier, VerifiedToken } from "./jwt.ts";
+import type { TopicPermissions } from "./permissions.ts";
+import { readPublicKey } from "./public-key.ts";
+import type { FetchTimes } from "./published-keys.ts";
+import { type KeysUnavailable, TokenError } from "./token-errors.ts";
 
 /** Real tokens are shorter; checking a longer one would only cost time. */
 const tokenLengthMax = 8192;
 
-export type TokenConfig = Pick<
-  HandlerConfig,
-  "jwtSecrets" | "jwtPublicKeys" | "jwksUrls" | "jwtAudiences" | "jwtIssuers"
->;
+/** Tokens whose permissions are kept: about 1 KiB each. The one that was not presented for the longest is dropped first. */
+const keptTokensMax = 10_000;
+
+interface Kept {
+  readonly permissions: TopicPermissions;
+  isCurrent(): boolean;
+}
 
 export class Tokens {
-  readonly #verifiers: readonly Verifier[];
-  readonly #options: JWTVerifyOptions;
+  readonly #verifier: Promise<TokenVerifier> | undefined;
+  readonly #permissionsFor: (token: VerifiedToken) => TopicPermissions;
+  /** By the digest of the token. All connections of a token share its permissions. */
+  readonly #kept = new Map<string, Kept>();
 
   /**
+   * @param permissionsFor what a token's claims allow
    * @param onFailure called when the keys at one of the URLs cannot be fetched
+   * @param fetchTimes when they are fetched
    * @throws {ConfigError} for a public key that cannot verify tokens
    */
   constructor(
-    { jwtSecrets, jwtPublicKeys, jwksUrls, jwtAudiences, jwtIssuers }: TokenConfig,
+    { jwtSecrets, jwtPublicKeys, jwksUrls, jwtAudiences, jwtIssuers }: HandlerConfig,
+    permissionsFor: (token: VerifiedToken) => TopicPermissions,
     onFailure: (error: KeysUnavailable) => void,
+    fetchTimes?: FetchTimes,
   ) {
-    this.#verifiers = [
-      ...jwtSecrets.map(verifierOfSecret),
-      ...jwtPublicKeys.map(verifierOfPublicKey),
-      ...jwksUrls.map((url) => verifierOfJwks(url, onFailure)),
-    ];
-    this.#options = {
-      clockTolerance: clockToleranceSeconds,
-      ...(jwtAudiences.length > 0 && { audience: [...jwtAudiences] }),
-      ...(jwtIssuers.length > 0 && { issuer: [...jwtIssuers] }),
+    this.#permissionsFor = permissionsFor;
+    if (jwtSecrets.length + jwtPublicKeys.length + jwksUrls.length === 0) return;
+    const rules = {
+      secrets: jwtSecrets,
+      publicKeys: jwtPublicKeys.map(readPublicKey),
+      keyUrls: jwksUrls,
+      audiences: jwtAudiences,
+      issuers: jwtIssuers,
+      onFailure,
+      fetchTimes,
     };
+    this.#verifier = import("./jwt.ts").then(({ TokenVerifier }) => new TokenVerifier(rules));
   }
 
   get hasKeys(): boolean {
-    return this.#verifiers.length > 0;
+    return this.#verifier !== undefined;
   }
 
   /**
    * @throws {TokenError}
    * @throws {KeysUnavailable}
    */
-  async verify(token: string): Promise<VerifiedToken> {
+  async permissionsOf(token: string): Promise<TopicPermissions> {
     if (token.length > tokenLengthMax)
       throw new TokenError(`A token has at most ${tokenLengthMax} characters.`);
-    const { iss, sub, exp, subscribe, publish } = await this.#payloadOf(token);
-    return {
-      issuer: text("iss", iss),
-      subject: text("sub", sub),
-      expiresTime: exp === undefined ? Number.POSITIVE_INFINITY : exp * 1000,
-      subscribe: patterns("subscribe", subscribe),
-      publish: patterns("publish", publish),
-    };
-  }
-
-  async #payloadOf(token: string): Promise<JWTPayload> {
-    let reason: unknown;
-    let unavailable: KeysUnavailable | undefined;
-    for (const verify of this.#verifiers) {
-      try {
-        return await verify(token, this.#options);
-      } catch (error) {
-        if (error instanceof KeysUnavailable) {
-          unavailable = error;
-          continue;
-        }
-        // The reason of the key that fits says most: that the token expired, not that another key did not sign it.
-        if (!(error instanceof errors.JOSEError)) throw error;
-        if (
-          reason === undefined ||
-          error instanceof errors.JWTExpired ||
-          error instanceof errors.JWTClaimValidationFailed
-        ) {
-          reason = error;
-        }
+    const digest = Bun.SHA256.hash(token, "base64url");
+    const kept = this.#kept.get(digest);
+    if (kept) {
+      this.#kept.delete(digest);
+      if (kept.isCurrent() && Date.now() < kept.permissions.expiresTime) {
+        this.#kept.set(digest, kept);
+        return kept.permissions;
       }
     }
-    throw unavailable ?? new TokenError(whyNot(reason));
+    if (!this.#verifier) throw new TokenError("The token is not one that this server takes.");
+    const verified = await (await this.#verifier).verify(token);
+    const permissions = this.#permissionsFor(verified);
+    this.#keep(digest, { permissions, isCurrent: verified.isCurrent });
+    return permissions;
   }
-}
 
-function whyNot(reason: unknown): string {
-  if (reason instanceof errors.JWTExpired) return "The token has expired.";
-  if (reason instanceof errors.JWTClaimValidationFailed) return `The token's ${reason.claim} is not right.`;
-  return "The token is not one that this server takes.";
-}
-
-/**
- * Some issuers write whole numbers where RFC 7519 section 4.1 wants text.
- * @throws {TokenError} for a claim that is neither. Numbers that a double rounds would make two subjects one
- */
-function text(claim: string, value: unknown): string | undefined {
-  if (value === undefined || typeof value === "string") return value;
-  if (Number.isSafeInteger(value)) return String(value);
-  throw new TokenError(`The token's ${claim} must be text.`);
-}
-
-/** @throws {TokenError} for a claim that is not a list of topics: ignored, it would allow less than its issuer intends */
-function patterns(claim: string, value: unknown): readonly string[] {
-  if (value === undefined) return [];
-  if (Array.isArray(value) && value.every((item) => typeof item === "string" && isTopicPattern(item)))
-    return value;
-  throw new TokenError(`The token's ${claim} must be a list of topic names, or of prefixes that end in *.`);
+  #keep(digest: string, kept: Kept): void {
+    if (this.#kept.size >= keptTokensMax) {
+      const [oldest] = this.#kept.keys();
+      if (oldest !== undefined) this.#kept.delete(oldest);
+    }
+    this.#kept.set(digest, kept);
+  }
 }

@@ -1,0 +1,146 @@
+/** JSON Web Tokens (RFC 7519): from their text to what they claim. Loaded only with a key of tokens, as jose is. */
+import type { KeyObject } from "node:crypto";
+import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
+import { isTopicPattern } from "../topic/message.ts";
+import { type PublicKey, publicKeyAlgorithms } from "./public-key.ts";
+import { type FetchTimes, PublishedKeys } from "./published-keys.ts";
+import { KeysUnavailable, TokenError } from "./token-errors.ts";
+
+/** What tokens are checked against. */
+export interface TokenRules {
+  /** Of HS256. */
+  readonly secrets: readonly string[];
+  readonly publicKeys: readonly PublicKey[];
+  /** URLs at which public keys are published. */
+  readonly keyUrls: readonly string[];
+  /** A token must have one of them, if there are any. */
+  readonly audiences: readonly string[];
+  readonly issuers: readonly string[];
+  /** Called when the keys at one of the URLs cannot be fetched. */
+  onFailure(error: KeysUnavailable): void;
+  readonly fetchTimes: FetchTimes | undefined;
+}
+
+/** The claims of a token whose signature and times were right. */
+export interface VerifiedToken {
+  /** The claims `iss` and `sub`. */
+  readonly issuer: string | undefined;
+  readonly subject: string | undefined;
+  /** The claim `exp` in milliseconds since 1970; infinite without one. */
+  readonly expiresTime: number;
+  /** Topic names, or prefixes that end in `*`. */
+  readonly subscribe: readonly string[];
+  readonly publish: readonly string[];
+  /** Whether the keys that verified it are still those in use. */
+  isCurrent(): boolean;
+}
+
+/** The clock of the machine that signs tokens may be ahead of this one. */
+const clockToleranceSeconds = 5;
+
+export class TokenVerifier {
+  readonly #verifiers: readonly Verifier[];
+  readonly #options: JWTVerifyOptions;
+
+  constructor({ secrets, publicKeys, keyUrls, audiences, issuers, onFailure, fetchTimes }: TokenRules) {
+    this.#verifiers = [
+      ...secrets.map((secret) => verifierWith(new TextEncoder().encode(secret), ["HS256"])),
+      ...publicKeys.map(({ key, algorithms }) => verifierWith(key, algorithms)),
+      ...keyUrls.map((url) => verifierWithPublishedKeys(new PublishedKeys(url, onFailure, fetchTimes))),
+    ];
+    this.#options = {
+      clockTolerance: clockToleranceSeconds,
+      ...(audiences.length > 0 && { audience: [...audiences] }),
+      ...(issuers.length > 0 && { issuer: [...issuers] }),
+    };
+  }
+
+  /**
+   * @throws {TokenError}
+   * @throws {KeysUnavailable}
+   */
+  async verify(token: string): Promise<VerifiedToken> {
+    let reason: unknown;
+    let unavailable: KeysUnavailable | undefined;
+    for (const verify of this.#verifiers) {
+      try {
+        return readClaims(await verify(token, this.#options));
+      } catch (error) {
+        if (error instanceof KeysUnavailable) unavailable = error;
+        else if (!(error instanceof errors.JOSEError)) throw error;
+        else if (reason === undefined || isOfFittingKey(error)) reason = error;
+      }
+    }
+    throw unavailable ?? new TokenError(whyNot(reason));
+  }
+}
+
+/** Checks tokens with one key, or with the keys at one URL. @throws {errors.JOSEError | KeysUnavailable} */
+type Verifier = (token: string, options: JWTVerifyOptions) => Promise<Verified>;
+
+interface Verified {
+  readonly payload: JWTPayload;
+  isCurrent(): boolean;
+}
+
+function verifierWith(key: Uint8Array | KeyObject, algorithms: string[]): Verifier {
+  const isCurrent = (): boolean => true;
+  return async (token, options) => {
+    const { payload } = await jwtVerify(token, key, { ...options, algorithms });
+    return { payload, isCurrent };
+  };
+}
+
+function verifierWithPublishedKeys(keys: PublishedKeys): Verifier {
+  return async (token, options) => {
+    let version: string | undefined;
+    const keyOf: JWTVerifyGetKey = async (header, input) => {
+      const found = await keys.find(header, input);
+      version = found.version;
+      return found.key;
+    };
+    const { payload } = await jwtVerify(token, keyOf, { ...options, algorithms: publicKeyAlgorithms });
+    return { payload, isCurrent: () => keys.isCurrent(version) };
+  };
+}
+
+/** Such a reason says more than that another key did not sign the token. */
+const isOfFittingKey = (error: errors.JOSEError): boolean =>
+  error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed;
+
+function whyNot(reason: unknown): string {
+  if (reason instanceof errors.JWTExpired) return "The token has expired.";
+  if (reason instanceof errors.JWTClaimValidationFailed) return `The token's ${reason.claim} is not right.`;
+  return "The token is not one that this server takes.";
+}
+
+/** @throws {TokenError} */
+function readClaims({ payload, isCurrent }: Verified): VerifiedToken {
+  const { iss, sub, exp, subscribe, publish } = payload;
+  return {
+    issuer: text("iss", iss),
+    subject: text("sub", sub),
+    expiresTime: exp === undefined ? Number.POSITIVE_INFINITY : exp * 1000,
+    subscribe: patterns("subscribe", subscribe),
+    publish: patterns("publish", publish),
+    isCurrent,
+  };
+}
+
+/**
+ * Some issuers write whole numbers where RFC 7519 section 4.1 wants text.
+ * @throws {TokenError} for a claim that is neither. Numbers that a double rounds would make two subjects one
+ */
+function text(claim: string, value: unknown): string | undefined {
+  if (value === undefined || typeof value === "string") return value;
+  if (Number.isSafeInteger(value)) return String(value);
+  throw new TokenError(`The token's ${claim} must be text.`);
+}
+
+/** @throws {TokenError} for a claim that is not a list of topics: ignored, it would allow less than its issuer intends */
+function patterns(claim: string, value: unknown): readonly string[] {
+  if (value === undefined) return [];
+  if (Array.isArray(value) && value.every((item) => typeof item === "string" && isTopicPattern(item)))
+    return value;
+  throw new TokenError(`The token's ${claim} must be a list of topic names, or of prefixes that end in *.`);
+}

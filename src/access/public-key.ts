@@ -1,0 +1,54 @@
+/** Public keys in PEM, and the algorithms that each kind of key verifies (RFC 7518, RFC 8037). */
+import { createPublicKey, type KeyObject } from "node:crypto";
+import { ConfigError } from "../settings/config.ts";
+
+/** A key pinned to its algorithms: a public key must never be taken for a secret, nor `none` for a signature. */
+export interface PublicKey {
+  readonly key: KeyObject;
+  readonly algorithms: string[];
+}
+
+/** @throws {ConfigError} for text that is not a public key, and for a key that signs no tokens or is too weak */
+export function readPublicKey(pem: string): PublicKey {
+  let key: KeyObject;
+  try {
+    key = createPublicKey(pem);
+  } catch (error) {
+    throw new ConfigError(`a public key cannot be read: ${error instanceof Error ? error.message : error}`);
+  }
+  return { key, algorithms: algorithmsOf(key) };
+}
+
+/** RFC 7518 section 3.3. */
+const rsaBitsMin = 2048;
+
+const rsaAlgorithms = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"];
+const curveAlgorithms: Record<string, string> = {
+  prime256v1: "ES256",
+  secp384r1: "ES384",
+  secp521r1: "ES512",
+};
+
+/** RFC 9864 gives EdDSA with this curve a name of its own. */
+const edwardsAlgorithms = ["EdDSA", "Ed25519"];
+
+function algorithmsOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string[] {
+  if (asymmetricKeyType === "rsa") {
+    const bits = asymmetricKeyDetails?.modulusLength ?? 0;
+    if (bits >= rsaBitsMin) return rsaAlgorithms;
+    throw new ConfigError(`an RSA key of ${bits} bits is too weak; use ${rsaBitsMin} or more`);
+  }
+  if (asymmetricKeyType === "ed25519") return edwardsAlgorithms;
+  const algorithm = curveAlgorithms[asymmetricKeyDetails?.namedCurve ?? ""];
+  if (asymmetricKeyType === "ec" && algorithm) return [algorithm];
+  throw new ConfigError(
+    `a public key of type ${asymmetricKeyType} signs no token; use RSA, P-256, P-384, P-521 or Ed25519`,
+  );
+}
+
+/** Of every kind of public key. */
+export const publicKeyAlgorithms = [
+  ...rsaAlgorithms,
+  ...Object.values(curveAlgorithms),
+  ...edwardsAlgorithms,
+];
