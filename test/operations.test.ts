@@ -264,6 +264,9 @@ describe("/metrics", () => {
     expect(await statusOf({ method: "POST", body, headers: bearer })).toBe(413);
     expect(await statusOf({ headers: bearer }, `${url},${topic}`)).toBe(400);
     expect(await statusOf({ headers: bearer }, `${url}?since=never`)).toBe(400);
+    const asStream = { headers: { ...bearer, Accept: "text/event-stream" } };
+    expect(await statusOf(asStream, `${url}?format=xml`)).toBe(400);
+    expect(await statusOf(asStream, `${url},${topic}-2`)).toBe(400);
     const keyed = { ...bearer, "Idempotency-Key": "one" };
     expect(await statusOf({ method: "POST", body: "a", headers: keyed })).toBe(200);
     expect(await statusOf({ method: "POST", body: "b", headers: keyed })).toBe(422);
@@ -294,7 +297,7 @@ describe("/metrics", () => {
       connections: 1,
       connections_per_ip: 1,
       message_size: 2,
-      malformed: 2,
+      malformed: 4,
       conflict: 1,
       unavailable: 0,
       draining: 0,

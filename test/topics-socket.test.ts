@@ -1,5 +1,6 @@
 /** A topic over WebSocket: the raw form, where a frame is the message, and cloudevents.json, where each frame is an event. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { samplesOf, scrape } from "./support/prometheus.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
@@ -14,7 +15,7 @@ import {
   publishEach,
   untilKnownFor,
 } from "./support/topics.ts";
-import { within } from "./support/wait.ts";
+import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(30_000);
 
@@ -373,14 +374,14 @@ describe("publishing by an event", () => {
   });
 
   const wrong: readonly (readonly [what: string, frame: string | Uint8Array, reason: string])[] = [
-    ["a binary frame", Buffer.from(event('"data":1')), "every frame is text"],
+    ["a binary frame", Buffer.from(event('"data":1')), "must be text"],
     ["what is not JSON", "hello", "not JSON"],
-    ["an array", "[]", "not an event"],
-    ["null", "null", "not an event"],
+    ["an array", "[]", "not a JSON object"],
+    ["null", "null", "not a JSON object"],
     ["an event without a specversion", '{"type":"mine","data":1}', "specversion"],
     ["another specversion", '{"specversion":"0.3","type":"mine","data":1}', "specversion"],
     ["a specversion that is a number", '{"specversion":1.0,"type":"mine","data":1}', "specversion"],
-    ["an event without data", event('"subject":"x"'), "needs data or data_base64"],
+    ["an event without data", event('"subject":"x"'), "must have data or data_base64"],
     ["a topic that is no name", event('"topic":"a b","data":1'), "topic"],
     ["a topic that is no text", event('"topic":7,"data":1'), "topic"],
     ["a datacontenttype that is none", event('"datacontenttype":"text","data":1'), "media type"],
@@ -429,6 +430,60 @@ describe("publishing by an event", () => {
     using client = await openEvents(server, `${newTopic()},${newTopic()}`);
     client.send(event('"data":1'));
     expect(await client.closed).toMatchObject({ code: 1008, reason: expect.stringContaining("topic") });
+  });
+});
+
+describe("a refused frame is counted once,", () => {
+  const counting = sharedServer(["--max-message", "1KiB"]);
+  const refusals = async (): Promise<Record<string, number>> => {
+    const counts = samplesOf(await scrape(counting), "longwire_refused_total");
+    return Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
+  };
+  let before: Record<string, number> = {};
+
+  const { text, binary } = opcodes;
+  const refused: Record<string, { bytes: Uint8Array; raw?: true; code: number; counted: string }> = {
+    "no JSON": { bytes: frame(text, "ping"), code: 1008, counted: "malformed" },
+    "bytes, not text": { bytes: frame(binary, "{}"), code: 1008, counted: "malformed" },
+    "without data": { bytes: frame(text, '{"specversion":"1.0"}'), code: 1008, counted: "malformed" },
+    "with a topic that is no name": {
+      bytes: frame(text, '{"specversion":"1.0","data":1,"topic":"a b"}'),
+      code: 1008,
+      counted: "malformed",
+    },
+    "over the limit": {
+      bytes: frame(binary, Buffer.alloc(1025)),
+      raw: true,
+      code: 1009,
+      counted: "message_size",
+    },
+    "not masked": { bytes: frame(text, "a", { masked: false }), raw: true, code: 1002, counted: "malformed" },
+    "not UTF-8": { bytes: frame(text, Buffer.of(0xff)), raw: true, code: 1007, counted: "malformed" },
+  };
+  for (const [what, { bytes, raw, code, counted }] of Object.entries(refused)) {
+    test(`one that is ${what}: ${code}, as ${counted}`, async () => {
+      before = await refusals();
+      using socket = await RawSocket.connect(counting.url);
+      const subprotocol: Record<string, string> = raw ? {} : { "Sec-WebSocket-Protocol": "cloudevents.json" };
+      socket.write(request("GET", "/topics/refused", { ...handshakeHeaders, ...subprotocol }));
+      await socket.response();
+      if (!raw) await socket.frame(); // longwire.open
+      socket.write(bytes);
+      expect((await socket.closeFrame()).code).toBe(code);
+      await until(async () => !Bun.deepEquals(await refusals(), before), "the refusal to be counted");
+      expect(await refusals()).toEqual({ ...before, [counted]: (before[counted] ?? 0) + 1 });
+    });
+  }
+
+  test("not at all when a client leaves with a code or without a word", async () => {
+    before = await refusals();
+    using closing = await openTopic(counting, "refused");
+    closing.close(4000, "Received enough");
+    await closing.closed;
+    using leaving = await openTopic(counting, "refused");
+    leaving.terminate();
+    await until(async () => (await inspect(counting, "refused")).subscribers === 0, "both to be gone");
+    expect(await refusals()).toEqual(before);
   });
 });
 

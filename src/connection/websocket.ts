@@ -23,7 +23,11 @@ export interface WebSocketDeps {
 const programMessageBytesMax = 16 * 1024 * 1024;
 const programBufferedBytesMax = 16 * 1024 * 1024;
 
-/** Bun refuses a frame over its limit by itself and reports 1006 for every broken rule. Only this reason tells which. */
+/**
+ * Bun refuses frames by itself: those over its limit, those that break RFC 6455, and text that is not UTF-8. It reports
+ * 1006 for each of them. Only the reason says which rule was broken, and that it was a refusal and not a lost connection.
+ */
+const refusedReason = /^Received /;
 const tooBigReason = "Received too big message";
 
 /** @param yours receives every event of a socket that is not Longwire's. Its limits are not narrowed by ours. */
@@ -104,7 +108,7 @@ class SocketEvents {
     // Bun's limit may be wider, for sockets that share the server.
     if (isLonger(message, config.messageBytesMax)) {
       counters.refused.message_size++;
-      socket.close(closeCode.tooBig, `over ${config.messageBytesMax} bytes`);
+      socket.close(closeCode.tooBig, `a frame has at most ${config.messageBytesMax} bytes (--max-message)`);
       return;
     }
     data.handler.message(socket, message);
@@ -132,7 +136,8 @@ class SocketEvents {
     const { connections, counters, log } = this.#deps;
     const { data } = socket;
     connections.delete(socket);
-    if (code === closeCode.abnormal && reason === tooBigReason) counters.refused.message_size++;
+    if (code === closeCode.abnormal && refusedReason.test(reason))
+      counters.refused[reason === tooBigReason ? "message_size" : "malformed"]++;
     log.debug({ address: data.clientAddress.address, code, reason }, "connection closed");
     data.handler.close?.(socket);
   }

@@ -133,7 +133,7 @@ class TopicsEndpoint {
     const subprotocol = chooseSubprotocol(context.request, Object.values(subprotocols));
     const isRaw = subprotocol !== subprotocols.cloudEvents;
     if (isRaw && starts.length > 1) {
-      throw malformed(
+      throw new RequestError(
         "Several topics on a WebSocket need the subprotocol cloudevents.json, which names each message's.",
       );
     }
@@ -171,11 +171,12 @@ class TopicsEndpoint {
     const { request, url, server } = context;
     const { hub, connections, proxies, config } = this.#deps;
     const format = url.searchParams.get("format");
-    if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
+    if (format !== null && format !== "cloudevents")
+      throw new RequestError('The only format is "cloudevents".');
     if (starts.length > streamTopicsMax)
-      throw malformed(`At most ${streamTopicsMax} topics go into one event stream.`);
+      throw new RequestError(`At most ${streamTopicsMax} topics go into one event stream.`);
     if (starts.length > 1 && format === null) {
-      throw malformed(
+      throw new RequestError(
         "Several topics in one event stream need ?format=cloudevents, which names each message's.",
       );
     }
