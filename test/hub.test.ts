@@ -190,6 +190,16 @@ describe("a gap", () => {
     expect(strange.told).toEqual(["gap after what is this, from 0", "replay 1", "replay 2", "live"]);
   });
 
+  test("of an id ahead of the topic leaves no such id to store, even when the topic reaches it before the beginning", async () => {
+    const stage = openStage();
+    const [first] = await stage.publish(1);
+    const ahead = { epoch: String(first?.epoch), offset: 3 };
+    const subscription = await stage.hub.open("news", after(ahead), formatId(ahead));
+    await stage.publish(4);
+    expect(subscription.openId).toBe("0-0");
+    subscription.close();
+  });
+
   test("is told in the middle of a replay that trimming has overtaken", async () => {
     const stage = openStage({ broker: { historyMessages: 3 }, hub: { historyMessages: 2 } });
     await stage.publish(3);

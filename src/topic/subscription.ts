@@ -95,15 +95,17 @@ export class Subscription {
    * The id that the client may store before its first message. Valid before `begin`.
    *
    * It is never ahead of what the client was told: a connection that breaks before the gap arrives must return with an id
-   * that leads to the gap again. An id ahead of the topic's position would resume once the topic has reached it.
+   * that leads to the gap again. An id ahead of the topic would resume once the topic has reached it, which may have
+   * happened since the gap was found.
    */
   get openId(): string {
-    if (!this.gap) return formatId(this.from);
+    const { gap } = this;
+    if (!gap) return formatId(this.from);
     const { since, requested } = this.#request;
     if (since?.kind !== "position") return noId;
     const { epoch, offset } = since.position;
-    const { position } = this.#topic;
-    return epoch === position.epoch && offset > position.offset ? noId : requested;
+    const isAhead = epoch === gap.from.epoch && offset > gap.from.offset;
+    return isAhead ? noId : requested;
   }
 
   /**
