@@ -1,8 +1,11 @@
-/** docs/protocol.md promises clients that follow a topic through every disconnect: they are run as they stand there. */
+/** docs/protocol.md is the contract: its tables are those of the code, and its clients are run as they are printed. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
+import { problemTitles } from "../src/http/problem.ts";
+import { closeCode } from "../src/wire/close-code.ts";
 import { openCuttableLine } from "./support/cuttable-line.ts";
 import { Random } from "./support/random.ts";
+import { exchange, request } from "./support/raw-socket.ts";
 import { root } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { offsetOf, publish } from "./support/topics.ts";
@@ -13,6 +16,66 @@ const page = await Bun.file(resolve(root, "docs/protocol.md")).text();
 
 const given = process.env.LONGWIRE_SEED;
 const seed = given === undefined ? Date.now() % 1_000_000_000 : Number(given);
+
+/** The cells of the table that follows a heading. */
+function table(heading: string): string[][] {
+  const section = page.split(`\n## ${heading}\n`)[1]?.split("\n## ")[0] ?? "";
+  const rows = section.split("\n").filter((line) => line.startsWith("| "));
+  return rows.slice(2).map((row) =>
+    row
+      .slice(1, -1)
+      .split(" | ")
+      .map((cell) => cell.trim()),
+  );
+}
+
+describe("docs/protocol.md", () => {
+  test("has every close code, and says whether to come back after it", () => {
+    const rows = table("Close codes");
+    const codes = rows.flatMap(([codes = ""]) => codes.split(", ").map(Number));
+    expect(codes.toSorted()).toEqual(Object.values(closeCode).toSorted());
+    for (const [, meaning, comeBack] of rows) {
+      expect(meaning).not.toBeEmpty();
+      expect(comeBack).not.toBeEmpty();
+    }
+  });
+
+  test("has every status of an error, and the one that Bun answers by itself", () => {
+    const statuses = table("Statuses").map(([status]) => Number(status));
+    expect(statuses).toEqual([...Object.keys(problemTitles).map(Number), 431].toSorted());
+  });
+
+  test("names no event that the code does not have", async () => {
+    const files = new Bun.Glob("src/wire/*.ts").scan(root);
+    const code = (await Array.fromAsync(files, (file) => Bun.file(resolve(root, file)).text())).join();
+    const named = new Set([...page.matchAll(/longwire\.[a-z]+/g)].map(([name]) => name));
+    expect(named.size).toBeGreaterThan(6);
+    for (const name of named) expect(code).toContain(`"${name}"`);
+  });
+
+  test("points only to headings that it has", () => {
+    const headings = [...page.matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^a-z -]/g, "")
+        .replaceAll(" ", "-"),
+    );
+    for (const [, anchor] of page.matchAll(/\]\(#([^)]+)\)/g)) expect(headings).toContain(String(anchor));
+  });
+});
+
+describe("the limit of a request's head", () => {
+  const server = sharedServer();
+  const statusOf = async (topics: number): Promise<number> => {
+    const names = Array.from({ length: topics }, (_, index) => String(index).padEnd(200, "x"));
+    return (await exchange(server.url, request("GET", `/topics/${names.join(",")}`))).status;
+  };
+
+  test("lets 75 topics with names of 200 characters through, and not 100", async () => {
+    expect(await statusOf(75)).toBe(200);
+    expect(await statusOf(100)).toBe(431);
+  });
+});
 
 /** How often the connection of each client is cut. */
 const cuts = 80;

@@ -1,6 +1,7 @@
 /** Error answers in words (RFC 9457), which say nothing about the inside. */
 
-const titles = {
+/** Every status of an error answer. docs/protocol.md has the same list, compared by a test. */
+export const problemTitles = {
   400: "Bad Request",
   401: "Unauthorized",
   403: "Forbidden",
@@ -15,7 +16,7 @@ const titles = {
   503: "Service Unavailable",
 } as const;
 
-export type ProblemStatus = keyof typeof titles;
+export type ProblemStatus = keyof typeof problemTitles;
 
 /**
  * An error answer as `application/problem+json`.
@@ -29,7 +30,7 @@ export function problem(
   members: Record<string, unknown> = {},
 ): Response {
   return Response.json(
-    { title: titles[status], status, detail, ...members },
+    { title: problemTitles[status], status, detail, ...members },
     { status, headers: { "Content-Type": "application/problem+json", ...headers } },
   );
 }
