@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Subprocess } from "bun";
 import packageJson from "../package.json";
-import { ws } from "./support/clients.ts";
+import { openWs, ws } from "./support/clients.ts";
 import { type Metrics, samplesOf, scrape } from "./support/prometheus.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
 import { newTopic, openStream, publish } from "./support/topics.ts";
@@ -25,13 +25,36 @@ function replaceOnce(text: string, part: string, by: string): string {
   return text.replace(part, by);
 }
 
-const nginx = Bun.which("nginx", { PATH: `${process.env.PATH}:/usr/sbin` });
-/** A developer may go without it, visibly; on CI its absence is a failure. */
-const nginxIsMissing = nginx === null && !process.env.CI;
-if (nginxIsMissing)
-  console.warn("SKIPPED: the tests through nginx, for there is none (Debian: apt-get install nginx).");
+/** Finds a program that these files are written for. If it is missing, its tests are skipped, but on CI they fail. */
+function tool(
+  name: string,
+  debianPackage: string,
+): { readonly command: string; readonly isMissing: boolean } {
+  const path = Bun.which(name, { PATH: `${process.env.PATH}:/usr/sbin` });
+  const isMissing = path === null && !process.env.CI;
+  if (isMissing)
+    console.warn(`SKIPPED: ${name} is not installed (Debian: apt-get install ${debianPackage}).`);
+  return { command: path ?? name, isMissing };
+}
 
-describe.skipIf(nginxIsMissing)("docs/deploy/nginx.conf", () => {
+/** @returns the exit status and what was printed to stderr */
+async function runTool(command: string, ...words: readonly string[]): Promise<string> {
+  const ended = Bun.spawn([command, ...words], { stdout: "ignore", stderr: "pipe" });
+  const errors = await new Response(ended.stderr).text();
+  return `${await ended.exited} ${errors}`;
+}
+
+/** Resolves when a proxy passes requests on. */
+async function answers(url: URL): Promise<void> {
+  await until(async () => {
+    const answer = await fetch(new URL("/healthz", url)).catch((error: Error) => error);
+    return answer instanceof Response && answer.ok;
+  }, `an answer from ${url.href}`);
+}
+
+const nginx = tool("nginx", "nginx");
+
+describe.skipIf(nginx.isMissing)("docs/deploy/nginx.conf", () => {
   // An address of its own, so that the port is free.
   const address = "127.91.0.9";
   const port = 8089;
@@ -59,16 +82,13 @@ describe.skipIf(nginxIsMissing)("docs/deploy/nginx.conf", () => {
       `daemon off;\nmaster_process off;\npid ${join(folder, "pid")};\nerror_log stderr;\n` +
         `events {}\nhttp {\n${temporary}\n${snippet}\n}\n`,
     );
-    proxy = Bun.spawn([String(nginx), "-c", file, "-e", "stderr"], { stdout: "ignore", stderr: "inherit" });
+    proxy = Bun.spawn([nginx.command, "-c", file, "-e", "stderr"], { stdout: "ignore", stderr: "inherit" });
     proxied = {
       ...server,
       url: new URL(`http://${address}:${port}/`),
       socketUrl: (path = "/ping") => `ws://${address}:${port}${path}`,
     };
-    await until(async () => {
-      const answer = await fetch(new URL("/healthz", proxied.url)).catch((error: Error) => error);
-      return answer instanceof Response && answer.ok;
-    }, "nginx to answer");
+    await answers(proxied.url);
   });
 
   afterAll(async () => {
@@ -218,17 +238,58 @@ test.skipIf(systemdAnalyze === null)(
   },
 );
 
-const caddy = Bun.which("caddy");
-if (caddy === null) console.warn("SKIPPED: caddy validate, for there is none.");
+const caddy = tool("caddy", "caddy");
 
-test.skipIf(caddy === null)("docs/deploy/Caddyfile is right in the eyes of Caddy", async () => {
-  const file = resolve(root, "docs/deploy/Caddyfile");
-  const validated = Bun.spawn([String(caddy), "validate", "--adapter", "caddyfile", "--config", file], {
-    stdout: "ignore",
-    stderr: "pipe",
+describe.skipIf(caddy.isMissing)("docs/deploy/Caddyfile", () => {
+  test("is valid for Caddy", async () => {
+    const file = resolve(root, "docs/deploy/Caddyfile");
+    const ended = await runTool(caddy.command, "validate", "--adapter", "caddyfile", "--config", file);
+    expect(ended).toStartWith("0 ");
   });
-  const said = await new Response(validated.stderr).text();
-  expect(`${await validated.exited} ${said}`).toStartWith("0 ");
+
+  test("carries a WebSocket and an event stream without delay, and keeps tokens out of the log", async () => {
+    await using server = await spawnServer(["--insecure", "--trust-proxy", "127.0.0.1"]);
+    const url = new URL("http://127.91.0.10:8090/");
+    let snippet = await read("docs/deploy/Caddyfile");
+    snippet = replaceOnce(snippet, "longwire.example {", `${url.origin} {`);
+    snippet = replaceOnce(snippet, "reverse_proxy 127.0.0.1:9090 {", `reverse_proxy ${server.url.host} {`);
+    const accessLog = join(folder, "caddy.log");
+    snippet = replaceOnce(snippet, "\tlog {\n", `\tlog {\n\t\toutput file ${accessLog}\n`);
+    const file = join(folder, "Caddyfile");
+    await Bun.write(file, `{\n\tadmin off\n}\n${snippet}`);
+    const proxy = Bun.spawn([caddy.command, "run", "--adapter", "caddyfile", "--config", file], {
+      env: { ...process.env, HOME: folder },
+      stdout: "ignore",
+      stderr: "ignore",
+    });
+    try {
+      await answers(url);
+      using echo = await openWs("ws://127.91.0.10:8090/ping?access_token=not-for-the-log");
+      echo.send("ping");
+      expect(await echo.next()).toBe("pong");
+      const proxied = { ...server, url };
+      await using stream = await openStream(proxied, "news");
+      expect((await stream.next()).event).toBe("longwire.open");
+      const id = await publish(proxied, "news", "one");
+      expect(await stream.next()).toMatchObject({ id, data: "one" });
+      echo.close(1000);
+      let log = "";
+      await until(async () => {
+        log = await Bun.file(accessLog).text();
+        return log.includes('"uri":"/ping?access_token=REDACTED"');
+      }, "the line in Caddy's log");
+      expect(log).not.toContain("not-for-the-log");
+    } finally {
+      proxy.kill("SIGKILL");
+      await proxy.exited;
+    }
+  });
+});
+
+const promtool = tool("promtool", "prometheus");
+
+test.skipIf(promtool.isMissing)("docs/alerts.yml is valid for Prometheus", async () => {
+  expect(await runTool(promtool.command, "check", "rules", resolve(root, "docs/alerts.yml"))).toBe("0 ");
 });
 
 describe("Dockerfile", () => {
