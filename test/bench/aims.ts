@@ -1,4 +1,4 @@
-/** What Longwire sets itself, held against what was found. */
+/** The aims of Longwire, compared with what was found. */
 import type { Aim, Section } from "./benchmark.ts";
 import { control, longwire, type ReadyPeer } from "./peer.ts";
 import type { Measure, Row, Samples } from "./samples.ts";
@@ -14,7 +14,34 @@ export function atMostTimesControl(samples: Samples, row: Row, measure: Measure,
   };
 }
 
-/** Better than another peer wherever both were measured. */
+/** A figure of Longwire's at most so many times its own in another row. */
+export function atMostTimesRow(
+  samples: Samples,
+  row: Row,
+  other: Row,
+  measure: Measure,
+  times: number,
+  peer = longwire.key,
+): Aim {
+  const ratio = samples.ratioOfRows(row.key, other.key, peer, measure.key);
+  return {
+    aim: `${row.heading}: ${measure.heading} at most ×${times} that of ${other.heading}`,
+    met: ratio !== undefined && ratio <= times,
+    found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
+  };
+}
+
+/** A figure of Longwire's at most so large. */
+export function atMost(samples: Samples, row: Row, measure: Measure, max: number, unit: string): Aim {
+  const value = samples.median(row.key, longwire.key, measure.key);
+  return {
+    aim: `${row.heading}: ${measure.heading} at most ${max.toLocaleString("en-US")}`,
+    met: value !== undefined && value <= max,
+    found: value === undefined ? "not measured" : `${Math.round(value).toLocaleString("en-US")} ${unit}`,
+  };
+}
+
+/** Better than another peer in every row in which both were measured. */
 export function aheadOf(samples: Samples, peer: ReadyPeer, sections: readonly Section[]): Aim {
   const compared = sections.flatMap(({ rows, measures }) =>
     rows.flatMap((row) =>

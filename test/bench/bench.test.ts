@@ -5,9 +5,11 @@ import { join, resolve } from "node:path";
 
 const root = resolve(import.meta.dir, "../..");
 
-for (const [name, measured] of [
-  ["echo", 2 * 5],
-  ["fanout", 2 * 9 + 1],
+for (const [name, expectedPeers, measured] of [
+  ["echo", ["longwire", "bun"], 2 * 5],
+  ["fanout", ["longwire", "bun"], 2 * 14],
+  ["publish", ["longwire", "longwire-guarded", "bun"], 2 * 5],
+  ["storm", ["longwire", "bun"], 2 * 3],
 ] as const) {
   test(`the ${name} benchmark runs from end to end and writes its figures and a chart`, async () => {
     const out = mkdtempSync(join(tmpdir(), "longwire-bench-test-"));
@@ -22,7 +24,7 @@ for (const [name, measured] of [
 
       const { benchmark, peers, results } = await Bun.file(join(out, `${name}.json`)).json();
       expect(benchmark).toBe(name);
-      expect(peers.map(({ key }: { key: string }) => key)).toEqual(["longwire", "bun"]);
+      expect(peers.map(({ key }: { key: string }) => key)).toEqual([...expectedPeers]);
       expect(results).toHaveLength(measured);
       for (const { figures } of results) {
         for (const { median } of Object.values<{ median: number }>(figures)) {

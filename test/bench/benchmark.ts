@@ -1,6 +1,6 @@
-/** What every benchmark is given, and what it hands back to be reported. */
+/** What a benchmark declares, and what its run returns to be reported. */
 
-import type { Peer, ReadyPeer } from "./peer.ts";
+import type { Peer, ReadyPeer, RunningPeer } from "./peer.ts";
 import { type Placement, placeLoadGenerator } from "./processors.ts";
 import type { Measure, Row, Samples } from "./samples.ts";
 
@@ -9,7 +9,8 @@ export interface Benchmark {
   readonly description: string;
   /** Of each measurement. */
   readonly secondsDefault: number;
-  run(options: RunOptions): Promise<Outcome>;
+  readonly peers: readonly Peer[];
+  plan(options: RunOptions): Plan;
 }
 
 export interface RunOptions {
@@ -19,8 +20,28 @@ export interface RunOptions {
   /** Shows that all of it works; its figures mean nothing. */
   readonly quick: boolean;
   readonly pin: boolean;
-  /** Keys; left out, all. */
+  /** Keys; all if left out. */
   readonly peers?: readonly string[];
+}
+
+export interface Plan {
+  readonly title: string;
+  /** Lets the server compile its hot functions. Not called for measurements with a fresh process. */
+  warmUp?(server: RunningPeer, peer: string): Promise<unknown>;
+  readonly measurements: readonly Measurement[];
+  readonly sections: readonly Section[];
+  aims(samples: Samples, peers: readonly ReadyPeer[]): readonly Aim[];
+  /** For the report: what the load is. */
+  readonly load: string;
+}
+
+export interface Measurement {
+  readonly row: Row;
+  /** Keys; all if left out. */
+  readonly peers?: readonly string[];
+  /** In a process of its own that did nothing before. It is made once, since other processes do not matter for it. */
+  readonly fresh: boolean;
+  measure(server: RunningPeer): Promise<object>;
 }
 
 export interface Outcome {
@@ -51,6 +72,16 @@ export interface Stage {
   readonly peers: readonly ReadyPeer[];
   readonly missing: readonly string[];
   readonly placement: Placement;
+}
+
+/** The times of a measurement: shorter in a quick run. */
+export function loadTimes({ quick, seconds }: RunOptions): { leadSeconds: number; seconds: number } {
+  return { leadSeconds: quick ? 0.05 : 0.3, seconds };
+}
+
+/** The times of a warm-up. */
+export function warmUpTimes({ quick }: RunOptions): { leadSeconds: number; seconds: number } {
+  return { leadSeconds: 0, seconds: quick ? 0.1 : 1 };
 }
 
 /** Makes the peers ready, then pins this process: building may use every core. */

@@ -1,98 +1,59 @@
 /**
- * The load of the fan-out benchmark: subscribers of one topic, and publishers of which each publishes its next message
- * when every subscriber has its last one.
+ * The load of the fan-out benchmark: subscribers of one topic, and publishers that each publish the next message when every
+ * subscriber has received the last one.
  */
 import { frame, opcodes } from "../support/raw-socket.ts";
+import { EventStreamReader } from "./event-stream.ts";
 import { FrameReader } from "./frame.ts";
-import { HttpLine } from "./http-line.ts";
-import { Latencies } from "./latencies.ts";
-import { startStopwatch } from "./stopwatch.ts";
+import { HttpLine, postRequest } from "./http-line.ts";
+import { Load, type LoadFigures, type LoadTimes, type Target } from "./load.ts";
 import { openMany, Wire } from "./wire.ts";
 
 export const topicPath = "/topics/bench";
 
-export interface FanoutLoad {
+export interface FanoutLoad extends LoadTimes {
   readonly subscribers: number;
   /** Publishers, each with one message at a time. */
   readonly inFlight: number;
   readonly payloadBytes: number;
-  /** A socket that publishes is one of the subscribers. */
+  /** What the subscribers have open. */
+  readonly to: "socket" | "stream";
+  /** How it is published. A socket that publishes is one of the subscribers. */
   readonly by: "http" | "socket";
-  /** Before anything is counted. */
-  readonly leadSeconds: number;
-  readonly seconds: number;
 }
 
-export interface FanoutFigures {
-  readonly cpuMicrosecondsPerDelivery: number;
-  readonly deliveriesPerSecond: number;
-  /** From a publish until all subscribers have it. */
-  readonly medianMilliseconds: number;
-  readonly p99Milliseconds: number;
-  readonly generatorShare: number;
-}
-
-/** A message's first byte names its publisher, so that whoever receives it need not look further. */
+/** The first byte of a message names its publisher, so that a subscriber reads no further. */
 const firstPublisher = "A".charCodeAt(0);
 
-/** Without a delivery for so long, one was lost. */
+/** Without a delivery for this long, one was lost. */
 const stallSecondsMax = 15;
 
-export async function runFanoutLoad(
-  server: { pid: number; port: number },
-  load: FanoutLoad,
-): Promise<FanoutFigures> {
-  const failure = Promise.withResolvers<never>();
-  failure.promise.catch(() => {}); // Looked at by the races below, of which none may have begun.
+export async function runFanoutLoad(server: Target, fanoutLoad: FanoutLoad): Promise<LoadFigures> {
+  const load = new Load();
   const publishers: Publisher[] = [];
-  let deliveries = 0;
-  let latencies: Latencies | undefined;
   const delivered = (payloadBytes: number, firstByte: number): void => {
-    if (payloadBytes !== load.payloadBytes) throw new Error(`a message arrived with ${payloadBytes} bytes`);
-    deliveries++;
+    if (payloadBytes !== fanoutLoad.payloadBytes)
+      throw new Error(`a message arrived with ${payloadBytes} bytes`);
+    load.items++;
     publishers[firstByte - firstPublisher]?.delivered();
   };
-  const subscribers = await openMany(load.subscribers, () => {
-    const reader = new FrameReader(delivered);
-    return Wire.open({ port: server.port, path: topicPath }, (chunk) => reader.take(chunk), failure.reject);
+  const opening = { port: server.port, path: topicPath, as: fanoutLoad.to };
+  const subscribers = await openMany(fanoutLoad.subscribers, () => {
+    const reader = fanoutLoad.to === "stream" ? new EventStreamReader(delivered) : new FrameReader(delivered);
+    return Wire.open(opening, (chunk) => reader.take(chunk), load.fail);
   });
   const lines: HttpLine[] = [];
-  const watch = setInterval(
-    watchForStall(() => deliveries, failure.reject),
-    stallSecondsMax * 1000,
-  );
+  const watch = setInterval(watchForStall(load), stallSecondsMax * 1000);
   try {
-    for (let index = 0; index < load.inFlight; index++) {
-      const text = String.fromCharCode(firstPublisher + index).padEnd(load.payloadBytes, "x");
-      const publisher = new Publisher(load.subscribers, (milliseconds) => latencies?.add(milliseconds));
+    for (let index = 0; index < fanoutLoad.inFlight; index++) {
+      const publisher = new Publisher(fanoutLoad, load);
       publishers.push(publisher);
-      if (load.by === "http") {
-        const line = await HttpLine.open(
-          { port: server.port, path: topicPath, body: text },
-          () => publisher.answered(),
-          failure.reject,
-        );
-        lines.push(line);
-        publisher.publishBy(() => line.post(), true);
-      } else {
-        const message = frame(opcodes.text, text);
-        publisher.publishBy(() => subscribers[index]?.send(message), false);
-      }
+      const text = String.fromCharCode(firstPublisher + index).padEnd(fanoutLoad.payloadBytes, "x");
+      if (fanoutLoad.by === "http") lines.push(await publisher.publishByHttp(server.port, text));
+      else publisher.publishBySocket(subscribers[index], text);
     }
     for (const publisher of publishers) publisher.publish();
-    await Promise.race([Bun.sleep(load.leadSeconds * 1000), failure.promise]);
-    latencies = new Latencies();
-    deliveries = 0;
-    const stop = startStopwatch(server.pid);
-    await Promise.race([Bun.sleep(load.seconds * 1000), failure.promise]);
-    const { seconds, serverCpuMicroseconds, generatorShare } = stop();
-    return {
-      cpuMicrosecondsPerDelivery: serverCpuMicroseconds / deliveries,
-      deliveriesPerSecond: deliveries / seconds,
-      medianMilliseconds: latencies.percentile(0.5),
-      p99Milliseconds: latencies.percentile(0.99),
-      generatorShare,
-    };
+    return await load.measure(server.pid, fanoutLoad);
   } finally {
     clearInterval(watch);
     for (const line of lines) line.end();
@@ -100,49 +61,56 @@ export async function runFanoutLoad(
   }
 }
 
-function watchForStall(deliveries: () => number, failed: (error: Error) => void): () => void {
+function watchForStall(load: Load): () => void {
   let before = -1;
   return () => {
-    const now = deliveries();
-    if (now === before) failed(new Error(`nothing arrived for ${stallSecondsMax} s: a message was lost`));
-    before = now;
+    if (load.items === before)
+      load.fail(new Error(`nothing arrived for ${stallSecondsMax} s: a message was lost`));
+    before = load.items;
   };
 }
 
 class Publisher {
   readonly #subscribers: number;
-  readonly #completed: (milliseconds: number) => void;
-  #send: () => void = () => {};
+  readonly #load: Load;
+  #send: (() => void) | undefined;
   #awaitsAnswer = false;
   #sentAt = 0;
   #missing = 0;
   #unanswered = false;
 
-  /** @param completed gets the time from publishing until every subscriber had it */
-  constructor(subscribers: number, completed: (milliseconds: number) => void) {
+  constructor({ subscribers }: FanoutLoad, load: Load) {
     this.#subscribers = subscribers;
-    this.#completed = completed;
+    this.#load = load;
   }
 
-  publishBy(send: () => void, awaitsAnswer: boolean): void {
-    this.#send = send;
-    this.#awaitsAnswer = awaitsAnswer;
+  async publishByHttp(port: number, text: string): Promise<HttpLine> {
+    const line = await HttpLine.open(port, () => this.#answered(), this.#load.fail);
+    const request = postRequest({ port, path: topicPath, body: text });
+    this.#send = () => line.send(request);
+    this.#awaitsAnswer = true;
+    return line;
+  }
+
+  publishBySocket(socket: Wire | undefined, text: string): void {
+    const message = frame(opcodes.text, text);
+    this.#send = () => socket?.send(message);
   }
 
   publish(): void {
     this.#sentAt = performance.now();
     this.#missing = this.#subscribers;
     this.#unanswered = this.#awaitsAnswer;
-    this.#send();
+    this.#send?.();
   }
 
   delivered(): void {
     if (--this.#missing > 0) return;
-    this.#completed(performance.now() - this.#sentAt);
+    this.#load.latencies?.add(performance.now() - this.#sentAt);
     if (!this.#unanswered) this.publish();
   }
 
-  answered(): void {
+  #answered(): void {
     this.#unanswered = false;
     if (this.#missing === 0) this.publish();
   }

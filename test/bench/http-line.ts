@@ -1,41 +1,40 @@
-/** One kept-alive HTTP/1.1 connection that posts the same request again and again, one at a time. */
+/** One kept-alive HTTP/1.1 connection that sends one request at a time. */
 import type { Socket } from "bun";
 
-interface Posting {
+export interface Post {
   readonly port: number;
   readonly path: string;
   readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** The bytes of a POST request. */
+export function postRequest({ port, path, body, headers = {} }: Post): Buffer {
+  const lines = Object.entries({
+    Host: `127.0.0.1:${port}`,
+    "Content-Type": "text/plain",
+    ...headers,
+    "Content-Length": `${Buffer.byteLength(body)}`,
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  return Buffer.from(`POST ${path} HTTP/1.1\r\n${lines.join("")}\r\n${body}`);
 }
 
 export class HttpLine {
-  readonly #request: Uint8Array;
   readonly #answered: () => void;
   readonly #failed: (error: Error) => void;
   #socket: Socket | undefined;
   #unsent: Uint8Array = new Uint8Array();
-  #head = "";
+  #answer = "";
   #ended = false;
 
-  private constructor(request: string, answered: () => void, failed: (error: Error) => void) {
-    this.#request = Buffer.from(request);
+  private constructor(answered: () => void, failed: (error: Error) => void) {
     this.#answered = answered;
     this.#failed = failed;
   }
 
   /** @param answered is called after each answer, which must be a 2xx */
-  static async open(
-    { port, path, body }: Posting,
-    answered: () => void,
-    failed: (error: Error) => void,
-  ): Promise<HttpLine> {
-    const head = [
-      `POST ${path} HTTP/1.1`,
-      `Host: 127.0.0.1:${port}`,
-      "Content-Type: text/plain",
-      `Content-Length: ${Buffer.byteLength(body)}`,
-      "\r\n",
-    ].join("\r\n");
-    const line = new HttpLine(head + body, answered, failed);
+  static async open(port: number, answered: () => void, failed: (error: Error) => void): Promise<HttpLine> {
+    const line = new HttpLine(answered, failed);
     line.#socket = await Bun.connect({
       hostname: "127.0.0.1",
       port,
@@ -51,8 +50,9 @@ export class HttpLine {
     return line;
   }
 
-  post(): void {
-    this.#unsent = this.#request;
+  /** @param request must not change before its answer */
+  send(request: Uint8Array): void {
+    this.#unsent = request;
     this.#write();
   }
 
@@ -68,16 +68,16 @@ export class HttpLine {
   }
 
   #receive(chunk: Buffer): void {
-    this.#head += chunk.toString("latin1");
-    const end = this.#head.indexOf("\r\n\r\n");
+    this.#answer += chunk.toString("latin1");
+    const end = this.#answer.indexOf("\r\n\r\n");
     if (end < 0) return;
-    const bodyBytes = /\r\ncontent-length: *(\d+)/i.exec(this.#head)?.[1];
-    if (!/^HTTP\/1\.1 2/.test(this.#head) || bodyBytes === undefined) {
-      this.#failed(new Error(`an answer that cannot be read: ${this.#head}`));
+    const bodyBytes = /\r\ncontent-length: *(\d+)/i.exec(this.#answer)?.[1];
+    if (!this.#answer.startsWith("HTTP/1.1 2") || bodyBytes === undefined) {
+      this.#failed(new Error(`an answer that cannot be read: ${this.#answer}`));
       return;
     }
-    if (this.#head.length < end + 4 + Number(bodyBytes)) return;
-    this.#head = "";
+    if (this.#answer.length < end + 4 + Number(bodyBytes)) return;
+    this.#answer = "";
     this.#answered();
   }
 }

@@ -1,8 +1,11 @@
-/** What an open connection that says nothing costs a server in memory. */
+/** The memory that an open, idle connection costs a server. */
+import type { Measurement } from "./benchmark.ts";
+import type { Target } from "./load.ts";
 import { descriptorsMax, residentBytes } from "./process-usage.ts";
-import { openMany, Wire } from "./wire.ts";
+import type { Measure, Row } from "./samples.ts";
+import { type Opening, openMany, Wire } from "./wire.ts";
 
-export interface MemoryFigures {
+interface MemoryFigures {
   readonly bytesPerConnection: number;
 }
 
@@ -11,18 +14,52 @@ const otherDescriptors = 200;
 /** So that code is compiled and pools exist before the first reading. */
 const warmUpConnections = 50;
 
-/** As many as wanted, or as this machine allows. */
-export function idleConnections(wanted: number): number {
+/** The number wanted, or what this machine allows. */
+export function connectionsWithin(wanted: number): number {
   return Math.min(wanted, descriptorsMax() - otherDescriptors);
 }
 
+export interface IdleMemory {
+  readonly row: Row;
+  readonly measure: Measure<keyof MemoryFigures>;
+  readonly measurement: Measurement;
+}
+
 /**
- * @param settleSeconds after which a collector that is going to run has run
- * @param server a fresh one: what an earlier load left behind would be handed out again and so cost nothing
+ * @param kind of connection, in the plural
+ * @param peers all if left out
  */
-export async function measureIdleMemory(
-  server: { pid: number; port: number },
-  opening: { path: string; subprotocol?: string },
+export function idleMemory(
+  kind: string,
+  opening: Omit<Opening, "port">,
+  quick: boolean,
+  peers?: readonly string[],
+): IdleMemory {
+  const connections = connectionsWithin(quick ? 200 : 5000);
+  const row = { key: `idle-${kind}`, heading: `${connections.toLocaleString("en-US")} idle ${kind}` };
+  return {
+    row,
+    measure: {
+      key: "bytesPerConnection",
+      heading: "memory, bytes each",
+      better: "less",
+    },
+    measurement: {
+      row,
+      fresh: true,
+      ...(peers ? { peers } : {}),
+      measure: (server) => measureIdleMemory(server, opening, connections, quick ? 0.2 : 2),
+    },
+  };
+}
+
+/**
+ * @param server a fresh one: memory that an earlier load released would be used again and so cost nothing
+ * @param settleSeconds after which the garbage collector has run
+ */
+async function measureIdleMemory(
+  server: Target,
+  opening: Omit<Opening, "port">,
   connections: number,
   settleSeconds: number,
 ): Promise<MemoryFigures> {

@@ -10,7 +10,10 @@ import { fanout } from "./fanout.ts";
 import { thisMachine } from "./machine.ts";
 import { findPart, rewritePart } from "./page-part.ts";
 import { control, longwire, root } from "./peer.ts";
+import { publish } from "./publish.ts";
 import { type Run, toJson, toMarkdown } from "./report.ts";
+import { runBenchmark } from "./rounds.ts";
+import { storm } from "./storm.ts";
 
 interface Flags {
   readonly rounds?: number;
@@ -22,7 +25,7 @@ interface Flags {
   readonly updateDocs: boolean;
 }
 
-const benchmarks: readonly Benchmark[] = [echo, fanout];
+const benchmarks: readonly Benchmark[] = [echo, fanout, publish, storm];
 const docs = resolve(root, "docs");
 
 const program = new Command("bun run bench").description("Measures Longwire beside other servers.");
@@ -52,13 +55,13 @@ async function run(benchmark: Benchmark, flags: Flags): Promise<void> {
     quick: flags.quick,
     pin: flags.pin,
     ...(flags.peers === undefined ? {} : { peers: flags.peers.split(",") }),
-    ...(flags.peers === undefined && flags.quick ? { peers: [longwire.key, control] } : {}),
+    ...(flags.peers === undefined && flags.quick ? { peers: ownPeers(benchmark) } : {}),
   };
   const page = join(docs, "benchmarks.md");
   if (flags.updateDocs) findPart(page, benchmark.name); // Before minutes are spent on what cannot be written.
   const startedAt = new Date().toISOString();
   const begin = performance.now();
-  const outcome = await benchmark.run(options);
+  const outcome = await runBenchmark(benchmark, options);
   const finished: Run = {
     benchmark: benchmark.name,
     startedAt,
@@ -79,8 +82,14 @@ async function run(benchmark: Benchmark, flags: Flags): Promise<void> {
     console.log(`written: ${relative(process.cwd(), path)}`);
   }
   if (!flags.updateDocs) return;
-  rewritePart(page, benchmark.name, text);
+  const image = `![The first figure of each table, by server](benchmarks/${benchmark.name}.svg)`;
+  rewritePart(page, benchmark.name, `${image}\n\n${text}`);
   console.log(`rewritten: ${relative(process.cwd(), page)}`);
+}
+
+/** The peers that need nothing but Bun. */
+function ownPeers({ peers }: Benchmark): string[] {
+  return peers.map(({ key }) => key).filter((key) => key.startsWith(longwire.key) || key === control);
 }
 
 function outDirectory({ out, quick }: Flags): string {

@@ -44,14 +44,27 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => pr
 /** The control is what every other peer's figures are held against. */
 export const control = "bun";
 
-export const longwire: Peer = {
-  key: "longwire",
-  heading: "longwire",
+/** Longwire with other settings than the defaults. */
+export const longwireWith = (key: string, heading: string, flags: readonly string[]): Peer => ({
+  key,
+  heading,
   prepare: () => ({
-    command: [process.execPath, "run", resolve(root, "src/index.ts"), "--port", "0"],
+    command: [process.execPath, "run", resolve(root, "src/index.ts"), "--port", "0", ...flags],
     version: gitRevision(),
   }),
-};
+});
+
+export const longwire: Peer = longwireWith("longwire", "longwire", []);
+
+/** A program in peers/. */
+export const peerFile = (name: string): string => resolve(import.meta.dir, "peers", name);
+
+/** The control: the same in a few lines of Bun. */
+export const bareBun = (file: string): Peer => ({
+  key: control,
+  heading: "bare Bun.serve (control)",
+  prepare: () => ({ command: [process.execPath, "run", peerFile(file)], version: `Bun ${Bun.version}` }),
+});
 
 function gitRevision(): string {
   const described = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], { cwd: root });

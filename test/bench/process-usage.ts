@@ -28,6 +28,12 @@ export function residentBytes(pid: number): number {
   return Number(/^Rss:\s+(\d+) kB$/m.exec(rollup)?.[1]) * 1024;
 }
 
+/** The most that the process held at once. */
+export function peakResidentBytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, "utf8");
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+}
+
 /** File descriptors that this process and those it starts may have. Bun, Node and Go raise the soft limit to it. */
 export function descriptorsMax(): number {
   const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];

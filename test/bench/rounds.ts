@@ -1,84 +1,113 @@
 /** The order of a run: in each round every server starts afresh, is warmed up, and takes its turns with the others. */
 import { Attempts } from "./attempts.ts";
-import type { RunOptions, Stage } from "./benchmark.ts";
+import {
+  type Benchmark,
+  type Measurement,
+  type Outcome,
+  type Plan,
+  type RunOptions,
+  type Stage,
+  setStage,
+} from "./benchmark.ts";
 import { type ReadyPeer, type RunningPeer, startPeer } from "./peer.ts";
 import { Progress } from "./progress.ts";
 import { type Row, rotated, Samples } from "./samples.ts";
 
-export interface Plan {
-  /** The machine code for a hot function is made while it runs. */
-  warmUp(server: RunningPeer): Promise<unknown>;
-  readonly measurements: readonly Measurement[];
+export async function runBenchmark(benchmark: Benchmark, options: RunOptions): Promise<Outcome> {
+  const stage = await setStage(benchmark.peers, options);
+  const plan = benchmark.plan(options);
+  const rounds = new Rounds(stage, plan, options);
+  for (let round = 0; round < options.rounds; round++) await rounds.run(round);
+  const { samples, interference } = rounds.end();
+  const { title, sections, load, aims } = plan;
+  return {
+    title,
+    peers: stage.peers,
+    missing: stage.missing,
+    sections,
+    samples,
+    aims: aims(samples, stage.peers),
+    notes: [
+      `${load}; ${stage.placement.words}.`,
+      `Of interference: ${interference}.`,
+      ...generatorNotes(
+        samples,
+        plan.measurements.map(({ row }) => row),
+        stage.peers,
+      ),
+    ],
+  };
 }
 
-interface Measurement {
-  readonly row: Row;
-  /** Keys; left out, all. */
-  readonly peers?: readonly string[];
-  /** In a process of its own that did nothing before; then no other process matters, and it is made once. */
-  readonly fresh: boolean;
-  measure(server: RunningPeer): Promise<object>;
-}
+class Rounds {
+  readonly #stage: Stage;
+  readonly #plan: Plan;
+  readonly #shared: readonly Measurement[];
+  readonly #fresh: readonly Measurement[];
+  readonly #progress: Progress;
+  readonly #attempts: Attempts;
+  readonly #samples = new Samples();
+  readonly #count: number;
 
-export interface Figures {
-  readonly samples: Samples;
-  /** On what else the machine did meanwhile. */
-  readonly interference: string;
-}
+  constructor(stage: Stage, plan: Plan, { rounds, quick }: RunOptions) {
+    this.#stage = stage;
+    this.#plan = plan;
+    this.#shared = plan.measurements.filter(({ fresh }) => !fresh);
+    this.#fresh = plan.measurements.filter(({ fresh }) => fresh);
+    this.#count = rounds;
+    const starts = this.#shared.length === 0 ? 0 : stage.peers.length;
+    const turns = plan.measurements.reduce((sum, one) => sum + this.#turnsOf(one, 0).length, 0);
+    this.#progress = new Progress(rounds * (starts + turns));
+    this.#attempts = new Attempts(quick ? 0 : Math.ceil((rounds * (starts + turns)) / 5));
+  }
 
-export async function runRounds(
-  { peers, placement }: Stage,
-  { rounds, quick }: RunOptions,
-  { warmUp, measurements }: Plan,
-): Promise<Figures> {
-  const turnsOf = ({ peers: keys }: Measurement, turn: number): ReadyPeer[] =>
-    rotated(peers, turn).filter(({ key }) => keys?.includes(key) !== false);
-  const perRound = peers.length + measurements.reduce((sum, one) => sum + turnsOf(one, 0).length, 0);
-  const progress = new Progress(rounds * perRound);
-  const attempts = new Attempts(quick ? 0 : Math.ceil((rounds * perRound) / 5));
-  const samples = new Samples();
-
-  for (let round = 0; round < rounds; round++) {
-    const words = `round ${round + 1} of ${rounds}`;
-    await using servers = new AsyncDisposableStack();
-    const running = new Map<string, RunningPeer>();
-    for (const peer of peers) {
-      progress.next(`${words}: ${peer.heading} starts`);
-      const server = servers.use(await startPeer(peer, placement.serverPrefix));
-      running.set(peer.key, server);
-      await warmUp(server);
-    }
-    for (const [turn, measurement] of measurements.filter(({ fresh }) => !fresh).entries()) {
-      for (const peer of turnsOf(measurement, round + turn)) {
-        progress.next(`${words}: ${measurement.row.heading}, ${peer.heading}`);
-        const server = running.get(peer.key);
-        if (!server) throw new Error(`${peer.heading} is not running`);
-        const figures = await attempts.best(server.pid, () => measurement.measure(server));
-        samples.add(round, measurement.row.key, peer.key, figures);
-      }
-    }
-    await servers.disposeAsync();
-    for (const measurement of measurements.filter(({ fresh }) => fresh)) {
-      for (const peer of turnsOf(measurement, round)) {
-        progress.next(`${words}: ${measurement.row.heading}, ${peer.heading}`);
-        await using server = await startPeer(peer, placement.serverPrefix);
-        samples.add(round, measurement.row.key, peer.key, await measurement.measure(server));
+  async run(round: number): Promise<void> {
+    const words = `round ${round + 1} of ${this.#count}`;
+    if (this.#shared.length > 0) await this.#measureShared(round, words);
+    for (const { row, measure, ...rest } of this.#fresh) {
+      for (const peer of this.#turnsOf(rest, round)) {
+        this.#progress.next(`${words}: ${row.heading}, ${peer.heading}`);
+        await using server = await startPeer(peer, this.#stage.placement.serverPrefix);
+        this.#samples.add(round, row.key, peer.key, await measure(server));
       }
     }
   }
-  progress.end();
-  return { samples, interference: attempts.words };
+
+  end(): { samples: Samples; interference: string } {
+    this.#progress.end();
+    return { samples: this.#samples, interference: this.#attempts.words };
+  }
+
+  async #measureShared(round: number, words: string): Promise<void> {
+    await using servers = new AsyncDisposableStack();
+    const running = new Map<string, RunningPeer>();
+    for (const peer of this.#stage.peers) {
+      this.#progress.next(`${words}: ${peer.heading} starts`);
+      const server = servers.use(await startPeer(peer, this.#stage.placement.serverPrefix));
+      running.set(peer.key, server);
+      await this.#plan.warmUp?.(server, peer.key);
+    }
+    for (const [turn, measurement] of this.#shared.entries()) {
+      for (const peer of this.#turnsOf(measurement, round + turn)) {
+        this.#progress.next(`${words}: ${measurement.row.heading}, ${peer.heading}`);
+        const server = running.get(peer.key);
+        if (!server) throw new Error(`${peer.heading} is not running`);
+        const figures = await this.#attempts.best(server.pid, () => measurement.measure(server));
+        this.#samples.add(round, measurement.row.key, peer.key, figures);
+      }
+    }
+  }
+
+  #turnsOf({ peers: keys }: Pick<Measurement, "peers">, turn: number): ReadyPeer[] {
+    return rotated(this.#stage.peers, turn).filter(({ key }) => keys?.includes(key) !== false);
+  }
 }
 
-/** Of its core: from here on the load generator has a part in the rate. */
+/** The share of its core from which on the load generator limits the rate. */
 const generatorShareMax = 0.85;
 
-/** A rate that the load generator sets says nothing of the server. */
-export function generatorNotes(
-  samples: Samples,
-  rows: readonly Row[],
-  peers: readonly ReadyPeer[],
-): string[] {
+/** A rate that the load generator limits says nothing about the server. */
+function generatorNotes(samples: Samples, rows: readonly Row[], peers: readonly ReadyPeer[]): string[] {
   const full = rows.flatMap((row) => {
     const found = peers.filter(
       ({ key }) => (samples.median(row.key, key, "generatorShare") ?? 0) > generatorShareMax,

@@ -39,15 +39,28 @@ export class Samples {
     return median([...this.series(row, peer, measure).values()]);
   }
 
-  /** Pair by pair within a round, then the median, so that what slows a whole round does not count. */
+  /** Of one peer to another. */
   ratio(row: string, peer: string, against: string, measure: string): number | undefined {
-    const others = this.series(row, against, measure);
-    const ratios = [...this.series(row, peer, measure)].flatMap(([round, value]) => {
+    return medianRatio(this.series(row, peer, measure), this.series(row, against, measure));
+  }
+
+  /** Of one row to another. */
+  ratioOfRows(row: string, against: string, peer: string, measure: string): number | undefined {
+    return medianRatio(this.series(row, peer, measure), this.series(against, peer, measure));
+  }
+}
+
+/** The median of the ratios within each round, so that what slows a whole round does not count. */
+function medianRatio(
+  series: ReadonlyMap<number, number>,
+  others: ReadonlyMap<number, number>,
+): number | undefined {
+  return median(
+    [...series].flatMap(([round, value]) => {
       const other = others.get(round);
       return other === undefined ? [] : [value / other];
-    });
-    return median(ratios);
-  }
+    }),
+  );
 }
 
 function median(values: readonly number[]): number | undefined {

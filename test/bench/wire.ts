@@ -1,15 +1,15 @@
-/** One raw client connection that became a WebSocket: light enough that the load generator is not what is measured. */
+/** One raw client connection to a WebSocket or an event stream: light, so that the load generator does not limit the rate. */
 import type { Socket } from "bun";
+import { type Receive, withoutChunks } from "./event-stream.ts";
 
-interface Opening {
+export interface Opening {
   readonly port: number;
   /** Path and query. */
   readonly path: string;
+  /** A WebSocket if left out. */
+  readonly as?: "socket" | "stream";
   readonly subprotocol?: string;
 }
-
-/** Takes bytes as they come from TCP, frames not yet told apart. */
-export type Receive = (chunk: Uint8Array) => void;
 
 const openSecondsMax = 10;
 const ignore: Receive = () => {};
@@ -26,8 +26,8 @@ export class Wire {
   }
 
   /**
-   * @param failed is told when the server ends the connection, and when `receive` throws
-   * @throws when the server does not answer with 101
+   * @param failed is called when the server ends the connection, and when `receive` throws
+   * @throws if the server does not answer with 101, or to a stream with 200
    */
   static async open(
     opening: Opening,
@@ -46,15 +46,17 @@ export class Wire {
       data: undefined,
       socket: {
         binaryType: "uint8array",
-        open: (socket) => void socket.write(handshake(opening)),
+        open: (socket) => void socket.write(requestOf(opening)),
         data: (socket, chunk) => {
           if (socket.data) return socket.data.#take(chunk);
           head += Buffer.from(chunk).toString("latin1");
           const end = head.indexOf("\r\n\r\n");
           if (end < 0) return;
-          if (!head.startsWith("HTTP/1.1 101 ")) return opened.reject(new Error(`refused: ${head}`));
+          const status = opening.as === "stream" ? 200 : 101;
+          if (!head.startsWith(`HTTP/1.1 ${status} `)) return opened.reject(new Error(`refused: ${head}`));
           const wire = new Wire(socket);
-          wire.#receive = receive;
+          const isChunked = /\r\ntransfer-encoding: *chunked\r\n/i.test(head.slice(0, end + 2));
+          wire.#receive = isChunked ? withoutChunks(receive) : receive;
           if (failed) wire.#failed = failed;
           socket.data = wire;
           opened.resolve(wire);
@@ -88,7 +90,7 @@ export class Wire {
     else this.#write(bytes);
   }
 
-  /** Without a farewell, and so without a port that waits for a minute. */
+  /** Without a closing handshake, so that no port stays in TIME_WAIT for a minute. */
   end(): void {
     this.#ended = true;
     this.#socket.terminate();
@@ -114,29 +116,37 @@ export class Wire {
   }
 }
 
-/** @param atOnceMax so that the server's queue of those not yet accepted does not overflow */
+/** @param atOnceMax bounds the server's queue of connections that are not yet accepted */
 export async function openMany<Opened>(
   count: number,
   open: () => Promise<Opened>,
   atOnceMax = 100,
 ): Promise<Opened[]> {
   const opened: Opened[] = [];
-  while (opened.length < count) {
-    const batch = Math.min(atOnceMax, count - opened.length);
-    opened.push(...(await Promise.all(Array.from({ length: batch }, open))));
-  }
+  let begun = 0;
+  const openInTurn = async (): Promise<void> => {
+    while (begun < count) {
+      begun++;
+      opened.push(await open());
+    }
+  };
+  await Promise.all(Array.from({ length: atOnceMax }, openInTurn));
   return opened;
 }
 
-function handshake({ port, path, subprotocol }: Opening): string {
+function requestOf({ port, path, as, subprotocol }: Opening): string {
+  const key = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64");
+  const upgrade = [
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    `Sec-WebSocket-Key: ${key}`,
+    "Sec-WebSocket-Version: 13",
+    ...(subprotocol === undefined ? [] : [`Sec-WebSocket-Protocol: ${subprotocol}`]),
+  ];
   return [
     `GET ${path} HTTP/1.1`,
     `Host: 127.0.0.1:${port}`,
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    `Sec-WebSocket-Key: ${Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64")}`,
-    "Sec-WebSocket-Version: 13",
-    ...(subprotocol === undefined ? [] : [`Sec-WebSocket-Protocol: ${subprotocol}`]),
+    ...(as === "stream" ? ["Accept: text/event-stream"] : upgrade),
     "\r\n",
   ].join("\r\n");
 }

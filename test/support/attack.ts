@@ -1,10 +1,9 @@
 /** An attack, and what must hold meanwhile and afterwards: others are served, and what it took comes back. */
 import { expect } from "bun:test";
 import { readdir } from "node:fs/promises";
-import { resolve } from "node:path";
+import { beginCompanion } from "./companion.ts";
 import type { Experience } from "./honest-client.ts";
-import { type RunningServer, residentBytes, root } from "./server.ts";
-import { within } from "./wait.ts";
+import { type RunningServer, residentBytes } from "./server.ts";
 
 const MiB = 1024 * 1024;
 
@@ -27,7 +26,7 @@ const returnSecondsMax = 25;
 export async function attack<Result>(server: RunningServer, act: () => Promise<Result>): Promise<Result> {
   const before = await held(server);
   const mostBefore = await residentBytes(server.process.pid, "most");
-  const honest = await beginHonestClient(server);
+  const honest = await beginCompanion<Experience>("test/support/honest-client.ts", [server.socketUrl("/")]);
   let result: Result;
   try {
     result = await act();
@@ -63,35 +62,4 @@ async function comesBack(server: RunningServer, before: Held): Promise<void> {
   }
   expect(now.descriptors).toBeLessThanOrEqual(before.descriptors + descriptorsKeptMax);
   expect(now.bytes).toBeLessThanOrEqual(before.bytes + memoryKeptBytesMax);
-}
-
-async function beginHonestClient(server: RunningServer): Promise<{ end(): Promise<Experience> }> {
-  const client = Bun.spawn(
-    [process.execPath, "run", resolve(root, "test/support/honest-client.ts"), server.socketUrl("/")],
-    { stdin: "pipe", stdout: "pipe", stderr: "inherit" },
-  );
-  const lines = linesOf(client.stdout);
-  await within(lines.next(), "an honest client to begin");
-  return {
-    end: async () => {
-      await client.stdin.end();
-      try {
-        const { value } = await within(lines.next(), "an honest client's experience");
-        if (value === undefined) throw new Error("the honest client was not served");
-        return JSON.parse(value);
-      } finally {
-        client.kill("SIGKILL");
-      }
-    },
-  };
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of stream) {
-    const lines = (text + decoder.decode(chunk, { stream: true })).split("\n");
-    text = lines.pop() ?? "";
-    yield* lines;
-  }
 }

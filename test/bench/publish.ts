@@ -1,0 +1,112 @@
+/** POST to a topic without subscribers, beside a bare Bun server and nginx with nchan. */
+import { SignJWT } from "jose";
+import { atMostTimesControl, atMostTimesRow } from "./aims.ts";
+import { type Aim, type Benchmark, loadTimes, warmUpTimes } from "./benchmark.ts";
+import { loadMeasures } from "./load.ts";
+import { nchan } from "./nchan.ts";
+import { bareBun, control, longwire, longwireWith, type Peer, type RunningPeer } from "./peer.ts";
+import { type PublishLoad, runPublishLoad } from "./publish-load.ts";
+import type { Row, Samples } from "./samples.ts";
+
+const connections = 64;
+const payloadBytes = 128;
+
+/** Secrets of servers that live for seconds and listen on loopback. */
+const apiKey = "benchmark-api-key";
+const jwtSecret = "benchmark-secret-of-at-least-32-bytes";
+
+const guarded = "longwire-guarded";
+const peers: readonly Peer[] = [
+  longwire,
+  longwireWith(guarded, "longwire with keys", ["--api-key", apiKey, "--jwt-secret", jwtSecret]),
+  bareBun("publish-bun.ts"),
+  { key: "nchan", heading: "nchan", prepare: nchan },
+];
+
+const { cpu, rate, median, p99 } = loadMeasures("request", "requests");
+
+interface PublishRow extends Row, Pick<PublishLoad, "topics" | "withKeys"> {
+  readonly peers: readonly string[];
+  readonly credential?: () => string | Promise<string>;
+}
+
+const open = [longwire.key, control, "nchan"];
+const oneTopic: PublishRow = { key: "1", heading: "1 topic", topics: 1, peers: open };
+const manyTopics: PublishRow = { key: "10000", heading: "10,000 topics", topics: 10_000, peers: open };
+const withKeys: PublishRow = {
+  key: "idempotency",
+  heading: "10,000 topics, an Idempotency-Key each",
+  topics: 10_000,
+  withKeys: true,
+  peers: [longwire.key, control],
+};
+const withApiKey: PublishRow = {
+  key: "api-key",
+  heading: "10,000 topics, with an API key",
+  topics: 10_000,
+  credential: () => apiKey,
+  peers: [guarded, control],
+};
+const withToken: PublishRow = {
+  key: "token",
+  heading: "10,000 topics, with a token",
+  topics: 10_000,
+  credential: () =>
+    new SignJWT({ publish: ["*"] })
+      .setProtectedHeader({ alg: "HS256" })
+      .setSubject("benchmark")
+      .setExpirationTime("2h")
+      .sign(new TextEncoder().encode(jwtSecret)),
+  peers: [guarded, control],
+};
+const openRows = [oneTopic, manyTopics, withKeys];
+const guardedRows = [withApiKey, withToken];
+const measures = [cpu, rate, median, p99];
+
+export const publish: Benchmark = {
+  name: "publish",
+  description: "POST /topics: CPU, rate and latency, with and without keys and tokens",
+  secondsDefault: 1.5,
+  peers,
+  plan: (options) => ({
+    title: `Publishing over ${connections} connections`,
+    load: `POST of ${payloadBytes} bytes of text over ${connections} kept-alive connections on loopback, without subscribers`,
+    warmUp: async (server, peer) =>
+      runPublishLoad(server, {
+        connections,
+        topics: 100,
+        payloadBytes,
+        ...(peer === guarded ? { headers: await headersOf(withApiKey) } : {}),
+        ...warmUpTimes(options),
+      }),
+    measurements: [...openRows, ...guardedRows].map((row) => ({
+      row,
+      peers: row.peers,
+      fresh: false,
+      measure: async (server: RunningPeer) =>
+        runPublishLoad(server, {
+          ...row,
+          connections,
+          payloadBytes,
+          headers: await headersOf(row),
+          ...loadTimes(options),
+        }),
+    })),
+    sections: [
+      { rows: openRows, measures },
+      { rows: guardedRows, measures },
+    ],
+    aims,
+  }),
+};
+
+async function headersOf({ credential }: PublishRow): Promise<Record<string, string>> {
+  return credential ? { Authorization: `Bearer ${await credential()}` } : {};
+}
+
+function aims(samples: Samples): Aim[] {
+  return [
+    ...[oneTopic, manyTopics].map((row) => atMostTimesControl(samples, row, cpu, 1.5)),
+    atMostTimesRow(samples, withToken, withApiKey, cpu, 1.2, guarded),
+  ];
+}

@@ -1,0 +1,56 @@
+/** A program of the tests in a process of its own, so that a load slows only the server and not this client of it. */
+import { resolve } from "node:path";
+import { root } from "./server.ts";
+import { within } from "./wait.ts";
+
+export interface Companion<Report> {
+  /** Ends it. @returns what it printed as JSON @throws if it failed before */
+  end(): Promise<Report>;
+}
+
+/**
+ * Starts a program that prints a line when it has begun, works until its stdin ends, and then prints a line of JSON.
+ * @param program a path from the root of the repository
+ */
+export async function beginCompanion<Report>(
+  program: string,
+  args: readonly string[],
+): Promise<Companion<Report>> {
+  const companion = Bun.spawn([process.execPath, "run", resolve(root, program), ...args], {
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const lines = linesOf(companion.stdout);
+  const next = async (what: string): Promise<string> => {
+    const { value } = await within(lines.next(), `${program} to ${what}`);
+    if (value === undefined) throw new Error(`${program} ended before it could ${what}`);
+    return value;
+  };
+  try {
+    await next("begin");
+  } catch (error) {
+    companion.kill("SIGKILL");
+    throw error;
+  }
+  return {
+    end: async () => {
+      await companion.stdin.end();
+      try {
+        return JSON.parse(await next("report"));
+      } finally {
+        companion.kill("SIGKILL");
+      }
+    },
+  };
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of stream) {
+    const lines = (text + decoder.decode(chunk, { stream: true })).split("\n");
+    text = lines.pop() ?? "";
+    yield* lines;
+  }
+}
