@@ -241,8 +241,10 @@ describe("/metrics", () => {
       expired: 1,
     });
   });
+});
 
-  test("counts each kind of refusal of a server with keys", async () => {
+describe("/metrics counts refusals", () => {
+  test("of each kind by a server with keys", async () => {
     const flags = ["--api-key", apiKey, "--jwt-secret", jwtSecret, "--max-connections-per-ip", "2"];
     await using server = await spawnServer([...flags, "--max-message", "1KiB", "--max-connections", "3"]);
     const topic = newTopic();
@@ -304,7 +306,7 @@ describe("/metrics", () => {
     });
   });
 
-  test("counts requests for another host, and tells of a drain while it can still be asked", async () => {
+  test("of requests for another host, and shows a drain while it still answers", async () => {
     await using server = await spawnServer(["--drain-delay", "1m"]);
     using rebound = await RawSocket.connect(server.url);
     rebound.write(request("GET", "/ping", { Host: "rebound.example" }));
@@ -316,7 +318,7 @@ describe("/metrics", () => {
     expect(sampleOf(metrics, "longwire_draining")).toBe(1);
   });
 
-  test("counts who asks for a connection when the listener is closed already", async () => {
+  test("of a request for a connection after the listener was closed", async () => {
     await using server = await spawnServer(["--drain-window", "2s"]);
     const lines = await Promise.all(Array.from({ length: 100 }, () => openWs(server.socketUrl())));
     using late = await RawSocket.connect(server.url);
@@ -332,8 +334,10 @@ describe("/metrics", () => {
     expect(await server.logged("refused or cut")).toMatchObject({ draining: 1 });
     for (const line of lines) line[Symbol.dispose]();
   });
+});
 
-  test("tells of the process what the machine says of it", async () => {
+describe("/metrics of the process", () => {
+  test("has the figures of the operating system", async () => {
     await using server = await spawnServer();
     const { pid } = server.process;
     const before = await scrape(server);

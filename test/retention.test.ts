@@ -73,7 +73,6 @@ describe("retention", () => {
   });
 });
 
-/** The model is a list of logs, the one appended to longest ago first, each a list of kept messages. */
 function agreeWithModel(seed: number): void {
   const random = new Random(seed);
   const given: HistoryLimits = {
@@ -87,63 +86,100 @@ function agreeWithModel(seed: number): void {
     { length: 6 },
     (_, index) => new TopicLog(String(index), { epoch: "e", offset: 0 }),
   );
-  const modelEmptied: TopicLog[] = [];
-  let model: { log: TopicLog; kept: Message[] }[] = [];
+  const model = new RetentionModel(given);
   let now = 0;
-
-  const dropAged = (entry: { kept: Message[] }): void => {
-    entry.kept = entry.kept.filter(({ time }) => time >= now - given.historyAgeSeconds * 1000);
-  };
-  const removeIfEmpty = (entry: (typeof model)[number]): void => {
-    if (entry.kept.length > 0) return;
-    model = model.filter((other) => other !== entry);
-    modelEmptied.push(entry.log);
-  };
-  const modelBytes = (): number =>
-    model.flatMap(({ kept }) => kept).reduce((sum, m) => sum + retainedBytes(m), 0);
 
   for (let step = 0; step < 80; step++) {
     now += random.below(2000);
     const log = random.pick(logs);
-    const entry = model.find((other) => other.log === log) ?? { log, kept: [] };
     const action = random.below(10);
     if (action < 7) {
       const message = messageOf(log, now, "x".repeat(random.below(300)));
       log.append(message);
       retention.appended(log, retainedBytes(message), now);
-      entry.kept.push(message);
-      model = [...model.filter((other) => other !== entry), entry];
-      entry.kept = entry.kept.slice(Math.max(0, entry.kept.length - given.historyMessages));
-      dropAged(entry);
-      removeIfEmpty(entry);
-      for (let [coldest] = model; coldest && modelBytes() > given.historyBytesMax; [coldest] = model) {
-        coldest.kept.shift();
-        removeIfEmpty(coldest);
-      }
+      model.append(log, message, now);
     } else if (action < 8) {
       retention.sweep(now);
-      for (let [coldest] = model; coldest; [coldest] = model) {
-        dropAged(coldest);
-        if (coldest.kept.length > 0) break;
-        removeIfEmpty(coldest);
-      }
+      model.sweep(now);
     } else if (action < 9) {
       retention.refresh(log, now);
-      if (model.includes(entry)) {
-        dropAged(entry);
-        removeIfEmpty(entry);
-      }
+      model.refresh(log, now);
     } else {
       retention.forget(log);
-      model = model.filter((other) => other !== entry);
+      model.forget(log);
       logs[logs.indexOf(log)] = new TopicLog(log.topic, log.last);
     }
-    expect(`seed ${seed}: ${retention.bytes}`).toBe(`seed ${seed}: ${modelBytes()}`);
-    for (const { log, kept } of model) {
+    expect(`seed ${seed}: ${retention.bytes}`).toBe(`seed ${seed}: ${model.bytes}`);
+    for (const { log, kept } of model.entries) {
       expect(kept.map(({ offset }) => log.next(offset - 1))).toEqual(kept);
       expect(log.length).toBe(kept.length);
     }
-    expect(emptied).toEqual(modelEmptied);
+    expect(emptied).toEqual(model.emptied);
+  }
+}
+
+interface ModelEntry {
+  readonly log: TopicLog;
+  kept: Message[];
+}
+
+/** Does the same as `Retention` with plain arrays. */
+class RetentionModel {
+  /** The one appended to longest ago first; none is empty. */
+  entries: ModelEntry[] = [];
+  readonly emptied: TopicLog[] = [];
+  readonly #limits: HistoryLimits;
+
+  constructor(limits: HistoryLimits) {
+    this.#limits = limits;
+  }
+
+  get bytes(): number {
+    return this.entries.flatMap(({ kept }) => kept).reduce((sum, m) => sum + retainedBytes(m), 0);
+  }
+
+  append(log: TopicLog, message: Message, now: number): void {
+    const entry = this.entries.find((other) => other.log === log) ?? { log, kept: [] };
+    const kept = [...entry.kept, message];
+    entry.kept = kept.slice(Math.max(0, kept.length - this.#limits.historyMessages));
+    this.entries = [...this.entries.filter((other) => other !== entry), entry];
+    this.#dropAged(entry, now);
+    this.#removeIfEmpty(entry);
+    for (let [coldest] = this.entries; coldest && this.bytes > this.#limits.historyBytesMax; ) {
+      coldest.kept.shift();
+      this.#removeIfEmpty(coldest);
+      [coldest] = this.entries;
+    }
+  }
+
+  sweep(now: number): void {
+    for (let [coldest] = this.entries; coldest; [coldest] = this.entries) {
+      this.#dropAged(coldest, now);
+      if (coldest.kept.length > 0) break;
+      this.#removeIfEmpty(coldest);
+    }
+  }
+
+  refresh(log: TopicLog, now: number): void {
+    const entry = this.entries.find((other) => other.log === log);
+    if (!entry) return;
+    this.#dropAged(entry, now);
+    this.#removeIfEmpty(entry);
+  }
+
+  forget(log: TopicLog): void {
+    this.entries = this.entries.filter((entry) => entry.log !== log);
+  }
+
+  #dropAged(entry: ModelEntry, now: number): void {
+    const oldest = now - this.#limits.historyAgeSeconds * 1000;
+    entry.kept = entry.kept.filter(({ time }) => time >= oldest);
+  }
+
+  #removeIfEmpty(entry: ModelEntry): void {
+    if (entry.kept.length > 0) return;
+    this.entries = this.entries.filter((other) => other !== entry);
+    this.emptied.push(entry.log);
   }
 }
 

@@ -135,100 +135,6 @@ describe("a poll", () => {
     expect(Number(response.headers.get("content-length"))).toBe(body.byteLength);
   });
 
-  test("with a limit gives that many messages, and links to the next ones until there are none", async () => {
-    const topic = newTopic();
-    const texts = Array.from({ length: 7 }, (_, index) => String(index));
-    await publishEach(server, topic, texts);
-    let next: string | undefined = `${topicsUrl(server, topic)}?since=all&limit=3`;
-    const pages: unknown[][] = [];
-    while (next) {
-      const response: Response = await fetch(next);
-      pages.push(dataOf((await response.json()) as ReceivedEvent[]));
-      next = nextOf(response, server);
-    }
-    expect(pages).toEqual([["0", "1", "2"], ["3", "4", "5"], ["6"]]);
-  });
-
-  test("of several topics continues each where its page ended, and a topic not reached where it began", async () => {
-    const [one, other] = [newTopic(), newTopic()];
-    const oneIds = await publishEach(server, one, ["a1", "a2", "a3"]);
-    const otherIds = await publishEach(server, other, ["b1", "b2"]);
-    const response = await fetch(`${topicsUrl(server, `${one},${other}`)}?since=all,${otherIds[0]}&limit=2`);
-    expect(dataOf((await response.json()) as ReceivedEvent[])).toEqual(["a1", "a2"]);
-    expect(response.headers.get("longwire-cursor")).toBe(`${oneIds[1]},${otherIds[0]}`);
-    await publish(server, other, "b3");
-    const rest = await poll(server, `${one},${other}?since=${response.headers.get("longwire-cursor")}`);
-    expect(dataOf(rest)).toEqual(["a3", "b2", "b3"]);
-  });
-
-  test("keeps its answer within --max-buffered, but gives at least one message", async () => {
-    await using narrow = await spawnServer(["--max-buffered", "64KiB", "--max-message", "32KiB"]);
-    const topic = newTopic();
-    const texts = Array.from({ length: 10 }, (_, index) => `${index} `.padEnd(20_000, "x"));
-    await publishEach(narrow, topic, texts);
-    let next: string | undefined = `${topicsUrl(narrow, topic)}?since=all`;
-    const received: unknown[] = [];
-    while (next) {
-      const response: Response = await fetch(next);
-      const body = await response.text();
-      expect(body.length).toBeLessThan(64 * 1024);
-      received.push(...dataOf(JSON.parse(body) as ReceivedEvent[]));
-      next = nextOf(response, narrow);
-    }
-    expect(received).toEqual(texts);
-  });
-
-  test("with a wait is held until a message comes, and gives the messages of that turn together", async () => {
-    const topic = newTopic();
-    const waiting = fetch(`${topicsUrl(server, topic)}?since=-&wait=60s`);
-    await until(async () => (await inspect(server, topic)).subscribers === 1, "the poll to wait");
-    const id = await publish(server, topic, "news");
-    const response = await waiting;
-    expect(dataOf((await response.json()) as ReceivedEvent[])).toEqual(["news"]);
-    expect(response.headers.get("longwire-cursor")).toBe(id);
-    expect((await inspect(server, topic)).subscribers).toBe(0);
-  });
-
-  test("with a wait is answered empty when the wait is over", async () => {
-    const topic = newTopic();
-    const response = await fetch(`${topicsUrl(server, topic)}?since=-&wait=1s`);
-    expect(await response.json()).toEqual([]);
-    expect(response.headers.get("longwire-cursor")).toBe((await inspect(server, topic)).position as string);
-  });
-
-  test("that its client gives up leaves its topic", async () => {
-    const topic = newTopic();
-    const client = new AbortController();
-    const waiting = fetch(`${topicsUrl(server, topic)}?since=-&wait=60s`, { signal: client.signal });
-    await until(async () => (await inspect(server, topic)).subscribers === 1, "the poll to wait");
-    client.abort();
-    await expect(waiting).rejects.toThrow();
-    await until(async () => (await inspect(server, topic)).subscribers === 0, "the poll to leave");
-  });
-
-  test("is a connection: limits refuse it, and a drain answers it with its cursor", async () => {
-    await using small = await spawnServer(["--max-connections", "2", "--drain-window", "0s"]);
-    const url = `${topicsUrl(small, "a")}?since=-&wait=60s`;
-    const waiting = [fetch(url), fetch(url)];
-    await until(async () => (await inspect(small, "a")).subscribers === 2, "both polls to wait");
-    const refused = await fetch(url);
-    expect(refused.status).toBe(503);
-    expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
-    small.process.kill("SIGTERM");
-    for (const response of await Promise.all(waiting)) {
-      expect(response.status).toBe(200);
-      expect(await response.json()).toEqual([]);
-      expect(response.headers.get("longwire-cursor")).toMatch(/^[0-9a-z]+-0$/);
-    }
-  });
-
-  test("with a limit or a wait that is none is 400", async () => {
-    for (const query of ["limit=0", "limit=1001", "limit=x", "wait=61s", "wait=-1s", "wait=1m"]) {
-      const response = await fetch(`${topicsUrl(server, newTopic())}?since=all&${query}`);
-      expect(response.status).toBe(400);
-    }
-  });
-
   test("of several topics gives each as it was asked for, and of - nothing", async () => {
     const [one, other, third] = [newTopic(), newTopic(), newTopic()];
     const [first] = await publishEach(server, one, ["a1", "a2"]);
@@ -241,15 +147,6 @@ describe("a poll", () => {
       [third, "c2"],
     ]);
     expect(await poll(server, `${one},${other}?since=-,-`)).toEqual([]);
-  });
-
-  test("gives more than a page of history, in order and each once", async () => {
-    const topic = newTopic();
-    const texts = Array.from({ length: 1000 }, (_, index) => String(index));
-    const ids = await publishEach(server, topic, texts);
-    const events = await poll(server, `${topic}?since=all`);
-    expect(events.map(({ id }) => id)).toEqual(ids);
-    expect(dataOf(events)).toEqual(texts);
   });
 
   test("ends where the topic stood, though publishing never stops", async () => {
@@ -288,6 +185,113 @@ describe("a poll", () => {
       expect(response.status).toBe(400);
       expect(response.headers.get("content-type")).toBe("application/problem+json");
       expect(((await response.json()) as { detail: string }).detail).toContain("since");
+    }
+  });
+});
+
+describe("the pages of a poll", () => {
+  test("have as many messages as the limit says, and link to the next ones until there are none", async () => {
+    const topic = newTopic();
+    const texts = Array.from({ length: 7 }, (_, index) => String(index));
+    await publishEach(server, topic, texts);
+    let next: string | undefined = `${topicsUrl(server, topic)}?since=all&limit=3`;
+    const pages: unknown[][] = [];
+    while (next) {
+      const response: Response = await fetch(next);
+      pages.push(dataOf((await response.json()) as ReceivedEvent[]));
+      next = nextOf(response, server);
+    }
+    expect(pages).toEqual([["0", "1", "2"], ["3", "4", "5"], ["6"]]);
+  });
+
+  test("of several topics continue each where its page ended, and a topic not reached where it began", async () => {
+    const [one, other] = [newTopic(), newTopic()];
+    const oneIds = await publishEach(server, one, ["a1", "a2", "a3"]);
+    const otherIds = await publishEach(server, other, ["b1", "b2"]);
+    const response = await fetch(`${topicsUrl(server, `${one},${other}`)}?since=all,${otherIds[0]}&limit=2`);
+    expect(dataOf((await response.json()) as ReceivedEvent[])).toEqual(["a1", "a2"]);
+    expect(response.headers.get("longwire-cursor")).toBe(`${oneIds[1]},${otherIds[0]}`);
+    await publish(server, other, "b3");
+    const rest = await poll(server, `${one},${other}?since=${response.headers.get("longwire-cursor")}`);
+    expect(dataOf(rest)).toEqual(["a3", "b2", "b3"]);
+  });
+
+  test("stay within --max-buffered, but have at least one message", async () => {
+    await using narrow = await spawnServer(["--max-buffered", "64KiB", "--max-message", "32KiB"]);
+    const topic = newTopic();
+    const texts = Array.from({ length: 10 }, (_, index) => `${index} `.padEnd(20_000, "x"));
+    await publishEach(narrow, topic, texts);
+    let next: string | undefined = `${topicsUrl(narrow, topic)}?since=all`;
+    const received: unknown[] = [];
+    while (next) {
+      const response: Response = await fetch(next);
+      const body = await response.text();
+      expect(body.length).toBeLessThan(64 * 1024);
+      received.push(...dataOf(JSON.parse(body) as ReceivedEvent[]));
+      next = nextOf(response, narrow);
+    }
+    expect(received).toEqual(texts);
+  });
+
+  test("give more than a page of history, in order and each once", async () => {
+    const topic = newTopic();
+    const texts = Array.from({ length: 1000 }, (_, index) => String(index));
+    const ids = await publishEach(server, topic, texts);
+    const events = await poll(server, `${topic}?since=all`);
+    expect(events.map(({ id }) => id)).toEqual(ids);
+    expect(dataOf(events)).toEqual(texts);
+  });
+});
+
+describe("a poll with a wait", () => {
+  test("is held until a message comes, and gives the messages of that turn together", async () => {
+    const topic = newTopic();
+    const waiting = fetch(`${topicsUrl(server, topic)}?since=-&wait=60s`);
+    await until(async () => (await inspect(server, topic)).subscribers === 1, "the poll to wait");
+    const id = await publish(server, topic, "news");
+    const response = await waiting;
+    expect(dataOf((await response.json()) as ReceivedEvent[])).toEqual(["news"]);
+    expect(response.headers.get("longwire-cursor")).toBe(id);
+    expect((await inspect(server, topic)).subscribers).toBe(0);
+  });
+
+  test("is answered empty when the wait is over", async () => {
+    const topic = newTopic();
+    const response = await fetch(`${topicsUrl(server, topic)}?since=-&wait=1s`);
+    expect(await response.json()).toEqual([]);
+    expect(response.headers.get("longwire-cursor")).toBe((await inspect(server, topic)).position as string);
+  });
+
+  test("that its client gives up leaves its topic", async () => {
+    const topic = newTopic();
+    const client = new AbortController();
+    const waiting = fetch(`${topicsUrl(server, topic)}?since=-&wait=60s`, { signal: client.signal });
+    await until(async () => (await inspect(server, topic)).subscribers === 1, "the poll to wait");
+    client.abort();
+    await expect(waiting).rejects.toThrow();
+    await until(async () => (await inspect(server, topic)).subscribers === 0, "the poll to leave");
+  });
+
+  test("is a connection: limits refuse it, and a drain answers it with its cursor", async () => {
+    await using small = await spawnServer(["--max-connections", "2", "--drain-window", "0s"]);
+    const url = `${topicsUrl(small, "a")}?since=-&wait=60s`;
+    const waiting = [fetch(url), fetch(url)];
+    await until(async () => (await inspect(small, "a")).subscribers === 2, "both polls to wait");
+    const refused = await fetch(url);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("retry-after")).toMatch(/^\d+$/);
+    small.process.kill("SIGTERM");
+    for (const response of await Promise.all(waiting)) {
+      expect(response.status).toBe(200);
+      expect(await response.json()).toEqual([]);
+      expect(response.headers.get("longwire-cursor")).toMatch(/^[0-9a-z]+-0$/);
+    }
+  });
+
+  test("with a limit or a wait that is none is 400", async () => {
+    for (const query of ["limit=0", "limit=1001", "limit=x", "wait=61s", "wait=-1s", "wait=1m"]) {
+      const response = await fetch(`${topicsUrl(server, newTopic())}?since=all&${query}`);
+      expect(response.status).toBe(400);
     }
   });
 });
