@@ -1,6 +1,6 @@
 /**
  * Nothing is lost in silence, wherever a connection breaks: for every prefix of the bytes that the server sends, a client
- * that returns with the last id it stored is told every gap at least once and gets every message exactly once.
+ * that returns with the last id it stored gets every gap at least once and every message exactly once.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
@@ -16,7 +16,7 @@ setDefaultTimeout(60_000);
 const given = process.env.LONGWIRE_SEED;
 const seed = given === undefined ? Date.now() % 1_000_000_000 : Number(given);
 
-/** Keeps three messages of a topic, and loses everything when it is told to. */
+/** Keeps three messages of a topic, and loses everything at a message to `lose-everything`. */
 const server = sharedServer(["--history-messages", "3"], {
   command: [
     process.execPath,
@@ -42,21 +42,21 @@ interface Client {
 const newcomer = ({ topics }: Client): Memory => ({ ids: undefined, gaps: topics.map(() => false) });
 
 /**
- * Connects as the client does, and stays until it has everything.
- * @param meanwhile happens once the client has everything there was
- * @returns the bytes that it was sent
+ * Connects as the client does, and stays until the client has every message.
+ * @param meanwhile runs once the client has every message; the client then waits for those that it adds
+ * @returns the bytes that the server sent
  */
 async function listen(client: Client, memory: Memory, meanwhile?: () => Promise<unknown>): Promise<Buffer> {
   const { form, topics, asked } = client;
   using socket = await RawSocket.connect(server.url);
   socket.write(returnRequest(form, topics, asked, memory));
   const reading = new Reading(form, topics, memory);
-  const heard: Buffer[] = [];
+  const received: Buffer[] = [];
   const catchUp = async (): Promise<void> => {
     let positions = await positionsOf(topics);
     while (!reading.isAt(positions)) {
       const bytes = await socket.some();
-      heard.push(bytes);
+      received.push(bytes);
       for (const byte of bytes) reading.take(byte);
       // A subscription brings a topic into being.
       if (positions.includes(null)) positions = await positionsOf(topics);
@@ -67,28 +67,28 @@ async function listen(client: Client, memory: Memory, meanwhile?: () => Promise<
     await meanwhile();
     await catchUp();
   }
-  return Buffer.concat(heard);
+  return Buffer.concat(received);
 }
 
-/** What breaking at any byte led to. */
+/** How much was tried. */
 interface Found {
-  /** Prefixes that were looked at. */
+  /** Prefixes of what the server sent. */
   prefixes: number;
-  /** Different memories with which a client returned. */
+  /** Different memories with which the client returned. */
   memories: number;
 }
 
 /**
  * Breaks the connection after every byte, returns with what was stored then, breaks that connection after every byte, and
- * so on, until no break leads to anything new. Prefixes that leave a client with the same memory are one return.
+ * so on, until no break leads to a new memory. Prefixes that leave the client with the same memory are one return.
  */
 async function breakEverywhere(
   client: Client,
-  mustHear: readonly boolean[],
+  mustGap: readonly boolean[],
   meanwhile?: () => Promise<unknown>,
 ): Promise<Found> {
   const found: Found = { prefixes: 0, memories: 0 };
-  // A client that broke off before it stored anything comes for the first time once more.
+  // A client that lost its connection before it stored anything comes for the first time once more.
   const first = newcomer(client);
   const seen = new Set([JSON.stringify(first)]);
   const waiting: Memory[] = [];
@@ -104,8 +104,8 @@ async function breakEverywhere(
       note(reading.memory);
       found.prefixes++;
     }
-    for (const [index, isTold] of reading.memory.gaps.entries())
-      if (mustHear[index]) expect(`gap in ${index}: ${isTold}`).toBe(`gap in ${index}: true`);
+    for (const [index, isReported] of reading.memory.gaps.entries())
+      if (mustGap[index]) expect(`gap in ${index}: ${isReported}`).toBe(`gap in ${index}: true`);
   };
   // The topics move on while the first connection lasts, and then no more.
   breakAll(first, await listen(client, first, meanwhile));
@@ -169,11 +169,13 @@ for (const form of forms) {
       });
     });
 
-    test.skipIf(form === "cloudevents.json")("beginning with a strange Last-Event-ID", async () => {
-      const { topic } = await prepare(beginnings.trimmed);
-      const client = { form, topics: [topic], asked: { lastEventId: "strange" } };
-      await breakEverywhere(client, [true], () => publish(server, topic, "6"));
-    });
+    if (form !== "cloudevents.json") {
+      test("beginning with a strange Last-Event-ID", async () => {
+        const { topic } = await prepare(beginnings.trimmed);
+        const client = { form, topics: [topic], asked: { lastEventId: "strange" } };
+        await breakEverywhere(client, [true], () => publish(server, topic, "6"));
+      });
+    }
   });
 }
 
@@ -189,8 +191,8 @@ for (const form of ["cloudevents.json", "event stream of CloudEvents"] as const)
         const prepared = [await prepare(one), await prepare(two), await prepare(three)];
         const topics = prepared.map(({ topic }) => topic);
         const asked = { since: prepared.map(({ since }) => since).join(",") };
-        const mustHear = [one.isGap, two.isGap, three.isGap];
-        const found = await breakEverywhere({ form, topics, asked }, mustHear, async () => {
+        const mustGap = [one.isGap, two.isGap, three.isGap];
+        const found = await breakEverywhere({ form, topics, asked }, mustGap, async () => {
           for (const topic of topics) await publish(server, topic, "6");
         });
         expect(found.memories).toBeGreaterThan(5);
@@ -208,7 +210,7 @@ for (const form of ["cloudevents.json", "event stream of CloudEvents"] as const)
   });
 }
 
-/** Of one client that comes and goes while topics grow, are trimmed and are lost. */
+/** One client comes and goes while topics grow, are trimmed and are lost. */
 async function wander(random: Random, tally: { connections: number; gaps: number }): Promise<void> {
   const form = random.pick(forms);
   const topics = Array.from({ length: form === "event stream" ? 1 : random.between(1, 3) }, newTopic);

@@ -1,4 +1,4 @@
-/** What a client's frame asks for, and which frames ask for nothing that can be done. */
+/** Reading the frames that clients send, and refusing those that are wrong. */
 import { describe, expect, test } from "bun:test";
 import { DraftError } from "../src/topic/draft.ts";
 import { readEventFrame, readRawFrame } from "../src/wire/client-frame.ts";
@@ -7,7 +7,7 @@ const event = (members: Record<string, unknown>): string =>
   JSON.stringify({ specversion: "1.0", ...members });
 
 describe("a raw frame", () => {
-  test("is published as it is, in its own type, to the connection's topic", () => {
+  test("is published unchanged, with the type of its frame, to the connection's topic", () => {
     expect(readRawFrame("text", "news")).toEqual({
       topic: "news",
       draft: { data: "text", contentType: "text/plain" },
@@ -20,7 +20,7 @@ describe("a raw frame", () => {
     expect(readRawFrame("", "news")).toMatchObject({ draft: { data: "" } });
   });
 
-  test("is a heartbeat where it is exactly the text ping", () => {
+  test("is a heartbeat if it is exactly the text ping", () => {
     expect(readRawFrame("ping", "news")).toBe("pong");
     for (const other of ["Ping", "ping ", "", Buffer.from("ping")]) {
       expect(readRawFrame(other, "news")).not.toBe("pong");
@@ -32,15 +32,15 @@ describe("an event", () => {
   const read = (members: Record<string, unknown>) => readEventFrame(event(members), "news");
   const readOfSeveral = (members: Record<string, unknown>) => readEventFrame(event(members), undefined);
 
-  test("is published to its topic, and may leave it out where the connection has one", () => {
+  test("is published to its topic, and may leave it out if the connection has only one", () => {
     expect(read({ data: 1 })).toMatchObject({ topic: "news" });
     expect(read({ data: 1, topic: "news" })).toMatchObject({ topic: "news" });
     expect(readOfSeveral({ data: 1, topic: "sport" })).toMatchObject({ topic: "sport" });
-    // Whether it may is for others to say.
+    // Permissions are checked elsewhere.
     expect(read({ data: 1, topic: "elsewhere" })).toMatchObject({ topic: "elsewhere" });
   });
 
-  test("without a media type, or with one of JSON, publishes its data as JSON, as it was written", () => {
+  test("without a media type, or with a JSON type, publishes its data as JSON, unchanged", () => {
     const frame = '{"specversion":"1.0","data": {"a" : 1.0,"b":[1e400]} ,"id":"mine"}';
     expect(readEventFrame(frame, "news")).toEqual({
       topic: "news",
@@ -55,14 +55,14 @@ describe("an event", () => {
     });
   });
 
-  test("with a media type of text publishes its string", () => {
+  test("with a text type publishes its string", () => {
     expect(read({ data: "a\r\n\u0000長🔌", datacontenttype: "text/html; charset=utf-8" })).toMatchObject({
       draft: { data: "a\r\n\u0000長🔌", contentType: "text/html; charset=utf-8" },
     });
     expect(read({ data: "", datacontenttype: "text/plain" })).toMatchObject({ draft: { data: "" } });
   });
 
-  test("with data_base64 publishes its bytes, or the text or JSON that they are said to be", () => {
+  test("with data_base64 publishes its bytes, or text or JSON if its type says so", () => {
     expect(read({ data_base64: "AP8=" })).toEqual({
       topic: "news",
       draft: { data: Uint8Array.of(0, 255), contentType: "application/octet-stream" },
@@ -79,8 +79,8 @@ describe("an event", () => {
     });
   });
 
-  // CloudEvents JSON format, section 2.1: null is the same as left out.
-  test("has attributes that are null as if they were left out", () => {
+  // CloudEvents JSON format, section 2.1.
+  test("counts attributes that are null as left out", () => {
     expect(read({ data: 1, topic: null, datacontenttype: null, data_base64: null })).toEqual({
       topic: "news",
       draft: { data: "1", contentType: "application/json" },
@@ -126,17 +126,17 @@ describe("an event", () => {
     }),
   };
   for (const [what, frame] of Object.entries(refused)) {
-    test(`is refused where it is ${what}`, () => {
+    test(`is refused if it is ${what}`, () => {
       expect(() => readEventFrame(frame, "news")).toThrow(DraftError);
     });
   }
 
-  test("is refused where it does not say to which of several topics it goes", () => {
+  test("is refused without a topic if the connection has several", () => {
     expect(() => readOfSeveral({ data: 1 })).toThrow(DraftError);
     expect(() => readOfSeveral({ data: 1, topic: null })).toThrow(DraftError);
   });
 
-  test("whose JSON data has half a surrogate pair is carried as it was written, escaped", () => {
+  test("keeps half a surrogate pair in JSON data as it was written, escaped", () => {
     const frame = '{"specversion":"1.0","data":"\\ud83d"}';
     expect(readEventFrame(frame, "news")).toMatchObject({ draft: { data: '"\\ud83d"' } });
   });

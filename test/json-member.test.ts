@@ -1,11 +1,11 @@
-/** A member's value is cut out of JSON exactly as it was written. */
+/** Cutting a member's value out of JSON exactly as it was written. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { rawMember } from "../src/wire/json-member.ts";
 
 const space = fc.string({ unit: fc.constantFrom(" ", "\t", "\r", "\n"), maxLength: 3 });
 
-/** A name or text as JSON, with some characters escaped that need not be. */
+/** A name or text as JSON, with some needless escapes. */
 const jsonString = fc
   .array(
     fc.tuple(
@@ -39,7 +39,7 @@ const literal = fc.constantFrom(
   "null",
 );
 
-/** JSON as someone may write it: any spacing, any escapes, names twice. */
+/** JSON with any spacing, any escapes and repeated names. */
 const { value: jsonText, members } = fc.letrec<{
   value: string;
   list: string;
@@ -71,7 +71,7 @@ const objectOf = (parts: string[][], empty: string): string =>
   `{${parts.length === 0 ? empty : parts.map(([name, value, one, two, three, four]) => `${one}${name}${two}:${three}${value}${four}`).join(",")}}`;
 
 describe("a member of an object", () => {
-  test("is found by its name, verbatim, in whatever way the object is written", () => {
+  test("is found by its name, unchanged, however the object is written", () => {
     fc.assert(
       fc.property(members, space, space, space, (parts, before, after, empty) => {
         const text = before + objectOf(parts, empty) + after;
@@ -89,7 +89,7 @@ describe("a member of an object", () => {
     );
   });
 
-  test("of what JSON.stringify writes parses to what JSON.parse finds", () => {
+  test("written by JSON.stringify parses to the same value as in JSON.parse", () => {
     fc.assert(
       fc.property(
         fc.dictionary(fc.string(), fc.jsonValue()),
@@ -111,20 +111,20 @@ describe("a member of an object", () => {
     expect(rawMember(text, "data")).toBe('[ 1.0, 1e400,\t"\\u0041\\/" ,12345678901234567890 ]');
   });
 
-  test("is the last one of a name that stands twice, and the one whose escaped name is meant", () => {
+  test("is the last one of a repeated name, and is found by an escaped name", () => {
     expect(rawMember('{"data":1,"data":2}', "data")).toBe("2");
     expect(rawMember('{"d\\u0061ta":1}', "data")).toBe("1");
     expect(rawMember('{"x":{"data":1}}', "data")).toBeUndefined();
     expect(rawMember('{"x":"\\",\\"data\\":1","data":2}', "data")).toBe("2");
   });
 
-  test("of an object deep enough to overflow a stack is found all the same", () => {
+  test("is found after values that are nested deeper than a stack allows", () => {
     const deep = `${"[".repeat(100_000)}${"]".repeat(100_000)}`;
     expect(rawMember(`{"x":${deep},"data":${deep}}`, "data")).toBe(deep);
   });
 });
 
-test("a long text that is not ASCII is cut out at least as fast as it is parsed, give or take a factor of 5", () => {
+test("a long text that is not ASCII is cut out in at most 5 times the time of parsing it", () => {
   const text = JSON.stringify({ specversion: "1.0", data: "长连接".repeat(120_000) });
   const cut = fastest(() => rawMember(text, "data"));
   const parse = fastest(() => JSON.parse(text));
@@ -142,7 +142,7 @@ function fastest(run: () => unknown): number {
   return Math.min(...milliseconds);
 }
 
-test("any JSON stands by itself", () => {
-  // What the property above stands on: what is generated is JSON.
+test("the generated JSON parses", () => {
+  // The property above needs it.
   fc.assert(fc.property(jsonText, (text) => void JSON.parse(text)));
 });

@@ -1,4 +1,4 @@
-/** The id that `longwire.open` hands out is never ahead of what the client was told, in every form that has ids. */
+/** The id in `longwire.open` is never ahead of what the client received, in every form that has ids. */
 import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { sharedServer } from "./support/shared-server.ts";
 import {
@@ -22,7 +22,7 @@ beforeAll(() => {
   listeningSince = Date.now();
 });
 
-interface Told {
+interface ClientEvent {
   readonly type: string;
   readonly data: unknown;
   readonly topic: string | undefined;
@@ -31,7 +31,7 @@ interface Told {
 }
 
 interface Line extends AsyncDisposable {
-  next(): Promise<Told>;
+  next(): Promise<ClientEvent>;
 }
 
 type Query = { readonly since?: string; readonly lastEventId?: string };
@@ -40,13 +40,18 @@ type OpenLine = (topics: readonly string[], query: Query) => Promise<Line>;
 const headersOf = ({ lastEventId }: Query): Record<string, string> =>
   lastEventId === undefined ? {} : { "Last-Event-ID": lastEventId };
 
-const told = ({ type, data, topic }: ReceivedEvent, cursor?: string): Told => ({ type, data, topic, cursor });
+const eventOf = ({ type, data, topic }: ReceivedEvent, cursor?: string): ClientEvent => ({
+  type,
+  data,
+  topic,
+  cursor,
+});
 
 const bySocket: OpenLine = async (topics, query) => {
   const path = `${topics.join(",")}${query.since ? `?since=${query.since}` : ""}`;
   const client = await openTopic(server, path, cloudEvents, headersOf(query));
   return {
-    next: async () => told(await client.event()),
+    next: async () => eventOf(await client.event()),
     [Symbol.asyncDispose]: async () => client.terminate(),
   };
 };
@@ -70,7 +75,7 @@ const byCloudEventsStream: OpenLine = async (topics, query) => {
   return {
     next: async () => {
       const { data, id } = await stream.next();
-      return told(JSON.parse(data), id);
+      return eventOf(JSON.parse(data), id);
     },
     [Symbol.asyncDispose]: () => stream[Symbol.asyncDispose](),
   };
@@ -82,7 +87,7 @@ const forms: Record<string, OpenLine> = {
   "an event stream of CloudEvents": byCloudEventsStream,
 };
 
-/** Of a topic whose messages 1 and 2 were trimmed and that keeps 3 to 5. */
+/** A topic keeps messages 3 to 5; messages 1 and 2 were trimmed. */
 const trimmed: readonly {
   readonly asks: string;
   readonly query: (ids: readonly string[]) => Query;

@@ -19,7 +19,7 @@ import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(30_000);
 
-/** Of a page on the same machine, which is permitted. */
+/** A permitted page: one on the same machine. */
 const page = { Origin: "http://localhost:1234" } as const;
 
 const server = sharedServer();
@@ -36,7 +36,7 @@ async function handshake(
 }
 
 describe("the raw form", () => {
-  test("hands on text as text and bytes as bytes, to the sender as to everyone", async () => {
+  test("delivers text as text and bytes as bytes, also to the sender", async () => {
     const topic = newTopic();
     using sender = await openTopic(server, topic);
     using other = await openTopic(server, topic, ["longwire.raw"]);
@@ -54,19 +54,19 @@ describe("the raw form", () => {
     }
   });
 
-  test("answers the text ping with pong to its sender alone, and does not publish it", async () => {
+  test("answers the text ping with pong, only to its sender, and does not publish it", async () => {
     const topic = newTopic();
     using one = await openTopic(server, topic);
     using other = await openTopic(server, topic);
     one.send("ping");
     expect(await one.next()).toBe("pong");
     expect((await inspect(server, topic)).retained).toBe(0);
-    one.send(Buffer.from("ping")); // Bytes are no heartbeat.
+    one.send(Buffer.from("ping")); // Only text is a heartbeat.
     expect(await one.next()).toEqual(Buffer.from("ping"));
     expect(await other.next()).toEqual(Buffer.from("ping"));
   });
 
-  test("keeps the order of what one socket sends, pings among it", async () => {
+  test("keeps the order of one socket's frames, pings included", async () => {
     const topic = newTopic();
     using sender = await openTopic(server, topic);
     using other = await openTopic(server, topic);
@@ -83,14 +83,14 @@ describe("the raw form", () => {
     expect(own.filter((message) => message !== "pong")).toEqual(published);
   });
 
-  test("gives a message that was published by POST as it came", async () => {
+  test("delivers a message that was published by POST unchanged", async () => {
     const topic = newTopic();
     using raw = await openTopic(server, topic);
     await post(server, topic, '{"a": 1.0}', { "Content-Type": "application/json" });
     expect(await raw.next()).toBe('{"a": 1.0}');
   });
 
-  test("carries one topic: several are refused in words", async () => {
+  test("carries one topic; several are refused with a reason", async () => {
     const { status, body } = await handshake(server, `${newTopic()},${newTopic()}`);
     expect(status).toBe(400);
     expect(JSON.parse(body).detail).toContain("cloudevents.json");
@@ -101,7 +101,7 @@ describe("the raw form", () => {
     });
   });
 
-  test("cuts the reason of a refusal where a Close frame ends", async () => {
+  test("cuts a reason that is too long for a Close frame", async () => {
     const topic = "x".repeat(200);
     using refused = await openTopic(server, `${topic},${topic}`, cloudEvents, page);
     const { code, reason } = await refused.closed;
@@ -112,7 +112,7 @@ describe("the raw form", () => {
 });
 
 describe("the subprotocol", () => {
-  test("is the first known one that was offered, or none", async () => {
+  test("is the first offered one that the server knows, or none", async () => {
     const chosen = async (offered: string): Promise<string | null> => {
       using socket = await RawSocket.connect(server.url);
       const headers = offered === "" ? {} : { "Sec-WebSocket-Protocol": offered };
@@ -131,7 +131,7 @@ describe("the subprotocol", () => {
     expect(await chosen("CloudEvents.JSON")).toBeNull();
   });
 
-  test("decides the form: an unknown one alone is the raw form", async () => {
+  test("decides the form; an unknown one means the raw form", async () => {
     const topic = newTopic();
     using socket = await RawSocket.connect(server.url);
     const headers = { ...handshakeHeaders, "Sec-WebSocket-Protocol": "cloudevents.avro" };
@@ -143,7 +143,7 @@ describe("the subprotocol", () => {
 });
 
 describe("a handshake", () => {
-  test("that is none is refused in words", async () => {
+  test("that is malformed is refused with a reason", async () => {
     for (const [name, value, status] of [
       ["Sec-WebSocket-Version", "8", 426],
       ["Sec-WebSocket-Key", "short", 400],
@@ -152,15 +152,15 @@ describe("a handshake", () => {
       const answer = await handshake(server, topic, { [name]: value });
       expect(answer.status).toBe(status);
       expect(answer.headers.get("content-type")).toBe("application/problem+json");
-      expect((await inspect(server, topic)).subscribers).toBe(0); // What was prepared for it is let go.
+      expect((await inspect(server, topic)).subscribers).toBe(0); // Its subscription is closed again.
     }
   });
 
-  test("of a foreign page is refused", async () => {
+  test("from a page of another origin is refused", async () => {
     expect((await handshake(server, newTopic(), { Origin: "https://evil.example" })).status).toBe(403);
   });
 
-  test("stands for a subscription when it is answered: what is published then comes", async () => {
+  test("is subscribed when it is answered", async () => {
     for (let count = 0; count < 50; count++) {
       const topic = newTopic();
       using raw = await RawSocket.open(server.socketUrl(`/topics/${topic}`));
@@ -169,7 +169,7 @@ describe("a handshake", () => {
     }
   });
 
-  test("ends the subscription with its socket", async () => {
+  test("is unsubscribed when its socket closes", async () => {
     const topic = newTopic();
     const one = await openTopic(server, topic);
     using other = await openEvents(server, topic);
@@ -182,7 +182,7 @@ describe("a handshake", () => {
 });
 
 describe("cloudevents.json", () => {
-  test("opens with where each topic begins, in the order asked", async () => {
+  test("opens with the id of each topic, in the order asked", async () => {
     const [silent, busy] = [newTopic(), newTopic()];
     const id = await publish(server, busy, "1");
     using client = await openTopic(server, `${silent},${busy}`, cloudEvents);
@@ -208,7 +208,7 @@ describe("cloudevents.json", () => {
     expect((await again.event()).source).not.toBe(open.source);
   });
 
-  test("gives every attribute of a message, and no other", async () => {
+  test("sends every attribute of a message, and no other", async () => {
     const topic = newTopic();
     using client = await openEvents(server, topic);
     const id = await publish(server, topic, "text");
@@ -226,7 +226,7 @@ describe("cloudevents.json", () => {
     expect(Math.abs(Date.parse(event.time) - Date.now())).toBeLessThan(10_000);
   });
 
-  test("names each message's own topic where a connection has several", async () => {
+  test("names the topic of each message if a connection has several", async () => {
     const [one, other] = [newTopic(), newTopic()];
     using client = await openEvents(server, `${one},${other}`);
     const ids = [
@@ -241,7 +241,7 @@ describe("cloudevents.json", () => {
     ]);
   });
 
-  test("carries 100 topics, and not 101", async () => {
+  test("carries at most 100 topics", async () => {
     const topics = Array.from({ length: 101 }, newTopic);
     using client = await openEvents(server, topics.slice(1).join(","));
     expect(client.topics).toHaveLength(100);
@@ -252,7 +252,7 @@ describe("cloudevents.json", () => {
     expect(JSON.parse(body).detail).toContain("100");
   });
 
-  test("answers longwire.ping with longwire.pong to its sender alone", async () => {
+  test("answers longwire.ping with longwire.pong, only to its sender", async () => {
     const topic = newTopic();
     using one = await openEvents(server, topic);
     using other = await openEvents(server, topic);
@@ -268,7 +268,7 @@ describe("cloudevents.json", () => {
     expect(await other.event()).toMatchObject({ data: "x" });
   });
 
-  test("numbers its control events, so that source and id name each only once", async () => {
+  test("numbers its control events, so that source and id are unique", async () => {
     using client = await openTopic(server, newTopic(), cloudEvents);
     const events = [await client.event()];
     for (let count = 0; count < 2; count++) {
@@ -356,7 +356,7 @@ describe("publishing by an event", () => {
     expect(await raw.next()).toEqual(Buffer.alloc(0));
   });
 
-  test("goes to the topic it names, one of the connection's or another", async () => {
+  test("goes to the topic that it names, also to one that the connection does not have", async () => {
     const [one, other, foreign] = [newTopic(), newTopic(), newTopic()];
     using client = await openEvents(server, `${one},${other}`);
     using elsewhere = await openTopic(server, foreign);
@@ -366,7 +366,7 @@ describe("publishing by an event", () => {
     expect(await elsewhere.next()).toBe("b");
   });
 
-  test("keeps the order of what one socket sends", async () => {
+  test("keeps the order of one socket's events", async () => {
     const topic = newTopic();
     using client = await openEvents(server, topic);
     for (let number = 0; number < 1000; number++) client.send(event(`"data":${number}`));
@@ -403,14 +403,14 @@ describe("publishing by an event", () => {
     ["half a surrogate pair", event('"datacontenttype":"text/plain","data":"\\ud800"'), "surrogate"],
   ];
   for (const [what, sent, reason] of wrong) {
-    test(`closes with 1008 at ${what}, and publishes nothing behind it`, async () => {
+    test(`closes with 1008 at ${what}, and publishes nothing after it`, async () => {
       const topic = newTopic();
       using socket = await RawSocket.connect(server.url);
       const headers = { ...handshakeHeaders, "Sec-WebSocket-Protocol": "cloudevents.json" };
       socket.write(request("GET", `/topics/${topic}`, headers));
       expect((await socket.response()).status).toBe(101);
       expect(JSON.parse((await socket.frame()).payload.toString()).type).toBe("longwire.open");
-      // In one packet, so that the server has read the last when it refuses the second.
+      // In one packet, so that the server has read the last one when it refuses the second.
       socket.write(
         Buffer.concat([
           frame(opcodes.text, event('"data":"before"')),
@@ -426,7 +426,7 @@ describe("publishing by an event", () => {
     });
   }
 
-  test("needs the topic's name where a connection has several", async () => {
+  test("must name its topic if the connection has several", async () => {
     using client = await openEvents(server, `${newTopic()},${newTopic()}`);
     client.send(event('"data":1'));
     expect(await client.closed).toMatchObject({ code: 1008, reason: expect.stringContaining("topic") });
@@ -475,7 +475,7 @@ describe("a refused frame is counted once,", () => {
     });
   }
 
-  test("not at all when a client leaves with a code or without a word", async () => {
+  test("not at all when a client closes or breaks the connection", async () => {
     before = await refusals();
     using closing = await openTopic(counting, "refused");
     closing.close(4000, "Received enough");
@@ -488,7 +488,7 @@ describe("a refused frame is counted once,", () => {
 });
 
 describe("coming back", () => {
-  test("with the last id gives exactly what was missed, then what is new", async () => {
+  test("with the last id sends exactly the missed messages, then new ones", async () => {
     const topic = newTopic();
     const ids = await publishEach(server, topic, ["1", "2", "3", "4"]);
     using client = await openEvents(server, `${topic}?since=${ids[1]}`);
@@ -503,7 +503,7 @@ describe("coming back", () => {
     expect(await raw.next()).toBe("6");
   });
 
-  test("with the position itself gives nothing but what is new", async () => {
+  test("with the position itself sends only new messages", async () => {
     const topic = newTopic();
     const id = await publish(server, topic, "1");
     using client = await openEvents(server, `${topic}?since=${id}`);
@@ -512,7 +512,7 @@ describe("coming back", () => {
     expect(await client.event()).toMatchObject({ data: "2" });
   });
 
-  test("with the position before the first message gives all of them", async () => {
+  test("with the position before the first message sends all of them", async () => {
     const topic = newTopic();
     const before = await openEvents(server, topic);
     const from = before.topics[0]?.id;
@@ -523,7 +523,7 @@ describe("coming back", () => {
     expect([(await client.event()).data, (await client.event()).data]).toEqual(["1", "2"]);
   });
 
-  test("with all gives everything retained, and is never a gap", async () => {
+  test("with all sends everything retained, and is never a gap", async () => {
     const topic = newTopic();
     const ids = await publishEach(forgetful, topic, ["1", "2", "3", "4", "5"]);
     using client = await openEvents(forgetful, `${topic}?since=all`);
@@ -535,7 +535,7 @@ describe("coming back", () => {
     }
   });
 
-  test("with a time gives the messages since then, and is a gap only where some of them are gone", async () => {
+  test("with a span sends the messages since then, and is a gap only if some of them are gone", async () => {
     const topic = newTopic();
     await untilKnownFor(forgetful, "3s");
     await publishEach(forgetful, topic, ["1", "2", "3"]);
@@ -569,7 +569,7 @@ describe("coming back", () => {
     expect(received.toSorted()).toEqual(["a1", "a2", "b1", "b2", "b3"]);
   });
 
-  test("may be said in Last-Event-ID, which outranks since", async () => {
+  test("works with Last-Event-ID, which outranks since", async () => {
     const topic = newTopic();
     const ids = await publishEach(server, topic, ["1", "2", "3"]);
     using client = await openTopic(server, `${topic}?since=all`, cloudEvents, {
@@ -587,7 +587,7 @@ describe("coming back", () => {
       since: (ids: readonly string[]) => (ids[4] as string).replace(/5$/, "9"),
     },
   ]) {
-    test(`with ${what} tells of a gap, then gives everything retained, then what is new`, async () => {
+    test(`with ${what} reports a gap, then sends everything retained, then new messages`, async () => {
       const topic = newTopic();
       const ids = await publishEach(forgetful, topic, ["1", "2", "3", "4", "5"]);
       const requested = since(ids);
@@ -623,7 +623,7 @@ describe("coming back", () => {
     });
   }
 
-  test("with what is no since is 400 to a program and 1008 to a page", async () => {
+  test("with a malformed since is 400 to a program and 1008 to a page", async () => {
     const topic = newTopic();
     for (const since of [
       "",
@@ -655,7 +655,7 @@ describe("coming back", () => {
 });
 
 describe("with history turned off", () => {
-  test("who missed nothing resumes, and who missed something is told", async () => {
+  test("a client that missed nothing resumes, and one that missed something gets a gap", async () => {
     await using bare = await spawnServer(["--history-messages", "0"]);
     const topic = newTopic();
     const [first, last] = await publishEach(bare, topic, ["1", "2"]);
@@ -671,7 +671,7 @@ describe("with history turned off", () => {
   });
 });
 
-test("a message over the limit closes its sender with 1009, and nobody else", async () => {
+test("a message over the limit closes only its sender, with 1009", async () => {
   await using small = await spawnServer(["--max-message", "1KiB"]);
   const topic = newTopic();
   using sender = await openTopic(small, topic);
@@ -686,7 +686,7 @@ for (const [signal, code] of [
   ["SIGINT", 1001],
   ["SIGTERM", 1012],
 ] as const) {
-  test(`a server that stops on ${signal} says ${code} to its sockets`, async () => {
+  test(`a server that stops on ${signal} closes its sockets with ${code}`, async () => {
     await using stopping = await spawnServer();
     using raw = await openTopic(stopping, "a");
     using events = await openEvents(stopping, "a");

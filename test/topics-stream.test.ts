@@ -1,4 +1,4 @@
-/** A topic as a stream of server-sent events, to the letter. */
+/** A topic as server-sent events, compared line by line. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { RawSocket, request } from "./support/raw-socket.ts";
 import { spawnServer } from "./support/server.ts";
@@ -19,13 +19,13 @@ import { until, within } from "./support/wait.ts";
 setDefaultTimeout(30_000);
 
 const server = sharedServer();
-/** Keeps three messages of a topic, and is soon heard of. */
+/** Keeps three messages of a topic, and sends a comment after 1 s of silence. */
 const forgetful = sharedServer(["--history-messages", "3", "--heartbeat-interval", "1s"]);
 
 const asEvent = ({ data }: { data: string }): ReceivedEvent => JSON.parse(data);
 
 describe("the plain form", () => {
-  test("answers with headers that keep a proxy from holding it back", async () => {
+  test("has headers that keep a proxy from buffering it", async () => {
     await using stream = await openStream(server, newTopic());
     const { headers } = stream.response;
     expect(headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
@@ -40,7 +40,7 @@ describe("the plain form", () => {
     expect(stream.response.headers.get("access-control-allow-origin")).toBe(Origin);
   });
 
-  test("begins with where it continues from, its id, and how soon to come back", async () => {
+  test("begins with the time to reconnect, longwire.open and its id", async () => {
     const topic = newTopic();
     await using fresh = await openStream(server, topic);
     const start = await fresh.next();
@@ -54,7 +54,7 @@ describe("the plain form", () => {
     expect(JSON.parse(data)).toEqual({ topics: [{ topic, id, resumed: false }] });
   });
 
-  test("gives a message as its text, and its id at the end", async () => {
+  test("sends the text of a message, and its id at the end", async () => {
     const topic = newTopic();
     await using stream = await openStream(server, topic);
     await stream.next();
@@ -76,7 +76,7 @@ describe("the plain form", () => {
     { what: "spaces at the ends of lines", sent: " a \n  b", lines: [" a ", "  b"] },
     { what: "other line ends of Unicode", sent: "a\u2028b\u0085c\vd", lines: ["a\u2028b\u0085c\vd"] },
   ]) {
-    test(`writes each line as a field of its own: text with ${what}`, async () => {
+    test(`sends each line of a text as a field of its own: ${what}`, async () => {
       const topic = newTopic();
       await using stream = await openStream(server, topic);
       await stream.next();
@@ -87,7 +87,7 @@ describe("the plain form", () => {
     });
   }
 
-  test("gives bytes in base64 under the name longwire.binary", async () => {
+  test("sends bytes in base64 under the name longwire.binary", async () => {
     const topic = newTopic();
     await using stream = await openStream(server, topic);
     await stream.next();
@@ -98,7 +98,7 @@ describe("the plain form", () => {
     expect(await stream.next()).toMatchObject({ event: "longwire.binary", data: "" });
   });
 
-  test("gives JSON as it was sent", async () => {
+  test("sends JSON as it was published", async () => {
     const topic = newTopic();
     await using stream = await openStream(server, topic);
     await stream.next();
@@ -106,7 +106,7 @@ describe("the plain form", () => {
     expect((await stream.next()).data).toBe('{"a": 1.0,\n "b":2}');
   });
 
-  test("stands for a subscription when its first byte is sent", async () => {
+  test("is subscribed when its first byte is sent", async () => {
     for (let count = 0; count < 50; count++) {
       const topic = newTopic();
       await using stream = await openStream(server, topic);
@@ -116,7 +116,7 @@ describe("the plain form", () => {
     }
   });
 
-  test("ends the subscription when its reader leaves", async () => {
+  test("is unsubscribed when its reader leaves", async () => {
     const topic = newTopic();
     const stream = await openStream(server, topic);
     expect((await inspect(server, topic)).subscribers).toBe(1);
@@ -127,7 +127,7 @@ describe("the plain form", () => {
 });
 
 describe("the format cloudevents", () => {
-  test("makes every data an event, under no name, so that all of it reaches onmessage", async () => {
+  test("sends every event as a CloudEvent without an event: line, so that all reach onmessage", async () => {
     const topic = newTopic();
     await using stream = await openStream(server, `${topic}?format=cloudevents`);
     const start = await stream.next();
@@ -156,7 +156,7 @@ describe("the format cloudevents", () => {
     });
   });
 
-  test("keeps JSON as it was sent, over several lines", async () => {
+  test("keeps JSON of several lines as it was published", async () => {
     const topic = newTopic();
     await using stream = await openStream(server, `${topic}?format=cloudevents`);
     await stream.next();
@@ -166,7 +166,7 @@ describe("the format cloudevents", () => {
     expect((await stream.next()).data).toEndWith('"data":{"n":1.0,\n"big":12345678901234567890}}');
   });
 
-  test("of several topics has a cursor over all of them, which can be handed back at any event", async () => {
+  test("of several topics has a cursor of all their ids, which resumes after any event", async () => {
     const [one, other] = [newTopic(), newTopic()];
     const path = `${one},${other}?format=cloudevents`;
     await using stream = await openStream(server, path);
@@ -194,7 +194,7 @@ describe("the format cloudevents", () => {
     expect(missed.at(-1)?.id).toBe(`${a1},${b2}`);
   });
 
-  test("tells a gap as an event, of the topic that has it alone", async () => {
+  test("reports a gap only of the topic that has it", async () => {
     const [trimmed, whole] = [newTopic(), newTopic()];
     const trimmedIds = await publishEach(forgetful, trimmed, ["1", "2", "3", "4", "5"]);
     const wholeIds = await publishEach(forgetful, whole, ["a", "b"]);
@@ -223,7 +223,7 @@ describe("the format cloudevents", () => {
     expect(messages.filter(({ topic }) => topic === whole).map(({ data }) => data)).toEqual(["b"]);
   });
 
-  test("is the only one, and several topics need it", async () => {
+  test("is the only format, and several topics need it", async () => {
     const refused = async (path: string): Promise<string> => {
       const response = await fetch(topicsUrl(server, path), { headers: { Accept: "text/event-stream" } });
       expect(response.status).toBe(400);
@@ -240,7 +240,7 @@ describe("the format cloudevents", () => {
 });
 
 describe("coming back", () => {
-  test("with Last-Event-ID gives exactly what was missed, then what is new", async () => {
+  test("with Last-Event-ID sends exactly the missed messages, then new ones", async () => {
     const topic = newTopic();
     const ids = await publishEach(server, topic, ["1", "2", "3", "4"]);
     await using stream = await openStream(server, topic, { "Last-Event-ID": ids[1] as string });
@@ -253,7 +253,7 @@ describe("coming back", () => {
     expect((await stream.next()).text).toBe(`data: 5\nid: ${id}`);
   });
 
-  test("with since does so as well, and Last-Event-ID outranks it", async () => {
+  test("with since does the same, and Last-Event-ID outranks it", async () => {
     const topic = newTopic();
     await untilKnownFor(server, "3s");
     const ids = await publishEach(server, topic, ["1", "2", "3"]);
@@ -274,7 +274,7 @@ describe("coming back", () => {
     expect((await empty.next()).id).toBe(ids[2]);
   });
 
-  test("after messages that are gone tells of a gap, and its id is one to come back with", async () => {
+  test("after messages that are gone reports a gap, whose id resumes", async () => {
     const topic = newTopic();
     const ids = await publishEach(forgetful, topic, ["1", "2", "3", "4", "5"]);
     await using stream = await openStream(forgetful, topic, { "Last-Event-ID": ids[0] as string });
@@ -309,7 +309,7 @@ describe("coming back", () => {
     }
   });
 
-  test("gives more than a page of history, in order", async () => {
+  test("sends more than a page of history, in order", async () => {
     await using ample = await spawnServer(["--history-messages", "10000"]);
     const topic = newTopic();
     const texts = Array.from({ length: 1000 }, (_, index) => String(index));
@@ -323,7 +323,7 @@ describe("coming back", () => {
 });
 
 describe("a stream that lives long", () => {
-  test("is given a comment when nothing else was sent for the heartbeat interval", async () => {
+  test("gets a comment when nothing else was sent for the heartbeat interval", async () => {
     await using stream = await openStream(forgetful, newTopic());
     expect((await stream.block()).event).toBe("longwire.open");
     for (let count = 0; count < 3; count++)
@@ -350,7 +350,7 @@ describe("a stream that lives long", () => {
     });
   }
 
-  test("is ended when its reader takes nothing for too long, though it is full and nothing new comes", async () => {
+  test("is ended when its reader takes nothing for too long, even if nothing new is published", async () => {
     const topic = newTopic();
     await using patient = await spawnServer([
       ...["--heartbeat-interval", "1s", "--heartbeat-timeout", "1s"],
@@ -363,7 +363,7 @@ describe("a stream that lives long", () => {
       "the stream to open",
     );
     stalled.pause();
-    // More than the kernel takes for a reader that does not read.
+    // More than the kernel buffers for a reader that does not read.
     const megabyte = "x".repeat(1024 * 1024);
     for (let count = 0; count < 24; count++) await publish(patient, topic, megabyte);
     await until(async () => (await inspect(patient, topic)).subscribers === 0, "the end of the stream", 20);

@@ -1,4 +1,4 @@
-/** The line at the level of bytes: what no proper client sends, and what the HTTP side of it answers. */
+/** /ping byte by byte: frames and handshakes that no proper client sends, and the HTTP answers. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   closePayload,
@@ -16,7 +16,7 @@ import { within } from "./support/wait.ts";
 setDefaultTimeout(20_000);
 
 let server: RunningServer;
-/** Stays open all along: what one peer does wrong is no other's trouble. */
+/** Stays open through all tests: an error of one client must not affect another. */
 let bystander: RawSocket;
 beforeAll(async () => {
   server = await spawnServer();
@@ -32,7 +32,7 @@ const { continuation, text, binary, close, ping, pong } = opcodes;
 /** "é" and "🔌" are two and four bytes; the cuts below fall inside them. */
 const accented = Buffer.from("é 🔌");
 
-describe("frames that break the framing end the connection with 1002", () => {
+describe("a frame that breaks RFC 6455 ends the connection with 1002", () => {
   const broken: Record<string, Uint8Array> = {
     "an unmasked frame": frame(text, "hello", { masked: false }),
     "the first reserved bit": frame(text, "hello", { reservedBits: 0x40 }),
@@ -137,7 +137,7 @@ describe("frames in pieces", () => {
     expect(await raw.frame()).toEqual({ final: true, opcode: binary, payload: Buffer.from("abc") });
   });
 
-  test("fragments of ping are a ping, and empty fragments count for nothing", async () => {
+  test("fragments of ping are a ping, and empty fragments do not count", async () => {
     using raw = await RawSocket.open(server.socketUrl());
     raw.write(frame(text, "", { final: false }));
     for (const letter of "ping") raw.write(frame(continuation, letter, { final: false }));
@@ -145,7 +145,7 @@ describe("frames in pieces", () => {
     expect(await raw.frame()).toEqual({ final: true, opcode: text, payload: Buffer.from("pong") });
   });
 
-  test("a pong that nobody asked for is let pass", async () => {
+  test("an unsolicited pong is ignored", async () => {
     using raw = await RawSocket.open(server.socketUrl());
     raw.write(frame(pong, "unasked"));
     raw.write(frame(text, "next"));
@@ -153,7 +153,7 @@ describe("frames in pieces", () => {
   });
 });
 
-test("a length over --max-message is refused with 1009 before its bytes come", async () => {
+test("a length over --max-message is refused with 1009 before its bytes arrive", async () => {
   using raw = await RawSocket.open(server.socketUrl());
   const claim = Buffer.alloc(14);
   claim.set([0x82, 0xff]);
@@ -164,7 +164,7 @@ test("a length over --max-message is refused with 1009 before its bytes come", a
   await expectBystander();
 });
 
-test("a close is answered with its code, and what follows it is not", async () => {
+test("a Close frame is answered with its code, and frames after it are ignored", async () => {
   using raw = await RawSocket.open(server.socketUrl());
   raw.write(Buffer.concat([frame(close, closePayload(3000, "done")), frame(text, "late")]));
   expect((await raw.closeFrame()).code).toBe(3000);
@@ -172,7 +172,7 @@ test("a close is answered with its code, and what follows it is not", async () =
   await expect(raw.read(1)).rejects.toThrow("0 bytes unread");
 });
 
-test("a connection cut without a close leaves the others alone", async () => {
+test("a connection that breaks without a Close frame does not affect others", async () => {
   for (const bytes of [frame(text, "whole"), frame(text, "half", { final: false }), Buffer.of(0x81)]) {
     const raw = await RawSocket.open(server.socketUrl());
     raw.write(bytes);
@@ -182,7 +182,7 @@ test("a connection cut without a close leaves the others alone", async () => {
 });
 
 describe("handshakes", () => {
-  test("a good one is answered with 101 and the key's hash, and chooses nothing that was not offered", async () => {
+  test("a correct one is answered with 101 and the key's hash, without a subprotocol or extension", async () => {
     const response = await get("/ping", handshakeHeaders);
     expect(response.status).toBe(101);
     // From RFC 6455 section 1.3.
@@ -191,12 +191,12 @@ describe("handshakes", () => {
     expect(response.headers.get("Sec-WebSocket-Extensions")).toBeNull();
   });
 
-  test("Upgrade and Connection are read as lists and without regard to case", async () => {
+  test("Upgrade and Connection are lists, and case does not matter", async () => {
     const headers = { ...handshakeHeaders, Connection: "keep-alive, upgrade", Upgrade: "WebSocket" };
     expect((await get("/ping", headers)).status).toBe(101);
   });
 
-  test("another version is answered with 426 and the version spoken here", async () => {
+  test("another version is answered with 426 and the supported version", async () => {
     for (const version of ["8", "14", ""]) {
       const response = await get("/ping", { ...handshakeHeaders, "Sec-WebSocket-Version": version });
       expect(response.status).toBe(426);
@@ -204,7 +204,7 @@ describe("handshakes", () => {
     }
   });
 
-  test("a missing or a short key is answered with 400 and what a key has to be", async () => {
+  test("a missing or short key is answered with 400 and what a key must be", async () => {
     const { "Sec-WebSocket-Key": _, ...keyless } = handshakeHeaders;
     for (const headers of [keyless, { ...keyless, "Sec-WebSocket-Key": "c2hvcnQ=" }]) {
       expectProblem(await get("/ping", headers), 400, "Sec-WebSocket-Key");
@@ -269,7 +269,7 @@ describe("HTTP", () => {
     });
   }
 
-  test("an unknown path is answered with 404, which names it and says what there is", async () => {
+  test("an unknown path is answered with 404, which names it and the known paths", async () => {
     for (const path of ["/nothing", "/ping/", "/pingpong", "/.env", "/..%2f..%2fetc/passwd"]) {
       expectProblem(await get(path), 404, "/ping");
     }
@@ -281,7 +281,7 @@ function get(path: string, headers: Record<string, string> = {}): Promise<RawRes
   return exchange(server.url, request("GET", path, headers));
 }
 
-/** @param word stands in the sentence that says what was wrong */
+/** @param word is part of `detail` */
 function expectProblem(response: RawResponse, status: number, word: string): void {
   expect(response.status).toBe(status);
   expect(response.headers.get("Content-Type")).toBe("application/problem+json");

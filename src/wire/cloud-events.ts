@@ -1,6 +1,6 @@
 /** CloudEvents 1.0 in JSON: messages, and the control events of a connection. */
 import { isJson } from "../topic/draft.ts";
-import { formatId, type Message, type Position } from "../topic/message.ts";
+import { formatId, type Message } from "../topic/message.ts";
 import type { Gap } from "../topic/subscription.ts";
 
 /**
@@ -29,19 +29,16 @@ export interface OpenedTopic {
   readonly resumed: boolean;
 }
 
-/** A gap as it is reported. `from` is undefined in a poll of a topic that does not exist: there is nothing to continue after. */
-export type ReportedGap = Omit<Gap, "from"> & { readonly from: Position | undefined };
-
 /** The `data` of `longwire.open`. */
 export const openData = (topics: readonly OpenedTopic[]): object => ({
   topics: topics.map(({ topic, openId, resumed }) => ({ topic, id: openId, resumed })),
 });
 
 /** The `data` of `longwire.gap`. */
-export const gapData = ({ topic, requested, from }: ReportedGap): object => ({
+export const gapData = ({ topic, requested, from }: Gap): object => ({
   topic,
   requested,
-  from: from ? formatId(from) : null,
+  from: formatId(from),
 });
 
 /** Events about one connection, from the source `/connections/<random>`. Their ids count from 1. */
@@ -53,7 +50,7 @@ export class ControlEvents {
     return this.#event("longwire.open", openData(topics));
   }
 
-  gap(gap: ReportedGap): string {
+  gap(gap: Gap): string {
     return this.#event("longwire.gap", gapData(gap));
   }
 

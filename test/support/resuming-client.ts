@@ -1,6 +1,6 @@
 /**
- * Clients that store the last id as docs/protocol.md describes, in every form that has ids. They are fed byte by byte, so
- * that a connection can break at any byte, and hold the server to its promise with every event.
+ * Clients that store the last id as docs/protocol.md describes, in every form that has ids. They read byte by byte, so that
+ * a connection can break after any byte, and check with every event that nothing was skipped and nothing came twice.
  */
 import { handshakeHeaders, opcodes, request } from "./raw-socket.ts";
 import { offsetOf } from "./topics.ts";
@@ -21,10 +21,10 @@ export interface Memory {
   readonly gaps: readonly boolean[];
 }
 
-/** No epoch is named `0`: whoever returns with this id is told a gap. */
+/** No epoch is named `0`, so a client that returns with this id gets a gap. */
 const noId = "0-0";
 
-/** The promise is broken. */
+/** The server broke its promise. */
 class Violation extends Error {}
 
 /** The head of the request by which a client returns. */
@@ -55,8 +55,8 @@ export function returnRequest(
   });
 }
 
-/** An event as it is handed on; `cursor` is the `id:` of an event stream. */
-interface Told {
+/** An event as the client handles it. `cursor` is the `id:` of an event stream. */
+interface ClientEvent {
   readonly type: string;
   readonly topic: string;
   readonly id: string;
@@ -64,7 +64,7 @@ interface Told {
   readonly cursor: string | undefined;
 }
 
-/** One connection of a client. `memory` is replaced in the step in which an event is handed on. */
+/** One connection of a client. `memory` is replaced in the step in which an event is handled. */
 export class Reading {
   memory: Memory;
   readonly #topics: readonly string[];
@@ -80,8 +80,8 @@ export class Reading {
 
   /** @throws {Violation} */
   take(byte: number): void {
-    const told = this.#framing.take(byte);
-    if (told) this.#hand(told);
+    const event = this.#framing.take(byte);
+    if (event) this.#handle(event);
   }
 
   /** Whether the client has everything up to these positions. */
@@ -90,18 +90,18 @@ export class Reading {
     return this.#isOpen && (ids?.every((id, index) => id === positions[index]) ?? false);
   }
 
-  #hand(told: Told): void {
-    if (told.type === "longwire.open") this.#open(told);
-    else if (!this.#isOpen) throw new Violation(`${told.type} came before longwire.open`);
-    else if (told.type === "longwire.gap") this.#gap(told);
-    else if (told.type === "longwire.message") this.#message(told);
-    else throw new Violation(`${told.type} came`);
+  #handle(event: ClientEvent): void {
+    if (event.type === "longwire.open") this.#open(event);
+    else if (!this.#isOpen) throw new Violation(`${event.type} came before longwire.open`);
+    else if (event.type === "longwire.gap") this.#gap(event);
+    else if (event.type === "longwire.message") this.#message(event);
+    else throw new Violation(`${event.type} came`);
     const cursor = this.memory.ids?.join(",");
-    if (told.cursor !== undefined && told.cursor !== cursor)
-      throw new Violation(`${told.type} has the cursor ${told.cursor} where the client is at ${cursor}`);
+    if (event.cursor !== undefined && event.cursor !== cursor)
+      throw new Violation(`${event.type} has the cursor ${event.cursor} where the client is at ${cursor}`);
   }
 
-  #open({ data }: Told): void {
+  #open({ data }: ClientEvent): void {
     const { topics } = data as { topics: { topic: string; id: string }[] };
     const { ids, gaps } = this.memory;
     for (const [index, topic] of this.#topics.entries()) {
@@ -117,7 +117,7 @@ export class Reading {
     this.#isOpen = true;
   }
 
-  #gap({ data }: Told): void {
+  #gap({ data }: ClientEvent): void {
     const { topic, from } = data as { topic: string; from: string };
     const last = this.#last(topic);
     if (epochOf(from) === epochOf(last) && offsetOf(from) <= offsetOf(last))
@@ -125,7 +125,7 @@ export class Reading {
     this.#move(topic, from, true);
   }
 
-  #message({ topic, id }: Told): void {
+  #message({ topic, id }: ClientEvent): void {
     const last = this.#last(topic);
     // The engine of these tests counts without a hole.
     if (epochOf(id) !== epochOf(last) || offsetOf(id) !== offsetOf(last) + 1)
@@ -144,7 +144,7 @@ export class Reading {
     const { ids = [], gaps } = this.memory;
     this.memory = {
       ids: ids.map((stored, index) => (index === at ? id : stored)),
-      gaps: gaps.map((told, index) => told || (isGap && index === at)),
+      gaps: gaps.map((isReported, index) => isReported || (isGap && index === at)),
     };
   }
 }
@@ -153,12 +153,12 @@ const epochOf = (id: string): string => id.slice(0, id.lastIndexOf("-"));
 
 /** From bytes to events. */
 interface Framing {
-  take(byte: number): Told | undefined;
+  take(byte: number): ClientEvent | undefined;
 }
 
 const headEnd = Buffer.from("\r\n\r\n");
 
-/** Takes the head of the answer. */
+/** Reads the head of the answer. */
 class HeadReading {
   readonly #expected: string;
   #head = Buffer.alloc(0);
@@ -182,7 +182,7 @@ class FrameReading implements Framing {
   readonly #head = new HeadReading("HTTP/1.1 101 ");
   #frame: number[] = [];
 
-  take(byte: number): Told | undefined {
+  take(byte: number): ClientEvent | undefined {
     if (!this.#head.isOver) {
       this.#head.take(byte);
       return undefined;
@@ -193,7 +193,7 @@ class FrameReading implements Framing {
     const opcode = Number(this.#frame[0]) & 0xf;
     this.#frame = [];
     if (opcode !== opcodes.text) throw new Violation(`a frame with the opcode ${opcode} came`);
-    return toldBy(payload.toString(), undefined);
+    return eventOf(payload.toString(), undefined);
   }
 }
 
@@ -208,7 +208,7 @@ function payloadOf(frame: readonly number[]): Buffer | undefined {
   return frame.length < start + length ? undefined : Buffer.from(frame.slice(start));
 }
 
-/** WHATWG HTML section 9.2.6, over the chunks of RFC 9112 section 7.1. An event that broke off leaves no trace. */
+/** WHATWG HTML section 9.2.6, in the chunks of RFC 9112 section 7.1. An event that broke off is dropped. */
 class StreamReading implements Framing {
   readonly #head = new HeadReading("Transfer-Encoding: chunked");
   readonly #isPlain: boolean;
@@ -226,7 +226,7 @@ class StreamReading implements Framing {
     this.#topics = topics;
   }
 
-  take(byte: number): Told | undefined {
+  take(byte: number): ClientEvent | undefined {
     if (!this.#head.isOver) {
       this.#head.take(byte);
       return undefined;
@@ -244,7 +244,7 @@ class StreamReading implements Framing {
     return isContent ? this.#takeContent(byte) : undefined;
   }
 
-  #takeContent(byte: number): Told | undefined {
+  #takeContent(byte: number): ClientEvent | undefined {
     if (byte !== 0x0a) {
       this.#line.push(byte);
       return undefined;
@@ -260,20 +260,20 @@ class StreamReading implements Framing {
     return undefined;
   }
 
-  #dispatch(): Told | undefined {
+  #dispatch(): ClientEvent | undefined {
     const [event, data, id] = [this.#event, this.#data, this.#id];
     this.#event = "";
     this.#data = [];
     if (data.length === 0) return undefined;
     if (id === undefined) throw new Violation(`the event ${data} came without any id`);
-    if (!this.#isPlain) return toldBy(data.join("\n"), id);
+    if (!this.#isPlain) return eventOf(data.join("\n"), id);
     const topic = String(this.#topics[0]);
     if (event === "") return { type: "longwire.message", topic, id, data: data.join("\n"), cursor: id };
     return { type: event, topic, id, data: JSON.parse(data.join("\n")), cursor: id };
   }
 }
 
-function toldBy(event: string, cursor: string | undefined): Told {
+function eventOf(event: string, cursor: string | undefined): ClientEvent {
   const { type, topic = "", id, data } = JSON.parse(event);
   return { type, topic, id, data, cursor };
 }

@@ -44,7 +44,7 @@ export const wantsEventStream = (request: Request): boolean =>
 
 /**
  * Answers a stream that is refused only for now with 200, because an `EventSource` never reconnects after an error status.
- * The client's own id is repeated: an `EventSource` takes an answer without an id over as "no id", and forgets its own.
+ * The client's own id is repeated, because an `EventSource` forgets its id at the blank line of an answer without one.
  * @param refusal its `Retry-After` says when to come back
  */
 export function refuseStreamForNow(request: Request, refusal: Refusal): Response {
