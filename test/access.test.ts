@@ -23,6 +23,7 @@ import { completeConfig, type HandlerConfig, handlerSettings } from "../src/sett
 import { type Close, openBun, openWs } from "./support/clients.ts";
 import { sampleOf, scrape } from "./support/prometheus.ts";
 import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
+import { recordingLog } from "./support/recording-log.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { forge, sign } from "./support/tokens.ts";
@@ -952,23 +953,15 @@ describe("--private-ping with authorize and no keys", () => {
   });
 
   test("is answered for with 500 and a line in the log where it fails", async () => {
-    const errors: unknown[] = [];
-    const silent = () => undefined;
-    const log = {
-      trace: silent,
-      debug: silent,
-      info: silent,
-      warn: silent,
-      error: (fields: object) => errors.push(fields),
-    };
+    const log = recordingLog();
     await using own = await createServer({
       port: 0,
       privatePing: true,
       authorize: () => Promise.reject(new Error("the rule is broken")),
-      log: log as unknown as Options["log"],
+      log,
     });
     expect((await ping(own, {})).status).toBe(500);
-    expect(errors).toMatchObject([{ err: { message: "the rule is broken" } }]);
+    expect(log.errors()).toMatchObject([{ message: "the rule is broken" }]);
   });
 });
 
@@ -1117,18 +1110,10 @@ describe("authorize, an application's own rule", () => {
     ["rejects", () => Promise.reject(new Error("the rule is broken"))],
   ] as readonly (readonly [string, () => Promise<boolean>])[]) {
     test(`is answered for with 500 where it ${name}, with 1011 on a line, and the cause is logged`, async () => {
-      const errors: unknown[] = [];
-      const silent = () => undefined;
-      const log = {
-        trace: silent,
-        debug: silent,
-        info: silent,
-        warn: silent,
-        error: (fields: { err: unknown }) => void errors.push(fields.err),
-      };
+      const log = recordingLog();
       const authorize: Authorize = (_, { topic, action }) =>
         topic === "a" && action === "subscribe" ? true : fail();
-      await using own = await serve({ authorize, log: log as unknown as Options["log"] });
+      await using own = await serve({ authorize, log });
       expect(await status(own, "b")).toBe(500);
       expect(await status(own, "b", { method: "POST", body: "x" })).toBe(500);
       using client = await openWs(`${own.url.href.replace("http", "ws")}topics/a`);
@@ -1136,8 +1121,8 @@ describe("authorize, an application's own rule", () => {
       const { code, reason } = await within(client.closed, "the close");
       expect(code).toBe(1011);
       expect(reason).not.toContain("the rule is broken");
-      await until(() => errors.length === 3, "three lines in the log");
-      for (const error of errors) expect(error).toMatchObject({ message: "the rule is broken" });
+      await until(() => log.errors().length === 3, "three lines in the log");
+      for (const error of log.errors()) expect(error).toMatchObject({ message: "the rule is broken" });
       expect(await status(own, "a")).toBe(200);
     });
   }

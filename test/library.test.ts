@@ -2,23 +2,15 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import { Hono } from "hono";
-import { ConfigError, createHandler, createServer, type Logger, type Options } from "../src/longwire.ts";
+import { ConfigError, createHandler, createServer, type Options } from "../src/longwire.ts";
 import { type Client, openBun, openWs, ws } from "./support/clients.ts";
 import { frame, opcodes, RawSocket, request } from "./support/raw-socket.ts";
+import { recordingLog } from "./support/recording-log.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
 
 const MiB = 1024 * 1024;
-
-/** Keeps the lines of a log. */
-function recorder(): Logger & { readonly lines: unknown[][] } {
-  const lines: unknown[][] = [];
-  const write = (...line: unknown[]): void => {
-    lines.push(line);
-  };
-  return { lines, trace: write, debug: write, info: write, warn: write, error: write };
-}
 
 /** Of this machine, as all of 127.0.0.0/8 is, and used by nothing else: a port that was freed stays free here. */
 const quietAddress = "127.91.0.3";
@@ -92,16 +84,18 @@ describe("createServer", () => {
   });
 
   test("takes a logger of one's own and writes nothing else", async () => {
-    const log = recorder();
+    const log = recordingLog();
     {
       await using server = await createServer({ port: 0, log });
       using client = await openWs(socketUrl(server));
       await expectPong(client);
     }
-    expect(log.lines).toContainEqual([
-      expect.objectContaining({ address: "127.0.0.1" }),
-      "connection opened",
-    ]);
+    expect(log.lines).toContainEqual(
+      expect.objectContaining({
+        fields: expect.objectContaining({ address: "127.0.0.1" }),
+        message: "connection opened",
+      }),
+    );
   });
 });
 
@@ -157,13 +151,7 @@ describe("createHandler", () => {
 
   test("a prefix moves the line, and nothing is left at its old place", async () => {
     await using longwire = createHandler({ prefix: "/realtime", ...quiet });
-    await using server = Bun.serve({
-      hostname: "127.0.0.1",
-      port: 0,
-      routes: longwire.routes,
-      fetch: () => new Response("of the app"),
-      websocket: longwire.websocket(),
-    });
+    await using server = serveRoutes(longwire);
     using client = await openWs(socketUrl(server, "/realtime/ping"));
     await expectPong(client);
     const advice = await fetch(new URL("/realtime/ping", server.url));
@@ -173,13 +161,7 @@ describe("createHandler", () => {
 
   test("a prefix is part of the source of every message, in each form of CloudEvents", async () => {
     await using longwire = createHandler({ prefix: "/realtime", ...quiet });
-    await using server = Bun.serve({
-      hostname: "127.0.0.1",
-      port: 0,
-      routes: longwire.routes,
-      fetch: () => new Response("of the app"),
-      websocket: longwire.websocket(),
-    });
+    await using server = serveRoutes(longwire);
     await longwire.publish("news", "1");
     const url = new URL("/realtime/topics/news?since=all", server.url);
     const [polled] = (await (await fetch(url)).json()) as { source: string }[];
@@ -306,6 +288,17 @@ interface Application extends AsyncDisposable {
   readonly server: Server<{ name: string }>;
   /** What its own handlers were called with. */
   readonly events: string[];
+}
+
+/** An application that has Longwire's routes and nothing else of its own. */
+function serveRoutes(longwire: ReturnType<typeof createHandler>) {
+  return Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    routes: longwire.routes,
+    fetch: () => new Response("of the app"),
+    websocket: longwire.websocket(),
+  });
 }
 
 function serveApplication(

@@ -2,6 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
+import { textEvent } from "./support/text-event.ts";
 import {
   inspect,
   newTopic,
@@ -39,16 +40,7 @@ describe("a poll", () => {
     const topic = newTopic();
     const ids = await publishEach(server, topic, ["1", "2"]);
     expect(await poll(server, `${topic}?since=all`)).toEqual(
-      ids.map((id, index) => ({
-        specversion: "1.0",
-        type: "longwire.message",
-        source: `/topics/${topic}`,
-        id,
-        topic,
-        time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
-        datacontenttype: "text/plain",
-        data: String(index + 1),
-      })),
+      ids.map((id, index) => textEvent(topic, id, String(index + 1))),
     );
   });
 

@@ -3,6 +3,7 @@
  * on /ping until its stdin ends, then prints the longest wait for one.
  */
 import { frame, opcodes } from "../support/raw-socket.ts";
+import { Stdin } from "../support/stdin.ts";
 import { FrameReader } from "./frame.ts";
 import { Wire } from "./wire.ts";
 
@@ -19,11 +20,7 @@ const echoesMin = 20;
 if (import.meta.main) await main(Number(process.argv[2]));
 
 async function main(port: number): Promise<void> {
-  let isOver = false;
-  process.stdin.on("end", () => {
-    isOver = true;
-  });
-  process.stdin.resume();
+  const stdin = new Stdin();
   const message = frame(opcodes.text, "still there?");
   let answered = Promise.withResolvers<void>();
   const reader = new FrameReader(() => answered.resolve());
@@ -35,7 +32,7 @@ async function main(port: number): Promise<void> {
   console.log("begun");
   let echoes = 0;
   let longestWaitMilliseconds = 0;
-  while (!isOver || echoes < echoesMin) {
+  while (!stdin.hasEnded || echoes < echoesMin) {
     answered = Promise.withResolvers();
     const sentAt = performance.now();
     wire.send(message);

@@ -4,6 +4,7 @@
  * then prints how many, and the worst.
  */
 import { openBun, openWs } from "./clients.ts";
+import { Stdin } from "./stdin.ts";
 
 export interface Experience {
   readonly roundTrips: number;
@@ -18,17 +19,13 @@ const roundTripsMin = 20;
 if (import.meta.main) await main(process.argv[2] ?? "");
 
 async function main(url: string): Promise<void> {
-  let isOver = false;
-  process.stdin.on("end", () => {
-    isOver = true;
-  });
-  process.stdin.resume();
+  const stdin = new Stdin();
   using echo = await openWs(`${url}ping`);
   using subscriber = await openBun(`${url}topics/honest`);
   console.log("begun");
   let roundTrips = 0;
   let worstMilliseconds = 0;
-  while (!isOver || roundTrips < roundTripsMin) {
+  while (!stdin.hasEnded || roundTrips < roundTripsMin) {
     for (const line of [echo, subscriber]) {
       const text = `round trip ${roundTrips}`;
       const begun = performance.now();
