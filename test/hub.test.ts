@@ -455,6 +455,215 @@ describe("a subscriber that leaves", () => {
   });
 });
 
+describe("a crowd that returns", () => {
+  test("with one id to a node that had nobody is served by one read", async () => {
+    const stage = openStage();
+    const [first] = await stage.publish(11);
+    const visits = await Promise.all(Array.from({ length: 1000 }, () => stage.come(after(first))));
+    for (const { told } of visits) expect(told).toEqual([...replays(2, 11), "live"]);
+    expect(stage.broker.asked).toEqual(["subscribe", "history"]);
+  });
+
+  test("with many ids reads each of them once", async () => {
+    const stage = openStage();
+    const positions = await stage.publish(11);
+    const visits = await Promise.all(
+      Array.from({ length: 1000 }, (_, index) => stage.come(after(positions[index % 5]))),
+    );
+    for (const [index, { told }] of visits.entries())
+      expect(told).toEqual([...replays(2 + (index % 5), 11), "live"]);
+    expect(stage.broker.asked.filter((asked) => asked === "history")).toHaveLength(5);
+  });
+
+  test("is not given an answer that was read before the last message", async () => {
+    const stage = openStage({ hub: { historyMessages: 0 } });
+    await stage.come();
+    const [first] = await stage.publish(200);
+    const release = stage.broker.holdAnswers();
+    const early = stage.come(after(first));
+    await settled();
+    await stage.publish(1);
+    const late = stage.come(after(first));
+    await settled();
+    release();
+    for (const { told } of [await early, await late]) {
+      await settled(200);
+      expect(told).toEqual([...replays(2, 201), "live"]);
+    }
+  });
+
+  test("within the linger finds the topic subscribed, and its recent messages in the node's memory", async () => {
+    const stage = openStage({ lingerSeconds: 30 });
+    const { visitor } = await stage.come();
+    const [first] = await stage.publish(3);
+    visitor.close();
+    expect(stage.hub.subscriberCount("news")).toBe(0);
+    await stage.publish(2);
+    const { told } = await stage.come(after(first));
+    expect(told).toEqual([...replays(2, 5), "live"]);
+    expect(stage.broker.asked).toEqual(["subscribe"]);
+  });
+
+  test("after the linger finds the topic left", async () => {
+    jest.useFakeTimers();
+    try {
+      const stage = openStage({ lingerSeconds: 30 });
+      const { visitor } = await stage.come();
+      visitor.close();
+      expect(stage.broker.asked).toEqual(["subscribe"]);
+      jest.advanceTimersByTime(29_000);
+      expect(stage.broker.asked).toEqual(["subscribe"]);
+      jest.advanceTimersByTime(2000);
+      expect(stage.broker.asked).toEqual(["subscribe", "unsubscribe"]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  test("leaves at once the topic that lingers longest where many linger", async () => {
+    const stage = openStage({ lingerSeconds: 30 });
+    for (let number = 0; number <= 10_000; number++)
+      (await stage.hub.open(`topic/${number}`, undefined, "")).close();
+    expect(stage.broker.asked.filter((asked) => asked === "unsubscribe")).toHaveLength(1);
+  });
+});
+
+describe("an engine in this process", () => {
+  const traits = { isInProcess: true };
+
+  test("has no second copy: a replay has exactly the messages that the engine has", async () => {
+    const stage = openStage({ broker: { historyMessages: 2 }, traits });
+    const { visitor } = await stage.come();
+    const [first] = await stage.publish(5);
+    const { told } = await stage.come(after(first));
+    expect(told).toEqual(["gap after 1, from 3", ...replays(4, 5), "live"]);
+    visitor.close();
+  });
+
+  test("is left with the last subscriber", async () => {
+    const stage = openStage({ lingerSeconds: 30, traits });
+    const { visitor } = await stage.come();
+    visitor.close();
+    expect(stage.broker.asked).toEqual(["subscribe", "unsubscribe"]);
+  });
+});
+
+describe("messages of which offsets were skipped", () => {
+  const follow = (previous: Position, by: number): Message => ({
+    topic: "news",
+    epoch: previous.epoch,
+    offset: previous.offset + by,
+    ...(by > 1 && { previous: previous.offset }),
+    time: 0,
+    contentType: "text/plain",
+    data: "x",
+  });
+
+  test("are delivered in order, and no loss is concluded from the jump", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    const [first] = await stage.publish(1);
+    const second = follow(first as Position, 2 ** 32);
+    stage.broker.listener?.announced(second);
+    stage.broker.listener?.announced(follow(second, 1));
+    expect(told).toEqual(["live", "message 1", `message ${2 ** 32 + 1}`, `message ${2 ** 32 + 2}`]);
+    const { told: replayed } = await stage.come(after(first));
+    expect(replayed).toEqual([`replay ${2 ** 32 + 1}`, `replay ${2 ** 32 + 2}`, "live"]);
+    expect(stage.broker.asked).toEqual(["subscribe"]);
+  });
+
+  test("are missed where the announcement's predecessor was not delivered", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    const release = stage.broker.holdAnnouncements();
+    await stage.publish(2);
+    const [, second] = release.messages as [Message, Message];
+    stage.broker.listener?.announced({ ...second, offset: second.offset + 5, previous: second.offset });
+    await settled();
+    expect(told).toEqual(["live", "message 1", "message 2"]);
+  });
+});
+
+describe("a page that does not follow what was asked", () => {
+  const faults: Record<string, (page: History) => History> = {
+    "begins elsewhere": (page) => ({ ...page, from: { ...page.from, offset: page.from.offset + 1 } }),
+    "has a hole": (page) => ({ ...page, messages: page.messages.toSpliced(1, 1) }),
+    "is out of order": (page) => ({ ...page, messages: page.messages.toReversed() }),
+    "mixes epochs": (page) => ({
+      ...page,
+      messages: page.messages.map((message, index) =>
+        index === 1 ? { ...message, epoch: "other" } : message,
+      ),
+    }),
+    "ends past the position": (page) => ({ ...page, position: page.from }),
+  };
+  for (const [what, falsify] of Object.entries(faults)) {
+    test(`because it ${what} is logged, and fails the read instead of repeating it`, async () => {
+      const stage = openStage();
+      const [first] = await stage.publish(4);
+      const truth = await stage.broker.history("news", after(first), {
+        messagesMax: 128,
+        bytesMax: 1024 * 1024,
+      });
+      stage.broker.nextHistory = Promise.resolve(falsify(truth as History));
+      await expect(stage.hub.open("news", after(first), "first")).rejects.toBeInstanceOf(BrokerUnavailable);
+      expect(stage.warnings).toEqual(["the engine answered a read with a fault"]);
+      expect(stage.broker.asked).toEqual(["history", "subscribe", "unsubscribe"]);
+    });
+  }
+
+  test("while the node catches up is not asked for again at each announcement", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    const release = stage.broker.holdAnnouncements();
+    await stage.publish(10);
+    stage.broker.falsify = (page) => ({ ...page, messages: page.messages.toReversed() });
+    for (const message of release.messages.slice(1)) {
+      stage.broker.listener?.announced(message);
+      await settled();
+    }
+    expect(stage.broker.asked.filter((asked) => asked === "history")).toHaveLength(1);
+    stage.broker.falsify = undefined;
+    stage.broker.listener?.missed();
+    await settled();
+    expect(told).toEqual(["live", ...messages(1, 10)]);
+  });
+});
+
+describe("comparing positions", () => {
+  test("asks in pieces of 1,000, and never twice at once", async () => {
+    const stage = openStage();
+    for (let number = 0; number < 2500; number++) await stage.hub.open(`topic/${number}`, undefined, "");
+    stage.broker.asked.length = 0;
+    const release = stage.broker.holdAnswers();
+    for (let count = 0; count < 5; count++) stage.broker.listener?.missed();
+    await settled();
+    expect(stage.broker.askedTopics).toEqual([1000]);
+    release();
+    await settled(500);
+    // What was asked for meanwhile is one more comparison.
+    expect(stage.broker.askedTopics).toEqual([1000, 1000, 500, 1000, 1000, 500]);
+  });
+
+  test("catches up with many topics at once, and with all of them though some fail", async () => {
+    const stage = openStage();
+    const visits = [];
+    for (let number = 0; number < 200; number++)
+      visits.push(await stage.come(undefined, {}, "", `topic/${number}`));
+    stage.broker.losing = true;
+    for (let number = 0; number < 200; number++) await stage.publish(1, `topic/${number}`);
+    stage.broker.failing = new Set(["topic/3", "topic/150"]);
+    const release = stage.broker.holdAnswers();
+    stage.broker.listener?.missed();
+    await settled();
+    release();
+    await settled(1000);
+    for (const [number, { told }] of visits.entries())
+      expect(told).toEqual(number === 3 || number === 150 ? ["live"] : ["live", "message 1"]);
+    expect(stage.broker.readsAtOnceMax).toBeWithin(32, 65);
+  });
+});
+
 describe("a live subscriber that falls back", () => {
   test("is replayed to from the last message it took, and is live again", async () => {
     const stage = openStage();
@@ -526,11 +735,12 @@ interface Stage {
   readonly fanOut: Recipients;
   readonly hub: Hub;
   readonly warnings: readonly string[];
-  publish(count: number): Promise<Position[]>;
+  publish(count: number, topic?: string): Promise<Position[]>;
   come(
     since?: Since,
     manner?: Manner,
     requested?: string,
+    topic?: string,
   ): Promise<{ subscription: Subscription; visitor: Visitor; told: string[] }>;
   close(): Promise<void>;
 }
@@ -564,15 +774,20 @@ function openStage(
     fanOut,
     hub,
     warnings,
-    publish: async (count) => {
+    publish: async (count, topic = "news") => {
       const positions: Position[] = [];
       for (let number = 0; number < count; number++) {
-        positions.push(await hub.publish("news", { data: "x", contentType: "text/plain" }));
+        positions.push(await hub.publish(topic, { data: "x", contentType: "text/plain" }));
       }
       return positions;
     },
-    come: async (since, manner, requested = since?.kind === "position" ? formatId(since.position) : "") => {
-      const subscription = await hub.open("news", since, requested);
+    come: async (
+      since,
+      manner,
+      requested = since?.kind === "position" ? formatId(since.position) : "",
+      topic = "news",
+    ) => {
+      const subscription = await hub.open(topic, since, requested);
       const visitor = new Visitor(fanOut, subscription, manner);
       return { subscription, visitor, told: visitor.told };
     },
@@ -594,6 +809,15 @@ class StagedBroker implements Broker {
   awayForReads = false;
   /** Announcements are lost. */
   losing = false;
+  /** Topics whose history cannot be read. */
+  failing: ReadonlySet<string> = new Set();
+  /** Changes what `history` answers. */
+  falsify: ((page: History) => History) | undefined;
+  /** The number of topics in each call of `positions`. */
+  readonly askedTopics: number[] = [];
+  /** The most reads of history that were under way at once. */
+  readsAtOnceMax = 0;
+  #readsAtOnce = 0;
   /** What the next call of `history` answers with. */
   nextHistory: Promise<History> | undefined;
   #heldAnnouncements: Message[] | undefined;
@@ -631,9 +855,18 @@ class StagedBroker implements Broker {
   history(topic: string, since: Since, page: Page): Promise<History | undefined> {
     const { nextHistory } = this;
     this.nextHistory = undefined;
-    return (
-      nextHistory ?? this.#ask("history", () => this.#memory.history(topic, since, page), this.awayForReads)
-    );
+    return nextHistory ?? this.#read(topic, since, page);
+  }
+
+  async #read(topic: string, since: Since, page: Page): Promise<History | undefined> {
+    this.readsAtOnceMax = Math.max(this.readsAtOnceMax, ++this.#readsAtOnce);
+    try {
+      const isAway = this.awayForReads || this.failing.has(topic);
+      const history = await this.#ask("history", () => this.#memory.history(topic, since, page), isAway);
+      return history && this.falsify ? this.falsify(history) : history;
+    } finally {
+      this.#readsAtOnce--;
+    }
   }
 
   inspect(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
@@ -641,6 +874,7 @@ class StagedBroker implements Broker {
   }
 
   positions(topics: readonly string[]): Promise<(Position | undefined)[]> {
+    this.askedTopics.push(topics.length);
     return this.#ask("positions", () => this.#memory.positions(topics), this.awayForReads);
   }
 
@@ -706,13 +940,15 @@ class Recipients implements FanOut {
   }
 
   deliver(message: Message): void {
-    for (const visitor of this.#live.keys()) visitor.deliver(message);
+    for (const [visitor, { topic }] of this.#live) if (topic === message.topic) visitor.deliver(message);
   }
 
-  *detachLive(): Iterable<Subscription> {
-    const subscriptions = [...this.#live.values()];
-    this.#live.clear();
-    yield* subscriptions;
+  *detachLive(topic: string): Iterable<Subscription> {
+    for (const [visitor, subscription] of [...this.#live]) {
+      if (subscription.topic !== topic) continue;
+      this.#live.delete(visitor);
+      yield subscription;
+    }
   }
 }
 

@@ -8,7 +8,7 @@ let topicsNamed = 0;
 /** A name that no other test of this file uses. */
 export const newTopic = (): string => `test/${++topicsNamed}`;
 
-export const topicsUrl = (server: RunningServer, path: string): string =>
+export const topicsUrl = (server: Pick<RunningServer, "url">, path: string): string =>
   new URL(`/topics/${path}`, server.url).href;
 
 export const post = (
@@ -49,7 +49,7 @@ export interface TopicState {
   readonly subscribers: number;
 }
 
-export async function inspect(server: RunningServer, topic: string): Promise<TopicState> {
+export async function inspect(server: Pick<RunningServer, "url">, topic: string): Promise<TopicState> {
   const { topics } = (await (await fetch(topicsUrl(server, topic))).json()) as { topics: TopicState[] };
   return topics[0] as TopicState;
 }
