@@ -9,6 +9,7 @@ import { exchange, request } from "./support/raw-socket.ts";
 import { root } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { offsetOf, publish } from "./support/topics.ts";
+import { Inbox } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 
@@ -204,13 +205,13 @@ describe("the clients of docs/protocol.md, cut after any number of bytes", () =>
  * @throws where a message came twice or is missing without a gap
  */
 async function follow(
-  lines: () => Promise<string | undefined>,
+  lines: () => Promise<string>,
   ids: ReadonlyMap<string, string>,
 ): Promise<{ gaps: number; messages: number }> {
   let at = offsetOf(String(ids.get("first")));
   const found = { gaps: 0, messages: 0 };
   for (;;) {
-    const line = String(await lines());
+    const line = await lines();
     const from = /^gap (\S+)$/.exec(line)?.[1];
     const offset = offsetOf(String(from ?? ids.get(line)));
     if (from === undefined ? offset !== at + 1 : offset <= at) {
@@ -232,19 +233,19 @@ async function subscribed(topic: URL, count: number): Promise<void> {
   }
 }
 
-function readLines(stream: ReadableStream<Uint8Array>): () => Promise<string | undefined> {
-  const reader = stream.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  return async () => {
-    while (!text.includes("\n")) {
-      const { done, value } = await reader.read();
-      if (done) return undefined;
-      text += decoder.decode(value, { stream: true });
+/** Reads all the time, so that a program never waits until someone takes its lines. */
+function readLines(stream: ReadableStream<Uint8Array>): () => Promise<string> {
+  const inbox = new Inbox<string>();
+  const read = async (): Promise<void> => {
+    const decoder = new TextDecoder();
+    let text = "";
+    for await (const bytes of stream) {
+      const lines = (text + decoder.decode(bytes, { stream: true })).split("\n");
+      text = lines.pop() ?? "";
+      for (const line of lines) inbox.put(line);
     }
-    const end = text.indexOf("\n");
-    const line = text.slice(0, end);
-    text = text.slice(end + 1);
-    return line;
+    inbox.end(new Error("the program ended"));
   };
+  read().catch((error) => inbox.end(error));
+  return () => inbox.take("a line of the client", 30);
 }
