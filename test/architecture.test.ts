@@ -1,5 +1,5 @@
 /**
- * The structure stays as src/index.ts describes it: imports go downward only, functions are short, nothing is left undone.
+ * The structure stays as src/index.ts describes it: imports go downward only, functions are short, no work is left undone.
  * Unused files, exports and dependencies are found by \`bun run unused\`.
  */
 import { describe, expect, test } from "bun:test";
@@ -7,8 +7,8 @@ import { dirname, join, resolve } from "node:path";
 import { root } from "./support/server.ts";
 
 /**
- * The layers of src/, the top one first; each name is a folder or a file beside them. A file imports from its own folder
- * and from layers below its own, so that a folder can be read without those above it.
+ * The layers of src/, the top one first; each name is a folder or a file. A file imports from its own folder and from the
+ * layers below, so that a folder can be read without those above it.
  */
 const layers: readonly (readonly string[])[] = [
   ["index.ts"],
@@ -159,7 +159,7 @@ function circles(files: Sources): string[] {
   return Object.keys(files).filter((name) => below(name, files).has(name));
 }
 
-/** Everything that a file brings in, directly or through others. */
+/** Every file that a file imports, directly or through others. */
 function below(name: string, files: Sources): Set<string> {
   const found = new Set<string>();
   const visit = (name: string): void => {
@@ -180,7 +180,7 @@ function imports(name: string, source: string): string[] {
   return [...specifiers].map(([, specifier]) => join(dirname(name), specifier as string));
 }
 
-/** What a page or a style sheet asks for. */
+/** The files that a page or a style sheet links to. */
 function links(source: string): string[] {
   const found = source.matchAll(/(?:href|src)="(?:\.?\/)?([^":#]+)"|url\("?(?:\.?\/)?([^":)]+)"?\)/g);
   return [...found].map(([, attribute, url]) => attribute ?? url ?? "");
@@ -228,7 +228,7 @@ function leftovers(files: Sources): string[] {
   });
 }
 
-/** The code alone: no comments, and what stands in quotes is emptied. */
+/** The code without comments and without the contents of quoted texts. */
 function withoutText(source: string): string {
   return source.replaceAll(/\/\*[\s\S]*?\*\/|"(?:[^"\\\n]|\\.)*"|\/\/[^\n]*/g, (text) =>
     text.startsWith('"') ? '""' : "",

@@ -1,4 +1,4 @@
-/** The page's topics panel: a topic is a URL, and cutting the line loses nothing. In a real browser. */
+/** The topics panel of the page, in a real browser: a topic is a URL, and a cut line loses no message. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Locator } from "playwright-core";
 import { publishCommand, subscribeCommand } from "../public/curl.ts";
@@ -9,7 +9,7 @@ import * as server from "../src/topic/message.ts";
 import { browserIsMissing, SharedBrowser, serveScripted, type View } from "./support/browser.ts";
 import { spawnServer } from "./support/server.ts";
 
-// A browser on a loaded 2-core machine takes seconds to open a page; what is waited for is always a condition.
+// A browser on a loaded machine with 2 cores takes seconds to open a page.
 setDefaultTimeout(30_000);
 
 const shared = new SharedBrowser("topics");
@@ -29,13 +29,13 @@ describe("the name of a topic", () => {
   };
   const names = ["news", "chat/room/42", "A-Z.0_9~:x", "...", "x".repeat(200)];
 
-  test("is refused for the fault that it has", () => {
+  test("has the fault that is reported", () => {
     for (const [fault, faulty] of Object.entries(faults))
       expect(faulty.map(faultOfTopicName)).toEqual(faulty.map(() => fault as keyof typeof faults));
     expect(names.map(faultOfTopicName)).toEqual(names.map(() => undefined));
   });
 
-  test("is judged by the page as by the server", () => {
+  test("has the same rules in the page and in the server", () => {
     for (const name of [...Object.values(faults).flat(), ...names])
       expect([name, faultOfTopicName(name) === undefined]).toEqual([
         name,
@@ -43,7 +43,7 @@ describe("the name of a topic", () => {
       ]);
   });
 
-  test("has words for each of its faults in each language", () => {
+  test("has a text for each fault in each language", () => {
     for (const language of ["en", "zh"])
       expect(Object.keys(chooseWords([language]).topicFaults).toSorted()).toEqual(
         Object.keys(faults).toSorted(),
@@ -51,10 +51,10 @@ describe("the name of a topic", () => {
   });
 });
 
-describe("the commands that do what the panel does", () => {
+describe("the commands that the panel shows", () => {
   const url = new URL("http://localhost:9090/topics/news");
 
-  test("stand as one would write them", () => {
+  test("are written as a person would write them", () => {
     expect(subscribeCommand(url)).toBe(
       "curl -N -H 'Accept: text/event-stream' http://localhost:9090/topics/news",
     );
@@ -63,7 +63,7 @@ describe("the commands that do what the panel does", () => {
     expect(publishCommand(url, "x".repeat(5000), false)).toContain("--data-binary @message.txt ");
   });
 
-  test("reach the server with the very text, whatever a shell or curl would make of it", async () => {
+  test("send the exact text, also with characters that a shell or curl treats specially", async () => {
     await using running = await spawnServer();
     const topic = new URL("/topics/shell", running.url);
     const texts = ["hello", "it's $HOME `id` \\ \"!", "@/etc/hostname", "two\nlines", "", "你好 & <b>", "-d"];
@@ -90,7 +90,7 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
     expect(view.sockets).toEqual([shared.server.socketUrl()]);
   });
 
-  test("subscribes and shows what others publish with its id, time and type", async () => {
+  test("subscribes and shows the messages of others with id, time and type", async () => {
     await using view = await open();
     const topic = await subscribe(view);
     expect(view.sockets).toContain(shared.server.socketUrl(`/topics/${topic}`));
@@ -145,7 +145,7 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
     expect(await view.part("state").textContent()).toBe("Not subscribed");
   });
 
-  test("another topic is a new line, without the old one's last id", async () => {
+  test("opens a new line for another topic, without the last id of the old one", async () => {
     await using view = await open();
     const topic = await subscribe(view);
     await publishFromPage(view, "of the old topic");
@@ -194,7 +194,7 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
     );
   });
 
-  test("asks no other host for anything and breaks no rule of its policy", async () => {
+  test("requests nothing from other hosts and breaks no rule of its policy", async () => {
     await using view = await open();
     await subscribe(view);
     await publishFromPage(view, "one");
@@ -266,7 +266,7 @@ describe.skipIf(browserIsMissing)("the topics panel refuses", () => {
 });
 
 describe.skipIf(browserIsMissing)("the topics panel's line", () => {
-  test("cut on purpose, it comes back by itself with exactly what it missed, in order and once", async () => {
+  test("reconnects by itself after a cut and receives exactly the missed messages, in order and once", async () => {
     await using view = await open({ stoppedClock: true });
     const topic = await subscribe(view);
     await publishFromPage(view, "before");
@@ -413,7 +413,7 @@ describe.skipIf(browserIsMissing)("the topics panel's line", () => {
 });
 
 describe.skipIf(browserIsMissing)("the layout of the topics panel", () => {
-  test("speaks Chinese to a Chinese browser, and fits its narrow phone with every button in reach", async () => {
+  test("is in Chinese for a Chinese browser, and fits a narrow phone with every button in reach", async () => {
     await using view = await open({ viewport: { width: 320, height: 568 }, locale: "zh-CN" });
     expect(await view.part("state").textContent()).toBe("未订阅");
     await view.part("topic").fill("a b");

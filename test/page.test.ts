@@ -1,4 +1,4 @@
-/** The client page: what a person sees and does, in a real browser against the real server. */
+/** The client page in a real browser, with the real server. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { resolve } from "node:path";
@@ -8,7 +8,7 @@ import { browserIsMissing, SharedBrowser, serveScripted } from "./support/browse
 import { root, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 
-// A browser on a loaded 2-core machine takes seconds to open a page; what is waited for is always a condition.
+// A browser on a loaded machine with 2 cores takes seconds to open a page.
 setDefaultTimeout(30_000);
 
 const shared = new SharedBrowser("echo");
@@ -41,7 +41,7 @@ describe("the page over HTTP", () => {
     }
   });
 
-  test("nothing inline and nothing from elsewhere is allowed, and types are not guessed", async () => {
+  test("the policy allows nothing inline and nothing from other hosts, and types are not guessed", async () => {
     const { headers } = await fetch(server.url);
     const policy = headers.get("content-security-policy") ?? "";
     expect(policy).toContain("default-src 'none'");
@@ -53,7 +53,7 @@ describe("the page over HTTP", () => {
     expect(headers.get("x-content-type-options")).toBe("nosniff");
   });
 
-  test("a Host that no browser sends does not get into the policy", async () => {
+  test("a Host that no browser sends is not in the policy", async () => {
     await using insecure = await spawnServer(["--insecure"]); // Others answer 403 to such a Host.
     for (const host of ["*", "x;sandbox", "x'y"]) {
       const answer = await fetch(insecure.url, { headers: { Host: host } });
@@ -62,7 +62,7 @@ describe("the page over HTTP", () => {
     }
   });
 
-  test("a page that has not changed is not sent again, though a proxy weakened its tag", async () => {
+  test("an unchanged page is not sent again, even if a proxy weakened its tag", async () => {
     const tag = (await fetch(server.url)).headers.get("etag") ?? "";
     for (const known of [tag, `W/${tag}`, `"another", ${tag}`]) {
       const answer = await fetch(server.url, { headers: { "If-None-Match": known } });
@@ -86,21 +86,21 @@ describe("the page over HTTP", () => {
 });
 
 describe("a line that comes back", () => {
-  test("waits twice as long each time, up to 30 s, and half of it is chance", () => {
+  test("waits twice as long each time, up to 30 s, and half of each wait is random", () => {
     const longest = [0, 1, 2, 3, 4, 5, 6, 50, 5000].map((retry) => retryDelaySeconds(retry, 1));
     expect(longest).toEqual([1, 2, 4, 8, 16, 30, 30, 30, 30]);
     const shortest = [0, 1, 2, 3, 4, 5].map((retry) => retryDelaySeconds(retry, 0));
     expect(shortest).toEqual([0.5, 1, 2, 4, 8, 15]);
   });
 
-  test("comes back at once from a draining node, later from a fault, never into a refusal", () => {
+  test("returns at once from a draining node, later after a fault, and not after a refusal", () => {
     expect(comeback(1012)).toBe("at once");
     for (const code of [1000, 1001, 1005, 1006, 1011, 1013, 4000]) expect(comeback(code)).toBe("later");
     for (const code of [1002, 1007, 1008, 1009, 4401, 4403, 4410]) expect(comeback(code)).toBe("never");
   });
 });
 
-test("the page speaks the first of a person's languages that it knows, and else English", () => {
+test("the page uses the first of the browser's languages that it has texts in, else English", () => {
   const language = (...languages: string[]): string => chooseWords(languages).language;
   expect(language("zh-CN")).toBe("zh-CN");
   expect(language("ZH-Hant-TW", "en")).toBe("zh-CN");
@@ -161,7 +161,7 @@ describe.skipIf(browserIsMissing)("the echo panel", () => {
     await view.entry("received", "(empty)").waitFor();
   });
 
-  test("shows binary as bytes, going and coming", async () => {
+  test("shows sent and received binary messages as bytes", async () => {
     await using view = await open();
     await view.pill("Open");
     await view.message.fill("Hé");
@@ -182,7 +182,7 @@ describe.skipIf(browserIsMissing)("the echo panel", () => {
     expect(await view.page.title()).toBe("Longwire: a line you can test");
   });
 
-  test("a mebibyte comes back, and only its beginning is laid out", async () => {
+  test("shows only the begin of a mebibyte that comes back", async () => {
     await using view = await open();
     await view.pill("Open");
     await view.message.fill("x".repeat(1024 * 1024));
@@ -190,7 +190,7 @@ describe.skipIf(browserIsMissing)("the echo panel", () => {
     await view.entry("received", /^x{10000} … and 1038576 characters more$/).waitFor();
   });
 
-  test("a message larger than the server takes ends the line with 1009, in words", async () => {
+  test("a message larger than the server accepts ends the line with 1009, which is explained", async () => {
     await using small = await spawnServer(["--max-message", "1KiB"]);
     await using view = await open({}, small.url);
     await view.pill("Open");
@@ -205,7 +205,7 @@ describe.skipIf(browserIsMissing)("the echo panel", () => {
 });
 
 describe.skipIf(browserIsMissing)("the page", () => {
-  test("asks no other host for anything and breaks no rule of its policy", async () => {
+  test("requests nothing from other hosts and breaks no rule of its policy", async () => {
     await using view = await open();
     await view.entry("received", greeting).waitFor();
     await view.message.fill("one more");
@@ -221,7 +221,7 @@ describe.skipIf(browserIsMissing)("the page", () => {
     expect(view.sockets).toEqual([shared.server.socketUrl()]);
   });
 
-  test("speaks Chinese to a Chinese browser and English to another", async () => {
+  test("is in Chinese for a Chinese browser and in English for another", async () => {
     await using chinese = await open({ locale: "zh-CN" });
     await chinese.pill("已连接");
     expect(await chinese.page.locator("html").getAttribute("lang")).toBe("zh-CN");
@@ -235,7 +235,7 @@ describe.skipIf(browserIsMissing)("the page", () => {
     expect(await german.part("send").textContent()).toBe("Send");
   });
 
-  test("without JavaScript it says that it needs JavaScript", async () => {
+  test("says without JavaScript that it needs it", async () => {
     await using view = await open({ javaScriptEnabled: false });
     const notices = view.page.locator(".notice:visible");
     await notices.nth(1).waitFor();
@@ -271,7 +271,7 @@ describe.skipIf(browserIsMissing)("the echo panel's line", () => {
     await view.entry("received", greeting).nth(1).waitFor();
   });
 
-  test("keeps what was typed while the line is closed", async () => {
+  test("keeps the typed text while the line is closed", async () => {
     await using view = await open();
     await view.pill("Open");
     await view.part("disconnect").click();
@@ -327,7 +327,7 @@ describe.skipIf(browserIsMissing)("the echo panel's line", () => {
     [4403, "4403: this is not allowed (“not for you”)"],
     [1008, "1008: a rule of the server was broken (“not for you”)"],
   ] as const) {
-    test(`does not come back after ${code} and says why`, async () => {
+    test(`does not reconnect after ${code} and shows the reason`, async () => {
       let connections = 0;
       await using scripted = serveScripted({
         open: (socket) => {
@@ -360,7 +360,7 @@ describe.skipIf(browserIsMissing)("the echo panel's line", () => {
     expect(connections).toBe(2);
   });
 
-  test("waits longer and longer for a server that is full, and says when the next try is", async () => {
+  test("waits longer each time for a server that is full, and shows when the next try is", async () => {
     let connections = 0;
     await using scripted = serveScripted({
       open: (socket) => {

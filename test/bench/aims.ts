@@ -4,7 +4,7 @@ import { control, longwire, type ReadyPeer } from "./peer.ts";
 import type { Measure, Row, Samples } from "./samples.ts";
 import { ratioWords } from "./table.ts";
 
-/** A figure of Longwire's at most so many times the control's. */
+/** A figure of Longwire is at most `times` the figure of the control. */
 export function atMostTimesControl(samples: Samples, row: Row, measure: Measure, times: number): Aim {
   const ratio = samples.ratio(row.key, longwire.key, control, measure.key);
   return {
@@ -14,7 +14,7 @@ export function atMostTimesControl(samples: Samples, row: Row, measure: Measure,
   };
 }
 
-/** A figure of Longwire's at most so many times its own in another row. */
+/** A figure of Longwire is at most `times` its figure in another row. */
 export function atMostTimesRow(
   samples: Samples,
   row: Row,
@@ -31,7 +31,7 @@ export function atMostTimesRow(
   };
 }
 
-/** A figure of Longwire's at most so large. */
+/** A figure of Longwire is at most `max`. */
 export function atMost(samples: Samples, row: Row, measure: Measure, max: number, unit: string): Aim {
   const value = samples.median(row.key, longwire.key, measure.key);
   return {
@@ -41,7 +41,7 @@ export function atMost(samples: Samples, row: Row, measure: Measure, max: number
   };
 }
 
-/** Better than another peer in every row in which both were measured. */
+/** Longwire is better than another peer in every row in which both were measured. */
 export function aheadOf(samples: Samples, peer: ReadyPeer, sections: readonly Section[]): Aim {
   const compared = sections.flatMap(({ rows, measures }) =>
     rows.flatMap((row) =>
@@ -61,7 +61,7 @@ export function aheadOf(samples: Samples, peer: ReadyPeer, sections: readonly Se
   };
 }
 
-/** So many times another peer's. @param measure of which more is better */
+/** A figure of Longwire is at least `times` that of another peer. @param measure one of which more is better */
 export function timesAheadOf(
   samples: Samples,
   peer: ReadyPeer,

@@ -1,7 +1,7 @@
-/** A measurement that others disturbed is made again, as long as there is time for it. */
+/** Repeats a measurement that other processes disturbed, as long as there is time. */
 import { watchDisturbance } from "./disturbance.ts";
 
-/** Share of all cores that others may take: about what an idle system and a quiet host take. */
+/** The share of all cores that other processes may take: about that of an idle system on a quiet host. */
 const disturbanceMax = 0.05;
 const attemptsMax = 3;
 

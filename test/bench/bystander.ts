@@ -1,6 +1,6 @@
 /**
- * A client that has no part in the load, in a process of its own: `bun run test/bench/bystander.ts <port>`. It makes echoes
- * on /ping until its stdin ends, then prints the longest wait for one.
+ * A companion that has no part in the load: `bun run test/bench/bystander.ts <port>`. It makes echoes on /ping until its
+ * stdin ends, then prints the longest wait for one.
  */
 import { frame, opcodes } from "../support/raw-socket.ts";
 import { Stdin } from "../support/stdin.ts";
@@ -14,7 +14,7 @@ export interface Waits {
 
 const everyMilliseconds = 5;
 
-/** However short the load, so that there is a figure. */
+/** Also for a short load, so that there is a figure. */
 const echoesMin = 20;
 
 if (import.meta.main) await main(Number(process.argv[2]));

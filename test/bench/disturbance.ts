@@ -1,4 +1,4 @@
-/** How much of the machine others took while something was measured: other processes, and the host of a virtual one. */
+/** The share of the machine that others took during a measurement: other processes, and the host of a virtual machine. */
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { cpuMicroseconds } from "./process-usage.ts";
@@ -6,7 +6,7 @@ import { cpuMicroseconds } from "./process-usage.ts";
 /** USER_HZ is 100 on every Linux that Bun runs on. */
 const tickMicroseconds = 10_000;
 
-/** @param measured the processes that are not others @returns to be called at the end; gives a share of all cores */
+/** @param measured the processes that are part of the measurement @returns ends it: the share of all cores that others took */
 export function watchDisturbance(measured: readonly number[]): () => number {
   const cores = availableParallelism();
   const read = () => ({
@@ -23,7 +23,7 @@ export function watchDisturbance(measured: readonly number[]): () => number {
   };
 }
 
-/** CPU time that anyone had, and what the host kept for itself ("steal"). */
+/** CPU time of all processes, and the time that the host kept for itself ("steal"). */
 function takenMicroseconds(): number {
   const line = /^cpu +(.*)$/m.exec(readFileSync("/proc/stat", "utf8"))?.[1] ?? "";
   const [user = 0, nice = 0, system = 0, , , interrupts = 0, softInterrupts = 0, stolen = 0] = line

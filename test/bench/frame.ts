@@ -3,10 +3,10 @@ import { opcodes } from "../support/raw-socket.ts";
 
 const finalFragment = 0x80;
 
-/** Finds the messages in a server's stream of bytes; it passes over control frames, and throws at fragments. */
+/** Finds the messages in the bytes of a server. Skips control frames, and throws for fragments. */
 export class FrameReader {
   readonly #found: (payloadBytes: number, firstByte: number) => void;
-  /** What of the frame has been read: of its header, of the length that follows the second byte, of its payload. */
+  /** The bytes of the header that were read, and those that are left of the length and of the payload. */
   #headerBytes = 0;
   #lengthBytesLeft = 0;
   #payloadLeft = 0;
@@ -14,7 +14,7 @@ export class FrameReader {
   #payloadBytes = 0;
   #firstByte = -1;
 
-  /** @param found gets each complete message's size and first byte (-1 where it is empty) */
+  /** @param found gets the size and the first byte of each complete message; -1 for an empty one */
   constructor(found: (payloadBytes: number, firstByte: number) => void) {
     this.#found = found;
   }

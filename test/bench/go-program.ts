@@ -1,4 +1,4 @@
-/** Builds a Go peer against Debian's packages, which need no network and stay at one version. */
+/** Builds a Go peer with Debian's packages: they need no network and stay at one version. */
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ const packages: Readonly<Record<string, string>> = {
   "github.com/gorilla/websocket": "golang-github-gorilla-websocket-dev",
 };
 
-/** @param directory beneath peers/ */
+/** @param directory in peers/ */
 export async function goProgram(directory: string, imports: readonly string[]): Promise<Preparation> {
   if (Bun.which("go") === null) return { missing: "Go is not installed (Debian: golang-go)" };
   for (const path of imports) {

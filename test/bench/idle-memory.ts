@@ -9,9 +9,9 @@ interface MemoryFigures {
   readonly bytesPerConnection: number;
 }
 
-/** Files that this process or the server has open besides the connections. */
+/** Open files of this process or the server besides the connections. */
 const otherDescriptors = 200;
-/** So that code is compiled and pools exist before the first reading. */
+/** Let the server compile its code and fill its pools before the first reading. */
 const warmUpConnections = 50;
 
 /** The number wanted, or what this machine allows. */

@@ -33,18 +33,18 @@ for (const benchmark of benchmarks) {
   program
     .command(benchmark.name)
     .description(benchmark.description)
-    .option("--rounds <number>", "how often each figure is measured; the median is shown (5)", positive)
+    .option("--rounds <number>", "number of measurements of each figure; the median is shown (5)", positive)
     .option("--seconds <number>", `of each measurement (${benchmark.secondsDefault})`, positive)
     .option("--peers <names>", "which servers, by commas (all; with --quick only longwire and the control)")
     .option("--out <directory>", "for the JSON and the chart (docs/benchmarks; with --quick a temporary one)")
     .option("--quick", "only shows that everything works; the figures mean nothing", false)
-    .option("--no-pin", "lets the kernel choose who runs on which core")
+    .option("--no-pin", "lets the kernel place the processes on the cores")
     .option("--update-docs", "writes the tables into docs/benchmarks.md", false)
     .action((flags: Flags) => run(benchmark, flags));
 }
 if (process.argv.length > 2) {
   await program.parseAsync();
-  process.exit(); // What is left of the peers ends with it.
+  process.exit(); // Ends the peers that are left.
 }
 program.outputHelp();
 
@@ -58,7 +58,7 @@ async function run(benchmark: Benchmark, flags: Flags): Promise<void> {
     ...(flags.peers === undefined && flags.quick ? { peers: ownPeers(benchmark) } : {}),
   };
   const page = join(docs, "benchmarks.md");
-  if (flags.updateDocs) findPart(page, benchmark.name); // Before minutes are spent on what cannot be written.
+  if (flags.updateDocs) findPart(page, benchmark.name); // Fails before minutes are spent on a result that cannot be written.
   const startedAt = new Date().toISOString();
   const begin = performance.now();
   const outcome = await runBenchmark(benchmark, options);

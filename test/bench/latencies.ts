@@ -1,8 +1,8 @@
-/** How long things took, counted to the microsecond, so that a percentile is exact and adding costs next to nothing. */
+/** Counts latencies per microsecond, so that a percentile is exact and adding is cheap. */
 const microsecondsMax = 4_000_000;
 
 export class Latencies {
-  /** Pages of it that are never touched take no memory. */
+  /** The kernel gives no memory to pages that are never touched. */
   readonly #counts = new Uint32Array(microsecondsMax + 1);
   #total = 0;
 
@@ -12,7 +12,7 @@ export class Latencies {
     this.#total++;
   }
 
-  /** @param share 0.5 for the median @returns milliseconds; not a number where nothing was added */
+  /** @param share 0.5 for the median @returns milliseconds; NaN if nothing was added */
   percentile(share: number): number {
     if (this.#total === 0) return Number.NaN;
     const wanted = Math.ceil(this.#total * share);

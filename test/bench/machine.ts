@@ -1,4 +1,4 @@
-/** Where a run took place: figures mean nothing without it. */
+/** The machine of a run: figures mean nothing without it. */
 import { cpus, release, totalmem, type } from "node:os";
 
 export interface Machine {

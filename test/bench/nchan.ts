@@ -8,7 +8,7 @@ import type { Preparation } from "./peer.ts";
 const module = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
 export async function nchan(): Promise<Preparation> {
-  // Debian keeps it where only root's PATH leads.
+  // Debian puts it in a directory that is only in the PATH of root.
   const nginx = Bun.which("nginx", { PATH: `${process.env.PATH}:/usr/sbin` });
   if (nginx === null) return { missing: "nginx is not installed (Debian: nginx)" };
   if (!existsSync(module)) return { missing: `${module} is missing (Debian: libnginx-mod-nchan)` };
@@ -30,7 +30,7 @@ export async function nchan(): Promise<Preparation> {
   };
 }
 
-/** nginx cannot choose one by itself. */
+/** nginx cannot choose a free port itself. */
 function freePort(): number {
   const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
   const { port } = listener;

@@ -1,7 +1,7 @@
 /** The part of a page between two markers, which a run rewrites. */
 import { readFileSync, writeFileSync } from "node:fs";
 
-/** @throws when the page has no such part */
+/** @throws if the page has no such part */
 export function findPart(page: string, name: string): { readonly before: string; readonly after: string } {
   const begin = `<!-- ${name}: written by bun run bench ${name} --update-docs -->`;
   const end = `<!-- end of ${name} -->`;

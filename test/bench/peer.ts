@@ -1,13 +1,13 @@
-/** The servers that are measured: how each is made ready, started and stopped. */
+/** The servers that are measured: how each is prepared, started and stopped. */
 import { resolve } from "node:path";
 
 export const root = resolve(import.meta.dir, "../..");
 
-/** What a benchmark compares, under one name in every table. */
+/** A server that a benchmark compares, with one name in every table. */
 export interface Peer {
   readonly key: string;
   readonly heading: string;
-  /** Builds what has to be built; comes before any measurement. */
+  /** Builds the program if it has to be built. Called before any measurement. */
   prepare(): Preparation | Promise<Preparation>;
 }
 
@@ -17,7 +17,7 @@ interface Program {
   readonly command: readonly string[];
   readonly version: string;
   readonly environment?: Record<string, string>;
-  /** Where the program does not print its address: the port it was told to take. */
+  /** The port of a program that does not print its address. */
   readonly port?: number;
 }
 
@@ -34,14 +34,14 @@ export interface RunningPeer extends AsyncDisposable {
 
 const startSecondsMax = 10;
 
-/** Ends with this process, however it ends. */
+/** Killed when this process ends. */
 const running = new Set<Bun.Subprocess>();
 process.on("exit", () => {
   for (const server of running) server.kill("SIGKILL");
 });
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
-/** The control is what every other peer's figures are held against. */
+/** The control: the figures of every other peer are compared with its figures. */
 export const control = "bun";
 
 /** Longwire with other settings than the defaults. */
@@ -73,7 +73,7 @@ function gitRevision(): string {
 
 /**
  * Starts a server and resolves when it listens on 127.0.0.1.
- * @param prefix what places it on its core
+ * @param prefix the words before the command that place the server on its core
  */
 export async function startPeer(
   { heading, program }: ReadyPeer,
@@ -81,7 +81,7 @@ export async function startPeer(
 ): Promise<RunningPeer> {
   const server = Bun.spawn([...prefix, ...program.command], {
     cwd: root,
-    // No more than this: a LONGWIRE_* or BUN_* of the caller's would change what is measured.
+    // Nothing else: a LONGWIRE_* or BUN_* variable of the caller would change the measurement.
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...program.environment },
     stdin: "ignore",
     stdout: program.port === undefined ? "pipe" : "ignore",
@@ -106,7 +106,7 @@ export async function startPeer(
   return { pid: server.pid, port, [Symbol.asyncDispose]: stop };
 }
 
-/** Reads on after the address: a full pipe would stop the server. */
+/** Continues to read after the address: a full pipe would block the server. */
 function printedPort(stdout: ReadableStream<Uint8Array> | undefined): Promise<number | undefined> {
   return new Promise((found, failed) => {
     const read = async (): Promise<void> => {

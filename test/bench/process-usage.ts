@@ -1,11 +1,11 @@
-/** What another process has used, as the Linux kernel counts it. */
+/** The CPU time and memory of another process, as the Linux kernel counts them. */
 
 import { dlopen, ptr } from "bun:ffi";
 import { readFileSync } from "node:fs";
 
 /**
- * A process's CPU clock: user and system time of all its threads, ended ones too, to the nanosecond.
- * /proc/PID/stat counts the same in ticks of 10 ms, too coarse for a short round; schedstat forgets ended threads.
+ * The CPU clock of a process: user and system time of all its threads, ended ones included, in nanoseconds.
+ * /proc/PID/stat counts the same in ticks of 10 ms, too coarse for a short round. schedstat leaves out ended threads.
  */
 const libc = dlopen("libc.so.6", {
   clock_getcpuclockid: { args: ["i32", "ptr"], returns: "i32" },
@@ -22,7 +22,7 @@ export function cpuMicroseconds(pid: number): number {
   return Number(time[0]) * 1e6 + Number(time[1]) / 1e3;
 }
 
-/** smaps_rollup walks the pages; VmRSS in status lags behind by up to 64 pages a thread. */
+/** From smaps_rollup, which walks the pages. VmRSS in status lags by up to 64 pages a thread. */
 export function residentBytes(pid: number): number {
   const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
   return Number(/^Rss:\s+(\d+) kB$/m.exec(rollup)?.[1]) * 1024;

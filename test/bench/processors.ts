@@ -1,14 +1,14 @@
-/** Who runs where: the load generator on one core, the server under test on the others. */
+/** Places the load generator on one core and the server under test on the others. */
 import { readFileSync } from "node:fs";
 
 export interface Placement {
-  /** What stands before a server's command. */
+  /** The words before a server's command. */
   readonly serverPrefix: readonly string[];
   /** For the report. */
   readonly words: string;
 }
 
-/** Pins this process, which generates the load, where `taskset` and a second core exist. */
+/** Pins this process, which generates the load, if `taskset` and a second core exist. */
 export function placeLoadGenerator(): Placement {
   const [own, ...others] = allowedProcessors();
   if (own === undefined || others.length === 0 || Bun.which("taskset") === null) {

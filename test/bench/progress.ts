@@ -1,4 +1,4 @@
-/** What the run is at: one line rewritten in place on a terminal, a line each elsewhere. */
+/** The progress of a run: one line that is rewritten on a terminal, else a line per step. */
 export class Progress {
   readonly #steps: number;
   readonly #beganAt = performance.now();
@@ -8,7 +8,7 @@ export class Progress {
     this.#steps = steps;
   }
 
-  /** @param words what begins now */
+  /** @param words the step that begins */
   next(words: string): void {
     const elapsedSeconds = (performance.now() - this.#beganAt) / 1000;
     const leftSeconds = (elapsedSeconds / this.#step) * (this.#steps - this.#step);

@@ -1,4 +1,4 @@
-/** A run in the forms it is read in: tables in Markdown, and JSON with every sample. */
+/** A run as tables in Markdown, and as JSON with every sample. */
 import type { Outcome, RunOptions, Section } from "./benchmark.ts";
 import { type Machine, machineWords } from "./machine.ts";
 import { control, type ReadyPeer } from "./peer.ts";
@@ -14,7 +14,7 @@ export interface Run {
   readonly outcome: Outcome;
 }
 
-/** Medians and ratios for those who read, every sample for those who doubt. */
+/** Medians and ratios, and every sample to check them with. */
 export function toJson({ outcome, ...run }: Run): string {
   const { peers, sections, samples, ...rest } = outcome;
   const results = sections.flatMap(({ rows, measures }) =>
@@ -77,7 +77,7 @@ function sectionTable({ rows, measures }: Section, peers: readonly ReadyPeer[], 
   return table(["", "server", ...measures.map(({ heading }) => heading)], lines, 2);
 }
 
-/** What a server cannot do is no row of blanks, unless it can do a part of it. */
+/** Leaves out a server that has no figure in any of the rows. */
 function measuredIn(
   rows: Section["rows"],
   peers: readonly ReadyPeer[],

@@ -1,6 +1,6 @@
-/** Every figure of a run, by row, peer and round, and what is made of them: medians, and ratios to the control. */
+/** Every figure of a run, by row, peer and round, with their medians and ratios. */
 
-/** One line of a table for each peer, such as "20 bytes, 1 in flight". */
+/** One measurement, which has a line for each peer, such as "20 bytes, 1 in flight". */
 export interface Row {
   readonly key: string;
   readonly heading: string;
@@ -8,9 +8,9 @@ export interface Row {
 
 /** One column of a table. */
 export interface Measure<Key extends string = string> {
-  /** Of the figure in a sample. */
+  /** Names the figure in a sample. */
   readonly key: Key;
-  /** With its unit. */
+  /** Includes the unit. */
   readonly heading: string;
   readonly better: "less" | "more";
 }
@@ -29,7 +29,7 @@ export class Samples {
     this.all.push({ round, row, peer, figures: { ...figures } });
   }
 
-  /** By round; without the rounds that have none. */
+  /** By round, without the rounds that have no figure. */
   series(row: string, peer: string, measure: string): ReadonlyMap<number, number> {
     const ofPeer = this.all.filter((sample) => sample.row === row && sample.peer === peer);
     return new Map(ofPeer.map(({ round, figures }) => [round, figures[measure] ?? Number.NaN]));
@@ -39,18 +39,18 @@ export class Samples {
     return median([...this.series(row, peer, measure).values()]);
   }
 
-  /** Of one peer to another. */
+  /** The figure of one peer divided by that of another. */
   ratio(row: string, peer: string, against: string, measure: string): number | undefined {
     return medianRatio(this.series(row, peer, measure), this.series(row, against, measure));
   }
 
-  /** Of one row to another. */
+  /** The figure of one row divided by that of another. */
   ratioOfRows(row: string, against: string, peer: string, measure: string): number | undefined {
     return medianRatio(this.series(row, peer, measure), this.series(against, peer, measure));
   }
 }
 
-/** The median of the ratios within each round, so that what slows a whole round does not count. */
+/** The median of the ratios within each round, so that a slow round does not count. */
 function medianRatio(
   series: ReadonlyMap<number, number>,
   others: ReadonlyMap<number, number>,
@@ -70,7 +70,7 @@ function median(values: readonly number[]): number | undefined {
   return upper === undefined || lower === undefined ? undefined : (upper + lower) / 2;
 }
 
-/** The order in which peers have their turn: another one first each time, so that none always follows the same. */
+/** The order of the peers: another one is first each time, so that none always follows the same one. */
 export function rotated<Item>(items: readonly Item[], by: number): Item[] {
   const first = items.length === 0 ? 0 : by % items.length;
   return [...items.slice(first), ...items.slice(0, first)];

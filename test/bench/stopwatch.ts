@@ -1,14 +1,14 @@
-/** The clock and the CPU clocks of a server and of the load generator, which is this process, read together. */
+/** Reads the clock and the CPU clocks of a server and of this process, the load generator, together. */
 import { cpuMicroseconds } from "./process-usage.ts";
 
 export interface Elapsed {
   readonly seconds: number;
   readonly serverCpuMicroseconds: number;
-  /** Of one core: near 1 the load generator, and not the server, sets the rate. */
+  /** Of one core: near 1 the load generator, not the server, limits the rate. */
   readonly generatorShare: number;
 }
 
-/** @returns to be called at the end */
+/** @returns ends the measurement */
 export function startStopwatch(serverPid: number): () => Elapsed {
   const read = () => ({
     atMilliseconds: performance.now(),

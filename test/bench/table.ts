@@ -1,4 +1,4 @@
-/** A Markdown table that reads as well on a terminal. */
+/** A Markdown table that is also readable on a terminal. */
 
 /** @param numbersFrom the first column that is aligned to the right */
 export function table(

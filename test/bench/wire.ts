@@ -84,7 +84,7 @@ export class Wire {
     }
   }
 
-  /** @param bytes must not change afterwards: what TCP does not take is sent later */
+  /** @param bytes must not change afterwards: the part that TCP does not take is sent later */
   send(bytes: Uint8Array): void {
     if (this.#unsent.length > 0) this.#unsent.push(bytes);
     else this.#write(bytes);

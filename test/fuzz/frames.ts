@@ -1,4 +1,4 @@
-/** WebSocket frames, broken in many ways, on the echo line and in both forms of a topic. */
+/** WebSocket frames that are broken in many ways, on the echo line and in both forms of a topic. */
 import type { Random } from "../support/random.ts";
 import { frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
 import type { RunningServer } from "../support/server.ts";
@@ -31,7 +31,7 @@ export const frames = serverFuzzer("frames", async (server, random) => {
   return heard.reduce((sum, frameCount) => sum + frameCount, 0);
 });
 
-/** @returns how many frames were heard */
+/** @returns the number of frames that were received */
 async function speak(server: RunningServer, random: Random): Promise<number> {
   const { path, headers } = random.pick(lines);
   using socket = await RawSocket.connect(server.url);
@@ -63,7 +63,7 @@ function anyFrame(random: Random): Buffer {
 /** Codes that a server may send (RFC 6455 section 7.4) and that docs/protocol.md names. */
 const closeCodes = new Set([1000, 1001, 1002, 1007, 1008, 1009, 1013]);
 
-/** Frames of a server: whole or cut off at the end, unmasked, text that is UTF-8, and nothing behind a Close frame. */
+/** Checks the frames of a server: whole or cut off at the end, unmasked, text in UTF-8, and nothing after a Close frame. */
 function checkFrames(heard: Buffer): number {
   let frameCount = 0;
   for (let rest = heard; rest.length > 0; ) {
@@ -85,7 +85,7 @@ function checkFrames(heard: Buffer): number {
     const code = payload.length === 0 ? 1000 : payload.readUInt16BE();
     if (!closeCodes.has(code) && !(code >= 3000 && code < 5000))
       throw new Error(`closed with ${code}: ${payload}`);
-    if (rest.length > 0) throw new Error(`${rest.length} bytes came behind a Close frame`);
+    if (rest.length > 0) throw new Error(`${rest.length} bytes came after a Close frame`);
   }
   return frameCount;
 }

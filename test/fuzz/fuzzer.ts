@@ -1,4 +1,4 @@
-/** What all fuzzers of a running server share: batches by seed, and what must hold after each. */
+/** The part that all fuzzers of a running server share: batches by seed, and the checks after each batch. */
 import { readdir } from "node:fs/promises";
 import { openWs } from "../support/clients.ts";
 import { Random } from "../support/random.ts";
@@ -7,22 +7,22 @@ import { type RunningServer, residentBytes, spawnServer } from "../support/serve
 import { publish } from "../support/topics.ts";
 import { until } from "../support/wait.ts";
 
-/** One seed's worth of trouble. @returns how much the server answered to it, since one that hears nothing finds nothing */
+/** The inputs of one seed. @returns the number of answers: a fuzzer without answers would find nothing */
 export type Batch = (server: RunningServer, random: Random) => Promise<number>;
 
 export interface Course {
   readonly seeds: number;
-  /** Answers, frames, cuts or schedules: what there was to find fault with. */
+  /** The number of answers, frames, cuts or schedules that were checked. */
   readonly checked: number;
 }
 
 export interface Fuzzer {
   readonly name: string;
-  /** Goes on for so long from a seed on. @throws {FuzzFailure} */
+  /** Runs for this long, from this seed on. @throws {FuzzFailure} */
   run(seed: number, seconds: number): Promise<Course>;
 }
 
-/** The seed that failed; `bun run fuzz <name> --seed <seed>` shows it again. */
+/** Names the seed that failed, and the command that repeats it. */
 class FuzzFailure extends Error {
   constructor(name: string, seed: number, cause: unknown) {
     super(`${cause}\nreplay it with: bun run fuzz ${name} --seed ${seed} --minutes 0`, { cause });
@@ -31,16 +31,16 @@ class FuzzFailure extends Error {
 
 const MiB = 1024 * 1024;
 
-/** What Bun's allocator may keep, and what the history of topics may hold. */
+/** For the memory that Bun's allocator keeps and the history of topics. */
 const memoryGrowthMax = 96 * MiB;
 
 /** Connections of a batch that Bun is still closing. */
 const descriptorGrowthMax = 20;
 
-/** Batches between two looks at memory and descriptors, which take a while to come back. */
+/** Batches between two checks of memory and descriptors, which are released with a delay. */
 const batchesPerLook = 100;
 
-/** Small limits, so that a fuzzer finds both of their sides. */
+/** Small limits, so that a fuzzer reaches and exceeds them. */
 const flags = ["--max-message", "4KiB", "--max-buffered", "64KiB", "--history-bytes", "4MiB"];
 
 export function serverFuzzer(name: string, batch: Batch): Fuzzer {
@@ -62,7 +62,7 @@ export function serverFuzzer(name: string, batch: Batch): Fuzzer {
   };
 }
 
-/** Counts up from the first seed, which is always tried. @throws {FuzzFailure} */
+/** Counts up from the first seed, which is always run. @throws {FuzzFailure} */
 export async function forEachSeed(
   name: string,
   firstSeed: number,
@@ -83,7 +83,7 @@ export async function forEachSeed(
   return { seeds: seed - firstSeed, checked };
 }
 
-/** An honest client's echo and topic, and a log without an error. */
+/** Checks that the server still serves an echo and a topic, and that its log has no error. */
 async function servesOthers(server: RunningServer): Promise<void> {
   if (server.process.exitCode !== null) throw new Error(`the server ended: ${await server.errors}`);
   using echo = await openWs(server.socketUrl());
@@ -117,7 +117,7 @@ async function hasNotGrown(server: RunningServer, before: Held): Promise<void> {
   );
 }
 
-/** Sends bytes on a connection of its own and hears what comes, until the server ends it or has nothing more to say. */
+/** Sends bytes on a new connection. @returns the answer, up to the end of the connection or a pause */
 async function hear(server: RunningServer, chunks: readonly Uint8Array[]): Promise<Buffer> {
   using socket = await RawSocket.connect(server.url);
   for (const chunk of chunks) {
@@ -129,8 +129,8 @@ async function hear(server: RunningServer, chunks: readonly Uint8Array[]): Promi
 
 /**
  * Sends each request on a connection of its own, all at once.
- * @returns how many answers came
- * @throws where one is none
+ * @returns the number of answers
+ * @throws if one is not HTTP
  */
 export async function askAll(
   server: RunningServer,
@@ -143,13 +143,13 @@ export async function askAll(
   return statuses.flat().length;
 }
 
-/** Loopback and the server's handlers take less; a longer wait would only make fewer batches. */
+/** Loopback and the server's handlers take less. A longer wait would only mean fewer batches. */
 const quietMilliseconds = 15;
 
-/** 503 is of a limit, 505 of a version of HTTP that is none of ours. */
+/** 503 for a limit, 505 for an unknown version of HTTP. */
 const soundFaults: ReadonlySet<number> = new Set([503, 505]);
 
-/** Answers on one connection: each a status line, fields and a body, or the beginning of one. @throws where it is none */
+/** Checks the answers on one connection: each is a status line, fields and a body, or the begin of these. @throws if not */
 export function checkResponses(heard: Buffer): number[] {
   const statuses: number[] = [];
   let rest = heard;
@@ -171,7 +171,7 @@ export function checkResponses(heard: Buffer): number[] {
     if (lines.some((line) => /^x-injected:/i.test(line))) throw new Error(`a header was injected: ${head}`);
     const field = (name: string): string | undefined =>
       new RegExp(`^${name}: *(.*)$`, "im").exec(lines.join("\n"))?.[1];
-    // What follows 101 are frames, and a chunked body is a stream, the last on its line.
+    // Frames follow a 101, and a chunked body is a stream: both are the last answer of a connection.
     if (status === 101 || /chunked/i.test(field("transfer-encoding") ?? "")) return statuses;
     const length = Number(field("content-length") ?? 0);
     const body = rest.subarray(headEnd + 4);
@@ -190,20 +190,20 @@ export function mutate(random: Random, bytes: Buffer, mutations: number): Buffer
     const end = Math.min(mutated.length, at + random.between(1, 8));
     const head = mutated.subarray(0, at);
     switch (random.below(6)) {
-      case 0: // Cut short.
+      case 0: // Cut off.
         mutated = Buffer.from(head);
         break;
-      case 1: // Taken out.
+      case 1: // Removed.
         mutated = Buffer.concat([head, mutated.subarray(end)]);
         break;
       case 2: // Doubled.
         mutated = Buffer.concat([mutated.subarray(0, end), mutated.subarray(at)]);
         break;
-      case 3: // Put in.
+      case 3: // Inserted.
         mutated = Buffer.concat([head, randomBytes(random, random.between(1, 8)), mutated.subarray(at)]);
         break;
-      case 4: // Put in, of what parsers trip over.
-        mutated = Buffer.concat([head, Buffer.from(random.pick(stumblingBlocks)), mutated.subarray(at)]);
+      case 4: // Inserted from a list that parsers often get wrong.
+        mutated = Buffer.concat([head, Buffer.from(random.pick(trickyTexts)), mutated.subarray(at)]);
         break;
       default: // One bit.
         if (at < mutated.length) mutated[at] = (mutated[at] as number) ^ (1 << random.below(8));
@@ -212,7 +212,7 @@ export function mutate(random: Random, bytes: Buffer, mutations: number): Buffer
   return mutated;
 }
 
-const stumblingBlocks = [
+const trickyTexts = [
   ...[
     "\r\n",
     "\n",
@@ -258,7 +258,7 @@ export function randomBytes(random: Random, length: number): Buffer {
   return Buffer.from(Array.from({ length }, () => random.below(256)));
 }
 
-/** In a few pieces, as TCP may hand them over. */
+/** In one or two pieces, as TCP may deliver them. */
 export function pieces(random: Random, bytes: Buffer): Buffer[] {
   if (random.chance(0.7)) return [bytes];
   const cut = random.below(bytes.length + 1);

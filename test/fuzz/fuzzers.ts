@@ -9,7 +9,7 @@ import { type Fuzzer, forEachSeed } from "./fuzzer.ts";
 import { handshake } from "./handshake.ts";
 import { post } from "./post.ts";
 
-/** Coming back, in memory; test/fuzz/resume.ts runs the same schedules and tallies them. */
+/** Resuming, in memory; test/fuzz/resume.ts runs the same schedules and prints their counts. */
 const resume: Fuzzer = {
   name: "resume",
   run: (firstSeed, seconds) =>
@@ -19,7 +19,7 @@ const resume: Fuzzer = {
     }),
 };
 
-/** Readers that stall and half drain; test/fuzz/slow-readers.ts does the same to more of them. */
+/** Readers that stall and drain half; test/fuzz/slow-readers.ts does the same with more of them. */
 const slowReaders: Fuzzer = {
   name: "slow-readers",
   run: async (firstSeed, seconds) => {

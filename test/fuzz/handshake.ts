@@ -1,4 +1,4 @@
-/** Requests to become a WebSocket or an event stream, broken in many ways. */
+/** Requests for a WebSocket or an event stream that are broken in many ways. */
 import { handshakeHeaders, request } from "../support/raw-socket.ts";
 import { askAll, mutate, serverFuzzer } from "./fuzzer.ts";
 

@@ -1,13 +1,13 @@
 /**
- * All fuzzers: `bun run fuzz [name] [--minutes N] [--seed S]`. Each goes on for so long, or for one seed with `--minutes 0`;
- * one that fails says how to see it again.
+ * All fuzzers: `bun run fuzz [name] [--minutes N] [--seed S]`. Each runs for this long, or for one seed with `--minutes 0`.
+ * A failure names the command that repeats it.
  */
 import { Command } from "commander";
 import { fuzzers } from "./fuzzers.ts";
 
 const command = new Command("fuzz")
-  .argument("[name]", `one of ${fuzzers.map(({ name }) => name).join(", ")}; all of them where none is named`)
-  .option("--minutes <number>", "how long each goes on", Number, 1)
+  .argument("[name]", `one of ${fuzzers.map(({ name }) => name).join(", ")}; all if left out`)
+  .option("--minutes <number>", "duration of each", Number, 1)
   .option("--seed <number>", "the first seed, counted up from", Number, Date.now() % 1_000_000_000)
   .parse();
 const { minutes, seed } = command.opts<{ minutes: number; seed: number }>();
@@ -24,4 +24,4 @@ for (const fuzzer of chosen) {
     process.exit(1);
   }
 }
-process.exit(0); // Sockets that are still closing are not waited for.
+process.exit(0); // Does not wait for sockets that are still closing.

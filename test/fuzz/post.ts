@@ -1,4 +1,4 @@
-/** Publications by POST whose URL, headers or body are broken in many ways. */
+/** POST requests whose URL, headers or body are broken in many ways. */
 import type { Random } from "../support/random.ts";
 import { request } from "../support/raw-socket.ts";
 import { askAll, mutate, randomBytes, serverFuzzer } from "./fuzzer.ts";

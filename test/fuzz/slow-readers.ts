@@ -19,7 +19,7 @@ const { values } = parseArgs({
     readers: { type: "string", default: "1000" },
     mebibytes: { type: "string", default: "1024" },
     "max-buffered": { type: "string", default: "64KiB" },
-    // A WebSocket may always hold one message as base64, so this is to be small where the other is.
+    // A WebSocket may always hold one message as base64, so a small --max-buffered needs this one to be small too.
     "max-message": { type: "string", default: "16KiB" },
   },
 });
@@ -61,7 +61,7 @@ if (Number(values.mebibytes) > 0) {
     readers,
     random: new Random(seed),
     bytes: () => 8192,
-    // Each takes nothing for about 50 rounds, long enough to be cut; then it comes back and stalls again.
+    // Each reads nothing for about 50 rounds, long enough to be cut. Then it reconnects and stalls again.
     act: (reader, chance) => {
       if (!reader.connected) reader.take(4096);
       else if (chance.chance(0.02)) reader.takeAll();

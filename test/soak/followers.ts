@@ -1,8 +1,8 @@
-/** Clients that come, leave and come back with their last id, and check that nothing is lost in silence. */
+/** Clients that connect, leave and return with their last id, and check that no loss goes unreported. */
 import { within } from "../support/wait.ts";
 import { bearer, makeToken, openEventSocket, pause, type Stage } from "./stage.ts";
 
-/** What a follower is told, in either form. */
+/** The events for a follower, in either form. */
 interface Listener {
   opened(id: string, resumed: boolean): void;
   message(id: string): void;
@@ -11,12 +11,12 @@ interface Listener {
 
 /** One connection. */
 interface Visit {
-  /** Resolves with the close code when it is over, whoever ended it. */
+  /** Resolves with the close code at the end, whichever side ended it. */
   readonly over: Promise<number>;
   leave(): void;
 }
 
-/** How to connect; with a token where the topic is not public. */
+/** Connects, with a token if the topic is not public. */
 export type Transport = (
   stage: Stage,
   topic: string,
@@ -109,7 +109,7 @@ export class Follower {
     this.#needsToken = !topic.startsWith("open/");
   }
 
-  /** Comes and goes until everyone is to leave. */
+  /** Connects and leaves until the end of the soak. */
   async run(): Promise<void> {
     const { random, stopping, tally } = this.#stage;
     while (!stopping.aborted) {
@@ -119,26 +119,26 @@ export class Follower {
       await within(visit.over, "a visit to end");
       if (code === unauthorized) tally.expired++;
       else if (code !== undefined) tally.fault(`a follower of ${this.topic} was closed with ${code}`);
-      // At times for longer than anything is retained.
+      // Sometimes for longer than messages are retained.
       await pause(random.chance(0.03) ? 35 : random.fraction() * 3, stopping);
     }
   }
 
-  /** Comes once more, and leaves when it has seen the last message there is. */
+  /** Connects once more, and leaves when it has the last message. */
   async catchUp(position: string): Promise<void> {
     const visit = await this.#come();
     const deadline = performance.now() + 10_000;
     while (this.#last !== position && performance.now() < deadline) await Bun.sleep(50);
     visit.leave();
     if (this.#last !== position)
-      this.#stage.tally.fault(`a follower of ${this.topic} stands at ${this.#last}, not at ${position}`);
+      this.#stage.tally.fault(`a follower of ${this.topic} is at ${this.#last}, not at ${position}`);
   }
 
   async #come(): Promise<Visit> {
     const { tally, random } = this.#stage;
     const since = this.#last;
     const token = this.#needsToken ? await makeToken(this.topic, random.between(5, 20)) : undefined;
-    let wasToldOfGap = false;
+    let hasReportedGap = false;
     let mayHaveGap = false;
     return this.#transport(this.#stage, this.topic, since, token, {
       opened: (id, resumed) => {
@@ -149,12 +149,13 @@ export class Follower {
         if (resumed && id !== since) tally.fault(`${this.topic} resumed from ${id}, not from ${since}`);
       },
       gap: (_, from) => {
-        wasToldOfGap = true;
+        hasReportedGap = true;
         tally.gaps++;
         this.#last = from;
       },
       message: (id) => {
-        if (mayHaveGap && !wasToldOfGap) tally.fault(`${this.topic} was not resumed and told of no gap`);
+        if (mayHaveGap && !hasReportedGap)
+          tally.fault(`${this.topic} was not resumed, and no gap was reported`);
         const next = after(this.#last);
         if (id === next) tally.received++;
         else tally.fault(`${id} came in ${this.topic} where ${next} was next`);
@@ -170,7 +171,7 @@ function after(id: string | undefined): string | undefined {
   return `${id.slice(0, dash)}-${Number(id.slice(dash + 1)) + 1}`;
 }
 
-/** A raw socket has no ids: the numbers that publishers write into their messages tell. */
+/** Follows by a raw socket, which has no ids: it checks the numbers that publishers write into their messages. */
 export async function followRaw(stage: Stage, topic: string): Promise<void> {
   const { server, tally, random, stopping } = stage;
   while (!stopping.aborted) {

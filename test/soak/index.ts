@@ -1,6 +1,6 @@
 /**
- * Hours of a server's life in minutes: `bun run soak --minutes 30 [--seed 1] [--update-docs]`. Everything comes and goes,
- * every message is checked, and at the end the server must hold no more than after the warm-up.
+ * All loads at once for a long time: `bun run soak --minutes 30 [--seed 1] [--update-docs]`. Clients connect and leave,
+ * every message is checked, and at the end the server must hold no more memory and descriptors than after the warm-up.
  */
 import { resolve } from "node:path";
 import { Command } from "commander";
@@ -18,8 +18,8 @@ import { Tally } from "./tally.ts";
 const sampleSeconds = 5;
 
 const command = new Command("soak")
-  .option("--minutes <number>", "how long to go on", Number, 30)
-  .option("--seed <number>", "of whoever comes and goes", Number, Date.now() % 1_000_000_000)
+  .option("--minutes <number>", "duration", Number, 30)
+  .option("--seed <number>", "of the random choices", Number, Date.now() % 1_000_000_000)
   .option("--update-docs", "write the result into docs/soak.md", false)
   .parse();
 const { minutes, seed, updateDocs } = command.opts<{ minutes: number; seed: number; updateDocs: boolean }>();
@@ -76,7 +76,7 @@ async function watch(seconds: number): Promise<Sample[]> {
   }
 }
 
-/** With publishing over, everyone must be able to see the last message. */
+/** After the last message every follower must be able to receive it. */
 async function catchUp(topic: string): Promise<void> {
   const response = await fetch(new URL(`/topics/${topic}`, server.url), { headers: bearer(apiKey) });
   const { topics: states } = (await response.json()) as { topics: { position: string }[] };
@@ -86,7 +86,7 @@ async function catchUp(topic: string): Promise<void> {
   );
 }
 
-/** What is held when everyone has left, once Bun has let go of its sockets and topics have aged out. */
+/** Taken after all clients have left, Bun has released their sockets and topics have expired. */
 async function afterAll(running: RunningServer): Promise<Sample> {
   await Bun.sleep(20_000);
   return takeSample(running, 0);

@@ -1,4 +1,4 @@
-/** The rest of a server's day: echo lines, slow readers, whoever is refused, who drops the line, topics used once. */
+/** The other loads: echoes, slow readers, refused requests, dropped connections, and topics that are used once. */
 import { handshakeHeaders, RawSocket, request } from "../support/raw-socket.ts";
 import { Inbox, within } from "../support/wait.ts";
 import { publishByHttp } from "./publishers.ts";
@@ -29,10 +29,10 @@ export async function echo(stage: Stage): Promise<void> {
 const floodTopic = "open/flood";
 const floodText = "f".repeat(64 * 1024);
 
-/** More than the kernel's buffers of a connection on loopback take. */
+/** More than the kernel buffers of a loopback connection hold. */
 const floodMessagesMax = 400;
 
-/** Stops reading, is published to until it is cut, and finds the line at its end. */
+/** A reader that stops reading until it is cut, and then must find the end of its connection. */
 export async function readSlowly(stage: Stage): Promise<void> {
   const { server, tally } = stage;
   let round = 0;
@@ -56,7 +56,7 @@ export async function readSlowly(stage: Stage): Promise<void> {
   });
 }
 
-/** Requests that the server must refuse, and how. */
+/** Requests that the server must refuse, with the status. */
 const refusals: readonly {
   readonly what: string;
   readonly status: number;
@@ -93,7 +93,7 @@ export async function beRefused(stage: Stage): Promise<void> {
   });
 }
 
-/** Storms of connections that are dropped at different moments. */
+/** Many connections at once that are dropped at different moments. */
 export async function dropLines(stage: Stage): Promise<void> {
   const { server, tally, random } = stage;
   await repeat(stage, "a dropped line", 5, async () => {
@@ -111,7 +111,7 @@ export async function dropLines(stage: Stage): Promise<void> {
   });
 }
 
-/** Topics that nobody uses again. */
+/** Topics that are used once. */
 export async function leaveTopics(stage: Stage): Promise<void> {
   await repeat(stage, "a topic used once", 0.2, async () => {
     await publishByHttp(stage, `open/passing/${stage.tally.passingTopics}`, "once");

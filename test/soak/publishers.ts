@@ -26,7 +26,7 @@ export async function publishByHttp(
   return JSON.parse(answer).published[0].id;
 }
 
-/** Repeats some with their key, as one does that got no answer. */
+/** Repeats some requests with their key, like a publisher that got no answer. */
 export async function publishOverHttp(stage: Stage, topic: string): Promise<void> {
   let number = 0;
   await repeat(stage, `publishing to ${topic}`, everySeconds, async () => {

@@ -1,20 +1,20 @@
-/** What a soak found, judged and in words. */
+/** The verdict and the report of a soak. */
 import { readFileSync, writeFileSync } from "node:fs";
 import type { LogLine } from "../support/server.ts";
 import { median, type Sample } from "./samples.ts";
 import { apiKey, jwtSecret, serverFlags } from "./stage.ts";
 import type { Tally } from "./tally.ts";
 
-/** Of the run: caches, compiled code and 5 minutes of idempotency keys are still growing until then. */
+/** The share of the run in which caches, compiled code and the idempotency keys of 5 minutes still grow. */
 const warmUpShare = 1 / 6;
 
-/** The last quarter's median may be above the first's by so much; a leak of 1 KiB a connection would be far beyond it. */
+/** The median of the last quarter may be this much above that of the first; a leak of 1 KiB a connection is far more. */
 const growthBound = { share: 0.1, bytes: 8 * 1024 ** 2, descriptors: 10 } as const;
 
-/** In a shorter run everything is still growing into its place, and growth is not judged. */
+/** Growth is not judged in a shorter run, which is mostly warm-up. */
 const judgedMinutesMin = 10;
 
-/** What may be left open when everyone is gone: the process's own, and kept-alive connections of our requests. */
+/** Descriptors that may be open at the end: those of the process itself, and kept-alive connections of our requests. */
 const descriptorsLeftMax = 60;
 
 const expectedLogLines: ReadonlySet<string> = new Set([
@@ -24,7 +24,7 @@ const expectedLogLines: ReadonlySet<string> = new Set([
   "a page of another origin was refused",
 ]);
 
-/** The line that sums up refusals and cuts, and those that this load brings about. */
+/** The log line that counts refusals and cuts, and the reasons that this load causes. */
 const summaryLine = "refused or cut since the last such line";
 const expectedReasons: ReadonlySet<string> = new Set(["origin", "token", "malformed", "slow", "expired"]);
 const logFields: ReadonlySet<string> = new Set(["level", "time", "pid", "hostname", "msg"]);
@@ -36,7 +36,7 @@ function isExpected(line: LogLine): boolean {
 
 export interface Findings {
   readonly samples: readonly Sample[];
-  /** When everyone had left. */
+  /** After all clients had left. */
   readonly left: Sample;
   readonly tally: Tally;
   readonly log: readonly LogLine[];
@@ -51,7 +51,7 @@ interface Growth {
 export interface Verdict {
   readonly memory: Growth;
   readonly descriptors: Growth;
-  /** What does not hold, in words. */
+  /** In words. */
   readonly failures: readonly string[];
 }
 
@@ -75,13 +75,13 @@ export function verdictOf({ samples, left, tally, log }: Findings): Verdict {
     ...(isJudged && descriptors.last > descriptors.bound
       ? [`descriptors grew from ${descriptors.first} to ${descriptors.last}`]
       : []),
-    ...(left.connections > 0 ? [`${left.connections} connections are counted when everyone has left`] : []),
+    ...(left.connections > 0 ? [`${left.connections} connections are counted after all clients left`] : []),
     ...(left.descriptors > descriptorsLeftMax
-      ? [`${left.descriptors} descriptors are open when everyone has left`]
+      ? [`${left.descriptors} descriptors are open after all clients left`]
       : []),
     ...(tally.faultCount > 0 ? [`${tally.faultCount} faults, the first of them:`, ...tally.faults] : []),
     ...unexpected.slice(0, 20).map((line) => `an unexpected log line: ${JSON.stringify(line)}`),
-    ...idle.map(([name]) => `nothing was seen of: ${name}`),
+    ...idle.map(([name]) => `did not occur: ${name}`),
   ];
   return { memory, descriptors, failures };
 }
@@ -90,12 +90,12 @@ const countsOf = (tally: Tally): Record<string, number> => ({
   "messages published": tally.published,
   "publications repeated with their key": tally.repeated,
   "messages received, each the next one": tally.received,
-  "comings back that missed nothing": tally.resumed,
-  "gaps told": tally.gaps,
-  "lines ended at their token's end": tally.expired,
+  "returns that missed nothing": tally.resumed,
+  "gaps reported": tally.gaps,
+  "connections ended when their token expired": tally.expired,
   "slow readers cut": tally.slowReaders,
   "requests refused as they should": tally.refused,
-  "lines dropped": tally.dropped,
+  "connections dropped": tally.dropped,
   echoes: tally.echoes,
   "topics used once": tally.passingTopics,
 });
@@ -135,7 +135,7 @@ export function report({ minutes, seed, samples, left, tally, verdict, machine }
       "| minute | memory | descriptors | connections | topics | history |",
       "|---|---|---|---|---|---|",
       ...rows,
-      row("when all had left", left),
+      row("after all left", left),
     ].join("\n"),
     [
       "| seen | |",
@@ -158,7 +158,7 @@ const row = (
 
 const mebibytes = (bytes: number): string => `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
 
-/** Without the key and the secret. */
+/** The flags without the key and the secret. */
 function shownFlags(): string {
   return serverFlags.map((word) => ([apiKey, jwtSecret].includes(word) ? "…" : word)).join(" ");
 }
@@ -166,7 +166,7 @@ function shownFlags(): string {
 const beginMark = "<!-- soak: written by bun run soak --update-docs -->";
 const endMark = "<!-- end of soak -->";
 
-/** @throws when the page has no such part */
+/** @throws if the page has no such part */
 export function updatePage(page: string, text: string): void {
   const whole = readFileSync(page, "utf8");
   const from = whole.indexOf(beginMark);

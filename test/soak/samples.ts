@@ -1,4 +1,4 @@
-/** What the server holds, as the kernel and its own metrics tell. */
+/** The memory, descriptors and counts of the server, from the kernel and from its metrics. */
 import { readdir } from "node:fs/promises";
 import { type RunningServer, residentBytes } from "../support/server.ts";
 import { apiKey, bearer } from "./stage.ts";
@@ -13,7 +13,7 @@ export interface Sample {
   readonly cpuSeconds: number;
 }
 
-/** @returns what reads a metric: the sum over its labels, or one of them where it is written out */
+/** @returns reads a metric: the sum over its labels, or one sample if the name includes labels */
 export async function metrics(server: RunningServer): Promise<(name: string) => number> {
   const response = await fetch(new URL("/metrics", server.url), { headers: bearer(apiKey) });
   if (response.status !== 200) throw new Error(`/metrics was answered ${response.status}`);

@@ -1,4 +1,4 @@
-/** The server under the soak and what all parts of the load share. */
+/** The server under the soak, and helpers that all parts of the load share. */
 import { SignJWT } from "jose";
 import type { Random } from "../support/random.ts";
 import type { RunningServer } from "../support/server.ts";
@@ -7,7 +7,7 @@ import type { Tally } from "./tally.ts";
 export const apiKey = "an-api-key-for-the-soak-alone";
 export const jwtSecret = "a-secret-for-the-soak-of-thirty-two-bytes-and-more";
 
-/** A modest machine, and ages short enough that a run sees much come and go. */
+/** Limits of a small machine, and short ages, so that many things expire during a run. */
 export const serverFlags = [
   ...["--api-key", apiKey, "--jwt-secret", jwtSecret, "--public", "open/*"],
   ...["--max-message", "128KiB", "--max-buffered", "256KiB", "--max-connections", "1000"],
@@ -27,20 +27,20 @@ export interface Stage {
   readonly server: RunningServer;
   readonly tally: Tally;
   readonly random: Random;
-  /** Aborted when everyone is to leave. */
+  /** Aborted at the end of the soak. */
   readonly stopping: AbortSignal;
 }
 
 export const bearer = (token: string): Record<string, string> => ({ Authorization: `Bearer ${token}` });
 
-/** One that allows a single topic, for so long. */
+/** A token that allows one topic, for this long. */
 export const makeToken = (topic: string, seconds: number): Promise<string> =>
   new SignJWT({ subscribe: [topic] })
     .setProtectedHeader({ alg: "HS256" })
     .setExpirationTime(Math.floor(Date.now() / 1000) + seconds)
     .sign(new TextEncoder().encode(jwtSecret));
 
-/** Ends early when everyone is to leave. */
+/** Ends early at the end of the soak. */
 export async function pause(seconds: number, stopping: AbortSignal): Promise<void> {
   if (stopping.aborted || seconds <= 0) return;
   const over = Promise.withResolvers<void>();
@@ -52,7 +52,7 @@ export async function pause(seconds: number, stopping: AbortSignal): Promise<voi
   stopping.removeEventListener("abort", end);
 }
 
-/** Does something again and again until everyone is to leave; what it throws is a fault, and it goes on. */
+/** Repeats an act until the end of the soak. An error in it is counted as a fault, and the repetition continues. */
 export async function repeat(
   { stopping, tally }: Stage,
   what: string,
@@ -70,7 +70,7 @@ export async function repeat(
   }
 }
 
-/** The DOM's types, which the page needs, do not know that Bun's WebSocket takes headers. */
+/** The DOM's types, which the page needs, lack the headers of Bun's WebSocket. */
 const WebSocketWithHeaders = WebSocket as unknown as new (
   url: string,
   options: Bun.WebSocketOptions,

@@ -1,24 +1,24 @@
-/** What a soak has seen so far. */
+/** The counts of a soak so far. */
 export class Tally {
-  /** Messages that followers received and found to be the next one. */
+  /** Messages that followers received, each the next one of its topic. */
   received = 0;
-  /** Visits that began with a last id and missed nothing. */
+  /** Connections that began with a last id and missed nothing. */
   resumed = 0;
-  /** Gaps that were told. */
+  /** Gaps that were reported. */
   gaps = 0;
   published = 0;
-  /** Publications repeated with their key, and answered with the first id. */
+  /** Requests that were repeated with their key and answered with the first id. */
   repeated = 0;
   echoes = 0;
-  /** Lines closed by the server because their token expired. */
+  /** Connections that the server closed because their token expired. */
   expired = 0;
   slowReaders = 0;
   refused = 0;
-  /** Connections opened and dropped without a word. */
+  /** Connections that were opened and dropped without a Close frame. */
   dropped = 0;
   passingTopics = 0;
   faultCount = 0;
-  /** The first of them, in words. */
+  /** The first faults, in words. */
   readonly faults: string[] = [];
 
   fault(what: string): void {

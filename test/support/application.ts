@@ -1,6 +1,6 @@
 /**
- * Someone else's server with sockets of its own, at /chat and at /ws, and Longwire mounted into it. What it throws is
- * its own fault, and still ends no other connection. Run by faults.test.ts; stdout has its port.
+ * An application with sockets of its own, at /chat and at /ws, and with Longwire mounted into it. Its own errors must not
+ * end other connections. Run by faults.test.ts; it prints its port.
  */
 import { createHandler } from "../../src/longwire.ts";
 

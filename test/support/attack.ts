@@ -1,4 +1,4 @@
-/** An attack, and what must hold meanwhile and afterwards: others are served, and what it took comes back. */
+/** Runs an attack, and checks that others are served meanwhile and that its memory and descriptors are released. */
 import { expect } from "bun:test";
 import { readdir } from "node:fs/promises";
 import { beginCompanion } from "./companion.ts";
@@ -7,19 +7,19 @@ import { type RunningServer, residentBytes } from "./server.ts";
 
 const MiB = 1024 * 1024;
 
-/** For a round trip of somebody else, on a machine that may be busy with the attack. */
+/** For a round trip of another client, on a machine that is busy with the attack. */
 const worstMillisecondsMax = 2000;
 
-/** What Bun's allocator may keep for later; a thousand attacks must not need more than one. */
+/** Bun's allocator may keep this much; a thousand attacks must not keep more than one. */
 const memoryKeptBytesMax = 64 * MiB;
 
-/** What the server may take meanwhile, of what attackers send several times as much. */
+/** The server may take this much meanwhile; the attackers send several times as much. */
 const memoryTakenBytesMax = 96 * MiB;
 
-/** Lines that are still being closed. */
+/** Connections that are still closing. */
 const descriptorsKeptMax = 8;
 
-/** Bun holds what a closed socket is owed for so long. */
+/** Bun keeps the unsent bytes of a closed socket for up to this long. */
 const returnSecondsMax = 25;
 
 /** @returns what the attack returned */

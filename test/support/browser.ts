@@ -1,4 +1,4 @@
-/** Chromium, driven by Playwright: the page's tests ask a real browser. */
+/** Chromium, driven by Playwright, for the tests of the page. */
 import { afterAll, beforeAll } from "bun:test";
 import type { ServerWebSocket } from "bun";
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
@@ -10,12 +10,12 @@ import { type RunningServer, spawnServer } from "./server.ts";
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const executable = names.map((name) => Bun.which(name)).find((path) => path !== null);
 
-/** A developer may go without a browser, visibly; on CI its absence is a failure. */
+/** Without a browser its tests are skipped with a warning; on CI they fail. */
 export const browserIsMissing = executable === undefined && !process.env.CI;
 
 if (browserIsMissing) {
   console.warn(
-    `SKIPPED: the tests in a browser, for there is none of ${names.join(", ")}; install one (Debian: apt-get install chromium).`,
+    `SKIPPED: the tests in a browser. None of ${names.join(", ")} is installed (Debian: apt-get install chromium).`,
   );
 }
 
@@ -38,7 +38,7 @@ export async function launchBrowser(): Promise<Browser> {
 }
 
 export interface ViewOptions extends BrowserContextOptions {
-  /** Time passes in the page only when the test says so. */
+  /** Time passes in the page only when the test advances it. */
   readonly stoppedClock?: boolean;
 }
 
@@ -99,11 +99,11 @@ export class SharedBrowser {
   }
 }
 
-/** What the tests see of one opened page. */
+/** An opened page, as the tests use it. */
 export class View implements AsyncDisposable {
   readonly requests: string[] = [];
   readonly sockets: string[] = [];
-  /** What the browser had to say of errors and broken rules. */
+  /** Errors of the page, and violations of its content security policy. */
   readonly complaints: string[] = [];
   readonly panel: Locator;
 
@@ -132,7 +132,7 @@ export class View implements AsyncDisposable {
     return this.panel.locator(`[data-part="${name}"]`);
   }
 
-  /** @param text all of the entry's text, or a pattern in it */
+  /** @param text the whole text of the entry, or a pattern in it */
   entry(kind: EntryKind, text: string | RegExp): Locator {
     const whole = typeof text === "string" ? new RegExp(`^${RegExp.escape(text)}$`) : text;
     return this.panel
@@ -158,7 +158,7 @@ export class View implements AsyncDisposable {
     );
   }
 
-  /** Two frames on, when a scrolling that was asked for has happened. */
+  /** After two frames, when a requested scroll has happened. */
   scrollTopAfterFrame(): Promise<number> {
     return this.part("log").evaluate(
       (log) =>
@@ -173,7 +173,7 @@ export class View implements AsyncDisposable {
   }
 }
 
-/** The page beside a line that misbehaves in ways a real server cannot be made to on demand. */
+/** Serves the page with a line that misbehaves as the test wants. */
 export function serveScripted(line: {
   open?(socket: ServerWebSocket<undefined>): void;
   message?(socket: ServerWebSocket<undefined>, message: string | Buffer): void;

@@ -1,10 +1,10 @@
-/** WebSocket clients that no one here wrote, behind one face. */
+/** WebSocket clients of others, with one interface. */
 import { resolve } from "node:path";
 import { root } from "./server.ts";
 import { Inbox, within } from "./wait.ts";
 
 /**
- * The real `ws` package: by its bare name Bun would hand out its own imitation.
+ * The real `ws` package: Bun has an imitation for the bare name.
  */
 export const ws = (await import(resolve(root, "node_modules/ws/wrapper.mjs"))) as typeof import("ws");
 
@@ -75,7 +75,7 @@ export const openBun: OpenClient = async (url, subprotocols = []) => {
   };
 };
 
-/** For tests that hold whichever client is used. */
+/** For tests that run with each client. */
 export const clients: readonly { readonly name: string; readonly open: OpenClient }[] = [
   { name: "the ws package", open: openWs },
   { name: "Bun's WebSocket", open: openBun },

@@ -1,22 +1,22 @@
-/** A way to a server that can be cut, as a network is. */
+/** A TCP proxy that can cut its connections, as a network does. */
 export interface CuttableLine extends Disposable {
-  /** The server's, by this way. */
+  /** The server's URL through this proxy. */
   readonly url: URL;
-  /** Connections carried so far. */
+  /** The number of connections so far. */
   readonly carried: number;
-  /** Ends every connection on it. */
+  /** Ends every connection. */
   cut(): void;
 }
 
 interface Carried {
-  /** What the server's end does not take yet, or is not there to take. */
+  /** Bytes that the connection to the server has not taken yet, or that arrived before it was open. */
   unsent: Buffer;
   far: Bun.Socket | undefined;
-  /** Bytes of the server that are still let through. */
+  /** Bytes of the server that may still pass. */
   left: number;
 }
 
-/** @param allowance how many of the server's bytes the next connection is let have; then it ends. By default all. */
+/** @param allowance the number of the server's bytes that the next connection may pass before it ends; all if left out */
 export function openCuttableLine(
   target: URL,
   allowance: () => number = () => Number.POSITIVE_INFINITY,
@@ -44,10 +44,10 @@ export function openCuttableLine(
             },
             drain: () => flush(near),
             data(far, bytes) {
-              near.write(bytes.subarray(0, near.data.left)); // Small ones, which a client that reads takes at once.
+              near.write(bytes.subarray(0, near.data.left)); // Few enough for a reading client to take at once.
               near.data.left -= bytes.length;
               if (near.data.left > 0) return;
-              near.end(); // Not reset: the client gets exactly what it was let have.
+              near.end(); // Not reset: the client receives exactly the bytes that passed.
               far.terminate();
             },
             close: () => void near.end(),

@@ -1,4 +1,4 @@
-/** Preloaded into the real server by faults.test.ts: gives its handlers the faults that its own code should not have. */
+/** Preloaded into the server by faults.test.ts: makes its handlers throw. */
 import type { Socket, SocketHandler } from "../../src/connection/connection.ts";
 import { EchoLine } from "../../src/endpoint/echo.ts";
 
@@ -40,7 +40,7 @@ line.close = function (socket) {
   if (throwOnClose.has(socket)) throw new Error("thrown in close");
 };
 
-/** Every handler of a request asks for one of its headers. */
+/** Every handler of a request reads one of its headers. */
 const { get } = Headers.prototype;
 Headers.prototype.get = function (name) {
   const fault = get.call(this, "x-fault");

@@ -1,30 +1,30 @@
 /**
- * Clients that follow topics through disconnects of their own making, each in its form, and are held to it: every message
- * once and in order, or a gap told.
+ * Clients that follow topics and often disconnect, each in its form. They check that every message comes once and in order,
+ * or that a gap is reported.
  */
 import type { GapError, Longwire } from "../../src/longwire.ts";
 import type { Random } from "./random.ts";
 import type { RunningServer } from "./server.ts";
 import { cloudEvents, offsetOf, openStream, openTopic, type ReceivedEvent } from "./topics.ts";
 
-/** What a client is given, whatever its form. */
+/** An event for a client, in any form. */
 export type Given =
   | { readonly kind: "open"; readonly ids: readonly { topic: string; id: string }[] }
   | { readonly kind: "message"; readonly topic: string; readonly id: string; readonly data: string }
-  /** `ends` where nothing follows on the same line, as in an iteration that throws. */
+  /** `ends` if nothing follows on the same connection, as in an iteration that throws. */
   | { readonly kind: "gap"; readonly topic: string; readonly from: string; readonly ends?: true };
 
-/** What a publisher sends when nothing comes any more. */
+/** The last message of a publisher. */
 export const lastMessage = "the last one";
 
 /** One connection. */
 export interface Line {
   next(): Promise<Given>;
-  /** With or without a word. */
+  /** With a Close frame or without. */
   leave(abruptly: boolean): Promise<void>;
 }
 
-/** Opens a connection that continues after these ids, one of each topic; from now on where there are none. */
+/** Opens a connection that continues after these ids, one for each topic; from now on without them. */
 export type OpenLine = (topics: readonly string[], ids: readonly string[] | undefined) => Promise<Line>;
 
 type Server = Pick<RunningServer, "url" | "socketUrl">;
@@ -74,7 +74,7 @@ export const openLines = {
     },
 } as const;
 
-/** The library's `subscribe`, which tells where it began by nothing but its messages. */
+/** The library's `subscribe`, which reports its begin only by its messages. */
 export const openIteration =
   (longwire: Longwire): OpenLine =>
   async ([topic = ""], ids) => {
@@ -117,7 +117,7 @@ export class Follower {
   readonly #topics: readonly string[];
   readonly #open: OpenLine;
   readonly #random: Random;
-  /** Topics whose last message it does not have. */
+  /** Topics whose last message has not arrived. */
   readonly #unfinished: Set<string>;
   /** The last id of each topic. */
   readonly #ids = new Map<string, string>();
@@ -130,7 +130,7 @@ export class Follower {
     this.#random = random;
   }
 
-  /** Comes and goes until it was given the last message of each topic. */
+  /** Connects and disconnects until it has the last message of each topic. */
   async follow(): Promise<void> {
     while (this.#unfinished.size > 0) {
       const ids = this.#topics.map((topic) => this.#ids.get(topic)).filter((id) => id !== undefined);
@@ -145,7 +145,7 @@ export class Follower {
   }
 
   async #take(line: Line): Promise<void> {
-    // None at all now and then: it leaves before it has seen where it began.
+    // Sometimes none at all: it leaves before the first event.
     const count = this.#random.chance(0.1) ? 0 : this.#random.between(1, 80);
     for (let taken = 0; taken < count && this.#unfinished.size > 0; taken++) {
       const given = await line.next();

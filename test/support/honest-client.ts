@@ -1,7 +1,6 @@
 /**
- * A client that does nothing wrong while others attack, in a process of its own so that the attack slows only the server:
- * `bun run test/support/honest-client.ts <url>`. It makes round trips on /ping and through a topic until its stdin ends,
- * then prints how many, and the worst.
+ * A companion that keeps all rules while others attack: `bun run test/support/honest-client.ts <url>`. It makes round trips
+ * on /ping and through a topic until its stdin ends, then prints their number and the longest.
  */
 import { openBun, openWs } from "./clients.ts";
 import { Stdin } from "./stdin.ts";
@@ -13,7 +12,7 @@ export interface Experience {
 
 const everyMilliseconds = 10;
 
-/** However short the attack, so that there is something to tell. */
+/** Also for a short attack, so that there is a figure. */
 const roundTripsMin = 20;
 
 if (import.meta.main) await main(process.argv[2] ?? "");
@@ -39,5 +38,5 @@ async function main(url: string): Promise<void> {
   }
   const experience: Experience = { roundTrips, worstMilliseconds };
   console.log(JSON.stringify(experience));
-  process.exit(0); // Its sockets are not waited for.
+  process.exit(0); // Does not wait for the sockets.
 }

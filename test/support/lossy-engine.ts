@@ -1,6 +1,6 @@
 /**
- * Preloaded into the real server: a message to the topic `lose-everything` makes the engine lose the past of every topic,
- * as a shared engine does that was flushed. Subscribers that are connected then meet a gap in mid-life.
+ * Preloaded into the server: a message to the topic `lose-everything` makes the engine lose the past of every topic, like a
+ * shared engine that was flushed. Connected subscribers then get a gap between two messages.
  */
 import { MemoryBroker } from "../../src/engine/memory.ts";
 import type { BrokerListener } from "../../src/topic/broker.ts";

@@ -1,7 +1,7 @@
 /**
- * A TCP connection that takes exactly the bytes it is told to, and for which the kernel holds little: about 100 KB where an
- * ordinary loopback connection takes 4 MB before its sender feels anything. So a server's own limits are reached soon, a
- * thousand times over. Linux only, because it speaks to libc.
+ * A TCP connection that reads exactly the bytes that the test wants, and for which the kernel buffers little: about 100 KB,
+ * while an ordinary loopback connection buffers 4 MB. So a server's own limits are reached after few messages. Linux only,
+ * because it calls libc.
  */
 import { dlopen, FFIType, ptr } from "bun:ffi";
 
@@ -23,7 +23,7 @@ const stream = 1; // SOCK_STREAM
 const socketLevel = 1; // SOL_SOCKET
 const receiveBuffer = 8; // SO_RCVBUF
 const tcpLevel = 6; // IPPROTO_TCP
-const segmentBytesMax = 2; // TCP_MAXSEG: what the sender's kernel buffers follows from it
+const segmentBytesMax = 2; // TCP_MAXSEG, which bounds the buffer of the sender's kernel
 const withoutWaiting = 0x40 | 0x4000; // MSG_DONTWAIT | MSG_NOSIGNAL
 
 const readable = 1; // POLLIN
@@ -31,13 +31,13 @@ const readable = 1; // POLLIN
 /** A `struct pollfd`. */
 const asked = Buffer.alloc(8);
 
-/** One for all of them: what is read is copied out before another reads. */
+/** Shared by all: bytes are copied out before the next read. */
 const landing = Buffer.alloc(256 * 1024);
 
 export class NarrowSocket implements Disposable {
   #descriptor: number;
 
-  /** Connects to an IPv4 address of this machine, and waits for it: a listening kernel accepts at once. */
+  /** Connects to 127.0.0.1 and blocks until it is connected: a listening kernel accepts at once. */
   constructor(port: number) {
     this.#descriptor = libc.socket(internet, stream, 0);
     if (this.#descriptor < 0) throw new Error("no socket: are there enough file descriptors?");
@@ -59,11 +59,11 @@ export class NarrowSocket implements Disposable {
     if (sent !== bytes.length) throw new Error(`${sent} of ${bytes.length} bytes were sent`);
   }
 
-  /** @returns what has arrived, at most `bytesMax`; nothing at all once the connection is over */
+  /** @returns the bytes that have arrived, at most `bytesMax`; undefined after the end of the connection */
   read(bytesMax: number): Buffer | undefined {
     if (this.#descriptor < 0) return undefined;
     asked.writeInt32LE(this.#descriptor, 0);
-    asked.writeInt32LE(readable, 4); // And clears what was found before.
+    asked.writeInt32LE(readable, 4); // Also clears the last result.
     if (libc.poll(ptr(asked), 1, 0) === 0) return Buffer.alloc(0);
     const size = Math.min(bytesMax, landing.length);
     const received = Number(libc.recv(this.#descriptor, ptr(landing), size, withoutWaiting));

@@ -1,16 +1,16 @@
-/** A strict reader of the Prometheus text format, version 0.0.4: what breaks a rule of it is an error here. */
+/** A strict reader of the Prometheus text format, version 0.0.4: it throws for everything that breaks a rule. */
 import type { RunningServer } from "./server.ts";
 
 interface Metric {
   readonly type: "counter" | "gauge" | "histogram";
   readonly help: string;
-  /** By the labels as they stand there, such as `form="raw"`; "" for none. Of a histogram `count`, `sum` and `le="0.1"`. */
+  /** By the labels as written, such as `form="raw"`; "" without labels. A histogram has `count`, `sum` and `le="0.1"`. */
   readonly samples: ReadonlyMap<string, number>;
 }
 
 export type Metrics = ReadonlyMap<string, Metric>;
 
-/** @throws for what breaks the format, and for a value that no counter or gauge of ours can have */
+/** @throws if the text breaks the format, or for a value that no counter or gauge of ours can have */
 export function parseMetrics(text: string): Metrics {
   if (!text.endsWith("\n")) throw new Error("the last line does not end");
   const metrics = new Map<string, { type: Metric["type"]; help: string; samples: Map<string, number> }>();
@@ -60,7 +60,7 @@ export function parseMetrics(text: string): Metrics {
   return metrics;
 }
 
-/** @throws where its buckets do not grow up to the one without a bound, which holds everything */
+/** @throws if its buckets do not grow up to the one without a bound, which counts everything */
 function checkHistogram(name: string, samples: ReadonlyMap<string, number>): void {
   const buckets = [...samples].filter(([labels]) => labels.startsWith("le="));
   const counts = buckets.map(([, value]) => value);
@@ -82,7 +82,7 @@ export async function scrape(server: RunningServer, headers: Record<string, stri
   return parseMetrics(text);
 }
 
-/** @throws where there is no such sample */
+/** @throws if there is no such sample */
 export function sampleOf(metrics: Metrics, name: string, labels = ""): number {
   const value = metrics.get(name)?.samples.get(labels);
   if (value === undefined) throw new Error(`there is no ${name}{${labels}}`);

@@ -1,4 +1,4 @@
-/** Seeded chance: the same seed makes the same choices. */
+/** Seeded random numbers: the same seed gives the same choices. */
 
 export class Random {
   #state: number;
@@ -36,7 +36,7 @@ export class Random {
     return item;
   }
 
-  /** Takes one out of a list. */
+  /** Removes a random item from a list. */
   take<Item>(items: Item[]): Item {
     const [item] = items.splice(this.below(items.length), 1);
     if (item === undefined) throw new Error("there is nothing to take");

@@ -1,4 +1,4 @@
-/** Bytes over TCP, for what a proper client would never send. */
+/** Bytes over TCP, for requests and frames that no proper client would send. */
 import type { Socket } from "bun";
 import type { Close } from "./clients.ts";
 import { within } from "./wait.ts";
@@ -20,11 +20,11 @@ export const opcodes = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9,
 export interface FrameShape {
   readonly final?: boolean;
   readonly masked?: boolean;
-  /** The three bits that no extension was negotiated for, as 0x40, 0x20, 0x10. */
+  /** The three bits of extensions, none of which is negotiated: 0x40, 0x20, 0x10. */
   readonly reservedBits?: number;
 }
 
-/** A frame as a client sends it (RFC 6455 section 5.2), or as it must not. */
+/** A frame as a client must send it (RFC 6455 section 5.2), or with another shape. */
 export function frame(opcode: number, payload: string | Uint8Array = "", shape: FrameShape = {}): Buffer {
   const { final = true, masked = true, reservedBits = 0 } = shape;
   const bytes = Buffer.from(payload);
@@ -111,7 +111,7 @@ export class RawSocket implements Disposable {
     }
   }
 
-  /** Stops taking bytes from the server, so that TCP holds it up. */
+  /** Stops reading, so that TCP slows down the server. */
   pause(): void {
     this.#socket.pause();
   }
@@ -128,7 +128,7 @@ export class RawSocket implements Disposable {
     return this.#take(byteCount);
   }
 
-  /** The bytes that came and were not read yet; waits for the first of them. */
+  /** The bytes that arrived and were not read yet; waits for the first. */
   async some(): Promise<Buffer> {
     await within(
       this.#until(() => this.#received.length > 0),
@@ -137,7 +137,7 @@ export class RawSocket implements Disposable {
     return this.#take(this.#received.length);
   }
 
-  /** @param bodyless as the answer to HEAD is, whatever its Content-Length */
+  /** @param bodyless for the answer to HEAD, which has no body in spite of its Content-Length */
   async response(bodyless = false): Promise<RawResponse> {
     await within(
       this.#until(() => this.#received.includes("\r\n\r\n")),
@@ -175,7 +175,7 @@ export class RawSocket implements Disposable {
     return { code: payload.readUInt16BE(), reason: payload.subarray(2).toString() };
   }
 
-  /** Everything that comes until the server ends the connection or is quiet for so long. */
+  /** Everything that arrives until the server ends the connection or is quiet for this long. */
   async hear(quietMilliseconds: number): Promise<Buffer> {
     for (let heard = -1; heard < this.#received.length && !this.#over; ) {
       heard = this.#received.length;

@@ -1,4 +1,4 @@
-/** The real server in a process of its own, as a user would start it. */
+/** The real server in a process of its own, started as a user would start it. */
 import { resolve } from "node:path";
 import type { Subprocess } from "bun";
 import { until, within } from "./wait.ts";
@@ -9,10 +9,10 @@ export const root = resolve(import.meta.dir, "../..");
 export type LogLine = Readonly<Record<string, unknown>>;
 
 export interface RunningServer extends AsyncDisposable {
-  /** `http://localhost:…/`, as it was printed; of a socket file `unix://` and its path. */
+  /** `http://localhost:…/`, as printed; for a socket file `unix://` and its path. */
   readonly url: URL;
   readonly process: Subprocess<"ignore", "pipe", "pipe">;
-  /** What the server printed on stdout before it was ready. */
+  /** The lines that the server printed on stdout before it was ready. */
   readonly startLines: string;
   /** All of stderr; resolves when the process has ended. */
   readonly errors: Promise<string>;
@@ -20,23 +20,23 @@ export interface RunningServer extends AsyncDisposable {
   socketUrl(path?: string): string;
   /** The lines of the log so far. */
   log(): LogLine[];
-  /** Resolves with the first line whose message contains `message`, when it was written. */
+  /** Resolves with the first line whose message contains `message`, as soon as it is written. */
   logged(message: string): Promise<LogLine>;
 }
 
 export interface SpawnOptions {
-  /** What to run in place of `bun run src/index.ts`: a binary, or Bun with a preload. */
+  /** The command in place of `bun run src/index.ts`: a binary, or Bun with a preload. */
   readonly command?: readonly string[];
   readonly environment?: Record<string, string>;
   readonly directory?: string;
-  /** Leaves out `--port 0`, for the environment to say. */
+  /** Leaves out `--port 0`, so that the environment decides. */
   readonly withoutPort?: boolean;
-  /** How long a command may take that ends by itself. */
+  /** The longest time of a command that ends by itself. */
   readonly seconds?: number;
 }
 
 /**
- * Starts a server on a free port (another `--port` outranks it) and resolves when it has said where it listens.
+ * Starts a server on a free port, or on that of another `--port`, and resolves when it has printed its address.
  * `await using` kills it at the end of the test.
  */
 export async function spawnServer(
@@ -116,7 +116,7 @@ export async function runCommand(flags: readonly string[], options: SpawnOptions
   }
 }
 
-/** Bytes of memory that a process holds now, or held at most. */
+/** The resident memory of a process in bytes, now or at most. */
 export async function residentBytes(pid: number, which: "now" | "most" = "now"): Promise<number> {
   const status = await Bun.file(`/proc/${pid}/status`).text();
   const [, kibibytes] =
@@ -124,7 +124,7 @@ export async function residentBytes(pid: number, which: "now" | "most" = "now"):
   return Number(kibibytes) * 1024;
 }
 
-/** A developer's own settings must not decide what a test sees. */
+/** Without the developer's own settings. */
 function environment(given: Record<string, string> = {}): Record<string, string | undefined> {
   const inherited = Object.entries(process.env).filter(
     ([name]) => name !== "PORT" && !name.startsWith("LONGWIRE_"),

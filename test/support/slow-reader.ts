@@ -1,4 +1,4 @@
-/** Subscribers that read too slowly, by a seed: they stall, take a little, or catch up, and watch for holes. */
+/** Subscribers that read too slowly, by a seed: they stall, read a little, or catch up, and look for holes. */
 import { NarrowSocket } from "./narrow-socket.ts";
 import type { Random } from "./random.ts";
 import { handshakeHeaders, request } from "./raw-socket.ts";
@@ -8,36 +8,36 @@ export type Form = "raw" | "cloudevents" | "stream" | "cloudevents stream";
 
 export const forms: readonly Form[] = ["raw", "cloudevents", "stream", "cloudevents stream"];
 
-/** What a message of number 7 is published as: `7` and then filling, up to a size. */
+/** The text of a message: its number, a space, and filling up to a size. */
 export const numbered = (number: number, bytes: number): string => `${number} `.padEnd(bytes, "x");
 
-/** What was seen of all readers together. */
+/** The observations of all readers together. */
 export interface Sightings {
   cuts: number;
   messages: number;
-  /** Each a sentence about messages that were passed over and followed by another. */
+  /** A sentence for each message that came after one that was left out. */
   readonly holes: string[];
 }
 
 export const noSightings = (): Sightings => ({ cuts: 0, messages: 0, holes: [] });
 
-/** One subscriber, which comes back whenever it is cut. */
+/** One subscriber, which reconnects whenever it is cut. */
 export class SlowReader implements Disposable {
   readonly #server: RunningServer;
   readonly #topic: string;
   readonly #form: Form;
   readonly #sightings: Sightings;
   #socket!: NarrowSocket;
-  /** What has arrived and was not parsed yet. */
+  /** The bytes that arrived and were not parsed yet. */
   #text = "";
-  /** The part of an event that the chunks so far had. */
+  /** The begin of an event that is not complete yet. */
   #body = "";
   #headIsRead = false;
   #last: number | undefined;
 
   readonly #since: string | undefined;
 
-  /** @param since left out, each connection begins with what is new */
+  /** @param since if left out, each connection begins with new messages */
   constructor(server: RunningServer, topic: string, form: Form, sightings: Sightings, since?: string) {
     this.#server = server;
     this.#topic = topic;
@@ -52,12 +52,12 @@ export class SlowReader implements Disposable {
     return this.#last;
   }
 
-  /** True once the answer to its request has come. */
+  /** True after the head of the answer has arrived. */
   get connected(): boolean {
     return this.#headIsRead;
   }
 
-  /** Does one of the things that a slow reader does. */
+  /** Stalls, reads a little, or catches up. */
   act(random: Random): void {
     const choice = random.fraction();
     if (!this.#headIsRead) this.take(4096);
@@ -65,7 +65,7 @@ export class SlowReader implements Disposable {
     else if (choice < 0.3) this.take(random.between(1, 32 * 1024));
   }
 
-  /** Takes what has arrived, at most about so many bytes. */
+  /** Reads the bytes that have arrived, at most about `bytesMax`. */
   take(bytesMax: number): void {
     let taken = 0;
     while (taken < bytesMax) {
@@ -73,7 +73,7 @@ export class SlowReader implements Disposable {
       if (bytes === undefined) this.#cut();
       if (!bytes?.length) return;
       taken += bytes.length;
-      // One character a byte: what is looked for is ASCII, and a length counts bytes.
+      // One character per byte: the patterns are ASCII, and lengths count bytes.
       this.#text += bytes.toString("latin1");
       this.#parse();
     }
@@ -123,7 +123,7 @@ export class SlowReader implements Disposable {
     else this.#parseFrames();
   }
 
-  /** A body in chunks (RFC 9112 section 7.1), of which events are parts. */
+  /** A body in chunks (RFC 9112 section 7.1) that contains events. */
   #parseChunks(): void {
     for (;;) {
       const sizeEnd = this.#text.indexOf("\r\n");

@@ -1,4 +1,4 @@
-/** A topic that never pauses, with readers that cannot keep up beside some that can. */
+/** A topic that never pauses, with readers that are too slow and readers that keep up. */
 import type { Random } from "./random.ts";
 import type { RunningServer } from "./server.ts";
 import { type Form, noSightings, numbered, type Sightings, SlowReader } from "./slow-reader.ts";
@@ -8,12 +8,12 @@ import { until } from "./wait.ts";
 export interface Starvation {
   readonly server: RunningServer;
   readonly topic: string;
-  /** One reader for each, in its form. */
+  /** One reader for each form in the list. */
   readonly readers: readonly Form[];
   readonly random: Random;
-  /** How large a message is. */
+  /** The size of the next message. */
   readonly bytes: (random: Random) => number;
-  /** What each reader does between two looks at the publisher; left out, what slow readers do. */
+  /** The act of each reader between two messages; if left out, that of a slow reader. */
   readonly act?: (reader: SlowReader, random: Random) => void;
   readonly enough: (seen: Sightings, published: Published) => boolean;
 }
@@ -23,13 +23,13 @@ export interface Published {
   bytes: number;
 }
 
-/** Messages that may be under way to the healthy subscribers: with fewer the publisher would wait, with more they would lag. */
+/** Messages on their way to the healthy subscribers: with fewer the publisher would wait, with more they would lag. */
 const underWayMax = 192;
 
 /**
  * Publishes until it is enough.
- * @returns what the slow readers saw
- * @throws where a healthy subscriber misses anything or is cut
+ * @returns the observations of the slow readers
+ * @throws if a healthy subscriber misses a message or is cut
  */
 export async function starve(starvation: Starvation): Promise<Sightings & { published: Published }> {
   const { server, topic, random } = starvation;
@@ -67,13 +67,13 @@ export async function starve(starvation: Starvation): Promise<Sightings & { publ
 }
 
 interface Healthy extends AsyncDisposable {
-  /** What the slowest of them has. @throws where one of them failed */
+  /** The number of messages at the slowest of them. @throws if one of them failed */
   received(): number;
-  /** Waits until all of them have so many. */
+  /** Waits until all of them have this number of messages. */
   finish(messages: number): Promise<void>;
 }
 
-/** A subscriber in each form that keeps up, and must get every message in order. */
+/** A subscriber in each form that keeps up and must receive every message in order. */
 async function openHealthy(server: RunningServer, topic: string): Promise<Healthy> {
   const raw = await openTopic(server, topic);
   const events = await openEvents(server, topic);
@@ -83,7 +83,7 @@ async function openHealthy(server: RunningServer, topic: string): Promise<Health
     async () => String((await events.event()).data),
     async () => (await stream.next()).data,
   ];
-  await stream.next(); // Its start.
+  await stream.next(); // longwire.open
   const counts = sources.map(() => 0);
   let failure: unknown;
   let closing = false;

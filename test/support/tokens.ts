@@ -1,10 +1,10 @@
-/** Tokens as a maker of them would sign them, and as an attacker would. */
+/** Tokens as an issuer signs them, and forged ones. */
 import { type CryptoKey, type JWTPayload, SignJWT } from "jose";
 
 export interface TokenShape {
   readonly algorithm?: string;
   readonly keyId?: string;
-  /** Seconds from now; left out, an hour; null, none at all. */
+  /** Seconds from now; an hour if left out, no `exp` if null. */
   readonly expires?: number | null;
   readonly notBefore?: number;
 }
@@ -27,6 +27,6 @@ export async function sign(
 
 const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
 
-/** A token of any header, whose signature is whatever it is. */
+/** A token with any header and any signature. */
 export const forge = (header: object, claims: object, signature = ""): string =>
   `${part(header)}.${part(claims)}.${signature}`;

@@ -1,4 +1,4 @@
-/** The ends of a topic as a client has them: POST, a WebSocket, a stream of server-sent events. */
+/** Clients of a topic: POST, a WebSocket, a stream of server-sent events. */
 import { type Client, type Close, ws } from "./clients.ts";
 import type { RunningServer } from "./server.ts";
 import { Inbox, until, within } from "./wait.ts";
@@ -18,7 +18,7 @@ export const post = (
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Response> => fetch(topicsUrl(server, path), { method: "POST", body, headers });
 
-/** Resolves when a span is no gap any more: from a time before its start a server in memory cannot know what was published. */
+/** Resolves when a span is no longer a gap: a server in memory knows no messages from before its start. */
 export async function untilKnownFor(server: RunningServer, span: string): Promise<void> {
   const topic = newTopic();
   await until(async () => {
@@ -27,7 +27,7 @@ export async function untilKnownFor(server: RunningServer, span: string): Promis
   }, `the server to have run for ${span}`);
 }
 
-/** Publishes text, and fails where the answer is not 200. @returns the id */
+/** Publishes text. @returns the id @throws if the answer is not 200 */
 export async function publish(server: RunningServer, topic: string, text: string): Promise<string> {
   const response = await post(server, topic, text, { "Content-Type": "text/plain" });
   const body = await response.text();
@@ -57,7 +57,7 @@ export async function inspect(server: Pick<RunningServer, "url">, topic: string)
 /** `k3-7` → 7 */
 export const offsetOf = (id: string): number => Number(id.slice(id.lastIndexOf("-") + 1));
 
-/** An event of CloudEvents 1.0 as JSON.parse leaves it. */
+/** An event of CloudEvents 1.0, parsed from JSON. */
 export interface ReceivedEvent {
   readonly specversion: string;
   readonly type: string;
@@ -77,14 +77,14 @@ export interface OpenedTopic {
 }
 
 export interface TopicClient extends Client {
-  /** The next message, which must be text, as JSON. */
+  /** The next message, which must be an event as text. */
   event(): Promise<ReceivedEvent>;
-  /** Stops reading, so that TCP holds up the server. */
+  /** Stops reading, so that TCP slows down the server. */
   pause(): void;
   terminate(): void;
 }
 
-/** The ws package, with headers of one's own. */
+/** Opens a topic with the ws package, which can send headers. */
 export async function openTopic(
   server: RunningServer,
   path: string,
@@ -123,7 +123,7 @@ export async function openTopic(
 
 export const cloudEvents = ["cloudevents.json"] as const;
 
-/** Opens a line of CloudEvents and takes its first event. */
+/** Opens a topic as cloudevents.json and reads `longwire.open`. */
 export async function openEvents(
   server: RunningServer,
   path: string,
@@ -134,9 +134,9 @@ export async function openEvents(
   return { ...client, topics: (open.data as { topics: OpenedTopic[] }).topics };
 }
 
-/** One event of a stream, or a comment, as it stood there. */
+/** One event of a stream, or a comment, as sent. */
 interface StreamBlock {
-  /** Its lines joined by LF, without the empty one that ends it. */
+  /** Its lines joined by LF, without the empty line at the end. */
   readonly text: string;
   readonly comment: boolean;
   readonly event: string | undefined;
@@ -147,15 +147,15 @@ interface StreamBlock {
 
 export interface StreamClient extends AsyncDisposable {
   readonly response: Response;
-  /** Resolves when the stream ended as HTTP ends it; rejects when it broke off. */
+  /** Resolves at the proper end of the stream; rejects if it broke off. */
   readonly ended: Promise<void>;
-  /** The next event; comments are passed over. */
+  /** The next event; skips comments. */
   next(): Promise<StreamBlock>;
   /** The next event or comment. */
   block(): Promise<StreamBlock>;
 }
 
-/** A reader of server-sent events that shows what an EventSource hides. */
+/** A reader of server-sent events that also shows the parts that an EventSource hides. */
 export async function openStream(
   server: RunningServer,
   path: string,

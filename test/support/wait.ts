@@ -1,9 +1,9 @@
-/** Waiting for what happens, never for time to pass: each wait ends at the event, or fails at its deadline. */
+/** Waits for events, never for time to pass: each wait ends at its event, or fails at its deadline. */
 
-/** The outer bound of a wait that should take milliseconds; generous, because the machine may be busy. */
+/** The outer bound of a wait that should take milliseconds. Generous, because the machine may be busy. */
 const deadlineSeconds = 10;
 
-/** @param what completes "waited … for" in the failure */
+/** @param what completes the error message "waited … s for" */
 export async function within<Value>(
   promise: Promise<Value>,
   what: string,
@@ -21,7 +21,7 @@ export async function within<Value>(
   }
 }
 
-/** For what announces itself by no event, such as the memory of another process. */
+/** Polls a condition that has no event, such as the memory of another process. */
 export async function until(
   holds: () => boolean | Promise<boolean>,
   what: string,
@@ -34,7 +34,7 @@ export async function until(
   }
 }
 
-/** What arrives before it is asked for waits here, in order. */
+/** A queue: items that arrive before they are taken wait here, in order. */
 export class Inbox<Item> {
   readonly #items: Item[] = [];
   readonly #takers: PromiseWithResolvers<Item>[] = [];
@@ -46,7 +46,7 @@ export class Inbox<Item> {
     else this.#items.push(item);
   }
 
-  /** Nothing comes any more: whoever waits, now or later, fails. What had arrived can still be taken. */
+  /** Nothing more arrives: present and later waits fail. Items that had arrived can still be taken. */
   end(failure: Error): void {
     this.#failure ??= failure;
     for (const taker of this.#takers.splice(0)) taker.reject(this.#failure);
@@ -60,7 +60,7 @@ export class Inbox<Item> {
     return within(taker.promise, what, seconds);
   }
 
-  /** What arrived and was not taken. */
+  /** The items that arrived and were not taken. */
   get waiting(): readonly Item[] {
     return this.#items;
   }

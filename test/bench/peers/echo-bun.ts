@@ -1,4 +1,4 @@
-/** The control: what Bun itself does, with nothing of ours in the way. */
+/** The control: an echo by Bun alone. */
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,

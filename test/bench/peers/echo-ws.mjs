@@ -1,4 +1,4 @@
-// ws on Node, as its README begins.
+// ws on Node, as at the start of its README.
 import { WebSocketServer } from "ws";
 
 const server = new WebSocketServer({ host: "127.0.0.1", port: 0 });

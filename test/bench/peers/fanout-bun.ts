@@ -1,4 +1,4 @@
-/** The control: what Bun's own topics do, and event streams as one writes them for Bun, with nothing of ours between. */
+/** The control: Bun's own topics, and event streams in a few lines. */
 const streams = new Set<ReadableStreamDefaultController<Uint8Array>>();
 const encoder = new TextEncoder();
 

@@ -1,6 +1,6 @@
 /**
- * The control: whoever connects is sent a hundred messages at once, in the form that it asks for and with the bytes that
- * Longwire sends. It keeps no history, finds no position and looks at no buffer.
+ * The control: sends a hundred messages to each client at once, in the form that it asks for and with as many bytes as
+ * Longwire. It keeps no history, looks up no position and checks no buffer.
  */
 const messages = Array.from({ length: 100 }, (_, index) => ({
   id: `k3x9q2v7-${index + 2}`,

@@ -1,4 +1,4 @@
-// The demo that Longwire began as: gin and gorilla/websocket, "ping" gets "pong" and all else comes back.
+// The demo that Longwire began as: gin and gorilla/websocket. "ping" gets "pong" and everything else comes back.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// The hub that gorilla/websocket shows in its chat example: one goroutine that knows all clients, and for each client
-// a buffered channel, a reader and a writer. Two things differ. A POST publishes too. And each message is a frame of
-// its own: the example joins waiting messages with newlines into one frame, which only a text chat can take apart.
+// The hub of gorilla/websocket's chat example: one goroutine that knows all clients, and for each client a buffered
+// channel, a reader and a writer. Two things differ. A POST publishes too. And each message is a frame of its own: the
+// example joins waiting messages with newlines into one frame, which only a text chat can split again.
 package main
 
 import (
