@@ -13,6 +13,7 @@ import { control, longwire, root } from "./peer.ts";
 import { publish } from "./publish.ts";
 import { type Run, toJson, toMarkdown } from "./report.ts";
 import { runBenchmark } from "./rounds.ts";
+import { start } from "./start.ts";
 import { storm } from "./storm.ts";
 
 interface Flags {
@@ -25,7 +26,7 @@ interface Flags {
   readonly updateDocs: boolean;
 }
 
-const benchmarks: readonly Benchmark[] = [echo, fanout, publish, storm];
+const benchmarks: readonly Benchmark[] = [echo, fanout, publish, start, storm];
 const docs = resolve(root, "docs");
 
 const program = new Command("bun run bench").description("Measures Longwire beside other servers.");

@@ -30,6 +30,8 @@ export interface ReadyPeer {
 export interface RunningPeer extends AsyncDisposable {
   readonly pid: number;
   readonly port: number;
+  /** When its process was started, by the clock of `performance`. */
+  readonly beganMilliseconds: number;
 }
 
 const startSecondsMax = 10;
@@ -79,6 +81,7 @@ export async function startPeer(
   { heading, program }: ReadyPeer,
   prefix: readonly string[],
 ): Promise<RunningPeer> {
+  const beganMilliseconds = performance.now();
   const server = Bun.spawn([...prefix, ...program.command], {
     cwd: root,
     // Nothing else: a LONGWIRE_* or BUN_* variable of the caller would change the measurement.
@@ -103,7 +106,7 @@ export async function startPeer(
     await stop();
     throw new Error(`${heading} did not start within ${startSecondsMax} s:\n${await errors}`);
   }
-  return { pid: server.pid, port, [Symbol.asyncDispose]: stop };
+  return { pid: server.pid, port, beganMilliseconds, [Symbol.asyncDispose]: stop };
 }
 
 /** Continues to read after the address: a full pipe would block the server. */
