@@ -1,11 +1,13 @@
 /** Longwire inside of a Bun program: a server of its own, or mounted beside what the program already has. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { resolve } from "node:path";
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import { Hono } from "hono";
 import { ConfigError, createHandler, createServer, type Options } from "../src/longwire.ts";
 import { type Client, openBun, openWs, ws } from "./support/clients.ts";
 import { frame, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { recordingLog } from "./support/recording-log.ts";
+import { root, runCommand } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
@@ -27,6 +29,21 @@ async function expectPong(client: Client): Promise<void> {
   client.send("ping");
   expect(await client.next()).toBe("pong");
 }
+
+test("a server without tokens loads no package, and its page only when it is asked for", async () => {
+  const program = `
+    import { createServer } from ${JSON.stringify(resolve(root, "src/longwire.ts"))};
+    const loaded = () => Object.keys(require.cache).filter((file) => !file.startsWith(${JSON.stringify(resolve(root, "src"))}));
+    await using server = await createServer({ port: 0, logLevel: "silent" });
+    const atStart = loaded();
+    await fetch(server.url);
+    console.log(JSON.stringify({ atStart, withPage: loaded() }));`;
+  const { exitCode, output, errors } = await runCommand(["-e", program], { command: [process.execPath] });
+  expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "" });
+  const { atStart, withPage } = JSON.parse(output);
+  expect(atStart).toEqual([resolve(root, "package.json")]); // Its version.
+  expect(withPage).toContain(resolve(root, "public/index.html")); // The list would show it.
+});
 
 describe("createServer", () => {
   test("serves the page and the line on a free port, which its url tells", async () => {
