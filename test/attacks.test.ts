@@ -294,6 +294,26 @@ describe("a storm", () => {
     expect(await inspect(server, "endless")).toMatchObject({ position: null });
   });
 
+  for (const chunkBytes of [1, 7]) {
+    test(`of bodies in chunks of ${chunkBytes} bytes costs no more memory than other bodies`, async () => {
+      await using attacked = await spawnServer(["--max-message", "8MiB", "--log-level", "warn"]);
+      const pieces = Buffer.from(`${chunkBytes}\r\n${"x".repeat(chunkBytes)}\r\n`.repeat(100_000));
+      const rounds = Math.ceil((2 * MiB) / (100_000 * chunkBytes));
+      await attack(attacked, async () => {
+        const sockets = await openedMany(5, () => RawSocket.connect(attacked.url));
+        for (const [index, socket] of sockets.entries()) {
+          const type = { "Content-Type": "text/plain", "Transfer-Encoding": "chunked" };
+          socket.write(request("POST", `/topics/crumbs/${index}`, type));
+          for (let round = 0; round < rounds; round++) socket.write(pieces);
+          socket.write("0\r\n\r\n");
+        }
+        for (const socket of sockets) expect((await socket.response()).status).toBe(200);
+        disposeAll(sockets);
+      });
+      expect((await inspect(attacked, "crumbs/0")).retained).toBe(1);
+    });
+  }
+
   test("of bodies that break off is refused without a line in the log", async () => {
     const brokenOff = async (): Promise<number> => {
       const metrics = await (await fetch(new URL("/metrics", server.url))).text();
