@@ -1,13 +1,13 @@
-/** What may be published: text or bytes, and what their media type asks of them. */
+/** What may be published: text or bytes, and the rules of their media type. */
 
-/** What is published: text, or bytes. */
+/** A message before it is published. */
 export interface Draft {
   readonly data: string | Uint8Array<ArrayBuffer>;
-  /** A media type; text is JSON exactly where this says so. */
+  /** A media type. Text is JSON only if this is a JSON type. */
   readonly contentType: string;
 }
 
-/** The media type is kept beside every message. */
+/** The media type is kept with each message. */
 const mediaTypeLengthMax = 255;
 
 export const isMediaType = (text: string): boolean => kindOf(text) !== undefined;
@@ -19,10 +19,10 @@ export function isText(contentType: string): boolean {
   return kind === "text" || kind === "json";
 }
 
-/** What a media type says of the data; undefined for text that is not a media type. */
+/** The kind of data of a media type; undefined for text that is not a media type. */
 type Kind = "json" | "text" | "binary" | undefined;
 
-/** Kinds found, because each message asks for its type's several times and parsing takes a microsecond. */
+/** The kinds of known types. Each message asks for its kind several times, and parsing takes a microsecond. */
 const kinds = new Map<string, Kind>();
 
 /** Publishers use few types. If there are more, all are forgotten, so that invented types take no memory. */
@@ -59,8 +59,9 @@ const utf8Encoder = new TextEncoder();
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * Makes a message of bytes and their media type (none means text).
- * @throws {DraftError} for text that is not UTF-8, JSON that does not parse, a media type that is none
+ * Makes a draft of bytes and their media type.
+ * @param contentType undefined means text
+ * @throws {DraftError} for text that is not UTF-8, JSON that does not parse, and a malformed media type
  */
 export function draftOf(bytes: Uint8Array<ArrayBuffer>, contentType: string | undefined): Draft {
   if (contentType === undefined) return { data: decode(bytes), contentType: "text/plain" };
@@ -79,12 +80,12 @@ function requireJson(text: string, contentType: string): void {
   try {
     JSON.parse(text);
   } catch (error) {
-    throw new DraftError(`The body is said to be ${contentType} and does not parse: ${String(error)}`);
+    throw new DraftError(`The body has the type ${contentType} and does not parse: ${String(error)}`);
   }
 }
 
 /**
- * Makes a message of a program's value.
+ * Makes a draft of a program's value.
  * @param contentType left out: text/plain for a string, application/octet-stream for bytes, else application/json
  * @throws {DraftError} as `draftOf`, and for a string that UTF-8 cannot carry
  */
@@ -93,7 +94,7 @@ export function draftOfValue(
   contentType: string | undefined,
 ): Draft {
   if (value instanceof ArrayBuffer || value instanceof Uint8Array) {
-    // Copied: the program may go on to use its own.
+    // Copied, because the program may change its own bytes later.
     return draftOf(new Uint8Array(value), contentType ?? "application/octet-stream");
   }
   if (typeof value !== "string") return draftOfValue(jsonOf(value), contentType ?? "application/json");
@@ -109,7 +110,7 @@ function jsonOf(value: object): string {
   } catch (error) {
     throw new DraftError(`The value cannot be written as JSON: ${String(error)}`);
   }
-  if (json === undefined) throw new DraftError(`JSON has no word for the value: ${String(value)}`);
+  if (json === undefined) throw new DraftError(`JSON cannot represent the value: ${String(value)}`);
   return json;
 }
 

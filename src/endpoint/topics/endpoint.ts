@@ -1,4 +1,4 @@
-/** /topics/…: a topic is a URL. Here a request becomes a subscription, a publication or a look at what is there. */
+/** /topics/…: a topic is a URL. A request becomes a subscription, a publication, a poll or an inspection. */
 import type { Access } from "../../access/access.ts";
 import type { Permissions } from "../../access/permissions.ts";
 import type { Connections } from "../../connection/connections.ts";
@@ -30,7 +30,7 @@ import { type PublishTarget, publishBody } from "./publish.ts";
 import { RequestError, readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
 
-/** What the endpoint is joined to. */
+/** What the endpoint needs of the server. */
 export interface TopicsDeps {
   readonly config: HandlerConfig;
   readonly hub: Hub;
@@ -44,12 +44,13 @@ export interface TopicsDeps {
   readonly log: Logger;
 }
 
+/** Bun takes 16 KB as a request head; more names of average length do not fit. */
 const socketTopicsMax = 100;
 
-/** A browser sends the ids of all of them back in one header. */
+/** A browser returns the ids of all topics in one header. */
 const streamTopicsMax = 20;
 
-/** @param path what stands before the topics' names, such as `/topics/` */
+/** @param path the path before the topics' names, such as `/topics/` */
 export function topicsEndpoint(deps: TopicsDeps, path: string): Handler {
   const endpoint = new TopicsEndpoint(deps, path);
   return methods({
@@ -70,7 +71,7 @@ class TopicsEndpoint {
     this.#path = path;
     const { hub, config, counters } = deps;
     const refusalOf = (error: unknown): Refusal => this.#refusalOf(error);
-    // Enough to keep a line busy, little to hold for many at once; who has caught up must not be near its limit.
+    // Enough to keep a connection busy, and little for many at once. A reader that has caught up must be far from its limit.
     const replayAheadBytes = Math.min(64 * 1024, config.bufferedBytesMax / 2);
     this.#socketDeps = { hub, counters, replayAheadBytes, refusalOf };
     this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax, refusalOf };
@@ -158,7 +159,7 @@ class TopicsEndpoint {
         expiresTime: permissions.expiresTime,
       });
     } catch (error) {
-      closeAll(subscriptions); // No line was opened that would.
+      closeAll(subscriptions); // No connection was opened that would close them.
       throw error;
     }
   }
@@ -194,7 +195,7 @@ class TopicsEndpoint {
         subscriptions,
         format !== null,
       );
-      // Bun ends an answer in which nothing moves: one whose reader takes nothing, as a comment is written before that.
+      // Bun ends an answer that does not move for so long. A heartbeat moves it, unless its reader takes nothing.
       server.timeout(
         request,
         this.#streamDeps.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120),
@@ -246,7 +247,7 @@ class TopicsEndpoint {
     return Response.json({ topics: found }, { headers: noStoreHeaders });
   }
 
-  /** What is told of an error; what nobody foresaw is told to the log. */
+  /** The answer to an error. A fault of the server is logged, and the answer names its log line. */
   #refusalOf(error: unknown): Refusal {
     const { counters, log } = this.#deps;
     if (error instanceof Refusal) return error;
@@ -268,7 +269,7 @@ const streamIntervalSecondsMax = 120;
 
 const malformed = (detail: string): Refusal => new Refusal(400, closeCode.policyViolation, detail);
 
-/** All of them, or an error and none. */
+/** Opens all subscriptions, or throws and leaves none open. */
 async function openAll(hub: Hub, starts: readonly TopicStart[]): Promise<Subscription[]> {
   const opened = await Promise.allSettled(
     starts.map(({ topic, since, requested }) => hub.open(topic, since, requested)),

@@ -1,5 +1,4 @@
-/** POST /topics/…: a body becomes a message of each topic named, and the answer says which. */
-
+/** POST /topics/…: the body becomes a message of each topic in the URL. */
 import { problem } from "../../http/problem.ts";
 import { brokerRetrySeconds, retryAfter } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
@@ -23,7 +22,7 @@ export interface PublishDeps {
   readonly messageBytesMax: number;
 }
 
-/** A topic to publish to, and the sender's name there as a publisher (access/publishers.ts). */
+/** A topic to publish to, and the sender's name as a publisher of it (access/publishers.ts). */
 export interface PublishTarget {
   readonly topic: string;
   readonly publisher: string;

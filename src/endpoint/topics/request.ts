@@ -2,7 +2,7 @@
 import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";
 import { type PollOptions, pollMessagesMax, pollWaitSecondsMax } from "./poll.ts";
 
-/** A request that breaks a rule, in words for whoever wrote it. */
+/** A request that breaks a rule. The message tells the author of the client what was wrong and what to do. */
 export class RequestError extends Error {}
 
 /** A topic to receive, and from where on. */
