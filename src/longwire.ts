@@ -2,7 +2,6 @@
 import { resolve } from "node:path";
 import type { WebSocketHandler } from "bun";
 import { Access } from "./access/access.ts";
-import { ApiKeys } from "./access/api-keys.ts";
 import type { Authorize } from "./access/permissions.ts";
 import { bufferLimits } from "./connection/buffers.ts";
 import { Connections } from "./connection/connections.ts";
@@ -21,9 +20,10 @@ import { type Evicted, MemoryBroker } from "./engine/memory.ts";
 import { listenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
-import { refusalOfFault } from "./http/refusal.ts";
+import { Refusals } from "./http/refusal.ts";
 import { logRefusals } from "./http/refusal-log.ts";
-import { type Handler, type Routes, routeOf, routesOf } from "./http/request-context.ts";
+import type { Handler } from "./http/request-context.ts";
+import { type Routes, routeOf, routesOf } from "./http/routes.ts";
 import { createLogger, type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import {
@@ -42,7 +42,8 @@ import { Encodings } from "./wire/encodings.ts";
 
 export type { Authorization, Authorize } from "./access/permissions.ts";
 export { GapError, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
-export type { Answer, RequestHandler, Routes } from "./http/request-context.ts";
+export type { Answer } from "./http/request-context.ts";
+export type { RequestHandler, Routes } from "./http/routes.ts";
 export type { Logger } from "./log.ts";
 export { type Config, ConfigError, type HandlerConfig } from "./settings/config.ts";
 export { BrokerUnavailable, IdempotencyConflict } from "./topic/broker.ts";
@@ -124,8 +125,10 @@ export function createHandler(options: Partial<Options> = {}): Longwire {
 
 /** What a program sees of it. */
 function publicApi(parts: Parts): Longwire {
-  const { handlers, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose } = parts;
-  return { routes: routesOf(handlers), websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
+  const { handlers, refusals, websocket, publish, subscribe, drain } = parts;
+  const { [Symbol.asyncDispose]: dispose } = parts;
+  const routes = routesOf(handlers, refusals);
+  return { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
 }
 
 /**
@@ -145,9 +148,12 @@ export async function createServer(
   const operations = unlessListening.use(new Operations(parts));
   const isOpen = parts.access.isOpen && !config.insecure;
   if (isOpen) requireLoopback(config);
+  const { refusals } = parts;
   const handlers = { ...pageHandlers(), ...parts.handlers, ...operations.handlers };
-  const guardDeps = { config, counters: parts.counters, log: parts.log };
-  const guarded = Object.entries(handlers).map(([path, handler]) => [path, guardHost(handler, guardDeps)]);
+  const guarded = Object.entries(handlers).map(([path, handler]) => [
+    path,
+    guardHost(handler, { config, log: parts.log }),
+  ]);
   const server = Bun.serve({
     ...(await listenOptions(config)),
     // Said, because a compiled binary is otherwise in development too and shows its source in an error answer.
@@ -155,20 +161,20 @@ export async function createServer(
     // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
     // of a body that nobody reads Bun keeps nothing.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    routes: routesOf(isOpen ? Object.fromEntries(guarded) : handlers),
-    fetch: routeOf(notFound),
+    routes: routesOf(isOpen ? Object.fromEntries(guarded) : handlers, refusals),
+    fetch: routeOf(notFound, refusals),
     websocket: parts.websocket(),
-    error: (error) => refusalOfFault(error, log).response(),
+    error: (error) => refusals.of(error).response(),
   });
   const running = unlessListening.move();
   log.info({ ...inForce(config), connectionsMax: parts.connections.connectionsMax, isOpen }, "listening");
 
-  const refusals = logRefusals(parts.counters, log);
+  const refusalLog = logRefusals(parts.counters, log);
   let stopped: Promise<void> | undefined;
   const end = async (): Promise<void> => {
     const ended = server.stop();
     await running.disposeAsync();
-    refusals[Symbol.dispose]();
+    refusalLog[Symbol.dispose]();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
     await server.stop(true);
   };
@@ -203,11 +209,11 @@ function inForce(config: Config): Record<string, unknown> {
 interface Parts extends Omit<Longwire, "routes"> {
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly access: Access;
-  readonly apiKeys: ApiKeys;
   readonly broker: Broker;
   readonly memory: MemoryBroker;
   readonly connections: Connections;
   readonly counters: Counters;
+  readonly refusals: Refusals;
   /** For lines that strangers can cause. */
   readonly log: Logger;
 }
@@ -220,8 +226,8 @@ function assemble(
 ): Parts {
   const log = sampled(givenLog);
   const counters = new Counters();
-  const apiKeys = new ApiKeys(config.apiKeys);
-  const access = new Access({ config, apiKeys, authorize, counters, log });
+  const refusals = new Refusals(counters, log);
+  const access = new Access({ config, authorize, log });
   const proxies = new Proxies(config.trustedProxies);
   const connections = new Connections(config, counters);
   const heartbeat = new Heartbeat({ config, connections, counters, log });
@@ -233,20 +239,28 @@ function assemble(
   const memory = new MemoryBroker(config, { evicted: (what) => countEviction(what, counters, log) });
   const broker: Broker = memory;
   const hub = new Hub({ broker, fanOut, limits: config, counters, log: givenLog });
-  const deps = { config, hub, access, connections, upgrader, proxies, fanOut, encodings, counters, log };
-  const iterators = new MessageIterators({ hub, fanOut, bufferedBytesMax: config.bufferedBytesMax });
-  return {
+  const deps = {
+    config,
+    hub,
     access,
-    apiKeys,
-    broker,
-    memory,
     connections,
+    upgrader,
+    proxies,
+    fanOut,
+    encodings,
+    refusals,
     counters,
     log,
+  };
+  const iterators = new MessageIterators({ hub, fanOut, bufferedBytesMax: config.bufferedBytesMax });
+  return {
+    ...deps,
+    broker,
+    memory,
 
     handlers: {
-      [`${prefix}/ping`]: guardOrigin(echoEndpoint(deps), deps),
-      [`${topicsPath}*`]: guardOrigin(topicsEndpoint(deps, topicsPath), deps),
+      [`${prefix}/ping`]: guardOrigin(refusals.answering(echoEndpoint(deps)), deps),
+      [`${topicsPath}*`]: guardOrigin(refusals.answering(topicsEndpoint(deps, topicsPath)), deps),
     },
 
     websocket: (yours) => webSocketHandler({ config, buffers, connections, heartbeat, counters, log }, yours),

@@ -54,6 +54,11 @@ export class Counters {
     conflict: 0,
     unavailable: 0,
     draining: 0,
+    not_found: 0,
+    method: 0,
+    not_resumable: 0,
+    upgrade: 0,
+    fault: 0,
   };
 }
 

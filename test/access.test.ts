@@ -711,10 +711,12 @@ describe("a token is presented", () => {
   });
 
   test("in no cookie where every page is permitted, for any could act as its visitor: the start ends with 2", async () => {
-    const flags = ["--jwt-secret", secret, "--token-cookie", "session", "--origin", "*", "--port", "0"];
-    const { exitCode, errors } = await runCommand(flags);
-    expect(exitCode).toBe(2);
-    for (const word of ["--token-cookie", "--origin *"]) expect(errors).toContain(word);
+    for (const origin of ["*", "null"]) {
+      const flags = ["--jwt-secret", secret, "--token-cookie", "session", "--port", "0", "--origin", origin];
+      const { exitCode, errors } = await runCommand(flags);
+      expect(exitCode).toBe(2);
+      for (const word of ["--token-cookie", `--origin ${origin}`]) expect(errors).toContain(word);
+    }
   });
 
   test("in one way, and a wrong one there is not made good by a right one elsewhere", async () => {
@@ -828,7 +830,7 @@ describe("when a token expires", () => {
 });
 
 describe("wrong tokens", () => {
-  test("are answered after half a second in every form, and counted", async () => {
+  test("are refused in every form, and counted", async () => {
     const before = await counted("longwire_refused_total", "token");
     const wrong = bearer("x".repeat(30));
     const forms = [
@@ -839,14 +841,14 @@ describe("wrong tokens", () => {
       () => handshake("/topics/a", wrong),
       () => look("open/1", wrong),
     ];
-    await Promise.all(
-      forms.map(async (ask) => {
-        const start = performance.now();
-        expect((await ask()).status).toBe(401);
-        expect(performance.now() - start).toBeGreaterThanOrEqual(490);
-      }),
-    );
+    for (const ask of forms) expect((await ask()).status).toBe(401);
     expect(await counted("longwire_refused_total", "token")).toBe(before + forms.length);
+  });
+
+  test("are answered without a delay: keys are too long to be guessed", async () => {
+    const start = performance.now();
+    for (let count = 0; count < 20; count++) expect(await statusFor(`wrong-token-${count}`)).toBe(401);
+    expect(performance.now() - start).toBeLessThan(20 * 250);
   });
 
   test("hold up nobody else", async () => {
@@ -1141,7 +1143,12 @@ const fetchAtOnce: FetchTimes = { refreshSeconds: 0, cooldownSeconds: 0, retrySe
 
 function keepingTokens(keys: Partial<HandlerConfig>): Tokens {
   const permissionsFor = ({ expiresTime }: VerifiedToken): TopicPermissions =>
-    new TopicPermissions("", expiresTime, { subscribe: [], publish: [] }, () => new Refusal(403, 4403, "no"));
+    new TopicPermissions(
+      "",
+      expiresTime,
+      { subscribe: [], publish: [] },
+      () => new Refusal("permission", "no"),
+    );
   return new Tokens(completeConfig(handlerSettings, keys), permissionsFor, () => undefined, fetchAtOnce);
 }
 

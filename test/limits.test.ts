@@ -180,6 +180,21 @@ describe("--max-connections-per-ip", () => {
     for (const line of lines) line.terminate();
   });
 
+  test("counts an IPv6 address with its whole /64, which one client has for itself", async () => {
+    await using server = await spawnServer(["--max-connections-per-ip", "1", "--trust-proxy", "127.0.0.1"]);
+    const from = (address: string) => openFrom(server, "127.0.0.1", { "X-Forwarded-For": address });
+    const lines = [
+      await from("2001:db8:1:2::1"),
+      await from("2001:db8:1:3::1"),
+      await from("::ffff:203.0.113.1"),
+      await from("203.0.113.2"),
+    ].filter((line) => typeof line !== "number");
+    expect(lines).toHaveLength(4);
+    for (const address of ["2001:db8:1:2::2", "2001:DB8:1:2:ffff::1", "203.0.113.1", "::ffff:203.0.113.2"])
+      expect({ address, status: await from(address) }).toEqual({ address, status: 429 });
+    for (const line of lines) line.terminate();
+  });
+
   test("does not listen to what anyone else forwards", async () => {
     await using server = await spawnServer(["--max-connections-per-ip", "1", "--trust-proxy", "127.0.0.1"]);
     const line = await openFrom(server, "127.0.0.2", { "X-Forwarded-For": "203.0.113.1" });

@@ -6,13 +6,15 @@ import { version } from "../package.json";
 import { ApiKeys } from "../src/access/api-keys.ts";
 import { makeToken } from "../src/command/token.ts";
 import { Operations } from "../src/endpoint/operations.ts";
-import { routesOf } from "../src/http/request-context.ts";
+import { Refusals } from "../src/http/refusal.ts";
+import { routesOf } from "../src/http/routes.ts";
+import { createLogger } from "../src/log.ts";
 import { Counters } from "../src/metrics.ts";
 import { environmentName, type Setting, settings } from "../src/settings/config.ts";
 import { closeCode } from "../src/wire/close-code.ts";
 import { openWs, ws } from "./support/clients.ts";
 import { type Metrics, parseMetrics, sampleOf, samplesOf, scrape } from "./support/prometheus.ts";
-import { frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
+import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
 import {
   cloudEvents,
@@ -75,11 +77,11 @@ test("an engine that was reached only between two probes makes the node ready", 
     connections,
     memory: { topicCount: 0, historyBytes: 0 },
     counters: new Counters(),
-    apiKeys: new ApiKeys([]),
+    access: { apiKeys: new ApiKeys([]) },
   });
   await using server = Bun.serve({
     port: 0,
-    routes: routesOf(operations.handlers),
+    routes: routesOf(operations.handlers, new Refusals(new Counters(), createLogger("silent"))),
     websocket: { message: () => undefined },
   });
   const probe = async (): Promise<unknown> => {
@@ -303,7 +305,51 @@ describe("/metrics counts refusals", () => {
       conflict: 1,
       unavailable: 0,
       draining: 0,
+      not_found: 0,
+      method: 0,
+      not_resumable: 0,
+      upgrade: 0,
+      fault: 0,
     });
+  });
+
+  test("of every kind, once per request", async () => {
+    await using server = await spawnServer(["--api-key", apiKey, "--max-message", "1KiB"]);
+    const upgrade = { ...handshakeHeaders, ...bearer };
+    const refused: readonly [
+      reason: string,
+      status: number,
+      method: string,
+      path: string,
+      headers: object,
+    ][] = [
+      ["malformed", 400, "GET", "/topics/a", { ...bearer, Host: "no host" }],
+      ["malformed", 400, "GET", "/topics/a,a", bearer],
+      ["malformed", 400, "GET", "/topics/a?since=never", bearer],
+      ["malformed", 400, "GET", "/topics/a,b", upgrade],
+      ["malformed", 400, "GET", "/topics/a", { ...upgrade, "Sec-WebSocket-Key": "" }],
+      ["malformed", 400, "GET", "/topics/a?format=xml", { ...bearer, Accept: "text/event-stream" }],
+      ["malformed", 400, "GET", "/topics/a,b", { ...bearer, Accept: "text/event-stream" }],
+      ["malformed", 400, "POST", "/topics/a", { ...bearer, "Content-Length": "0", "Idempotency-Key": '""' }],
+      ["malformed", 400, "POST", "/topics/a", { ...bearer, "Content-Length": "0", "Content-Type": "none" }],
+      ["token", 401, "GET", "/topics/a", {}],
+      ["token", 401, "GET", "/metrics", {}],
+      ["not_found", 404, "GET", "/nothing", {}],
+      ["method", 405, "DELETE", "/topics/a", {}],
+      ["method", 405, "POST", "/ping", { "Content-Length": "0" }],
+      ["not_resumable", 410, "GET", "/topics/a?since=other-1", upgrade],
+      ["upgrade", 426, "GET", "/ping", {}],
+      ["upgrade", 426, "GET", "/topics/a", { ...upgrade, "Sec-WebSocket-Version": "12" }],
+    ];
+    const before = await scrape(server, bearer);
+    const expected = samplesOf(before, "longwire_refused_total");
+    for (const [reason, status, method, path, headers] of refused) {
+      const answer = await exchange(server.url, request(method, path, { Host: server.url.host, ...headers }));
+      expect({ method, path, status: answer.status }).toEqual({ method, path, status });
+      expected[reason] = (expected[reason] ?? 0) + 1;
+      const counts = samplesOf(await scrape(server, bearer), "longwire_refused_total");
+      expect({ method, path, counts }).toEqual({ method, path, counts: expected });
+    }
   });
 
   test("of requests for another host, and shows a drain while it still answers", async () => {

@@ -1,6 +1,7 @@
 /** Which pages may use a server, and which names it answers to: foreign pages, DNS rebinding, proxies in front. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { isLoopback, isPermitted } from "../src/http/origin.ts";
+import { createHandler } from "../src/longwire.ts";
 import { sampleOf, scrape } from "./support/prometheus.ts";
 import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
@@ -132,6 +133,17 @@ describe("a server without a key", () => {
     }
   });
 
+  test("answers 400 to two Host headers, of which a proxy may have read the other", async () => {
+    const { host } = server.url;
+    for (const hosts of [
+      `${host}\r\nHost: evil.example`,
+      `evil.example\r\nHost: ${host}`,
+      `${host}\r\nHost: ${host}`,
+    ])
+      for (const way of Object.keys(ways))
+        expect({ way, status: await statusOf(way, { Host: hosts }) }).toEqual({ way, status: 400 });
+  });
+
   test("answers 400 to a Host that is none", async () => {
     for (const host of ["a b", "http://", "[", "x:port"])
       expect({ host, status: await statusOf("a look at a topic", { Host: host }) }).toEqual({
@@ -214,6 +226,76 @@ describe("behind a proxy", () => {
       await using behind = await spawnServer(flags);
       expect(await status({ ...forwarded, Origin: "https://chat.example" }, behind)).toBe(403);
       expect(await status({ Host: "chat.example", Origin: "https://chat.example" }, behind)).toBe(101);
+    }
+  });
+});
+
+describe("what GET /ping says to a client that is no WebSocket", () => {
+  const hint = async (headers: Headers, flags: readonly string[] = []): Promise<string> => {
+    await using own = await spawnServer(["--insecure", ...flags]);
+    return (await exchange(own.url, request("GET", "/ping", { Host: "own.example:1", ...headers }))).body;
+  };
+  const forwarded = { "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
+
+  test("is the URL that the client can use, also where a trusted proxy ends TLS", async () => {
+    expect(await hint({})).toContain('new WebSocket("ws://own.example:1/ping")');
+    expect(await hint(forwarded)).toContain('new WebSocket("ws://own.example:1/ping")');
+    expect(await hint(forwarded, ["--trust-proxy", "127.0.0.0/8,::1"])).toContain(
+      'new WebSocket("wss://chat.example/ping")',
+    );
+  });
+
+  test("has the prefix of a mounted library, and no page that is not there", async () => {
+    await using longwire = createHandler({ prefix: "/realtime", logLevel: "silent" });
+    await using own = Bun.serve({ port: 0, routes: longwire.routes, websocket: longwire.websocket() });
+    const text = await (await fetch(new URL("/realtime/ping", own.url))).text();
+    expect(text).toBe(
+      `This is a WebSocket line: connect with new WebSocket("ws://${own.url.host}/realtime/ping").\n`,
+    );
+  });
+});
+
+describe("the headers of CORS", () => {
+  const page = "https://app.example";
+  const preflight = async (on: RunningServer, headers: string) =>
+    (
+      await exchange(
+        on.url,
+        request("OPTIONS", "/topics/a", {
+          Host: on.url.host,
+          Origin: page,
+          "Access-Control-Request-Method": "POST",
+          "Access-Control-Request-Headers": headers,
+        }),
+      )
+    ).headers;
+
+  test("allow the attributes of a CloudEvent and of a trace that are asked for, and no other header", async () => {
+    await using own = await spawnServer(["--origin", page]);
+    const asked = "ce-type,CE-Subject, traceparent ,tracestate,x-other,ce-,ce-a-b,cookie";
+    const allowed = (await preflight(own, asked)).get("access-control-allow-headers");
+    expect(allowed).toBe(
+      "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, ce-type, ce-subject, traceparent, tracestate",
+    );
+  });
+
+  test("allow credentials with --token-cookie, and not without", async () => {
+    const cookie = ["--token-cookie", "session", "--jwt-secret", "a-secret-for-tokens-of-40-characters-001"];
+    for (const [flags, credentials] of [
+      [[], null],
+      [cookie, "true"],
+    ] as const) {
+      await using own = await spawnServer(["--origin", page, ...flags]);
+      expect((await preflight(own, "")).get("access-control-allow-credentials")).toBe(credentials);
+      const { headers } = await exchange(
+        own.url,
+        request("GET", "/topics/a", { Host: own.url.host, Origin: page }),
+      );
+      expect(headers.get("access-control-allow-credentials")).toBe(credentials);
+      expect(headers.get("access-control-allow-origin")).toBe(page);
+      const foreign = { Host: own.url.host, Origin: "https://evil.example" };
+      const refused = await exchange(own.url, request("GET", "/topics/a", foreign));
+      expect(refused.headers.get("access-control-allow-credentials")).toBeNull();
     }
   });
 });

@@ -576,7 +576,7 @@ describe("CORS", () => {
     for (const { headers } of answers) {
       expect(headers.get("access-control-allow-origin")).toBe(page);
       expect(headers.get("vary")).toContain("Origin");
-      expect(headers.get("access-control-expose-headers")).toBe("Retry-After");
+      expect(headers.get("access-control-expose-headers")).toBe("Link, Longwire-Cursor, Retry-After");
     }
   });
 

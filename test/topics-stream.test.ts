@@ -35,6 +35,31 @@ describe("the plain form", () => {
     expect(headers.get("vary")).toBe("Accept, Origin");
   });
 
+  test("is what Accept names, unless with q=0, and not for a range of types", async () => {
+    const typeFor = async (Accept: string): Promise<string | undefined> => {
+      const controller = new AbortController();
+      const options = { headers: { Accept }, signal: controller.signal };
+      const response = await fetch(topicsUrl(server, newTopic()), options);
+      controller.abort();
+      return response.headers.get("content-type")?.split(";", 1)[0];
+    };
+    for (const accept of [
+      "text/event-stream",
+      "text/html, Text/Event-Stream;q=0.1",
+      "text/event-stream ; q=1",
+    ])
+      expect({ accept, type: await typeFor(accept) }).toEqual({ accept, type: "text/event-stream" });
+    for (const accept of [
+      "text/event-stream;q=0",
+      "text/event-stream; Q=0.000",
+      "*/*",
+      "text/*",
+      "text/event-streams",
+      "",
+    ])
+      expect({ accept, type: await typeFor(accept) }).toEqual({ accept, type: "application/json" });
+  });
+
   test("carries CORS for a permitted page", async () => {
     const Origin = "http://localhost:1234";
     await using stream = await openStream(server, newTopic(), { Origin });

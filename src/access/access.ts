@@ -3,10 +3,8 @@
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
-import type { Counters } from "../metrics.ts";
 import { ConfigError, type HandlerConfig } from "../settings/config.ts";
-import { closeCode } from "../wire/close-code.ts";
-import type { ApiKeys } from "./api-keys.ts";
+import { ApiKeys } from "./api-keys.ts";
 import { tokenOf } from "./credentials.ts";
 import {
   type Action,
@@ -23,22 +21,15 @@ import { Tokens } from "./tokens.ts";
 /** What access is decided with. */
 export interface AccessDeps {
   readonly config: HandlerConfig;
-  readonly apiKeys: ApiKeys;
   readonly authorize: Authorize | undefined;
-  readonly counters: Counters;
   readonly log: Logger;
 }
-
-/** How long the answer to a wrong token is held back: nothing to a person, much to whoever tries them out. */
-const wrongTokenDelaySeconds = 0.5;
-
-/** Answers held back at once; past it they are refused without waiting, so that they cost no memory. */
-const delayedAnswersMax = 1000;
 
 const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"] };
 
 export class Access {
   readonly #deps: AccessDeps;
+  readonly apiKeys: ApiKeys;
   readonly #tokens: Tokens;
   /** Without any key tokens cannot be checked, so they are not read. */
   readonly #hasKeys: boolean;
@@ -46,34 +37,36 @@ export class Access {
   readonly isOpen: boolean;
   /** Shared by all requests without a token. */
   readonly #withoutToken: TopicPermissions;
-  #delayedAnswers = 0;
 
   /** @throws {ConfigError} */
   constructor(deps: AccessDeps) {
-    const { config, apiKeys, authorize, log } = deps;
-    if (config.tokenCookie && config.origins.includes("*")) {
+    const { config, authorize, log } = deps;
+    // Any page can have the origin "null": it loads itself in a sandboxed frame.
+    const anyPage = config.origins.find((origin) => origin === "*" || origin === "null");
+    if (config.tokenCookie && anyPage) {
       throw new ConfigError(
-        "--token-cookie and --origin * do not go together: a browser sends the cookie along for every page, so any of " +
-          "them could act as its visitor. Name the origins",
+        `--token-cookie and --origin ${anyPage} do not go together: a browser sends the cookie along for every page, so ` +
+          "any of them could act as its visitor. Name the origins",
       );
     }
     this.#deps = deps;
+    this.apiKeys = new ApiKeys(config.apiKeys);
     this.#tokens = new Tokens(
       config,
       ({ issuer, subject, expiresTime, subscribe, publish }) => {
         const patterns = { subscribe: [...config.publicTopics, ...subscribe], publish };
-        return new TopicPermissions(tokenPublisher(issuer, subject), expiresTime, patterns, this.#forbidden);
+        return new TopicPermissions(tokenPublisher(issuer, subject), expiresTime, patterns, forbidden);
       },
       (error) =>
         log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
     );
-    this.#hasKeys = !apiKeys.isEmpty || this.#tokens.hasKeys;
+    this.#hasKeys = !this.apiKeys.isEmpty || this.#tokens.hasKeys;
     this.isOpen = !this.#hasKeys && !authorize;
     this.#withoutToken = new TopicPermissions(
       anonymous,
       Number.POSITIVE_INFINITY,
       this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [] },
-      this.#hasKeys ? this.#missing : this.#forbidden,
+      this.#hasKeys ? missing : forbidden,
     );
   }
 
@@ -98,54 +91,38 @@ export class Access {
     const permissions = await this.authenticate(context);
     const { config, authorize } = this.#deps;
     if (this.#hasKeys) {
-      if (tokenOf(context, config.tokenCookie) === undefined) throw this.#missing();
+      if (tokenOf(context, config.tokenCookie) === undefined) throw missing();
     } else if (authorize && !(await authorize(context.request, { topic: "ping", action: "subscribe" }))) {
-      throw this.#forbidden("subscribe", "ping");
+      throw forbidden("subscribe", "ping");
     }
     return permissions;
   }
 
   async #permissionsOf(token: string): Promise<TopicPermissions> {
-    const { apiKeys, counters } = this.#deps;
-    const key = apiKeys.nameOf(token);
+    const key = this.apiKeys.nameOf(token);
     if (key !== undefined) {
       const expiresTime = Number.POSITIVE_INFINITY;
-      return new TopicPermissions(keyPublisher(key), expiresTime, everyTopic, this.#forbidden);
+      return new TopicPermissions(keyPublisher(key), expiresTime, everyTopic, forbidden);
     }
     try {
       return await this.#tokens.permissionsOf(token);
     } catch (error) {
       if (error instanceof KeysUnavailable) {
-        counters.refused.unavailable++;
         const detail = "Tokens cannot be checked now; try again.";
-        throw new Refusal(503, closeCode.tryAgainLater, detail, retryAfter(error.retrySeconds));
+        throw new Refusal("unavailable", detail, retryAfter(error.retrySeconds));
       }
       if (!(error instanceof TokenError)) throw error;
-      counters.refused.token++;
-      await this.#slowDown();
-      throw new Refusal(401, closeCode.unauthorized, error.message, {
-        "WWW-Authenticate": 'Bearer error="invalid_token"',
-      });
+      throw new Refusal("token", error.message, { "WWW-Authenticate": 'Bearer error="invalid_token"' });
     }
   }
-
-  readonly #missing = (): Refusal => {
-    this.#deps.counters.refused.token++;
-    const detail = "A token is needed: send Authorization: Bearer <token>.";
-    return new Refusal(401, closeCode.unauthorized, detail, { "WWW-Authenticate": "Bearer" });
-  };
-
-  readonly #forbidden = (action: Action, topic: string): Refusal => {
-    this.#deps.counters.refused.permission++;
-    return new Refusal(403, closeCode.forbidden, `Not allowed to ${action} to ${topic}.`, {
-      "WWW-Authenticate": 'Bearer error="insufficient_scope"',
-    });
-  };
-
-  async #slowDown(): Promise<void> {
-    if (this.#delayedAnswers >= delayedAnswersMax) return;
-    this.#delayedAnswers++;
-    await Bun.sleep(wrongTokenDelaySeconds * 1000);
-    this.#delayedAnswers--;
-  }
 }
+
+const missing = (): Refusal =>
+  new Refusal("token", "A token is needed: send Authorization: Bearer <token>.", {
+    "WWW-Authenticate": "Bearer",
+  });
+
+const forbidden = (action: Action, topic: string): Refusal =>
+  new Refusal("permission", `Not allowed to ${action} to ${topic}.`, {
+    "WWW-Authenticate": 'Bearer error="insufficient_scope"',
+  });

@@ -32,7 +32,7 @@ export class ClientAddress {
   /** Open now. */
   connections = 0;
 
-  /** @param address undefined on a unix socket */
+  /** @param address undefined on a unix socket; of IPv6 its /64, which one client has for itself */
   constructor(readonly address: string | undefined) {}
 }
 

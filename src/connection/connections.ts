@@ -2,7 +2,7 @@
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { ConnectionKind, Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
-import { closeCode } from "../wire/close-code.ts";
+import { clientNetwork } from "../settings/networks.ts";
 import { ClientAddress, type HttpConnection, type Socket } from "./connection.ts";
 import { connectionsAllowed } from "./descriptors.ts";
 
@@ -60,23 +60,20 @@ export class Connections {
    * @throws {Refusal} 503 or 429, if it is one too many or the server is draining
    */
   admit(address: string | undefined): ClientAddress {
-    const { refused } = this.#counters;
     if (this.#isClosed) {
-      refused.draining++;
       const detail = "This node is draining; come back, elsewhere.";
-      throw new Refusal(503, closeCode.serviceRestart, detail, retryLater);
+      throw new Refusal("draining", detail, retryLater);
     }
     if (this.count >= this.connectionsMax) {
-      refused.connections++;
       const detail = "All connections are taken (--max-connections); try later.";
-      throw new Refusal(503, closeCode.tryAgainLater, detail, retryLater);
+      throw new Refusal("connections", detail, retryLater);
     }
-    const clientAddress = this.#addresses.get(address) ?? new ClientAddress(address);
+    const counted = address && clientNetwork(address);
+    const clientAddress = this.#addresses.get(counted) ?? new ClientAddress(counted);
     const perAddressMax = this.#connectionsPerAddressMax;
     if (perAddressMax > 0 && clientAddress.connections >= perAddressMax) {
-      refused.connections_per_ip++;
       const detail = `An address may have ${perAddressMax} connections open (--max-connections-per-ip).`;
-      throw new Refusal(429, closeCode.tryAgainLater, detail, retryLater);
+      throw new Refusal("connections_per_ip", detail, retryLater);
     }
     return clientAddress;
   }

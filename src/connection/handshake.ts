@@ -1,9 +1,8 @@
 /** From an HTTP request to a WebSocket (RFC 6455 section 4.2), or to a refusal that says what was missing. */
 import type { Proxies } from "../http/proxies.ts";
-import { Refusal } from "../http/refusal.ts";
+import { malformed, Refusal } from "../http/refusal.ts";
 import type { Answer, RequestContext } from "../http/request-context.ts";
 import type { ConnectionKind } from "../metrics.ts";
-import { closeCode } from "../wire/close-code.ts";
 import { subprotocols } from "../wire/encodings.ts";
 import { Connection, type Socket, type SocketHandler } from "./connection.ts";
 import type { Connections } from "./connections.ts";
@@ -56,11 +55,7 @@ export class Upgrader {
       headers: { "Sec-WebSocket-Protocol": subprotocol ?? "" },
     });
     if (upgraded) return;
-    throw new Refusal(
-      400,
-      closeCode.policyViolation,
-      "The WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.",
-    );
+    throw malformed("The WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.");
   }
 
   /**
@@ -90,12 +85,9 @@ export class Upgrader {
 /** @throws {Refusal} before Bun would answer without a word */
 function requireVersion(request: Request): void {
   if (request.headers.get("sec-websocket-version") === "13") return;
-  throw new Refusal(
-    426,
-    closeCode.policyViolation,
-    "Only version 13 of WebSocket (RFC 6455) is spoken here.",
-    { "Sec-WebSocket-Version": "13" },
-  );
+  throw new Refusal("upgrade", "Only version 13 of WebSocket (RFC 6455) is spoken here.", {
+    "Sec-WebSocket-Version": "13",
+  });
 }
 
 class RefusedConnection implements SocketHandler {

@@ -4,9 +4,9 @@ import type { Access } from "../access/access.ts";
 import type { Socket, SocketHandler } from "../connection/connection.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
 import { methods } from "../http/methods.ts";
-import { Refusal, refusalOfFault } from "../http/refusal.ts";
+import type { Proxies, Target } from "../http/proxies.ts";
+import type { Refusals } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
-import type { Logger } from "../log.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { subprotocols } from "../wire/encodings.ts";
 
@@ -18,16 +18,20 @@ export interface EchoDeps {
   readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "privatePing">;
   readonly access: Access;
   readonly upgrader: Upgrader;
-  readonly log: Logger;
+  readonly proxies: Proxies;
+  readonly refusals: Refusals;
 }
 
-export function echoEndpoint({ config, access, upgrader, log }: EchoDeps): Handler {
+export function echoEndpoint({ config, access, upgrader, proxies, refusals }: EchoDeps): Handler {
   const line = new EchoLine(config.bufferedBytesMax);
   const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
     GET: async (context) => {
       const { request, url } = context;
-      if (!wantsWebSocket(request)) return howToConnect(url);
+      if (!wantsWebSocket(request)) {
+        refusals.count("upgrade");
+        return howToConnect(proxies.targetOf(context), url.pathname);
+      }
       const subprotocol = chooseSubprotocol(request, [subprotocols.raw]);
       try {
         const permissions = config.privatePing ? await access.authenticatePing(context) : { expiresTime };
@@ -38,21 +42,18 @@ export function echoEndpoint({ config, access, upgrader, log }: EchoDeps): Handl
           expiresTime: permissions.expiresTime,
         });
       } catch (error) {
-        return upgrader.refuse(context, error instanceof Refusal ? error : refusalOfFault(error, log));
+        return upgrader.refuse(context, refusals.of(error));
       }
     },
   });
 }
 
-function howToConnect({ protocol, host, pathname }: URL): Response {
-  const line = `${protocol === "https:" ? "wss:" : "ws:"}//${host}${pathname}`;
-  return new Response(
-    `This is a WebSocket line: connect with new WebSocket("${line}"), or try it at the page /.\n`,
-    {
-      status: 426,
-      headers: { Upgrade: "websocket", Connection: "Upgrade", "Content-Type": "text/plain; charset=utf-8" },
-    },
-  );
+function howToConnect({ host, isSecure }: Target, path: string): Response {
+  const url = `${isSecure ? "wss" : "ws"}://${host}${path}`;
+  return new Response(`This is a WebSocket line: connect with new WebSocket("${url}").\n`, {
+    status: 426,
+    headers: { Upgrade: "websocket", Connection: "Upgrade", "Content-Type": "text/plain; charset=utf-8" },
+  });
 }
 
 /**

@@ -1,9 +1,8 @@
 /** Every path that has no endpoint. */
-import { problem } from "../http/problem.ts";
+import { Refusal } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
 
-export const notFound: Handler = ({ url }) =>
-  problem(
-    404,
-    `Nothing is at ${url.pathname}. The page is at /, the echo line at /ping, topics at /topics/….`,
-  );
+export const notFound: Handler = ({ url }) => {
+  const ways = "The page is at /, the echo line at /ping, topics at /topics/….";
+  throw new Refusal("not_found", `Nothing is at ${url.pathname}. ${ways}`);
+};

@@ -1,13 +1,13 @@
 /** The endpoints for operators: /healthz, /readyz and /metrics. docs/operations.md documents every metric. */
 import { existsSync } from "node:fs";
 import { version } from "../../package.json";
-import type { ApiKeys } from "../access/api-keys.ts";
+import type { Access } from "../access/access.ts";
 import { bearerToken } from "../access/credentials.ts";
 import type { Connections } from "../connection/connections.ts";
 import { descriptorsMax } from "../connection/descriptors.ts";
 import type { MemoryBroker } from "../engine/memory.ts";
 import { methods } from "../http/methods.ts";
-import { problem } from "../http/problem.ts";
+import { Refusal } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
 import { type Counters, EventLoopDelay } from "../metrics.ts";
 import type { Broker } from "../topic/broker.ts";
@@ -19,7 +19,7 @@ export interface OperationsDeps {
   readonly memory: Pick<MemoryBroker, "topicCount" | "historyBytes">;
   readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
   readonly counters: Counters;
-  readonly apiKeys: ApiKeys;
+  readonly access: Pick<Access, "apiKeys">;
 }
 
 /** How often the engine is asked whether it was reached, until it was. */
@@ -43,9 +43,10 @@ export class Operations implements Disposable {
       "/readyz": methods({ GET: () => this.#readiness() }),
       "/metrics": methods({
         GET: async ({ request }) => {
-          if (!deps.apiKeys.isEmpty && !deps.apiKeys.includes(bearerToken(request))) {
+          const { apiKeys } = deps.access;
+          if (!apiKeys.isEmpty && !apiKeys.includes(bearerToken(request))) {
             const detail = "Metrics are for holders of the API key: send Authorization: Bearer <key>.";
-            return problem(401, detail, { "WWW-Authenticate": "Bearer" });
+            throw new Refusal("token", detail, { "WWW-Authenticate": "Bearer" });
           }
           const headers = { "Content-Type": prometheusType, "Cache-Control": "no-store" };
           return new Response(await prometheusText(metrics), { headers });

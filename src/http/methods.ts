@@ -1,5 +1,5 @@
 /** The methods of a path. */
-import { problem } from "./problem.ts";
+import { Refusal } from "./refusal.ts";
 import type { Handler } from "./request-context.ts";
 
 /**
@@ -19,6 +19,6 @@ export function methods(table: { readonly GET: Handler; readonly POST?: Handler 
       case "POST":
         if (table.POST) return table.POST(context);
     }
-    return problem(405, `${method} is not possible here; use one of ${allow}.`, { Allow: allow });
+    throw new Refusal("method", `${method} is not possible here; use one of ${allow}.`, { Allow: allow });
   };
 }

@@ -1,18 +1,16 @@
 /** Which pages may use the server: the Origin of each request to /ping and /topics, and CORS for those that may. */
 
 import type { Logger } from "../log.ts";
-import type { Counters } from "../metrics.ts";
 import type { Config, HandlerConfig } from "../settings/config.ts";
 import { parseAddress } from "../settings/networks.ts";
-import { problem } from "./problem.ts";
 import type { Proxies, Target } from "./proxies.ts";
-import type { Answer, Handler, RequestContext } from "./request-context.ts";
+import { Refusal } from "./refusal.ts";
+import type { Answer, Handler } from "./request-context.ts";
 
 /** What the check is joined to. */
 export interface OriginDeps {
-  readonly config: Pick<HandlerConfig, "origins">;
+  readonly config: Pick<HandlerConfig, "origins" | "tokenCookie">;
   readonly proxies: Proxies;
-  readonly counters: Counters;
   readonly log: Logger;
 }
 
@@ -22,7 +20,7 @@ export interface OriginDeps {
  */
 export function guardOrigin(
   handler: Handler,
-  { config: { origins }, proxies, counters, log }: OriginDeps,
+  { config: { origins, tokenCookie }, proxies, log }: OriginDeps,
 ): Handler {
   return async (context) => {
     const { request } = context;
@@ -31,22 +29,18 @@ export function guardOrigin(
       // A browser leaves Origin out of some requests; this header it cannot be made to leave out.
       if (request.headers.get("sec-fetch-site") !== "cross-site" || origins.includes("*"))
         return vary(await handler(context));
-      counters.refused.origin++;
-      return vary(problem(403, "A page of another site may not use this server without saying which it is."));
+      throw refusalOfOrigin("A page of another site may not use this server without saying which it is.");
     }
     if (!isPermitted(origin, proxies.targetOf(context), origins)) {
-      counters.refused.origin++;
       log.warn({ origin, allow: `--origin ${origin}` }, "a page of another origin was refused");
-      return vary(
-        problem(
-          403,
-          `Pages of ${origin} may not use this server. Its operator allows them by --origin ${origin}`,
-        ),
-      );
+      const way = `Its operator allows them by --origin ${origin}`;
+      throw refusalOfOrigin(`Pages of ${origin} may not use this server. ${way}`);
     }
-    const answer = isPreflight(context) ? preflight() : await handler(context);
+    const answer = isPreflight(request) ? preflight(request) : await handler(context);
     answer?.headers.set("Access-Control-Allow-Origin", origin);
-    answer?.headers.set("Access-Control-Expose-Headers", "Retry-After");
+    answer?.headers.set("Access-Control-Expose-Headers", "Link, Longwire-Cursor, Retry-After");
+    // Any page at all may be permitted only without a token cookie (access.ts).
+    if (tokenCookie) answer?.headers.set("Access-Control-Allow-Credentials", "true");
     return vary(answer);
   };
 }
@@ -55,7 +49,7 @@ export function guardOrigin(
  * Stops DNS rebinding: a page of another site whose name was made to mean 127.0.0.1 is of the same origin to a browser,
  * and only the Host that it asks for tells it from ours.
  */
-export function guardHost(handler: Handler, { config, counters, log }: HostGuardDeps): Handler {
+export function guardHost(handler: Handler, { config, log }: HostGuardDeps): Handler {
   const named = [
     config.host,
     ...config.origins.filter((origin) => URL.canParse(origin)).map((origin) => new URL(origin).hostname),
@@ -63,20 +57,18 @@ export function guardHost(handler: Handler, { config, counters, log }: HostGuard
   return (context) => {
     const { hostname } = context.url;
     if (isLoopback(hostname) || named.includes(hostname)) return handler(context);
-    counters.refused.host++;
     log.warn(
       { host: hostname, allow: `--origin http://${hostname}` },
       "a request for another host was refused",
     );
     const ways = `Its operator allows it by --origin http://${hostname}, by setting a key, or by --insecure.`;
-    return problem(403, `This server has no key and serves only loopback, not ${hostname}. ${ways}`);
+    throw new Refusal("host", `This server has no key and serves only loopback, not ${hostname}. ${ways}`);
   };
 }
 
 /** What the check of the Host is joined to. */
 export interface HostGuardDeps {
   readonly config: Pick<Config, "host" | "origins">;
-  readonly counters: Counters;
   readonly log: Logger;
 }
 
@@ -98,20 +90,33 @@ export function isLoopback(hostname: string): boolean {
   return parseAddress(hostname.replace(/^\[(.*)\]$/, "$1"))?.range() === "loopback";
 }
 
-function isPreflight({ request }: RequestContext): boolean {
+function isPreflight(request: Request): boolean {
   return request.method === "OPTIONS" && request.headers.has("access-control-request-method");
 }
 
-function preflight(): Response {
+const allowedHeaders = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"];
+
+/** Attributes of a CloudEvent in binary mode, which have any name, and those of W3C Trace Context. */
+const attributeHeader = /^(?:ce-[a-z0-9]+|traceparent|tracestate)$/;
+
+/** `*` would not do for headers: it does not cover Authorization, nor anything in a request with credentials. */
+function preflight(request: Request): Response {
+  const requested = (request.headers.get("access-control-request-headers") ?? "")
+    .split(",")
+    .map((header) => header.trim().toLowerCase())
+    .filter((header) => attributeHeader.test(header));
   return new Response(null, {
     status: 204,
     headers: {
       "Access-Control-Allow-Methods": "GET, HEAD, POST",
-      "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
+      "Access-Control-Allow-Headers": [...allowedHeaders, ...requested].join(", "),
       "Access-Control-Max-Age": "600", // Chromium's own limit is 7200 s; a changed --origin is to be felt soon.
     },
   });
 }
+
+/** Without the headers of CORS: the page is not to read it. */
+const refusalOfOrigin = (detail: string): Refusal => new Refusal("origin", detail, { Vary: "Origin" });
 
 /** What is answered depends on the Origin, so a cache must not hand it to another. */
 function vary(answer: Answer): Answer {

@@ -1,35 +1,61 @@
-/** A refusal that can be sent in both protocols: as an HTTP answer, and as the close code of a WebSocket. */
+/** Refusals: one reason, sent in both protocols as an HTTP answer or as the close code of a WebSocket, and counted. */
 import type { Logger } from "../log.ts";
+import type { Counters } from "../metrics.ts";
+import { BrokerUnavailable } from "../topic/broker.ts";
+import { DraftError } from "../topic/draft.ts";
 import { closeCode } from "../wire/close-code.ts";
 import { type ProblemStatus, problem } from "./problem.ts";
+import type { Handler } from "./request-context.ts";
+
+/** The values of the label `reason` of longwire_refused_total. */
+export type RefusalReason = keyof Counters["refused"];
+
+/** The status of the HTTP answer, and the code of the Close frame. */
+const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>> = {
+  malformed: [400, closeCode.policyViolation],
+  token: [401, closeCode.unauthorized],
+  origin: [403, closeCode.policyViolation],
+  host: [403, closeCode.policyViolation],
+  permission: [403, closeCode.forbidden],
+  not_found: [404, closeCode.policyViolation],
+  method: [405, closeCode.policyViolation],
+  not_resumable: [410, closeCode.cannotResume],
+  message_size: [413, closeCode.tooBig],
+  conflict: [422, closeCode.policyViolation],
+  upgrade: [426, closeCode.policyViolation],
+  connections_per_ip: [429, closeCode.tryAgainLater],
+  fault: [500, closeCode.serverFault],
+  connections: [503, closeCode.tryAgainLater],
+  unavailable: [503, closeCode.tryAgainLater],
+  draining: [503, closeCode.serviceRestart],
+};
 
 export class Refusal extends Error {
+  readonly status: ProblemStatus;
+  /** Of the Close frame, sent where a page must be able to read it. */
+  readonly code: number;
+
   /**
-   * @param status of the HTTP answer
-   * @param code of the Close frame, sent where a page must be able to read it
    * @param message what was wrong and what to do, for a person; a Close frame takes its first 123 bytes
+   * @param members further members of the HTTP answer (RFC 9457 section 3.2)
    */
   constructor(
-    readonly status: ProblemStatus,
-    readonly code: number,
+    readonly reason: RefusalReason,
     message: string,
     readonly headers: Readonly<Record<string, string>> = {},
+    readonly members: Readonly<Record<string, unknown>> = {},
   ) {
     super(message);
+    [this.status, this.code] = answers[reason];
   }
 
   response(): Response {
-    return problem(this.status, this.message, this.headers);
+    return problem(this.status, this.message, this.headers, this.members);
   }
 }
 
-/** Logs an error that no code foresaw, and refuses with an id by which the operator finds it in the log. */
-export function refusalOfFault(error: unknown, log: Logger): Refusal {
-  const requestId = crypto.randomUUID();
-  log.error({ err: error, requestId }, "a request failed");
-  const detail = `A fault of the server; its log has the cause, as ${requestId}.`;
-  return new Refusal(500, closeCode.serverFault, detail);
-}
+/** Of a request that breaks a rule. @param detail names the rule */
+export const malformed = (detail: string): Refusal => new Refusal("malformed", detail);
 
 /** When to try again after the broker was away. */
 export const brokerRetrySeconds = 1;
@@ -38,3 +64,47 @@ export const brokerRetrySeconds = 1;
 export const retryAfter = (seconds: number): { "Retry-After": string } => ({
   "Retry-After": String(seconds),
 });
+
+/** Turns errors into refusals. Each refusal passes here once, on its way to the client, and is counted. */
+export class Refusals {
+  readonly #refused: Counters["refused"];
+  readonly #log: Logger;
+
+  constructor({ refused }: Pick<Counters, "refused">, log: Logger) {
+    this.#refused = refused;
+    this.#log = log;
+  }
+
+  /** The refusal that answers an error. One that no code foresaw is logged, with an id that the client is given. */
+  of(error: unknown): Refusal {
+    const refusal = this.#read(error);
+    this.count(refusal.reason);
+    return refusal;
+  }
+
+  /** For a refusal that is answered in another way. */
+  count(reason: RefusalReason): void {
+    this.#refused[reason]++;
+  }
+
+  /** A handler that answers what `handler` throws. */
+  answering(handler: Handler): Handler {
+    return async (context) => {
+      try {
+        return await handler(context);
+      } catch (error) {
+        return this.of(error).response();
+      }
+    };
+  }
+
+  #read(error: unknown): Refusal {
+    if (error instanceof Refusal) return error;
+    if (error instanceof DraftError) return malformed(error.message);
+    if (error instanceof BrokerUnavailable)
+      return new Refusal("unavailable", "The broker is away; try again.", retryAfter(brokerRetrySeconds));
+    const requestId = crypto.randomUUID();
+    this.#log.error({ err: error, requestId }, "a request failed");
+    return new Refusal("fault", `A fault of the server; its log has the cause, as ${requestId}.`);
+  }
+}

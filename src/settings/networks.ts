@@ -49,5 +49,16 @@ export class Network {
   }
 }
 
+/**
+ * What counts as one client: an IPv4 address, or the /64 of an IPv6 address. A provider gives each customer at least a
+ * /64 (RFC 6177), so that an address alone is one of 2^64 that the same client can use.
+ * @param address in its canonical text
+ */
+export function clientNetwork(address: string): string {
+  const parsed = address.includes(":") ? parseAddress(address) : undefined;
+  if (!(parsed instanceof library().IPv6)) return address;
+  return `${new (library().IPv6)([...parsed.parts.slice(0, 4), 0, 0, 0, 0])}/64`;
+}
+
 /** `::ffff:0:0/96`, the IPv6 addresses that stand for IPv4 addresses (RFC 4291 section 2.5.5.2). */
 const mappedPrefixBits = 96;

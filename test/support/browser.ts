@@ -4,7 +4,10 @@ import type { ServerWebSocket } from "bun";
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
 import type { EntryKind } from "../../public/words.ts";
 import { pageHandlers } from "../../src/endpoint/page.ts";
-import { routesOf } from "../../src/http/request-context.ts";
+import { Refusals } from "../../src/http/refusal.ts";
+import { routesOf } from "../../src/http/routes.ts";
+import { createLogger } from "../../src/log.ts";
+import { Counters } from "../../src/metrics.ts";
 import { type RunningServer, spawnServer } from "./server.ts";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -181,7 +184,7 @@ export function serveScripted(line: {
   const server = Bun.serve({
     port: 0,
     hostname: "localhost",
-    routes: routesOf(pageHandlers()),
+    routes: routesOf(pageHandlers(), new Refusals(new Counters(), createLogger("silent"))),
     fetch: (request, server) =>
       server.upgrade(request, { data: undefined }) ? undefined : new Response(null, { status: 404 }),
     websocket: {

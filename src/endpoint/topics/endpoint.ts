@@ -6,17 +6,14 @@ import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import { methods } from "../../http/methods.ts";
 import type { Proxies } from "../../http/proxies.ts";
-import { brokerRetrySeconds, Refusal, refusalOfFault, retryAfter } from "../../http/refusal.ts";
+import { malformed, Refusal, type Refusals } from "../../http/refusal.ts";
 import type { Answer, Handler, RequestContext } from "../../http/request-context.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
-import { BrokerUnavailable } from "../../topic/broker.ts";
-import { DraftError } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
 import type { Subscription } from "../../topic/subscription.ts";
-import { closeCode } from "../../wire/close-code.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
 import {
   EventStream,
@@ -27,7 +24,7 @@ import {
 } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps, pollWaitSecondsMax } from "./poll.ts";
 import { type PublishTarget, publishBody } from "./publish.ts";
-import { RequestError, readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
+import { readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
 
 /** What the endpoint needs of the server. */
@@ -40,6 +37,7 @@ export interface TopicsDeps {
   readonly proxies: Proxies;
   readonly fanOut: NativeFanOut;
   readonly encodings: Encodings;
+  readonly refusals: Refusals;
   readonly counters: Counters;
   readonly log: Logger;
 }
@@ -70,7 +68,7 @@ class TopicsEndpoint {
     this.#deps = deps;
     this.#path = path;
     const { hub, config, counters } = deps;
-    const refusalOf = (error: unknown): Refusal => this.#refusalOf(error);
+    const refusalOf = (error: unknown): Refusal => deps.refusals.of(error);
     // Enough to keep a connection busy, and little for many at once. A reader that has caught up must be far from its limit.
     const replayAheadBytes = Math.min(64 * 1024, config.bufferedBytesMax / 2);
     this.#socketDeps = { hub, counters, replayAheadBytes, refusalOf };
@@ -101,7 +99,7 @@ class TopicsEndpoint {
         return await this.#poll(context, permissions, readTopicStarts(request, url, topics));
       return await this.#inspect(topics);
     } catch (error) {
-      const refusal = this.#refusalOf(error);
+      const refusal = this.#deps.refusals.of(error);
       if (isSocket) return this.#deps.upgrader.refuse(context, refusal);
       const isTemporary = refusal.status === 503 || refusal.status === 429;
       if (isTemporary && wantsEventStream(request)) return refuseStreamForNow(request, refusal);
@@ -111,18 +109,13 @@ class TopicsEndpoint {
 
   async post(context: RequestContext): Promise<Response> {
     const { request, url } = context;
-    const { access, hub, config, counters } = this.#deps;
-    try {
-      const topics = readTopics(url, this.#path, socketTopicsMax);
-      const permissions = await access.authenticate(context);
-      const targets: PublishTarget[] = [];
-      for (const topic of topics)
-        targets.push({ topic, publisher: await permissions.require("publish", topic) });
-      const { messageBytesMax } = config;
-      return await publishBody(request, targets, { hub, counters, messageBytesMax });
-    } catch (error) {
-      return this.#refusalOf(error).response();
-    }
+    const { access, hub, config } = this.#deps;
+    const topics = readTopics(url, this.#path, socketTopicsMax);
+    const permissions = await access.authenticate(context);
+    const targets: PublishTarget[] = [];
+    for (const topic of topics)
+      targets.push({ topic, publisher: await permissions.require("publish", topic) });
+    return await publishBody(request, targets, { hub, messageBytesMax: config.messageBytesMax });
   }
 
   async #openSocket(
@@ -134,7 +127,7 @@ class TopicsEndpoint {
     const subprotocol = chooseSubprotocol(context.request, Object.values(subprotocols));
     const isRaw = subprotocol !== subprotocols.cloudEvents;
     if (isRaw && starts.length > 1) {
-      throw new RequestError(
+      throw malformed(
         "Several topics on a WebSocket need the subprotocol cloudevents.json, which names each message's.",
       );
     }
@@ -144,7 +137,7 @@ class TopicsEndpoint {
       const gap = isRaw ? subscriptions[0]?.gap : undefined;
       if (gap) {
         const detail = `Cannot continue ${gap.topic} after ${gap.requested}: messages are gone. Connect without since.`;
-        throw new Refusal(410, closeCode.cannotResume, detail);
+        throw new Refusal("not_resumable", detail);
       }
       fanOut.addServer(context.server);
       return upgrader.upgrade(context, {
@@ -172,12 +165,11 @@ class TopicsEndpoint {
     const { request, url, server } = context;
     const { hub, connections, proxies, config } = this.#deps;
     const format = url.searchParams.get("format");
-    if (format !== null && format !== "cloudevents")
-      throw new RequestError('The only format is "cloudevents".');
+    if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
     if (starts.length > streamTopicsMax)
-      throw new RequestError(`At most ${streamTopicsMax} topics go into one event stream.`);
+      throw malformed(`At most ${streamTopicsMax} topics go into one event stream.`);
     if (starts.length > 1 && format === null) {
-      throw new RequestError(
+      throw malformed(
         "Several topics in one event stream need ?format=cloudevents, which names each message's.",
       );
     }
@@ -246,28 +238,10 @@ class TopicsEndpoint {
     });
     return Response.json({ topics: found }, { headers: noStoreHeaders });
   }
-
-  /** The answer to an error. A fault of the server is logged, and the answer names its log line. */
-  #refusalOf(error: unknown): Refusal {
-    const { counters, log } = this.#deps;
-    if (error instanceof Refusal) return error;
-    if (error instanceof RequestError || error instanceof DraftError) {
-      counters.refused.malformed++;
-      return malformed(error.message);
-    }
-    if (error instanceof BrokerUnavailable) {
-      counters.refused.unavailable++;
-      const headers = retryAfter(brokerRetrySeconds);
-      return new Refusal(503, closeCode.tryAgainLater, "The broker is away; try again.", headers);
-    }
-    return refusalOfFault(error, log);
-  }
 }
 
 /** Bun's longest timeout of an answer is 255 s, and a comment must come well before. */
 const streamIntervalSecondsMax = 120;
-
-const malformed = (detail: string): Refusal => new Refusal(400, closeCode.policyViolation, detail);
 
 /** Opens all subscriptions, or throws and leaves none open. */
 async function openAll(hub: Hub, starts: readonly TopicStart[]): Promise<Subscription[]> {

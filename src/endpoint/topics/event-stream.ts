@@ -2,6 +2,7 @@
 import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
+import { isNamedInAccept } from "../../http/accept.ts";
 import { brokerRetrySeconds, type Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
@@ -39,8 +40,7 @@ export const eventStreamHeaders = {
   Vary: "Accept",
 } as const;
 
-export const wantsEventStream = (request: Request): boolean =>
-  request.headers.get("accept")?.includes("text/event-stream") ?? false;
+export const wantsEventStream = (request: Request): boolean => isNamedInAccept(request, "text/event-stream");
 
 /**
  * Answers a stream that is refused only for now with 200, because an `EventSource` never reconnects after an error status.

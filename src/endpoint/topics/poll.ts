@@ -122,9 +122,7 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
   close(code: number, reason: string): void {
     if (code !== closeCode.unauthorized) this.#finish();
     else
-      this.#respond(
-        new Refusal(401, code, `${reason}: poll again with a new one.`, expiredHeaders).response(),
-      );
+      this.#respond(new Refusal("token", `${reason}: poll again with a new one.`, expiredHeaders).response());
   }
 
   #advance(): void {

@@ -1,7 +1,5 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL. */
-import { problem } from "../../http/problem.ts";
-import { brokerRetrySeconds, retryAfter } from "../../http/refusal.ts";
-import type { Counters } from "../../metrics.ts";
+import { brokerRetrySeconds, malformed, Refusal, retryAfter } from "../../http/refusal.ts";
 import { BrokerUnavailable, IdempotencyConflict } from "../../topic/broker.ts";
 import { DraftError, draftOf } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
@@ -18,7 +16,6 @@ interface Published {
 /** What publishing needs of the server. */
 export interface PublishDeps {
   readonly hub: Hub;
-  readonly counters: Counters;
   readonly messageBytesMax: number;
 }
 
@@ -28,19 +25,20 @@ export interface PublishTarget {
   readonly publisher: string;
 }
 
-/** @throws {DraftError} for a body that its type does not allow */
+/**
+ * @throws {DraftError} for a body that its type does not allow
+ * @throws {Refusal}
+ */
 export async function publishBody(
   request: Request,
   targets: readonly PublishTarget[],
-  { hub, counters, messageBytesMax }: PublishDeps,
+  { hub, messageBytesMax }: PublishDeps,
 ): Promise<Response> {
   const key = readIdempotencyKey(request);
-  if (key instanceof Response) return key;
   const body = await readBody(request, messageBytesMax);
   if (!body) {
-    counters.refused.message_size++;
-    return problem(
-      413,
+    throw new Refusal(
+      "message_size",
       `A message has at most ${messageBytesMax} bytes (--max-message). Send less, or a reference to it.`,
     );
   }
@@ -52,17 +50,16 @@ export async function publishBody(
     try {
       return Response.json({ published: [{ topic: only.topic, id: formatId(await publishTo(only)) }] });
     } catch (error) {
-      return refusal([error], [], counters);
+      throw refusalOf([error], []);
     }
   }
-  return publishToEach(targets, publishTo, counters);
+  return publishToEach(targets, publishTo);
 }
 
 /** Each on its own: what was published stays published, and the answer lists it. */
 async function publishToEach(
   targets: readonly PublishTarget[],
   publishTo: (target: PublishTarget) => Promise<Position>,
-  counters: Counters,
 ): Promise<Response> {
   const outcomes = await Promise.allSettled(targets.map(publishTo));
   const published: Published[] = [];
@@ -71,33 +68,33 @@ async function publishToEach(
     if (outcome.status === "rejected") failed.push(outcome.reason);
     else published.push({ topic: targets[index]?.topic ?? "", id: formatId(outcome.value) });
   }
-  return failed.length === 0 ? Response.json({ published }) : refusal(failed, published, counters);
+  if (failed.length > 0) throw refusalOf(failed, published);
+  return Response.json({ published });
 }
 
-function refusal(failed: readonly unknown[], published: readonly Published[], counters: Counters): Response {
+/** @throws an error that no code foresaw */
+function refusalOf(failed: readonly unknown[], published: readonly Published[]): Refusal {
   const unforeseen = failed.find(
     (error) => !(error instanceof BrokerUnavailable || error instanceof IdempotencyConflict),
   );
   if (unforeseen) throw unforeseen;
   if (failed.every((error) => error instanceof IdempotencyConflict)) {
-    counters.refused.conflict++;
     const detail =
       "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
-    return problem(422, detail, {}, { published });
+    return new Refusal("conflict", detail, {}, { published });
   }
-  counters.refused.unavailable++;
   const detail =
     "Not every topic could be published to, and whether the others were is unknown. Repeat with the same Idempotency-Key.";
-  return problem(503, detail, retryAfter(brokerRetrySeconds), { published });
+  return new Refusal("unavailable", detail, retryAfter(brokerRetrySeconds), { published });
 }
 
 /** The header's value, with or without the quotes of a structured field (draft-ietf-httpapi-idempotency-key-header). */
-function readIdempotencyKey(request: Request): string | undefined | Response {
+function readIdempotencyKey(request: Request): string | undefined {
   const header = request.headers.get("idempotency-key");
   if (header === null) return undefined;
   const key = /^"(.*)"$/.exec(header)?.[1] ?? header;
   if (key.length > 0 && Buffer.byteLength(key) <= idempotencyKeyBytesMax) return key;
-  return problem(400, `An Idempotency-Key has 1 to ${idempotencyKeyBytesMax} bytes.`);
+  throw malformed(`An Idempotency-Key has 1 to ${idempotencyKeyBytesMax} bytes.`);
 }
 
 /**

@@ -1,9 +1,7 @@
 /** What the URL and headers of a request to /topics ask for. */
+import { malformed } from "../../http/refusal.ts";
 import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";
 import { type PollOptions, pollMessagesMax, pollWaitSecondsMax } from "./poll.ts";
-
-/** A request that breaks a rule. The message tells the author of the client what was wrong and what to do. */
-export class RequestError extends Error {}
 
 /** A topic to receive, and from where on. */
 export interface TopicStart {
@@ -20,18 +18,18 @@ const requestedLengthMax = 100;
 /**
  * Splits at literal commas, then decodes once, then checks.
  * @param path what stands before the names
- * @throws {RequestError}
+ * @throws {Refusal}
  */
 export function readTopics({ pathname }: URL, path: string, topicsMax: number): string[] {
-  if (!pathname.startsWith(path)) throw new RequestError('A topic\'s name has no part "." or "..".');
+  if (!pathname.startsWith(path)) throw malformed('A topic\'s name has no part "." or "..".');
   const topics = pathname.slice(path.length).split(",").map(decode);
-  if (topics.length > topicsMax) throw new RequestError(`At most ${topicsMax} topics go into one request.`);
+  if (topics.length > topicsMax) throw malformed(`At most ${topicsMax} topics go into one request.`);
   for (const topic of topics) {
     const fault = faultOfTopicName(topic);
-    if (fault) throw new RequestError(fault);
+    if (fault) throw malformed(fault);
   }
   const twice = topics.find((topic, index) => topics.indexOf(topic) !== index);
-  if (twice !== undefined) throw new RequestError(`The topic "${twice}" is named twice.`);
+  if (twice !== undefined) throw malformed(`The topic "${twice}" is named twice.`);
   return topics;
 }
 
@@ -39,13 +37,13 @@ function decode(name: string): string {
   try {
     return decodeURIComponent(name);
   } catch {
-    throw new RequestError(`"${name}" is not percent-encoded UTF-8.`);
+    throw malformed(`"${name}" is not percent-encoded UTF-8.`);
   }
 }
 
 /**
  * Reads `Last-Event-ID`, or `?since=` where there is none.
- * @throws {RequestError} for a malformed `since`; a strange Last-Event-ID asks for what no server has, and becomes a gap
+ * @throws {Refusal} for a malformed `since`; a strange Last-Event-ID asks for what no server has, and becomes a gap
  */
 export function readTopicStarts(request: Request, url: URL, topics: readonly string[]): TopicStart[] {
   const header = request.headers.get("last-event-id");
@@ -58,9 +56,7 @@ export function readTopicStarts(request: Request, url: URL, topics: readonly str
     topics.length > 1
       ? `, one for each of the ${topics.length} topics with commas between ("-" for none)`
       : "";
-  throw new RequestError(
-    `since must be the id of a message, "all", or a time such as 90s, 10m or 2h${several}.`,
-  );
+  throw malformed(`since must be the id of a message, "all", or a time such as 90s, 10m or 2h${several}.`);
 }
 
 /**
@@ -79,7 +75,7 @@ function readLastEventId(header: string, topics: readonly string[]): TopicStart[
   });
 }
 
-/** What the query of a poll asks for. @throws {RequestError} */
+/** What the query of a poll asks for. @throws {Refusal} */
 export function readPollOptions(url: URL): PollOptions {
   return {
     messagesMax: readWhole(url, "limit", 1, pollMessagesMax) ?? pollMessagesMax,
@@ -97,7 +93,7 @@ function readWait(url: URL): number {
   const text = url.searchParams.get("wait");
   const [, digits] = /^(\d{1,3})s?$/.exec(text ?? "0s") ?? [];
   if (digits !== undefined && Number(digits) <= pollWaitSecondsMax) return Number(digits);
-  throw new RequestError(`wait must be a time from 0s to ${pollWaitSecondsMax}s.`);
+  throw malformed(`wait must be a time from 0s to ${pollWaitSecondsMax}s.`);
 }
 
 function readWhole(url: URL, name: string, least: number, most: number): number | undefined {
@@ -105,7 +101,7 @@ function readWhole(url: URL, name: string, least: number, most: number): number 
   if (text === null) return undefined;
   const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= least && value <= most) return value;
-  throw new RequestError(`${name} must be a whole number from ${least} to ${most}.`);
+  throw malformed(`${name} must be a whole number from ${least} to ${most}.`);
 }
 
 function readSince(text: string, topics: readonly string[]): TopicStart[] | undefined {
