@@ -1,4 +1,4 @@
-/** Which pages may use a server, and which names it answers to: foreign pages, DNS rebinding, proxies in front. */
+/** The checks of Origin and Host: pages of other origins, DNS rebinding, proxies, CORS. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { isLoopback, isPermitted } from "../src/http/origin.ts";
 import { createHandler } from "../src/longwire.ts";
@@ -12,7 +12,7 @@ setDefaultTimeout(20_000);
 
 type Headers = Readonly<Record<string, string>>;
 
-/** Every way in, as someone meets it who is let in. */
+/** Every kind of request, and its status for a permitted client. */
 const ways: Record<string, { method?: string; path: string; headers?: Headers; status: number }> = {
   "the page": { path: "/", status: 200 },
   "the page under its old name": { path: "/longconnecthtml", status: 200 },
@@ -39,7 +39,7 @@ const ways: Record<string, { method?: string; path: string; headers?: Headers; s
   OPTIONS: { method: "OPTIONS", path: "/topics/a", status: 204 },
   metrics: { path: "/metrics", status: 200 },
 };
-/** Where a page of another origin has no business. */
+/** The requests that a page of another origin may not make. */
 const guarded = Object.entries(ways).filter(([, { path }]) => /^\/(ping|topics)/.test(path));
 
 const server = sharedServer();
@@ -57,7 +57,7 @@ const refusals = async (reason: "host" | "origin"): Promise<number> =>
 
 describe("a server without a key", () => {
   for (const [way, { status }] of Object.entries(ways)) {
-    test(`serves ${way} to a Host that is loopback, and to no other, as a rebound name would be`, async () => {
+    test(`serves ${way} only to a loopback Host, and not to a rebound name`, async () => {
       const { port } = server.url;
       for (const host of [
         "localhost",
@@ -83,14 +83,14 @@ describe("a server without a key", () => {
     });
   }
 
-  test("refuses a rebound page though its Origin and its Host are the same", async () => {
+  test("refuses a rebound page although its Origin equals its Host", async () => {
     for (const [way] of guarded) {
       const headers = { Host: "evil.example:9090", Origin: "http://evil.example:9090" };
       expect({ way, status: await statusOf(way, headers) }).toEqual({ way, status: 403 });
     }
   });
 
-  test("says what would allow that Host, to whoever asked and in the log", async () => {
+  test("names the settings that would allow a refused Host, in the answer and in the log", async () => {
     await using own = await spawnServer();
     const { body } = await exchange(own.url, request("GET", "/", { Host: "chat.example" }));
     const { detail } = JSON.parse(body) as { detail: string };
@@ -101,7 +101,7 @@ describe("a server without a key", () => {
     });
   });
 
-  test("answers to the address of --host and to the host of each --origin, under any port", async () => {
+  test("accepts the address of --host and the host of each --origin, with any port", async () => {
     await using own = await spawnServer([
       "--host",
       "127.91.0.5",
@@ -120,12 +120,12 @@ describe("a server without a key", () => {
       });
   });
 
-  test("does not take --origin * for a Host", async () => {
+  test("does not accept every Host with --origin *", async () => {
     await using any = await spawnServer(["--origin", "*"]);
     expect(await statusOf("a look at a topic", { Host: "evil.example" }, any)).toBe(403);
   });
 
-  test("answers to any Host with --insecure, and so does one with a key", async () => {
+  test("accepts every Host with --insecure or with a key", async () => {
     for (const flags of [["--insecure"], ["--api-key", "x".repeat(16), "--public", "*"]]) {
       await using any = await spawnServer(flags);
       expect(await statusOf("a look at a topic", { Host: "chat.example" }, any)).toBe(200);
@@ -133,7 +133,7 @@ describe("a server without a key", () => {
     }
   });
 
-  test("answers 400 to two Host headers, of which a proxy may have read the other", async () => {
+  test("answers 400 to two Host headers, since a proxy may have used the other one", async () => {
     const { host } = server.url;
     for (const hosts of [
       `${host}\r\nHost: evil.example`,
@@ -144,7 +144,7 @@ describe("a server without a key", () => {
         expect({ way, status: await statusOf(way, { Host: hosts }) }).toEqual({ way, status: 400 });
   });
 
-  test("answers 400 to a Host that is none", async () => {
+  test("answers 400 to a malformed Host", async () => {
     for (const host of ["a b", "http://", "[", "x:port"])
       expect({ host, status: await statusOf("a look at a topic", { Host: host }) }).toEqual({
         host,
@@ -170,7 +170,7 @@ describe("a page of a foreign origin", () => {
       expect(await refusals("origin")).toBe(before + foreign.length + 1);
     });
 
-    test(`is let in where it is of this machine, as the server is: ${way}`, async () => {
+    test(`is permitted if page and server are both on loopback: ${way}`, async () => {
       const status = ways[way]?.status ?? 0;
       for (const origin of [
         server.url.origin,
@@ -182,7 +182,7 @@ describe("a page of a foreign origin", () => {
     });
   }
 
-  test("publishes nothing by posting a form", async () => {
+  test("cannot publish by posting a form", async () => {
     using client = await openTopic(server, "watched");
     const forged = request("POST", "/topics/watched", {
       Host: server.url.host,
@@ -195,7 +195,7 @@ describe("a page of a foreign origin", () => {
     expect(await client.next()).toBe("the next message");
   });
 
-  test("opens nothing, not even to be told so: its handshake is answered with 403", async () => {
+  test("opens no WebSocket, not even for a close code: its handshake is answered with 403", async () => {
     for (const way of ["the echo line", "a raw line", "a line of CloudEvents"])
       expect(await statusOf(way, { Origin: "https://evil.example" })).toBe(403);
   });
@@ -207,21 +207,21 @@ describe("behind a proxy", () => {
   const status = (headers: Headers, on: RunningServer) => statusOf("a raw line", headers, on);
   const forwarded = { Host: "inner:8080", "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
 
-  test("that is trusted, a page of the server's own name is let in, though the Host is another", async () => {
+  test("that is trusted, a page of X-Forwarded-Host is permitted, although the Host differs", async () => {
     await using behind = await spawnServer([...open, "--trust-proxy", "127.0.0.0/8,::1"]);
     expect(await status({ ...forwarded, Origin: "https://chat.example" }, behind)).toBe(101);
     expect(await status({ ...forwarded, Origin: "https://evil.example" }, behind)).toBe(403);
     expect(await status({ ...forwarded, Origin: "http://inner:8080" }, behind)).toBe(403);
   });
 
-  test("that is trusted and has TLS, a page that came without it is not the server's own", async () => {
+  test("that is trusted and ends TLS, a page loaded without TLS is not the server's own", async () => {
     await using behind = await spawnServer([...open, "--trust-proxy", "127.0.0.0/8,::1"]);
     expect(await status({ ...forwarded, Origin: "http://chat.example" }, behind)).toBe(403);
     const plain = { ...forwarded, "X-Forwarded-Proto": "http" };
     expect(await status({ ...plain, Origin: "http://chat.example" }, behind)).toBe(101);
   });
 
-  test("that is not trusted, what it forwards is not believed, and the Host it sends is", async () => {
+  test("that is not trusted, X-Forwarded-Host is ignored and the Host counts", async () => {
     for (const flags of [open, [...open, "--trust-proxy", "192.0.2.0/24"]]) {
       await using behind = await spawnServer(flags);
       expect(await status({ ...forwarded, Origin: "https://chat.example" }, behind)).toBe(403);
@@ -230,14 +230,14 @@ describe("behind a proxy", () => {
   });
 });
 
-describe("what GET /ping says to a client that is no WebSocket", () => {
+describe("the hint of GET /ping without an upgrade", () => {
   const hint = async (headers: Headers, flags: readonly string[] = []): Promise<string> => {
     await using own = await spawnServer(["--insecure", ...flags]);
     return (await exchange(own.url, request("GET", "/ping", { Host: "own.example:1", ...headers }))).body;
   };
   const forwarded = { "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
 
-  test("is the URL that the client can use, also where a trusted proxy ends TLS", async () => {
+  test("is the URL that the client can use, also if a trusted proxy ends TLS", async () => {
     expect(await hint({})).toContain('new WebSocket("ws://own.example:1/ping")');
     expect(await hint(forwarded)).toContain('new WebSocket("ws://own.example:1/ping")');
     expect(await hint(forwarded, ["--trust-proxy", "127.0.0.0/8,::1"])).toContain(
@@ -245,7 +245,7 @@ describe("what GET /ping says to a client that is no WebSocket", () => {
     );
   });
 
-  test("has the prefix of a mounted library, and no page that is not there", async () => {
+  test("has the prefix of a mounted library, and names no page", async () => {
     await using longwire = createHandler({ prefix: "/realtime", logLevel: "silent" });
     await using own = Bun.serve({ port: 0, routes: longwire.routes, websocket: longwire.websocket() });
     const text = await (await fetch(new URL("/realtime/ping", own.url))).text();
@@ -270,7 +270,7 @@ describe("the headers of CORS", () => {
       )
     ).headers;
 
-  test("allow the attributes of a CloudEvent and of a trace that are asked for, and no other header", async () => {
+  test("allow the requested headers of CloudEvents and traces, and no others", async () => {
     await using own = await spawnServer(["--origin", page]);
     const asked = "ce-type,CE-Subject, traceparent ,tracestate,x-other,ce-,ce-a-b,cookie";
     const allowed = (await preflight(own, asked)).get("access-control-allow-headers");
@@ -300,10 +300,10 @@ describe("the headers of CORS", () => {
   });
 });
 
-test("an origin is permitted by name, by being the server's own, or as a neighbour on this machine", () => {
+test("an origin is permitted if it is named, is the server's own, or is on loopback as the server is", () => {
   const plain = { host: "chat.example", isSecure: false };
   const secure = { host: "chat.example", isSecure: true };
-  expect(isPermitted("https://chat.example", plain, [])).toBe(true); // A proxy may have taken the TLS off.
+  expect(isPermitted("https://chat.example", plain, [])).toBe(true); // A proxy may have ended TLS.
   expect(isPermitted("http://chat.example", plain, [])).toBe(true);
   expect(isPermitted("http://chat.example", secure, [])).toBe(false);
   expect(isPermitted("http://chat.example", secure, ["http://chat.example"])).toBe(true);
@@ -316,7 +316,7 @@ test("an origin is permitted by name, by being the server's own, or as a neighbo
   expect(isPermitted("no origin", plain, ["*"])).toBe(false);
 });
 
-test("loopback is localhost, what lies beneath it, 127.0.0.0/8 and ::1, and nothing that looks like them", () => {
+test("loopback is localhost with its subdomains, 127.0.0.0/8 and ::1, and nothing that looks like them", () => {
   for (const name of [
     "localhost",
     "a.localhost",

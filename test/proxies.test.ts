@@ -1,4 +1,4 @@
-/** Who is at the other end where proxies stand between, and what of their headers is believed. */
+/** The client's address and target behind proxies, and which X-Forwarded-… headers are believed. */
 import { describe, expect, test } from "bun:test";
 import type { Server } from "bun";
 import { Proxies } from "../src/http/proxies.ts";
@@ -26,7 +26,7 @@ function addressOf(
 }
 
 describe("the address of a client", () => {
-  test("is that of its connection where no proxy is trusted, whatever it says", () => {
+  test("is that of its connection if no proxy is trusted, whatever the header says", () => {
     expect(addressOf([], "192.0.2.1", "203.0.113.9")).toBe("192.0.2.1");
     expect(addressOf(["10.0.0.0/8"], "192.0.2.1", "203.0.113.9")).toBe("192.0.2.1");
   });
@@ -43,25 +43,25 @@ describe("the address of a client", () => {
     expect(addressOf(["127.0.0.1"], "::ffff:127.0.0.1", "203.0.113.9")).toBe("203.0.113.9");
   });
 
-  test("is the last that no trusted proxy has: what stands before it the client may have written itself", () => {
+  test("is the last one that is no trusted proxy's, since the client can write those before it", () => {
     expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "198.51.100.66, 203.0.113.9, 10.0.0.2")).toBe("203.0.113.9");
     expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "203.0.113.9,198.51.100.66")).toBe("198.51.100.66");
   });
 
-  test("is the nearest one known where what came before is no address", () => {
+  test("is the nearest known one if the one before it is no address", () => {
     expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "198.51.100.66, unknown, 10.0.0.2")).toBe("10.0.0.2");
     expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "198.51.100.66, _hidden")).toBe("10.0.0.1");
     for (const nothing of [undefined, "", " , ", "'; --"])
       expect(addressOf(["10.0.0.0/8"], "10.0.0.1", nothing)).toBe("10.0.0.1");
   });
 
-  test("is read where its port stands behind it", () => {
+  test("is read with a port after it", () => {
     expect(addressOf(["10.0.0.1"], "10.0.0.1", "198.51.100.66, 203.0.113.9:4711")).toBe("203.0.113.9");
     expect(addressOf(["10.0.0.1"], "10.0.0.1", "[2001:db8::7]:4711")).toBe("2001:db8::7");
     expect(addressOf(["10.0.0.1"], "10.0.0.1", "[2001:db8::7]")).toBe("2001:db8::7");
   });
 
-  test("is written in its canonical form, so that one client has one address", () => {
+  test("is in its canonical form, so that one client has one address", () => {
     expect(addressOf(["10.0.0.1"], "10.0.0.1", "2001:DB8:0:0::7")).toBe("2001:db8::7");
     expect(addressOf(["10.0.0.1"], "10.0.0.1", "::ffff:203.0.113.9")).toBe("203.0.113.9");
     expect(addressOf([], "::ffff:203.0.113.9")).toBe("203.0.113.9");
@@ -77,17 +77,17 @@ describe("the address of a client", () => {
     expect(addressOf(["::ffff:10.0.0.0/104"], "11.1.2.3", "203.0.113.9")).toBe("11.1.2.3");
   });
 
-  test("is the farthest of the proxies where all that are named are trusted", () => {
+  test("is that of the farthest proxy if all are trusted", () => {
     expect(addressOf(["10.0.0.0/8"], "10.0.0.1", "10.0.0.3, 10.0.0.2")).toBe("10.0.0.3");
   });
 
-  test("comes from the proxy on a unix socket where any is trusted, and is unknown where none is", () => {
+  test("comes from the header on a unix socket if any proxy is trusted, else it is unknown", () => {
     expect(addressOf(["127.0.0.1"], undefined, "203.0.113.9")).toBe("203.0.113.9");
     expect(addressOf([], undefined, "203.0.113.9")).toBeUndefined();
   });
 });
 
-describe("what a client asked for", () => {
+describe("the target of a request", () => {
   const targetOf = (
     networks: readonly string[],
     headers: Record<string, string>,
@@ -95,13 +95,13 @@ describe("what a client asked for", () => {
   ) => new Proxies(networks).targetOf(requestFrom("10.0.0.1", url, headers));
   const forwarded = { "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
 
-  test("is what its request says where no proxy is trusted", () => {
+  test("is that of the request if no proxy is trusted", () => {
     for (const networks of [[], ["192.0.2.0/24"]])
       expect(targetOf(networks, forwarded)).toEqual({ host: "own.example:9090", isSecure: false });
     expect(targetOf([], {}, "https://own.example/")).toEqual({ host: "own.example", isSecure: true });
   });
 
-  test("is what a trusted proxy says, as far as it says it", () => {
+  test("has the host and the scheme that a trusted proxy forwards", () => {
     const networks = ["10.0.0.0/8"];
     expect(targetOf(networks, forwarded)).toEqual({ host: "chat.example", isSecure: true });
     expect(targetOf(networks, { "X-Forwarded-Proto": "https" })).toEqual({

@@ -1,4 +1,4 @@
-/** TLS of our own: https and wss, a certificate that is renewed, and what is said where it is wrong. */
+/** TLS of the server itself: https and wss, a renewed certificate, and the errors of wrong files. */
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -34,7 +34,7 @@ async function makePair(name: string): Promise<Pair> {
 
 const pair = await makePair("first");
 
-/** The certificate that a client is shown, which it must trust. */
+/** The certificate that the server presents. */
 async function certificateOf(server: RunningServer, { certificateFile }: Pair): Promise<PeerCertificate> {
   const shown = Promise.withResolvers<PeerCertificate>();
   const socket = connect(
@@ -62,7 +62,7 @@ async function openSecure(server: RunningServer, path: string, { certificateFile
 }
 
 describe("--tls-cert and --tls-key", () => {
-  test("serve https and wss, and the lines at the start say so", async () => {
+  test("serve https and wss, and the first lines of output have these schemes", async () => {
     await using server = await spawnServer(pair.flags);
     expect(server.startLines).toContain(`https://localhost:${server.url.port}/`);
     expect(server.startLines).toContain(`wss://localhost:${server.url.port}/ping`);
@@ -97,7 +97,7 @@ describe("--tls-cert and --tls-key", () => {
     await expect(fetch(`http://localhost:${server.url.port}/`)).rejects.toThrow();
   });
 
-  test("take pages of their own https origin, and say wss in what /ping answers", async () => {
+  test("permit pages of the server's own https origin, and the hint of /ping has wss", async () => {
     await using server = await spawnServer(pair.flags);
     const tls = { ca: await Bun.file(pair.certificateFile).text() };
     const answer = await fetch(new URL("/ping", server.url), { headers: { Origin: server.url.origin }, tls });
@@ -105,7 +105,7 @@ describe("--tls-cert and --tls-key", () => {
     expect(await answer.text()).toContain(`wss://localhost:${server.url.port}/ping`);
   });
 
-  test("a renewed certificate is taken by a restart, which tells connected clients to come back", async () => {
+  test("a restart serves a renewed certificate, and connected clients are closed with 1012", async () => {
     const renewed = await makePair("second");
     const flags = ["--host", "127.0.0.1", ...pair.flags];
     await using first = await spawnServer(flags);
@@ -157,7 +157,7 @@ describe("--tls-cert and --tls-key", () => {
     ],
   ];
   for (const [mistake, flags, words] of mistakes) {
-    test(`${mistake} ends the command with 2 and one line that says what is wrong`, async () => {
+    test(`${mistake} ends the command with exit code 2 and a one-line reason`, async () => {
       await writeFile(junk, "no PEM\n");
       const { exitCode, output, errors } = await runCommand(["--port", "0", ...(await flags())]);
       expect(errors.trimEnd().split("\n")).toHaveLength(1);

@@ -19,7 +19,7 @@ const newSocketFile = (): string => join(folder, `${++filesNamed}.sock`);
 const get = (unix: string, path: string, init: BunFetchRequestInit = {}): Promise<Response> =>
   fetch(`http://localhost${path}`, { unix, ...init });
 
-/** Opens a line, and gives it one message. @returns what came back */
+/** Opens a WebSocket and sends one message. @returns the answer */
 async function echo(socketFile: string, message: string): Promise<string> {
   const socket = new ws.WebSocket(`ws+unix:${socketFile}:/ping`);
   const { promise, resolve, reject } = Promise.withResolvers<string>();
@@ -34,7 +34,7 @@ async function echo(socketFile: string, message: string): Promise<string> {
 }
 
 describe("--unix", () => {
-  test("serves HTTP, WebSockets and streams on a socket file, says where, and removes it at the end", async () => {
+  test("serves HTTP, WebSockets and streams on a socket file, prints its path, and removes it at the end", async () => {
     const socketFile = newSocketFile();
     await using server = await spawnServer(["--unix", socketFile]);
     expect(server.url.href).toBe(`unix://${socketFile}`);
@@ -53,14 +53,14 @@ describe("--unix", () => {
     expect(existsSync(socketFile)).toBe(false);
   });
 
-  test("lets in whom the umask lets in, which is how a proxy's group is", async () => {
+  test("has the permissions of the umask, which is how a proxy's group gets access", async () => {
     const socketFile = newSocketFile();
     const run = `umask 0007; exec ${process.execPath} run src/index.ts "$@"`;
     await using _ = await spawnServer(["--unix", socketFile], { command: ["sh", "-c", run, "sh"] });
     expect((await stat(socketFile)).mode & 0o777).toBe(0o770);
   });
 
-  test("takes over the file that a killed process left", async () => {
+  test("replaces the file of a killed process", async () => {
     const socketFile = newSocketFile();
     const killed = await spawnServer(["--unix", socketFile]);
     killed.process.kill("SIGKILL");
@@ -70,7 +70,7 @@ describe("--unix", () => {
     expect(await echo(socketFile, "again")).toBe("again");
   });
 
-  test("takes no file from a process that lives, and says so with exit code 2", async () => {
+  test("leaves the file of a running process alone, and exits with 2", async () => {
     const socketFile = newSocketFile();
     await using _ = await spawnServer(["--unix", socketFile]);
     const { exitCode, output, errors } = await runCommand(["--unix", socketFile]);
@@ -79,16 +79,16 @@ describe("--unix", () => {
     expect(await echo(socketFile, "still here")).toBe("still here");
   });
 
-  test("removes no file that is not a socket, and says so with exit code 2", async () => {
+  test("removes no file that is not a socket, and exits with 2", async () => {
     const file = join(folder, "notes.txt");
     await writeFile(file, "kept");
     const { exitCode, output, errors } = await runCommand(["--unix", file]);
     expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
-    expect(errors).toContain(`${file} is there already and is no socket`);
+    expect(errors).toContain(`${file} exists already and is not a socket`);
     expect(await Bun.file(file).text()).toBe("kept");
   });
 
-  test("names the file where it cannot be listened on", async () => {
+  test("names the file in the error if it cannot listen there", async () => {
     const socketFile = join(folder, "no-such-folder", "longwire.sock");
     const { exitCode, errors } = await runCommand(["--unix", socketFile]);
     expect(exitCode).toBe(1);
@@ -96,7 +96,7 @@ describe("--unix", () => {
     expect(errors).not.toContain("127.0.0.1");
   });
 
-  test("takes the client's address from the proxy's X-Forwarded-For where one is trusted", async () => {
+  test("uses X-Forwarded-For if a proxy is trusted", async () => {
     const socketFile = newSocketFile();
     const flags = ["--trust-proxy", "127.0.0.1", "--max-connections-per-ip", "1"];
     await using _ = await spawnServer(["--unix", socketFile, ...flags]);

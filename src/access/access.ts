@@ -18,7 +18,7 @@ import { anonymous, keyPublisher, tokenPublisher } from "./publishers.ts";
 import { KeysUnavailable, TokenError } from "./token-errors.ts";
 import { Tokens } from "./tokens.ts";
 
-/** What access is decided with. */
+/** What access control needs of the server. */
 export interface AccessDeps {
   readonly config: HandlerConfig;
   readonly authorize: Authorize | undefined;

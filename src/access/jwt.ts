@@ -1,4 +1,4 @@
-/** JSON Web Tokens (RFC 7519): from their text to what they claim. Loaded only with a key of tokens, as jose is. */
+/** Checks JSON Web Tokens (RFC 7519) and reads their claims. Loaded only if a key of tokens is set, and jose with it. */
 import type { KeyObject } from "node:crypto";
 import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
 import { isTopicPattern } from "../topic/message.ts";
@@ -6,15 +6,16 @@ import { type PublicKey, publicKeyAlgorithms } from "./public-key.ts";
 import { type FetchTimes, PublishedKeys } from "./published-keys.ts";
 import { KeysUnavailable, TokenError } from "./token-errors.ts";
 
-/** What tokens are checked against. */
+/** The keys of tokens, and the claims that a token must have. */
 export interface TokenRules {
-  /** Of HS256. */
+  /** Keys of HS256. */
   readonly secrets: readonly string[];
   readonly publicKeys: readonly PublicKey[];
   /** URLs at which public keys are published. */
   readonly keyUrls: readonly string[];
-  /** A token must have one of them, if there are any. */
+  /** A token must have one of these as its `aud`, unless the list is empty. */
   readonly audiences: readonly string[];
+  /** A token must have one of these as its `iss`, unless the list is empty. */
   readonly issuers: readonly string[];
   /** Called when the keys at one of the URLs cannot be fetched. */
   onFailure(error: KeysUnavailable): void;
@@ -104,7 +105,7 @@ function verifierWithPublishedKeys(keys: PublishedKeys): Verifier {
   };
 }
 
-/** Such a reason says more than that another key did not sign the token. */
+/** Whether the key did sign the token, so that this reason is better than that of a key that did not. */
 const isOfFittingKey = (error: errors.JOSEError): boolean =>
   error instanceof errors.JWTExpired || error instanceof errors.JWTClaimValidationFailed;
 

@@ -65,7 +65,7 @@ export class TopicPermissions implements Permissions {
   }
 }
 
-/** Permissions that `authorize` extends. It is asked with the sender's request, which is kept for it. */
+/** Permissions of a token, extended by `authorize`. The request is kept while its connection lasts, to ask with it. */
 export class AuthorizedPermissions implements Permissions {
   readonly #granted: TopicPermissions;
   readonly #authorize: Authorize;

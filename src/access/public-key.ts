@@ -47,7 +47,7 @@ function algorithmsOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): s
   );
 }
 
-/** Of every kind of public key. */
+/** The algorithms of every kind of public key. */
 export const publicKeyAlgorithms = [
   ...rsaAlgorithms,
   ...Object.values(curveAlgorithms),

@@ -11,9 +11,9 @@ import { KeysUnavailable } from "./token-errors.ts";
 
 /** When keys are fetched. All times are in seconds. */
 export interface FetchTimes {
-  /** Age from which the keys are fetched again. Until that succeeds they stay valid. A removed key is used so much longer. */
+  /** Age at which the keys are fetched again. They stay valid until that succeeds, and so does a withdrawn key. */
   readonly refreshSeconds: number;
-  /** Shortest time between a fetch and one for a key that it did not bring: unknown keys are a stranger's to invent. */
+  /** Shortest time between a fetch and the next for an unknown key: anyone can invent names of keys. */
   readonly cooldownSeconds: number;
   /** Shortest time between a failed fetch and the next. */
   readonly retrySeconds: number;
@@ -23,7 +23,7 @@ const defaultFetchTimes: FetchTimes = { refreshSeconds: 600, cooldownSeconds: 30
 
 export interface FoundKey {
   readonly key: CryptoKey;
-  /** Of the keys that it was among. */
+  /** The version of the keys that it belongs to. */
   readonly version: string | undefined;
 }
 
@@ -33,9 +33,9 @@ export class PublishedKeys {
   readonly #onFailure: (error: KeysUnavailable) => void;
   /** Never fetches by itself: jose would fetch for each token while the provider fails, and drop keys that grew old. */
   readonly #set: RemoteJWKSet;
-  /** The request under way, which all share that wait for keys. */
+  /** The request in progress. Everything that waits for keys shares it. */
   #fetching: Promise<void> | undefined;
-  /** Of the last fetch; undefined if it succeeded. */
+  /** The error of the last fetch; undefined if it succeeded. */
   #failure: KeysUnavailable | undefined;
   /** The keys as text, which is their version: equal text is no change. */
   #keys: string | undefined;
@@ -81,7 +81,7 @@ export class PublishedKeys {
   }
 
   async #lookUp(header: JWTHeaderParameters, token: FlattenedJWSInput): Promise<FoundKey> {
-    const version = this.#keys; // Read first: a key that is withdrawn in the meantime must not count as one of the next.
+    const version = this.#keys; // Read before the lookup, so that a key withdrawn meanwhile is not taken for one of the new keys.
     return { key: await this.#set(header, token), version };
   }
 
@@ -90,7 +90,7 @@ export class PublishedKeys {
     if (performance.now() >= this.#refreshTime) void this.#fetchUnlessJustTried();
   }
 
-  /** Never rejects; afterwards `#failure` says how the last fetch went. */
+  /** Never rejects. Afterwards `#failure` has the result of the last fetch. */
   async #fetchUnlessJustTried(): Promise<void> {
     if (!this.#fetching) {
       if (performance.now() < this.#nextFetchTime) return;

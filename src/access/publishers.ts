@@ -6,11 +6,11 @@
 /** All senders without an identity are one publisher. */
 export const anonymous = "";
 
-/** A token is its subject's. Issuers give out subjects independently of each other. */
+/** Two issuers can use the same subject for two people, so the name has both. */
 export const tokenPublisher = (issuer: string | undefined, subject: string | undefined): string =>
   subject ? JSON.stringify(["token", issuer ?? null, subject]) : anonymous;
 
-/** @param digest of the API key: names are kept for minutes, and a key is not */
+/** @param digest of the API key, because a name is kept for minutes and the key itself must not be */
 export const keyPublisher = (digest: string): string => JSON.stringify(["key", digest]);
 
 /** @param subject as an application's own `authorize` returned it */

@@ -1,8 +1,8 @@
-/** Where a server of its own listens: an address, a socket file, with or without TLS; each mistake told in words. */
+/** The address or socket file that a server listens on, and its TLS certificate. Each mistake is an error in words. */
 import { type Config, ConfigError } from "../settings/config.ts";
 import { isLoopback } from "./origin.ts";
 
-/** @throws {ConfigError} for files that cannot be used, and for a socket file that is another's */
+/** @throws {ConfigError} for files that cannot be used, and for a socket file that another process uses */
 export async function listenOptions(config: Config): Promise<ListenOptions> {
   const { host, port, unixSocket, tlsCertificateFile, tlsKeyFile } = config;
   if (Boolean(tlsCertificateFile) !== Boolean(tlsKeyFile)) {
@@ -15,8 +15,8 @@ export async function listenOptions(config: Config): Promise<ListenOptions> {
     await removeStaleSocket(unixSocket);
     return { unix: unixSocket, ...tls };
   }
-  // reusePort is said, because with `development: false` Bun otherwise shares a taken port, and half the connections go
-  // elsewhere.
+  // With `development: false` Bun shares a taken port unless `reusePort` is false. Half the connections would then go to
+  // the other process.
   return { hostname: host, port, reusePort: false, ...tls };
 }
 
@@ -24,7 +24,7 @@ type ListenOptions =
   | { unix: string; tls?: { cert: string; key: string } }
   | { hostname: string; port: number; reusePort: boolean; tls?: { cert: string; key: string } };
 
-/** Checked here, because Bun says only in OpenSSL's words what is wrong with them. */
+/** Checked here, because Bun reports a mistake only in the words of OpenSSL. */
 async function readPair(certificateFile: string, keyFile: string): Promise<{ cert: string; key: string }> {
   const [cert, key] = await Promise.all([readPem(certificateFile), readPem(keyFile)]);
   // Loaded only with TLS: it costs 7 ms and 5 MiB at start.
@@ -57,7 +57,7 @@ async function readPem(file: string): Promise<string> {
   }
 }
 
-/** A process that was killed leaves its socket file, and Bun would say that the address is in use (oven-sh/bun#29166). */
+/** A killed process leaves its socket file, and Bun then reports that the address is in use (oven-sh/bun#29166). */
 async function removeStaleSocket(file: string): Promise<void> {
   const { stat, unlink } = await import("node:fs/promises");
   const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
@@ -65,7 +65,7 @@ async function removeStaleSocket(file: string): Promise<void> {
     throw error;
   });
   if (!found) return;
-  if (!found.isSocket()) throw new ConfigError(`${file} is there already and is no socket`);
+  if (!found.isSocket()) throw new ConfigError(`${file} exists already and is not a socket`);
   if (await answers(file)) {
     throw new ConfigError(`another process listens on ${file}: stop it, or choose another path with --unix`);
   }
@@ -88,7 +88,7 @@ async function answers(socketFile: string): Promise<boolean> {
   }
 }
 
-/** @throws {ConfigError} for an address that others reach */
+/** @throws {ConfigError} for an address that other machines can reach */
 export function requireLoopback({ host, unixSocket }: Config): void {
   if (unixSocket || isLoopback(host)) return;
   throw new ConfigError(

@@ -1,5 +1,4 @@
-/** Which pages may use the server: the Origin of each request to /ping and /topics, and CORS for those that may. */
-
+/** Checks of the headers that a browser sends: the Origin of a page, and the Host against DNS rebinding. */
 import type { Logger } from "../log.ts";
 import type { Config, HandlerConfig } from "../settings/config.ts";
 import { parseAddress } from "../settings/networks.ts";
@@ -7,7 +6,7 @@ import type { Proxies, Target } from "./proxies.ts";
 import { Refusal } from "./refusal.ts";
 import type { Answer, Handler } from "./request-context.ts";
 
-/** What the check is joined to. */
+/** What the check of the Origin needs of the server. */
 export interface OriginDeps {
   readonly config: Pick<HandlerConfig, "origins" | "tokenCookie">;
   readonly proxies: Proxies;
@@ -15,8 +14,9 @@ export interface OriginDeps {
 }
 
 /**
- * Lets through what a permitted page or no page at all sends, and says so in CORS headers (fetch.spec.whatwg.org,
- * "CORS protocol") on every answer. A browser asks nobody before it opens a WebSocket or posts text, so this is asked here.
+ * Refuses requests of pages that are not permitted. A permitted page gets the headers of CORS (fetch.spec.whatwg.org, "CORS
+ * protocol") with every answer. A browser opens a WebSocket and posts text without a preflight, so a preflight alone
+ * protects nothing.
  */
 export function guardOrigin(
   handler: Handler,
@@ -26,10 +26,10 @@ export function guardOrigin(
     const { request } = context;
     const origin = request.headers.get("origin");
     if (origin === null) {
-      // A browser leaves Origin out of some requests; this header it cannot be made to leave out.
+      // A browser omits Origin from some requests of pages, and this header from none.
       if (request.headers.get("sec-fetch-site") !== "cross-site" || origins.includes("*"))
         return vary(await handler(context));
-      throw refusalOfOrigin("A page of another site may not use this server without saying which it is.");
+      throw refusalOfOrigin("A page of another site must send Origin to use this server.");
     }
     if (!isPermitted(origin, proxies.targetOf(context), origins)) {
       log.warn({ origin, allow: `--origin ${origin}` }, "a page of another origin was refused");
@@ -39,15 +39,15 @@ export function guardOrigin(
     const answer = isPreflight(request) ? preflight(request) : await handler(context);
     answer?.headers.set("Access-Control-Allow-Origin", origin);
     answer?.headers.set("Access-Control-Expose-Headers", "Link, Longwire-Cursor, Retry-After");
-    // Any page at all may be permitted only without a token cookie (access.ts).
+    // Access refuses a token cookie together with origins that any page can have.
     if (tokenCookie) answer?.headers.set("Access-Control-Allow-Credentials", "true");
     return vary(answer);
   };
 }
 
 /**
- * Stops DNS rebinding: a page of another site whose name was made to mean 127.0.0.1 is of the same origin to a browser,
- * and only the Host that it asks for tells it from ours.
+ * Stops DNS rebinding: the name of another site is made to resolve to 127.0.0.1. To the browser its page and this server
+ * then have the same origin, and only the Host shows the name.
  */
 export function guardHost(handler: Handler, { config, log }: HostGuardDeps): Handler {
   const named = [
@@ -66,19 +66,19 @@ export function guardHost(handler: Handler, { config, log }: HostGuardDeps): Han
   };
 }
 
-/** What the check of the Host is joined to. */
+/** What the check of the Host needs of the server. */
 export interface HostGuardDeps {
   readonly config: Pick<Config, "host" | "origins">;
   readonly log: Logger;
 }
 
-/** @param target what the request was sent to */
+/** @param target the host that the request was sent to */
 export function isPermitted(origin: string, target: Target, origins: readonly string[]): boolean {
   if (origins.includes(origin)) return true;
   if (origin === "null" || !URL.canParse(origin)) return false;
   if (origins.includes("*")) return true;
   const { protocol, host, hostname } = new URL(origin);
-  // A page that came without TLS may be anyone's who stands in between, whatever the name it bears.
+  // A page that was loaded without TLS can be written by anyone on the way, whatever its host is.
   if (host === target.host) return protocol === "https:" || !target.isSecure;
   const own = `http://${target.host}`;
   return isLoopback(hostname) && URL.canParse(own) && isLoopback(new URL(own).hostname);
@@ -110,15 +110,15 @@ function preflight(request: Request): Response {
     headers: {
       "Access-Control-Allow-Methods": "GET, HEAD, POST",
       "Access-Control-Allow-Headers": [...allowedHeaders, ...requested].join(", "),
-      "Access-Control-Max-Age": "600", // Chromium's own limit is 7200 s; a changed --origin is to be felt soon.
+      "Access-Control-Max-Age": "600", // Seconds. Chromium allows 7200; a changed --origin should take effect sooner.
     },
   });
 }
 
-/** Without the headers of CORS: the page is not to read it. */
+/** Without the headers of CORS, so that the page cannot read it. */
 const refusalOfOrigin = (detail: string): Refusal => new Refusal("origin", detail, { Vary: "Origin" });
 
-/** What is answered depends on the Origin, so a cache must not hand it to another. */
+/** The answer depends on the Origin, so a cache must not give it to another page. */
 function vary(answer: Answer): Answer {
   answer?.headers.append("Vary", "Origin");
   return answer;

@@ -30,3 +30,23 @@ const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toSt
 /** A token with any header and any signature. */
 export const forge = (header: object, claims: object, signature = ""): string =>
   `${part(header)}.${part(claims)}.${signature}`;
+
+/** Claims that allow everything. */
+export const everywhere = { subscribe: ["*"], publish: ["*"] };
+
+export const bearer = (token: string): { readonly Authorization: string } => ({
+  Authorization: `Bearer ${token}`,
+});
+
+/** Publishes, with the same idempotency key each time. @returns the id of the answer, or the ids of several topics */
+export async function publishedId(
+  on: { readonly url: URL },
+  headers: Record<string, string>,
+  topics = "once",
+): Promise<string> {
+  const request = { method: "POST", body: "x", headers: { ...headers, "Idempotency-Key": "k" } };
+  const response = await fetch(new URL(`/topics/${topics}`, on.url), request);
+  if (response.status !== 200) throw new Error(`publishing was answered with ${response.status}`);
+  const { published } = (await response.json()) as { published: { id: string }[] };
+  return published.map(({ id }) => id).join();
+}
