@@ -37,6 +37,8 @@ export class Access {
   readonly isOpen: boolean;
   /** Shared by all requests without a token. */
   readonly #withoutToken: TopicPermissions;
+  /** By the name of the key. Shared by all requests with the key. */
+  readonly #ofApiKeys: ReadonlyMap<string, TopicPermissions>;
 
   /** @throws {ConfigError} */
   constructor(deps: AccessDeps) {
@@ -67,6 +69,12 @@ export class Access {
       Number.POSITIVE_INFINITY,
       this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [] },
       this.#hasKeys ? missing : forbidden,
+    );
+    this.#ofApiKeys = new Map(
+      this.apiKeys.names.map((name) => [
+        name,
+        new TopicPermissions(keyPublisher(name), Number.POSITIVE_INFINITY, everyTopic, forbidden),
+      ]),
     );
   }
 
@@ -99,11 +107,8 @@ export class Access {
   }
 
   async #permissionsOf(token: string): Promise<TopicPermissions> {
-    const key = this.apiKeys.nameOf(token);
-    if (key !== undefined) {
-      const expiresTime = Number.POSITIVE_INFINITY;
-      return new TopicPermissions(keyPublisher(key), expiresTime, everyTopic, forbidden);
-    }
+    const ofApiKey = this.#ofApiKeys.get(this.apiKeys.nameOf(token) ?? "");
+    if (ofApiKey) return ofApiKey;
     try {
       return await this.#tokens.permissionsOf(token);
     } catch (error) {

@@ -6,6 +6,11 @@ export class ApiKeys {
     this.#digests = keys.map(digest);
   }
 
+  /** The name of each key. */
+  get names(): readonly string[] {
+    return this.#digests.map(nameOf);
+  }
+
   get isEmpty(): boolean {
     return this.#digests.length === 0;
   }
@@ -22,9 +27,11 @@ export class ApiKeys {
     if (this.isEmpty) return undefined;
     const given = digest(key);
     const matches = this.#digests.map((known) => crypto.timingSafeEqual(known, given));
-    return matches.includes(true) ? given.toString("base64url") : undefined;
+    return matches.includes(true) ? nameOf(given) : undefined;
   }
 }
+
+const nameOf = (digest: Buffer): string => digest.toString("base64url");
 
 /** Digests have one length, as a comparison in constant time needs it. */
 const digest = (text: string): Buffer => new Bun.CryptoHasher("sha256").update(text).digest();

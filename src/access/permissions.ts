@@ -40,7 +40,8 @@ export type TopicPatterns = Readonly<Record<Action, readonly string[]>>;
 
 /** Permissions for the topics that match a pattern. */
 export class TopicPermissions implements Permissions {
-  readonly #patterns: TopicPatterns;
+  readonly #subscribe: readonly string[];
+  readonly #publish: readonly string[];
 
   /**
    * @param publisher the sender's name as a publisher
@@ -49,14 +50,15 @@ export class TopicPermissions implements Permissions {
   constructor(
     readonly publisher: string,
     readonly expiresTime: number,
-    patterns: TopicPatterns,
+    { subscribe, publish }: TopicPatterns,
     readonly refusal: (action: Action, topic: string) => Refusal,
   ) {
-    this.#patterns = patterns;
+    this.#subscribe = subscribe;
+    this.#publish = publish;
   }
 
   allows(action: Action, topic: string): boolean {
-    return matchesTopic(this.#patterns[action], topic);
+    return matchesTopic(action === "subscribe" ? this.#subscribe : this.#publish, topic);
   }
 
   require(action: Action, topic: string): string {
