@@ -5,15 +5,7 @@ import { Follower, lastMessage, openIteration, openLines } from "./support/follo
 import { Random } from "./support/random.ts";
 import { handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
-import {
-  inspect,
-  offsetOf,
-  openEvents,
-  openTopic,
-  publish,
-  type ReceivedEvent,
-  topicsUrl,
-} from "./support/topics.ts";
+import { everyEvent, inspect, offsetOf, openEvents, openTopic, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
@@ -87,16 +79,8 @@ function followersOf(server: Pick<RunningServer, "url" | "socketUrl">, random: R
 
 /** Everything that was ever published, where history is ample. */
 async function everything(server: Pick<RunningServer, "url">): Promise<Map<string, string>> {
-  const published = new Map<string, string>();
-  let next: string | undefined = `${topicsUrl(server as RunningServer, topics.join(","))}?since=all,all`;
-  while (next) {
-    const response: Response = await fetch(next);
-    for (const { topic, id, data } of (await response.json()) as ReceivedEvent[])
-      published.set(`${topic} ${id}`, String(data));
-    const link = /^<([^>]+)>; rel="next"$/.exec(response.headers.get("link") ?? "")?.[1];
-    next = link && new URL(link, server.url).href;
-  }
-  return published;
+  const events = await everyEvent(server, topics.join(","), "all,all");
+  return new Map(events.map(({ topic, id, data }) => [`${topic} ${id}`, String(data)]));
 }
 
 const ample = ["--history-messages", "1000000", "--history-bytes", "1GiB"];

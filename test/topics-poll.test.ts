@@ -6,6 +6,7 @@ import { textEvent } from "./support/text-event.ts";
 import {
   inspect,
   newTopic,
+  nextPage,
   post,
   publish,
   publishEach,
@@ -25,12 +26,6 @@ async function poll(running: RunningServer, path: string): Promise<ReceivedEvent
   expect(response.status).toBe(200);
   expect(response.headers.get("content-type")).toBe("application/cloudevents-batch+json");
   return (await response.json()) as ReceivedEvent[];
-}
-
-/** The URL of the next page. */
-function nextOf(response: Response, { url }: RunningServer): string | undefined {
-  const link = /^<([^>]+)>; rel="next"$/.exec(response.headers.get("link") ?? "")?.[1];
-  return link && new URL(link, url).href;
 }
 
 const dataOf = (events: readonly ReceivedEvent[]): unknown[] => events.map(({ data }) => data);
@@ -191,7 +186,7 @@ describe("the pages of a poll", () => {
     while (next) {
       const response: Response = await fetch(next);
       pages.push(dataOf((await response.json()) as ReceivedEvent[]));
-      next = nextOf(response, server);
+      next = nextPage(response, server);
     }
     expect(pages).toEqual([["0", "1", "2"], ["3", "4", "5"], ["6"]]);
   });
@@ -220,7 +215,7 @@ describe("the pages of a poll", () => {
       const body = await response.text();
       expect(body.length).toBeLessThan(64 * 1024);
       received.push(...dataOf(JSON.parse(body) as ReceivedEvent[]));
-      next = nextOf(response, narrow);
+      next = nextPage(response, narrow);
     }
     expect(received).toEqual(texts);
   });

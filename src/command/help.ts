@@ -20,7 +20,14 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "origins",
     "insecure",
   ],
-  "What is kept": ["historyMessages", "historyAgeSeconds", "historyBytesMax", "positionAgeSeconds"],
+  "What is kept": [
+    "historyMessages",
+    "historyAgeSeconds",
+    "historyBytesMax",
+    "positionAgeSeconds",
+    "positionBytesMax",
+    "idempotencyBytesMax",
+  ],
   Limits: [
     "messageBytesMax",
     "bufferedBytesMax",

@@ -18,6 +18,28 @@ export const post = (
   headers: Readonly<Record<string, string>> = {},
 ): Promise<Response> => fetch(topicsUrl(server, path), { method: "POST", body, headers });
 
+/** Polls page by page. @returns all events after `since` */
+export async function everyEvent(
+  server: Pick<RunningServer, "url">,
+  path: string,
+  since = "all",
+): Promise<ReceivedEvent[]> {
+  const events: ReceivedEvent[] = [];
+  let next: string | undefined = `${topicsUrl(server, path)}?since=${since}`;
+  while (next) {
+    const response: Response = await fetch(next);
+    events.push(...((await response.json()) as ReceivedEvent[]));
+    next = nextPage(response, server);
+  }
+  return events;
+}
+
+/** The URL of the next page of a poll; undefined if there is no more. */
+export function nextPage(response: Response, { url }: Pick<RunningServer, "url">): string | undefined {
+  const link = /^<([^>]+)>; rel="next"$/.exec(response.headers.get("link") ?? "")?.[1];
+  return link && new URL(link, url).href;
+}
+
 /** Resolves when a span is no longer a gap: a server in memory knows no messages from before its start. */
 export async function untilKnownFor(server: RunningServer, span: string): Promise<void> {
   const topic = newTopic();
