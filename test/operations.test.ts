@@ -571,7 +571,7 @@ describe("the log", () => {
     expect(await server.logged("draining")).toMatchObject({
       connections: 1,
       drainDelaySeconds: 0,
-      drainWindowSeconds: 5,
+      drainWindowSeconds: 0,
     });
   });
 });

@@ -159,11 +159,15 @@ export const handlerSettings = {
     "between /readyz turning 503 and the listener closing",
   ),
 
-  /** Clients come back at once: closed in one moment they would all arrive at the other nodes in the next. */
+  /**
+   * 0 suits a node that no other can replace: a client that is closed early finds nobody, and publishers wait (measured:
+   * 4.7 s, and clients were back after up to 16 s). Where other nodes serve the same topics, 5 s keeps all clients from
+   * arriving there in one moment.
+   */
   drainWindowSeconds: setting(
     "drain-window",
     duration(0, 3600),
-    5,
+    0,
     "over which draining spreads the closing of connections",
   ),
 
