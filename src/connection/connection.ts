@@ -1,7 +1,6 @@
 /** One open connection: the data kept for it, and what its endpoint does with it. */
 import type { ServerWebSocket } from "bun";
 import type { ConnectionKind } from "../metrics.ts";
-import type { Subscription } from "../topic/subscription.ts";
 
 export type Socket = ServerWebSocket<Connection>;
 
@@ -12,8 +11,6 @@ export interface SocketHandler {
   /** The client took some of the bytes that were unsent. */
   drain?(socket: Socket): void;
   close?(socket: Socket): void;
-  /** Takes a live socket off a topic. @returns its subscription */
-  detachLive?(socket: Socket, topic: string): Subscription | undefined;
 }
 
 /** A long answer over HTTP. The server ends it as it ends a WebSocket. */

@@ -1,6 +1,6 @@
 /**
- * From one message to everyone live: once through Bun's native topics for each form of WebSocket that someone listens in,
- * and once to each stream or iterator of this process. Who reads too slowly is cut before it is passed over.
+ * From one message to all its live subscribers: one publish to Bun's native topic per form, then the event streams and
+ * iterators one by one. A reader that is too slow is cut before it would miss a message.
  */
 import type { Server } from "bun";
 import type { Logger } from "../log.ts";
@@ -8,21 +8,16 @@ import type { Counters } from "../metrics.ts";
 import type { FanOut } from "../topic/channel.ts";
 import type { Message } from "../topic/message.ts";
 import type { Subscription } from "../topic/subscription.ts";
-import { type Encodings, subprotocols } from "../wire/encodings.ts";
+import type { Encodings } from "../wire/encodings.ts";
 import type { BufferLimits } from "./buffers.ts";
 import type { Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
-
-/** The native topics of a topic: one for each form, since a native topic carries the same bytes to all. */
-export const nativeTopic = {
-  raw: (topic: string): string => `${subprotocols.raw}/${topic}`,
-  cloudEvents: (topic: string): string => `${subprotocols.cloudEvents}/${topic}`,
-} as const;
+import { NativeTopic, type SocketForm } from "./native-topic.ts";
 
 /** A live subscriber that is no WebSocket. */
 export interface DirectSubscriber {
   deliver(message: Message): void;
-  /** Ends it, because of an error of its own. */
+  /** Ends it after `deliver` threw. */
   fail(error: unknown): void;
 }
 
@@ -36,88 +31,108 @@ export interface FanOutDeps {
 }
 
 export class NativeFanOut implements FanOut {
-  /** Each of them that upgraded a socket of ours: native topics belong to a server. */
-  readonly #servers = new Set<Server<unknown>>();
-  readonly #direct = new Map<string, Map<DirectSubscriber, Subscription>>();
   readonly #deps: FanOutDeps;
-  /** Published since the last look. */
+  /** In the names of native topics, because two handlers may share a server and so its native topics. */
+  readonly #id = crypto.randomUUID().slice(0, 8);
+  /** Servers that upgraded one of the sockets. Native topics belong to a server. */
+  readonly #servers = new Set<Server<unknown>>();
+  /** By name. */
+  readonly #native = new Map<string, NativeTopic>();
+  /** By topic. */
+  readonly #direct = new Map<string, Map<DirectSubscriber, Subscription>>();
+  /** Bytes published since the last check. */
   #publishedSinceCheck = 0;
-  /** Whether since the last look anyone had unsent bytes when something was published. */
+  /** Whether a socket had unsent bytes at a publish since the last check. */
   #someoneIsLagging = false;
 
   constructor(deps: FanOutDeps) {
     this.#deps = deps;
   }
 
-  /** Names a server whose sockets subscribe to native topics. */
+  /** Must be called before one of the server's sockets is added. */
   addServer(server: Server<unknown>): void {
     this.#servers.add(server);
   }
 
-  addDirect(subscription: Subscription, listener: DirectSubscriber): void {
-    const listeners = this.#direct.get(subscription.topic);
-    if (listeners) listeners.set(listener, subscription);
-    else this.#direct.set(subscription.topic, new Map([[listener, subscription]]));
+  /** Makes a socket live. */
+  addSocket(form: SocketForm, subscription: Subscription, socket: Socket): void {
+    const name = this.#nativeName(form, subscription.topic);
+    let native = this.#native.get(name);
+    if (!native) {
+      native = new NativeTopic(name);
+      this.#native.set(name, native);
+    }
+    native.add(socket, subscription);
   }
 
-  removeDirect(topic: string, listener: DirectSubscriber): void {
-    const listeners = this.#direct.get(topic);
-    if (listeners?.delete(listener) && listeners.size === 0) this.#direct.delete(topic);
+  /** Takes a closed socket off a topic. */
+  removeSocket(form: SocketForm, topic: string, socket: Socket): void {
+    const name = this.#nativeName(form, topic);
+    const native = this.#native.get(name);
+    native?.delete(socket);
+    if (native?.size === 0) this.#native.delete(name);
+  }
+
+  addDirect(subscription: Subscription, subscriber: DirectSubscriber): void {
+    const subscribers = this.#direct.get(subscription.topic);
+    if (subscribers) subscribers.set(subscriber, subscription);
+    else this.#direct.set(subscription.topic, new Map([[subscriber, subscription]]));
+  }
+
+  removeDirect(topic: string, subscriber: DirectSubscriber): void {
+    const subscribers = this.#direct.get(topic);
+    if (subscribers?.delete(subscriber) && subscribers.size === 0) this.#direct.delete(topic);
   }
 
   deliver(message: Message): void {
-    const { encodings, counters } = this.#deps;
-    const { delivered } = counters;
-    for (const server of this.#servers) {
-      const raw = nativeTopic.raw(message.topic);
-      const rawCount = server.subscriberCount(raw);
-      if (rawCount > 0) {
-        delivered.raw += rawCount;
-        this.#publish(server, raw, message.data);
-      }
-      const cloudEvents = nativeTopic.cloudEvents(message.topic);
-      const cloudEventsCount = server.subscriberCount(cloudEvents);
-      if (cloudEventsCount > 0) {
-        delivered.cloudevents += cloudEventsCount;
-        this.#publish(server, cloudEvents, encodings.get("cloudEvents", message));
-      }
-    }
-    const listeners = this.#direct.get(message.topic);
-    if (listeners) for (const listener of listeners.keys()) this.#give(listener, message);
+    const raw = this.#native.get(this.#nativeName("raw", message.topic));
+    if (raw) this.#publish(raw, "raw", message.data);
+    const cloudEvents = this.#native.get(this.#nativeName("cloudevents", message.topic));
+    if (cloudEvents)
+      this.#publish(cloudEvents, "cloudevents", this.#deps.encodings.get("cloudEvents", message));
+    const subscribers = this.#direct.get(message.topic);
+    if (subscribers) for (const subscriber of subscribers.keys()) this.#give(subscriber, message);
   }
 
-  *detachLive(topic: string): Iterable<Subscription> {
-    for (const socket of this.#deps.connections.sockets()) {
-      const subscription = socket.data.handler.detachLive?.(socket, topic);
-      if (subscription) yield subscription;
-    }
-    const listeners = this.#direct.get(topic);
+  detachLive(topic: string): Iterable<Subscription> {
+    const names = [this.#nativeName("raw", topic), this.#nativeName("cloudevents", topic)];
+    const sockets = names.flatMap((name) => this.#native.get(name)?.detach() ?? []);
+    for (const name of names) this.#native.delete(name);
+    const direct = this.#direct.get(topic);
     this.#direct.delete(topic);
-    if (listeners) yield* listeners.values();
+    return [...sockets, ...(direct?.values() ?? [])];
   }
 
-  /** One that throws is ended: were it left, those behind it would lack this message, and it would get the next. */
-  #give(listener: DirectSubscriber, message: Message): void {
+  #nativeName(form: SocketForm, topic: string): string {
+    return `${this.#id}/${form}/${topic}`;
+  }
+
+  /** A subscriber that throws is ended. Otherwise it would miss this message and get the next. */
+  #give(subscriber: DirectSubscriber, message: Message): void {
     try {
-      listener.deliver(message);
+      subscriber.deliver(message);
     } catch (error) {
-      listener.fail(error);
+      subscriber.fail(error);
     }
   }
 
-  #publish(server: Server<unknown>, native: string, frame: Message["data"]): void {
-    // Uncompressed: Bun compresses a published frame once for every subscriber. 0 or less says that someone is behind.
-    const result = server.publish(native, frame, false);
-    if (result <= 0) this.#someoneIsLagging = true;
-    this.#publishedSinceCheck += frameBytesMax(frame);
-    if (result === 0 || this.#publishedSinceCheck >= this.#deps.buffers.checkEveryBytes)
-      this.#cutSlowReaders();
+  #publish(native: NativeTopic, form: SocketForm, frame: Message["data"]): void {
+    this.#deps.counters.delivered[form] += native.size;
+    for (const server of this.#servers) {
+      if (server.subscriberCount(native.name) === 0) continue;
+      // Uncompressed, because Bun compresses a published frame once per subscriber.
+      const result = server.publish(native.name, frame, false);
+      if (result <= 0) this.#someoneIsLagging = true; // -1: buffered for a socket; 0: dropped, or an empty frame.
+      this.#publishedSinceCheck += frameBytesMax(frame);
+      if (result === 0 || this.#publishedSinceCheck >= this.#deps.buffers.checkEveryBytes)
+        this.#cutSlowReaders();
+    }
   }
 
   /**
-   * Cuts whoever holds too much before Bun passes over it, for Bun would give it later messages once it drained: a hole.
-   * Bun's word comes too late for that. Frames under 16 KiB it gathers until the end of the tick and passes over a socket
-   * only then, when `publish` has long said that all is well; and `closeOnBackpressureLimit` acts a tick later still.
+   * Cuts each reader that holds too much, before Bun drops a message for it: Bun would send it later messages once it
+   * drained, which is a hole. Bun reports a drop too late. It gathers frames under 16 KiB until the end of the tick and
+   * drops them only then, when `publish` has long reported success, and `closeOnBackpressureLimit` acts a tick later still.
    */
   #cutSlowReaders(): void {
     this.#publishedSinceCheck = 0;

@@ -67,11 +67,11 @@ class TopicsEndpoint {
   constructor(deps: TopicsDeps, path: string) {
     this.#deps = deps;
     this.#path = path;
-    const { hub, config, counters } = deps;
+    const { hub, fanOut, config, counters } = deps;
     const refusalOf = (error: unknown): Refusal => deps.refusals.of(error);
     // Enough to keep a connection busy, and little for many at once. A reader that has caught up must be far from its limit.
     const replayAheadBytes = Math.min(64 * 1024, config.bufferedBytesMax / 2);
-    this.#socketDeps = { hub, counters, replayAheadBytes, refusalOf };
+    this.#socketDeps = { hub, fanOut, counters, replayAheadBytes, refusalOf };
     this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax, refusalOf };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
     this.#streamDeps = {

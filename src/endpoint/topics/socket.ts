@@ -2,7 +2,8 @@
 
 import type { Permissions } from "../../access/permissions.ts";
 import type { Socket, SocketHandler } from "../../connection/connection.ts";
-import { nativeTopic } from "../../connection/fan-out.ts";
+import type { NativeFanOut } from "../../connection/fan-out.ts";
+import type { SocketForm } from "../../connection/native-topic.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
 import { DraftError } from "../../topic/draft.ts";
@@ -17,6 +18,7 @@ import type { Encodings } from "../../wire/encodings.ts";
 /** The parts of the server that a socket uses. */
 export interface TopicSocketDeps {
   readonly hub: Hub;
+  readonly fanOut: NativeFanOut;
   readonly counters: Counters;
   /** A replay pauses while at least this many bytes are unsent. */
   readonly replayAheadBytes: number;
@@ -26,7 +28,7 @@ export interface TopicSocketDeps {
 
 /** How one subprotocol reads and writes frames. */
 interface SocketCodec {
-  native(topic: string): string;
+  readonly form: SocketForm;
   encode(message: Message): string | Uint8Array<ArrayBuffer>;
   open(socket: Socket, topics: readonly OpenedTopic[]): void;
   gap(socket: Socket, gap: Gap): void;
@@ -43,7 +45,7 @@ const publishAheadMax = 64;
 
 /** The published bytes of one topic. */
 export const rawCodec: SocketCodec = {
-  native: nativeTopic.raw,
+  form: "raw",
   encode: ({ data }) => data,
   open: () => undefined,
   gap: (socket, { requested }) => socket.close(closeCode.cannotResume, `cannot continue after ${requested}`),
@@ -55,7 +57,7 @@ export const rawCodec: SocketCodec = {
 export function cloudEventsCodec(encodings: Encodings): SocketCodec {
   const control = new ControlEvents();
   return {
-    native: nativeTopic.cloudEvents,
+    form: "cloudevents",
     encode: (message) => encodings.get("cloudEvents", message),
     open: (socket, topics) => void socket.send(control.open(topics)),
     gap: (socket, gap) => void socket.send(control.gap(gap)),
@@ -119,16 +121,12 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#advance();
   }
 
-  close(): void {
+  close(socket: Socket): void {
     this.#socket = undefined;
-    for (const subscription of this.#subscriptions) subscription.close();
-  }
-
-  detachLive(socket: Socket, topic: string): Subscription | undefined {
-    const native = this.#codec.native(topic);
-    if (!socket.isSubscribed(native)) return undefined;
-    socket.unsubscribe(native);
-    return this.#subscriptions.find((subscription) => subscription.topic === topic);
+    for (const subscription of this.#subscriptions) {
+      this.#deps.fanOut.removeSocket(this.#codec.form, subscription.topic, socket);
+      subscription.close();
+    }
   }
 
   replay(message: Message): boolean {
@@ -151,8 +149,8 @@ export class TopicSocket implements SocketHandler, Subscriber {
     if (this.#socket) this.#codec.gap(this.#socket, gap);
   }
 
-  live({ topic }: Subscription): void {
-    this.#socket?.subscribe(this.#codec.native(topic));
+  live(subscription: Subscription): void {
+    if (this.#socket) this.#deps.fanOut.addSocket(this.#codec.form, subscription, this.#socket);
   }
 
   fail(error: unknown): void {

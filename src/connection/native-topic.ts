@@ -1,0 +1,50 @@
+/** The sockets that are live on one topic in one form. One publish to a native topic of Bun reaches them all. */
+import type { Subscription } from "../topic/subscription.ts";
+import type { Socket } from "./connection.ts";
+
+/** A native topic carries the same bytes to all its sockets, so each form has its own. */
+export type SocketForm = "raw" | "cloudevents";
+
+export class NativeTopic {
+  /** Kept apart, because most topics have one socket, and a Map for one takes 260 bytes. */
+  #first: { readonly socket: Socket; readonly subscription: Subscription } | undefined;
+  #others: Map<Socket, Subscription> | undefined;
+
+  /** @param name Bun's name for it */
+  constructor(readonly name: string) {}
+
+  get size(): number {
+    return (this.#first ? 1 : 0) + (this.#others?.size ?? 0);
+  }
+
+  /** Sockets may be removed meanwhile. */
+  *sockets(): Iterable<Socket> {
+    if (this.#first) yield this.#first.socket;
+    if (this.#others) yield* this.#others.keys();
+  }
+
+  add(socket: Socket, subscription: Subscription): void {
+    if (this.size === 0) this.#first = { socket, subscription };
+    else {
+      this.#others ??= new Map();
+      this.#others.set(socket, subscription);
+    }
+    socket.subscribe(this.name);
+  }
+
+  /** Takes a closed socket off. Bun has unsubscribed it by itself. */
+  delete(socket: Socket): void {
+    if (this.#first?.socket === socket) this.#first = undefined;
+    else this.#others?.delete(socket);
+  }
+
+  /** Unsubscribes all sockets. @returns their subscriptions */
+  detach(): Subscription[] {
+    const subscriptions = [...(this.#others?.values() ?? [])];
+    if (this.#first) subscriptions.push(this.#first.subscription);
+    for (const socket of this.sockets()) socket.unsubscribe(this.name);
+    this.#first = undefined;
+    this.#others = undefined;
+    return subscriptions;
+  }
+}
