@@ -1,4 +1,10 @@
 #!/usr/bin/env bun
+import { version } from "../package.json";
+import { readCommandLine } from "./command/command-line.ts";
+import { UsageError } from "./command/flags.ts";
+import { createLogger, type Logger, type WritingLogger } from "./log.ts";
+import { ConfigError, createServer, type LongwireServer } from "./longwire.ts";
+import type { Config } from "./settings/config.ts";
 /**
  * The command: settings → server → signals. It is a small program that uses the library.
  *
@@ -26,15 +32,7 @@
  *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
  *   log.ts  metrics.ts
  */
-import { version } from "../package.json";
-import { readCommandLine } from "./command/command-line.ts";
-import { UsageError } from "./command/flags.ts";
-import { createLogger, type Logger, type WritingLogger } from "./log.ts";
-import { ConfigError, createServer, type LongwireServer } from "./longwire.ts";
-import type { Config } from "./settings/config.ts";
-
-/** Longer than a reader of stderr that is alive takes for the last lines of the log. */
-const flushSecondsMax = 1;
+import { flushSecondsMax } from "./settings/limits.ts";
 
 await main();
 

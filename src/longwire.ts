@@ -1,10 +1,12 @@
 /** Longwire as a library: the endpoints joined into routes and one WebSocket handler, alone or within your own server. */
+
 import { resolve } from "node:path";
 import type { WebSocketHandler } from "bun";
 import { Access } from "./access/access.ts";
 import type { Authorize } from "./access/permissions.ts";
 import { bufferLimits } from "./connection/buffers.ts";
 import { Connections } from "./connection/connections.ts";
+import { connectionsAllowed } from "./connection/descriptors.ts";
 import { closeAll, drainAll } from "./connection/drain.ts";
 import { NativeFanOut } from "./connection/fan-out.ts";
 import { Upgrader } from "./connection/handshake.ts";
@@ -33,6 +35,8 @@ import {
   handlerSettings,
   settings,
 } from "./settings/config.ts";
+import { stopSecondsMax } from "./settings/limits.ts";
+import { checkRelations, checkServerRelations, doubtsAbout } from "./settings/relations.ts";
 import type { Broker } from "./topic/broker.ts";
 import { draftOfValue } from "./topic/draft.ts";
 import { Hub } from "./topic/hub.ts";
@@ -108,9 +112,6 @@ export interface LongwireServer extends Longwire {
   stop(): Promise<void>;
 }
 
-/** What a closed socket needs to send what it still holds; a peer that does not read is not waited for any longer. */
-const stopSecondsMax = 2;
-
 /**
  * Mounts Longwire into your own `Bun.serve({ routes: longwire.routes, websocket: longwire.websocket() })`. Without a key
  * and without `authorize` everyone that your server lets in may do everything.
@@ -141,6 +142,7 @@ export async function createServer(
 ): Promise<LongwireServer> {
   const { log: givenLog, authorize, ...settingsGiven } = given;
   const config = completeConfig(settings, settingsGiven);
+  checkServerRelations(config);
   const log = givenLog ?? createLogger(config.logLevel);
   // Holds what has to be released where the server cannot listen.
   await using unlessListening = new AsyncDisposableStack();
@@ -224,7 +226,9 @@ function assemble(
   givenLog: Logger,
   authorize: Authorize | undefined,
 ): Parts {
+  checkRelations(config, { hasAuthorize: authorize !== undefined });
   const log = sampled(givenLog);
+  for (const doubt of doubtsAbout(config, connectionsAllowed())) log.warn({}, doubt);
   const counters = new Counters();
   const refusals = new Refusals(counters, log);
   const access = new Access({ config, authorize, log });

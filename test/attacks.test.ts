@@ -21,7 +21,7 @@ const requestSecondsMax = 25;
 /** 10,000, or as many as this process may have. */
 const halfOpenCount = Math.min(10_000, descriptorsMax() - 500);
 
-const server = sharedServer(["--max-message", "64KiB", "--max-buffered", "64KiB"]);
+const server = sharedServer(["--max-message", "64KiB", "--max-buffered", "128KiB"]);
 
 const openedMany = (count: number, open: () => Promise<RawSocket>): Promise<RawSocket[]> =>
   Promise.all(Array.from({ length: count }, open));
@@ -296,7 +296,9 @@ describe("a storm", () => {
 
   for (const chunkBytes of [1, 7]) {
     test(`of bodies in chunks of ${chunkBytes} bytes costs no more memory than other bodies`, async () => {
-      await using attacked = await spawnServer(["--max-message", "8MiB", "--log-level", "warn"]);
+      await using attacked = await spawnServer([
+        ...["--max-message", "8MiB", "--max-buffered", "16MiB", "--log-level", "warn"],
+      ]);
       const pieces = Buffer.from(`${chunkBytes}\r\n${"x".repeat(chunkBytes)}\r\n`.repeat(100_000));
       const rounds = Math.ceil((2 * MiB) / (100_000 * chunkBytes));
       await attack(attacked, async () => {

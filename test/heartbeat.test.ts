@@ -105,7 +105,7 @@ test("a peer that never reads is cut, and the memory it held is given back", asy
 });
 
 test("a peer that reads slowly stays for as long as it reads", async () => {
-  await using fresh = await spawnServer([...heartbeat, "--max-buffered", "64KiB"]);
+  await using fresh = await spawnServer([...heartbeat, "--max-buffered", "128KiB", "--max-message", "64KiB"]);
   const socket = new ws.WebSocket(fresh.socketUrl());
   let closedWith: number | undefined;
   socket.on("close", (code) => {

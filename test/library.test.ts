@@ -275,7 +275,7 @@ describe("beside an application's own sockets", () => {
   });
 
   test("a limit that the application sets below Longwire's does not narrow Longwire's", async () => {
-    const longwire = createHandler({ messageBytesMax: 2 * MiB, ...quiet });
+    const longwire = createHandler({ messageBytesMax: 2 * MiB, bufferedBytesMax: 4 * MiB, ...quiet });
     await using application = serveApplication(longwire, { maxPayloadLength: 1024, backpressureLimit: 1024 });
     using ours = await openWs(socketUrl(application.server));
     ours.send(Buffer.alloc(2 * MiB));

@@ -107,6 +107,7 @@ test("so do those of the library, beside clients on the network", () =>
       historyMessages: 1_000_000,
       historyBytesMax: 1024 * MiB,
       bufferedBytesMax: 64 * KiB,
+      messageBytesMax: 32 * KiB,
       logLevel: "warn",
     });
     const server = { url: longwire.url, socketUrl: (path = "") => `ws://${longwire.url.host}${path}` };

@@ -3,7 +3,7 @@
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
-import { ConfigError, type HandlerConfig } from "../settings/config.ts";
+import type { HandlerConfig } from "../settings/config.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { tokenOf } from "./credentials.ts";
 import {
@@ -43,14 +43,6 @@ export class Access {
   /** @throws {ConfigError} */
   constructor(deps: AccessDeps) {
     const { config, authorize, log } = deps;
-    // Any page can have the origin "null": it loads itself in a sandboxed frame.
-    const anyPage = config.origins.find((origin) => origin === "*" || origin === "null");
-    if (config.tokenCookie && anyPage) {
-      throw new ConfigError(
-        `--token-cookie and --origin ${anyPage} do not go together: a browser sends the cookie along for every page, so ` +
-          "any of them could act as its visitor. Name the origins",
-      );
-    }
     this.#deps = deps;
     this.apiKeys = new ApiKeys(config.apiKeys);
     this.#tokens = new Tokens(

@@ -1,6 +1,8 @@
 /** Checks JSON Web Tokens (RFC 7519) and reads their claims. Loaded only if a key of tokens is set, and jose with it. */
+
 import type { KeyObject } from "node:crypto";
 import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
+import { clockToleranceSeconds } from "../settings/limits.ts";
 import { isTopicPattern } from "../topic/message.ts";
 import { type PublicKey, publicKeyAlgorithms } from "./public-key.ts";
 import { type FetchTimes, PublishedKeys } from "./published-keys.ts";
@@ -35,9 +37,6 @@ export interface VerifiedToken {
   /** Whether the keys that verified it are still those in use. */
   isCurrent(): boolean;
 }
-
-/** The clock of the machine that signs tokens may be ahead of this one. */
-const clockToleranceSeconds = 5;
 
 export class TokenVerifier {
   readonly #verifiers: readonly Verifier[];

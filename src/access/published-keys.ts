@@ -7,6 +7,7 @@ import {
   type JWTHeaderParameters,
   type RemoteJWKSet,
 } from "jose";
+import { keysCooldownSeconds, keysRefreshSeconds, keysRetrySeconds } from "../settings/limits.ts";
 import { KeysUnavailable } from "./token-errors.ts";
 
 /** When keys are fetched. All times are in seconds. */
@@ -19,7 +20,11 @@ export interface FetchTimes {
   readonly retrySeconds: number;
 }
 
-const defaultFetchTimes: FetchTimes = { refreshSeconds: 600, cooldownSeconds: 30, retrySeconds: 2 };
+const defaultFetchTimes: FetchTimes = {
+  refreshSeconds: keysRefreshSeconds,
+  cooldownSeconds: keysCooldownSeconds,
+  retrySeconds: keysRetrySeconds,
+};
 
 export interface FoundKey {
   readonly key: CryptoKey;

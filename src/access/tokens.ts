@@ -1,16 +1,12 @@
 /** From a token to the permissions that it gives. Results are kept, because checking a signature takes 30 to 100 µs. */
+
 import type { HandlerConfig } from "../settings/config.ts";
+import { keptTokensMax, tokenLengthMax } from "../settings/limits.ts";
 import type { TokenVerifier, VerifiedToken } from "./jwt.ts";
 import type { TopicPermissions } from "./permissions.ts";
 import { readPublicKey } from "./public-key.ts";
 import type { FetchTimes } from "./published-keys.ts";
 import { type KeysUnavailable, TokenError } from "./token-errors.ts";
-
-/** Real tokens are shorter; checking a longer one would only cost time. */
-const tokenLengthMax = 8192;
-
-/** Tokens whose permissions are kept: about 1 KiB each. The one that was not presented for the longest is dropped first. */
-const keptTokensMax = 10_000;
 
 interface Kept {
   readonly permissions: TopicPermissions;

@@ -1,8 +1,8 @@
 /** The settings of `longwire token`. */
-import { settings } from "../settings/config.ts";
-import { duration, name, topicPatterns } from "../settings/units.ts";
 
-const secondsMax = 10 * 365 * 86_400;
+import { settings } from "../settings/config.ts";
+import { madeTokenSecondsMax } from "../settings/limits.ts";
+import { duration, name, topicPatterns } from "../settings/units.ts";
 
 export const tokenSettings = {
   jwtSecrets: settings.jwtSecrets,
@@ -20,6 +20,11 @@ export const tokenSettings = {
     help: "topics it may publish to",
     takes: "many",
   },
-  ttlSeconds: { flag: "ttl", unit: duration(1, secondsMax), default: 3600, help: "time until it expires" },
+  ttlSeconds: {
+    flag: "ttl",
+    unit: duration(1, madeTokenSecondsMax),
+    default: 3600,
+    help: "time until it expires",
+  },
   subject: { flag: "sub", unit: name, default: "", help: "the subject that it names" },
 } as const;

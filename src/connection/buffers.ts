@@ -1,10 +1,9 @@
 /** How many unsent bytes a socket may hold, for Longwire and for Bun. */
+import { checkedShare, envelopeBytesMax, gatheredBytesMax } from "../settings/limits.ts";
 
 /** The largest message as base64 in a CloudEvent, with room for the attributes. */
-const encodedBytesMax = (messageBytesMax: number): number => Math.ceil((messageBytesMax * 4) / 3) + 2048;
-
-/** Frames that Bun gathers for a socket before it counts them as unsent: at most 32, each under 16 KiB. */
-const gatheredBytesMax = 32 * (16 * 1024 + 16);
+const encodedBytesMax = (messageBytesMax: number): number =>
+  Math.ceil((messageBytesMax * 4) / 3) + envelopeBytesMax;
 
 export interface BufferLimits {
   /** Unsent bytes beyond which a subscriber is cut. Never less than one encoded message. */
@@ -21,7 +20,7 @@ export function bufferLimits(config: {
 }): BufferLimits {
   const frameBytesMax = encodedBytesMax(config.messageBytesMax);
   const bufferedBytesMax = Math.max(config.bufferedBytesMax, frameBytesMax);
-  const checkEveryBytes = Math.ceil(bufferedBytesMax / 8);
+  const checkEveryBytes = Math.ceil(bufferedBytesMax * checkedShare);
   const backpressureBytesMax = bufferedBytesMax + checkEveryBytes + gatheredBytesMax + frameBytesMax;
   return { bufferedBytesMax, checkEveryBytes, backpressureBytesMax };
 }

@@ -2,12 +2,12 @@
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { ConnectionKind, Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
+import { refusedRetrySeconds } from "../settings/limits.ts";
 import { clientNetwork } from "../settings/networks.ts";
 import { ClientAddress, type HttpConnection, type Socket } from "./connection.ts";
 import { connectionsAllowed } from "./descriptors.ts";
 
-/** How soon a client should try again after it was refused for a limit. */
-const retryLater = retryAfter(5);
+const retryLater = retryAfter(refusedRetrySeconds);
 
 /** What is counted of a connection. */
 interface Counted {

@@ -1,11 +1,7 @@
 /** The limit on file descriptors. Each connection takes one, and a server without a free one can accept nobody. */
+
 import { readFileSync } from "node:fs";
-
-/** Descriptors for everything that is no connection: the listener, logs, libraries, and requests that are refused. */
-const descriptorsReserved = 256;
-
-/** Used where the limit is unknown. */
-const connectionsAssumed = 10_000;
+import { connectionsAssumed, descriptorsReserved } from "../settings/limits.ts";
 
 /**
  * The hard limit, to which Bun raises the soft one.

@@ -1,13 +1,9 @@
 /** Closes all connections: spread over a time when this node drains, at once when the server stops. */
+import { closingStepMilliseconds, unsentSecondsMax } from "../settings/limits.ts";
 import { closeCode } from "../wire/close-code.ts";
 import type { Connections } from "./connections.ts";
 
 const drainReason = "this node is draining: come back, elsewhere";
-
-const stepMilliseconds = 20;
-
-/** How long a client with unsent bytes is waited for before it is closed too. */
-const unsentSecondsMax = 1;
 
 /**
  * Admits no more connections, and closes the open ones with 1012. They are spread over the window because each client
@@ -24,10 +20,10 @@ export async function drainAll(connections: Connections, windowSeconds: number):
     ),
     ...Array.from(connections.httpConnections(), (stream) => () => stream.close(code, drainReason)),
   ];
-  const steps = Math.max(1, Math.floor((windowSeconds * 1000) / stepMilliseconds));
+  const steps = Math.max(1, Math.floor((windowSeconds * 1000) / closingStepMilliseconds));
   const perStep = Math.ceil(closings.length / steps);
   for (let next = 0; next < closings.length; next += perStep) {
-    if (next > 0) await Bun.sleep(stepMilliseconds);
+    if (next > 0) await Bun.sleep(closingStepMilliseconds);
     for (const close of closings.slice(next, next + perStep)) close();
   }
   await closeAll(connections, code, drainReason);
@@ -47,6 +43,6 @@ export async function closeAll(connections: Connections, code: number, reason: s
     const isLate = performance.now() >= deadline;
     for (const socket of sockets) if (isLate || socket.getBufferedAmount() === 0) socket.close(code, reason);
     if (sockets.size === 0) return;
-    await Bun.sleep(stepMilliseconds);
+    await Bun.sleep(closingStepMilliseconds);
   }
 }

@@ -1,8 +1,10 @@
 /** The one handler that `Bun.serve` takes for all its WebSockets: Longwire's and those of the program around it. */
+
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
+import { programBufferedBytesMax, programMessageBytesMax } from "../settings/limits.ts";
 import { closeCode } from "../wire/close-code.ts";
 import type { BufferLimits } from "./buffers.ts";
 import { Connection, type Socket } from "./connection.ts";
@@ -18,10 +20,6 @@ export interface WebSocketDeps {
   readonly counters: Counters;
   readonly log: Logger;
 }
-
-/** Bun's defaults, which a program's own sockets keep when they share a server with ours. */
-const programMessageBytesMax = 16 * 1024 * 1024;
-const programBufferedBytesMax = 16 * 1024 * 1024;
 
 /**
  * Bun refuses frames by itself: those over its limit, those that break RFC 6455, and text that is not UTF-8. It reports

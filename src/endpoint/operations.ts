@@ -1,4 +1,5 @@
 /** The endpoints for operators: /healthz, /readyz and /metrics. docs/operations.md documents every metric. */
+
 import { existsSync } from "node:fs";
 import { version } from "../../package.json";
 import type { Access } from "../access/access.ts";
@@ -10,6 +11,7 @@ import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
 import { type Counters, EventLoopDelay } from "../metrics.ts";
+import { readinessMilliseconds } from "../settings/limits.ts";
 import type { Broker } from "../topic/broker.ts";
 import { type LabelledSamples, type Metric, prometheusText, prometheusType } from "../wire/prometheus.ts";
 
@@ -21,9 +23,6 @@ export interface OperationsDeps {
   readonly counters: Counters;
   readonly access: Pick<Access, "apiKeys">;
 }
-
-/** How often the engine is asked whether it was reached, until it was. */
-const readinessMilliseconds = 100;
 
 /** Dispose it with the server: it has timers. */
 export class Operations implements Disposable {

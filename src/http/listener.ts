@@ -5,11 +5,6 @@ import { isLoopback } from "./origin.ts";
 /** @throws {ConfigError} for files that cannot be used, and for a socket file that another process uses */
 export async function listenOptions(config: Config): Promise<ListenOptions> {
   const { host, port, unixSocket, tlsCertificateFile, tlsKeyFile } = config;
-  if (Boolean(tlsCertificateFile) !== Boolean(tlsKeyFile)) {
-    throw new ConfigError(
-      "--tls-cert and --tls-key go together: a certificate needs its key, and a key its certificate",
-    );
-  }
   const tls = tlsCertificateFile ? { tls: await readPair(tlsCertificateFile, tlsKeyFile) } : {};
   if (unixSocket) {
     await removeStaleSocket(unixSocket);

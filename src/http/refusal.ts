@@ -1,6 +1,7 @@
 /** Refusals: one reason, sent in both protocols as an HTTP answer or as the close code of a WebSocket, and counted. */
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
+import { brokerRetrySeconds } from "../settings/limits.ts";
 import { BrokerUnavailable } from "../topic/broker.ts";
 import { DraftError } from "../topic/draft.ts";
 import { closeCode } from "../wire/close-code.ts";
@@ -56,9 +57,6 @@ export class Refusal extends Error {
 
 /** Of a request that breaks a rule. @param detail names the rule */
 export const malformed = (detail: string): Refusal => new Refusal("malformed", detail);
-
-/** When to try again after the broker was away. */
-export const brokerRetrySeconds = 1;
 
 /** The header of a refusal that ends by itself after some time. */
 export const retryAfter = (seconds: number): { "Retry-After": string } => ({

@@ -1,4 +1,5 @@
 /** /topics/…: a topic is a URL. A request becomes a subscription, a publication, a poll or an inspection. */
+
 import type { Access } from "../../access/access.ts";
 import type { Permissions } from "../../access/permissions.ts";
 import type { Connections } from "../../connection/connections.ts";
@@ -11,6 +12,12 @@ import type { Answer, Handler, RequestContext } from "../../http/request-context
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
+import {
+  pollWaitSecondsMax,
+  socketTopicsMax,
+  streamIntervalSecondsMax,
+  streamTopicsMax,
+} from "../../settings/limits.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
 import type { Subscription } from "../../topic/subscription.ts";
@@ -22,7 +29,7 @@ import {
   refuseStreamForNow,
   wantsEventStream,
 } from "./event-stream.ts";
-import { noStoreHeaders, Poll, type PollDeps, pollWaitSecondsMax } from "./poll.ts";
+import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
 import { type PublishTarget, publishBody } from "./publish.ts";
 import { readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
@@ -41,12 +48,6 @@ export interface TopicsDeps {
   readonly counters: Counters;
   readonly log: Logger;
 }
-
-/** Bun takes 16 KB as a request head; more names of average length do not fit. */
-const socketTopicsMax = 100;
-
-/** A browser returns the ids of all topics in one header. */
-const streamTopicsMax = 20;
 
 /** @param path the path before the topics' names, such as `/topics/` */
 export function topicsEndpoint(deps: TopicsDeps, path: string): Handler {
@@ -239,9 +240,6 @@ class TopicsEndpoint {
     return Response.json({ topics: found }, { headers: noStoreHeaders });
   }
 }
-
-/** Bun's longest timeout of an answer is 255 s, and a comment must come well before. */
-const streamIntervalSecondsMax = 120;
 
 /** Opens all subscriptions, or throws and leaves none open. */
 async function openAll(hub: Hub, starts: readonly TopicStart[]): Promise<Subscription[]> {

@@ -1,11 +1,13 @@
 /** An event stream on /topics: messages as server-sent events, for `EventSource` and `curl -N`. */
+
 import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import { isNamedInAccept } from "../../http/accept.ts";
-import { brokerRetrySeconds, type Refusal } from "../../http/refusal.ts";
+import type { Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
+import { brokerRetrySeconds, streamRetryMilliseconds } from "../../settings/limits.ts";
 import { formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
@@ -27,9 +29,6 @@ export interface EventStreamDeps {
   /** What to report to the client about an error. */
   refusalOf(error: unknown): Refusal;
 }
-
-/** How soon an `EventSource` reconnects. Browsers wait 3 s or longer without it; a resume is cheap. */
-const retryMilliseconds = 1000;
 
 const utf8 = new TextEncoder();
 
@@ -170,7 +169,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
     this.#deps.connections.addHttp(this);
     for (const { topic, openId } of this.#subscriptions) this.#cursor.set(topic, openId);
     const opened = this.#codec.open(this.#subscriptions, this.#cursorText());
-    this.#write(utf8.encode(`retry: ${retryMilliseconds}\n${opened}`));
+    this.#write(utf8.encode(`retry: ${streamRetryMilliseconds}\n${opened}`));
     for (const subscription of this.#subscriptions) subscription.begin(this);
     this.#advance();
   }

@@ -1,4 +1,5 @@
 /** GET /topics/…?since=: the messages after `since` as a batch of CloudEvents, and the cursor to continue with. */
+
 import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
@@ -33,12 +34,6 @@ export interface PollOptions {
   /** The URL of the same poll with another cursor. */
   nextUrl(cursor: string): string;
 }
-
-/** One answer is one turn of the event loop per page; more would make others wait. */
-export const pollMessagesMax = 1000;
-
-/** Proxies end a request that is silent for 60 s. */
-export const pollWaitSecondsMax = 60;
 
 /** A poll is a subscription that ends when it has caught up, when its answer is full, or after its wait. */
 export class Poll implements HttpConnection, Subscriber, DirectSubscriber {

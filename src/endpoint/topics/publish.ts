@@ -1,12 +1,11 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL. */
-import { brokerRetrySeconds, malformed, Refusal, retryAfter } from "../../http/refusal.ts";
+
+import { malformed, Refusal, retryAfter } from "../../http/refusal.ts";
+import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
 import { BrokerUnavailable, IdempotencyConflict } from "../../topic/broker.ts";
 import { DraftError, draftOf } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId, type Position } from "../../topic/message.ts";
-
-/** A draft of the IETF names no limit; longer keys are refused so that a header does not become a store. */
-const idempotencyKeyBytesMax = 255;
 
 interface Published {
   readonly topic: string;

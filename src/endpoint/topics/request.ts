@@ -1,7 +1,9 @@
 /** What the URL and headers of a request to /topics ask for. */
+
 import { malformed } from "../../http/refusal.ts";
+import { pollMessagesMax, pollWaitSecondsMax, requestedLengthMax } from "../../settings/limits.ts";
 import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";
-import { type PollOptions, pollMessagesMax, pollWaitSecondsMax } from "./poll.ts";
+import type { PollOptions } from "./poll.ts";
 
 /** A topic to receive, and from where on. */
 export interface TopicStart {
@@ -11,9 +13,6 @@ export interface TopicStart {
   /** `since` as it was written. */
   readonly requested: string;
 }
-
-/** Characters of a strange Last-Event-ID that are repeated to its sender in `requested`. */
-const requestedLengthMax = 100;
 
 /**
  * Splits at literal commas, then decodes once, then checks.

@@ -6,6 +6,7 @@ import type { NativeFanOut } from "../../connection/fan-out.ts";
 import type { SocketForm } from "../../connection/native-topic.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
+import { publishAheadMax } from "../../settings/limits.ts";
 import { DraftError } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import type { Message } from "../../topic/message.ts";
@@ -39,9 +40,6 @@ interface SocketCodec {
   read(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): ClientFrame;
   pong(): string;
 }
-
-/** Frames that wait to be published, per socket. At this number reading from the socket pauses. */
-const publishAheadMax = 64;
 
 /** The published bytes of one topic. */
 export const rawCodec: SocketCodec = {

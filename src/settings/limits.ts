@@ -1,0 +1,136 @@
+/**
+ * The limits that are not settings: unit, value and reason of each, and how they depend on each other.
+ *
+ * The settings are in config.ts, and relations.ts checks those that depend on each other. What only one layer below this
+ * one may know is declared there: topic names, ids and retention in topic/, the memory of stored records in engine/, of
+ * encodings in wire/encodings.ts, the waiting lines of the log in log.ts.
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+// Connections ————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** File descriptors for everything that is no connection: the listener, logs, libraries, and requests that are refused. */
+export const descriptorsReserved = 256;
+
+/** Connections that may be open where the limit on descriptors is unknown, on a system other than Linux. */
+export const connectionsAssumed = 10_000;
+
+/** Fewer connections than that are hardly meant: the server warns at start that `ulimit -n` leaves no more. */
+export const connectionsFew = 100;
+
+/** Seconds after which a client that was refused for a limit should try again. */
+export const refusedRetrySeconds = 5;
+
+/** Seconds after which a client should try again what failed because the engine was away. */
+export const brokerRetrySeconds = 1;
+
+/** Longest heartbeat interval, in seconds, with which proxies keep a silent connection: some forget it after 30 s. */
+export const heartbeatSecondsAdvised = 30;
+
+// Buffers ————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** Bytes around the data of a message in a CloudEvent: its attributes. */
+export const envelopeBytesMax = 2 * KiB;
+
+/** Frames that Bun gathers for a socket before it counts them as unsent: at most 32, each under 16 KiB. */
+export const gatheredBytesMax = 32 * (16 * KiB + 16);
+
+/** The subscribers are checked each time that this part of `--max-buffered` was published: so far it may be exceeded. */
+export const checkedShare = 1 / 8;
+
+/** Bun's own defaults, in bytes, which the sockets of a program keep when they share a server with Longwire's. */
+export const programMessageBytesMax = 16 * MiB;
+export const programBufferedBytesMax = 16 * MiB;
+
+/** Frames of a socket that wait to be published. At this number reading from it pauses. */
+export const publishAheadMax = 64;
+
+// Requests ———————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** Topics of one WebSocket. Bun takes 16 KB as a request head; more names of average length do not fit. */
+export const socketTopicsMax = 100;
+
+/** Topics of one event stream. A browser returns the ids of all of them in one header. */
+export const streamTopicsMax = 20;
+
+/** Bytes of an `Idempotency-Key`. A draft of the IETF names no limit; a longer header would become a store. */
+export const idempotencyKeyBytesMax = 255;
+
+/** UTF-16 units of a strange `Last-Event-ID` that are repeated to its sender in `requested`. */
+export const requestedLengthMax = 100;
+
+/** Messages in one answer of a poll. An answer is made in one turn of the event loop per page: more would make others wait. */
+export const pollMessagesMax = 1000;
+
+/** Seconds that an empty answer of a poll is held back. Proxies end a request that is silent for 60 s. */
+export const pollWaitSecondsMax = 60;
+
+/** Milliseconds after which an `EventSource` reconnects. Browsers wait 3 s or longer without it, and a resume is cheap. */
+export const streamRetryMilliseconds = 1000;
+
+/** Bun ends an answer that is silent for longer than this, in seconds; it can be set no higher. */
+const answerSilenceSecondsMax = 255;
+
+/** Longest time between two comments of a silent event stream, in seconds, whatever `--heartbeat-interval` is. */
+export const streamIntervalSecondsMax = 120;
+
+// Tokens —————————————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** UTF-16 units of a token. Real tokens are shorter; checking a longer one would only cost time. */
+export const tokenLengthMax = 8192;
+
+/** Tokens whose permissions are kept: about 1 KiB each. The one that was not presented for the longest is dropped first. */
+export const keptTokensMax = 10_000;
+
+/** Seconds by which the clock of the machine that signs tokens may be ahead of this one. */
+export const clockToleranceSeconds = 5;
+
+/** Age in seconds from which published keys are fetched again. Until that succeeds they stay valid. */
+export const keysRefreshSeconds = 600;
+
+/** Seconds between a fetch of published keys and one for a key that it did not bring: strangers can invent unknown keys. */
+export const keysCooldownSeconds = 30;
+
+/** Seconds between a failed fetch of published keys and the next. */
+export const keysRetrySeconds = 2;
+
+/** Seconds until the expiry of a token that `longwire token` makes: ten years. */
+export const madeTokenSecondsMax = 10 * 365 * 86_400;
+
+// Start and stop —————————————————————————————————————————————————————————————————————————————————————————————————————————
+
+/** How often the engine is asked whether it was reached, until it was: milliseconds. */
+export const readinessMilliseconds = 100;
+
+/** Milliseconds between two steps of closing all connections. */
+export const closingStepMilliseconds = 20;
+
+/** Seconds that a client with unsent bytes has to take them before its connection is closed. */
+export const unsentSecondsMax = 1;
+
+/** Seconds that a stopped server waits for answers under way. A peer that does not read is not waited for any longer. */
+export const stopSecondsMax = 2;
+
+/** Seconds that the process waits at its end for the reader of its log. */
+export const flushSecondsMax = 1;
+
+assertRelation(
+  unsentSecondsMax < stopSecondsMax,
+  "connections are closed before the server stops waiting for them",
+);
+assertRelation(
+  2 * streamIntervalSecondsMax < answerSilenceSecondsMax,
+  "a stream survives a comment that was late",
+);
+assertRelation(
+  keysRetrySeconds < keysCooldownSeconds && keysCooldownSeconds < keysRefreshSeconds,
+  "fetches that fail are repeated soonest",
+);
+assertRelation(streamTopicsMax <= socketTopicsMax, "what a stream may subscribe to a socket may, too");
+
+/** A limit that was changed without those that depend on it ends the start. */
+function assertRelation(holds: boolean, relation: string): void {
+  if (!holds) throw new Error(`the limits contradict each other; it must hold that ${relation}`);
+}

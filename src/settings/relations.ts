@@ -1,0 +1,100 @@
+/** Settings that contradict each other, or that have no effect, found before anything is started. */
+import { type Config, ConfigError, type HandlerConfig, settings } from "./config.ts";
+import { connectionsFew, heartbeatSecondsAdvised } from "./limits.ts";
+
+/** What decides beside the settings. */
+export interface Surroundings {
+  /** A program's own `authorize` takes the place of keys. */
+  readonly hasAuthorize: boolean;
+}
+
+/** @throws {ConfigError} that says what contradicts what, and what to do */
+export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surroundings): void {
+  checkSizesAndAges(config);
+  const hasTokenKeys = config.jwtSecrets.length + config.jwtPublicKeys.length + config.jwksUrls.length > 0;
+  const hasKeys = hasTokenKeys || config.apiKeys.length > 0;
+  for (const name of ["jwtAudiences", "jwtIssuers"] as const) {
+    if (config[name].length > 0 && !hasTokenKeys)
+      throw new ConfigError(
+        `${flag(name)} has no effect without a key of tokens: give --jwt-secret, --jwt-public-key or --jwks-url`,
+      );
+  }
+  const guards = {
+    "--public": config.publicTopics.length > 0,
+    "--private-ping": config.privatePing,
+    "--token-cookie": config.tokenCookie !== "",
+  };
+  for (const [name, isSet] of Object.entries(guards)) {
+    if (isSet && !hasKeys && !hasAuthorize)
+      throw new ConfigError(
+        `${name} has no effect without a key: everyone may do everything. Give --api-key, --jwt-secret, …`,
+      );
+  }
+  // Any page can have the origin "null": it loads itself in a sandboxed frame.
+  const anyPage = config.origins.find((origin) => origin === "*" || origin === "null");
+  if (config.tokenCookie && anyPage) {
+    throw new ConfigError(
+      `--token-cookie and --origin ${anyPage} contradict each other: a browser sends the cookie with the requests of ` +
+        "every page, so any page could act as its visitor. Name the origins",
+    );
+  }
+}
+
+/** @throws {ConfigError} likewise, for what only a server of its own can be told */
+export function checkServerRelations({ tlsCertificateFile, tlsKeyFile }: Config): void {
+  if (Boolean(tlsCertificateFile) === Boolean(tlsKeyFile)) return;
+  throw new ConfigError(
+    "--tls-cert and --tls-key go together: a certificate needs its key, and a key its certificate",
+  );
+}
+
+function checkSizesAndAges(config: HandlerConfig): void {
+  const { bufferedBytesMax, messageBytesMax, positionAgeSeconds, historyAgeSeconds } = config;
+  // The largest frame is the raw one: --max-message bytes of data. A reader that is given a second one while it takes the
+  // first must not be cut. Forms in which a message is larger are looked at when it is sent (connection/fan-out.ts).
+  if (bufferedBytesMax < 2 * messageBytesMax) {
+    throw new ConfigError(
+      `${shown(config, "bufferedBytesMax")} is less than two of the largest frames (${shown(config, "messageBytesMax")}): ` +
+        "healthy readers of large messages would be cut. Raise the first or lower the second",
+    );
+  }
+  // A topic whose position is forgotten begins anew, and its clients are told of a gap.
+  if (positionAgeSeconds < historyAgeSeconds) {
+    throw new ConfigError(
+      `${shown(config, "positionAgeSeconds")} is less than ${shown(config, "historyAgeSeconds")}: ` +
+        "the position of a topic must live as long as its messages",
+    );
+  }
+}
+
+/**
+ * Settings that are allowed and rarely meant, for the log.
+ * @param connectionsAllowed how many connections the limit on file descriptors allows
+ */
+export function doubtsAbout(
+  { heartbeatIntervalSeconds, connectionsMax }: HandlerConfig,
+  connectionsAllowed: number,
+): readonly string[] {
+  const doubts: string[] = [];
+  if (heartbeatIntervalSeconds > heartbeatSecondsAdvised)
+    doubts.push(
+      `--heartbeat-interval is over ${heartbeatSecondsAdvised}s: some proxies forget a connection that is silent for so long`,
+    );
+  if (connectionsMax > connectionsAllowed)
+    doubts.push(
+      `--max-connections ${connectionsMax} is more than the ${connectionsAllowed} that the limit on file descriptors ` +
+        "(ulimit -n) leaves: raise that limit",
+    );
+  else if (connectionsMax === 0 && connectionsAllowed < connectionsFew)
+    doubts.push(
+      `the limit on file descriptors (ulimit -n) leaves only ${connectionsAllowed} connections: raise it`,
+    );
+  return doubts;
+}
+
+type Name = "bufferedBytesMax" | "messageBytesMax" | "positionAgeSeconds" | "historyAgeSeconds";
+
+const flag = (name: keyof HandlerConfig): string => `--${settings[name].flag}`;
+
+const shown = (config: HandlerConfig, name: Name): string =>
+  `${flag(name)} ${settings[name].unit.show(config[name])}`;

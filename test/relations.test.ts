@@ -1,0 +1,113 @@
+/** Settings that contradict each other are refused at start, in words; those that are rarely meant are logged. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { resolve } from "node:path";
+import { ConfigError, completeConfig, type HandlerConfig, handlerSettings } from "../src/settings/config.ts";
+import { checkRelations } from "../src/settings/relations.ts";
+import { root, runCommand, spawnServer } from "./support/server.ts";
+
+setDefaultTimeout(20_000);
+
+const secret = "a-secret-for-tokens-of-40-characters-001";
+const key = "an-api-key-of-32-characters-0001";
+
+describe("settings that contradict each other end the command with 2 and one line that names them", () => {
+  const contradictions: Record<string, { flags: string[]; said: string[] }> = {
+    "a buffer for less than two messages": {
+      flags: ["--max-buffered", "2047KiB"],
+      said: ["--max-buffered 2047KiB", "--max-message 1MiB"],
+    },
+    "a message of more than half a buffer": {
+      flags: ["--max-message", "1048577"],
+      said: ["--max-buffered 2MiB", "--max-message 1048577"],
+    },
+    "a position that ages before its messages": {
+      flags: ["--history-age", "2h", "--position-age", "1h"],
+      said: ["--position-age 1h", "--history-age 2h"],
+    },
+    "public topics of an open server": { flags: ["--public", "news/*"], said: ["--public", "--api-key"] },
+    "a private line of an open server": { flags: ["--private-ping"], said: ["--private-ping", "--api-key"] },
+    "a cookie of an open server": {
+      flags: ["--token-cookie", "token"],
+      said: ["--token-cookie", "--api-key"],
+    },
+    "an audience without tokens": {
+      flags: ["--jwt-audience", "chat", "--api-key", key],
+      said: ["--jwt-audience", "--jwt-secret"],
+    },
+    "an issuer without tokens": { flags: ["--jwt-issuer", "me"], said: ["--jwt-issuer", "--jwt-secret"] },
+    "a cookie for any page": {
+      flags: ["--token-cookie", "token", "--jwt-secret", secret, "--origin", "*"],
+      said: ["--token-cookie", "--origin *"],
+    },
+    "a certificate without its key": { flags: ["--tls-cert", "some.pem"], said: ["--tls-cert", "--tls-key"] },
+    "a key without its certificate": { flags: ["--tls-key", "some.pem"], said: ["--tls-cert", "--tls-key"] },
+  };
+  for (const [name, { flags, said }] of Object.entries(contradictions)) {
+    test(name, async () => {
+      const { exitCode, output, errors } = await runCommand(["--port", "0", ...flags]);
+      expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
+      expect(errors).toMatch(/^longwire: [^\n]+\.\n$/);
+      for (const word of said) expect(errors).toContain(word);
+    });
+  }
+});
+
+describe("settings that go together are taken", () => {
+  const check = (given: Partial<HandlerConfig>, hasAuthorize = false): void =>
+    checkRelations(completeConfig(handlerSettings, given), { hasAuthorize });
+
+  test("the defaults, and limits that just suffice", () => {
+    check({});
+    check({ messageBytesMax: 1000, bufferedBytesMax: 4096, historyAgeSeconds: 60, positionAgeSeconds: 60 });
+    check({ messageBytesMax: 2048, bufferedBytesMax: 4096 });
+    expect(() => check({ messageBytesMax: 2049, bufferedBytesMax: 4096 })).toThrow(ConfigError);
+  });
+
+  test("with a key of any kind", () => {
+    for (const keys of [{ apiKeys: [key] }, { jwtSecrets: [secret] }, { jwksUrls: ["https://a.example"] }])
+      check({ ...keys, publicTopics: ["*"], privatePing: true, tokenCookie: "token" });
+  });
+
+  test("with an authorize of the program's in place of keys", () => {
+    check({ publicTopics: ["*"], privatePing: true, tokenCookie: "token" }, true);
+    expect(() => check({ jwtAudiences: ["chat"] }, true)).toThrow("--jwt-audience");
+  });
+});
+
+describe("the log warns of", () => {
+  const warningsOf = async (flags: string[], command?: string[]): Promise<unknown[]> => {
+    await using server = await spawnServer(flags, command ? { command } : {});
+    await server.logged("listening");
+    return server.log().flatMap(({ level, msg }) => (Number(level) >= 40 ? [msg] : []));
+  };
+
+  /** The server with another limit on file descriptors. */
+  const withDescriptors = (limit: number): string[] => [
+    ...["bash", "-c", `ulimit -n ${limit}; exec "$@"`, "bash"],
+    ...[process.execPath, "run", resolve(root, "src/index.ts")],
+  ];
+
+  test("nothing by default", async () => {
+    expect(await warningsOf(["--heartbeat-interval", "30s"])).toEqual([]);
+  });
+
+  test("a heartbeat that comes too late for some proxies", async () => {
+    expect(await warningsOf(["--heartbeat-interval", "31s"])).toEqual([
+      expect.stringContaining("--heartbeat-interval is over 30s"),
+    ]);
+  });
+
+  test("a limit on descriptors that leaves fewer than 100 connections", async () => {
+    expect(await warningsOf([], withDescriptors(355))).toEqual([
+      expect.stringContaining("(ulimit -n) leaves only 99 connections"),
+    ]);
+    expect(await warningsOf([], withDescriptors(356))).toEqual([]);
+    expect(await warningsOf(["--max-connections", "5"], withDescriptors(300))).toEqual([]);
+  });
+
+  test("more connections than the descriptors allow", async () => {
+    expect(await warningsOf(["--max-connections", "2000"], withDescriptors(1256))).toEqual([
+      expect.stringMatching(/--max-connections 2000 is more than the 1000 /),
+    ]);
+  });
+});
