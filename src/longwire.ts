@@ -17,7 +17,14 @@ import { notFound } from "./endpoint/not-found.ts";
 import { Operations } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
-import { MessageIterators, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
+import type { ReceivedMessage } from "./endpoint/topics/iterator.ts";
+import {
+  ProgramTopics,
+  type PublishData,
+  type Published,
+  type PublishOptions,
+  type SubscribeOptions,
+} from "./endpoint/topics/program.ts";
 import { type Evicted, MemoryBroker } from "./engine/memory.ts";
 import { listenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
@@ -30,6 +37,7 @@ import { createLogger, type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import {
   type Config,
+  ConfigError,
   completeConfig,
   type HandlerConfig,
   handlerSettings,
@@ -38,14 +46,20 @@ import {
 import { stopSecondsMax } from "./settings/limits.ts";
 import { checkRelations, checkServerRelations, doubtsAbout } from "./settings/relations.ts";
 import type { Broker } from "./topic/broker.ts";
-import { draftOfValue } from "./topic/draft.ts";
 import { Hub } from "./topic/hub.ts";
-import { faultOfTopicName, formatId, parseSince } from "./topic/message.ts";
 import { closeCode } from "./wire/close-code.ts";
 import { Encodings } from "./wire/encodings.ts";
 
 export type { Authorization, Authorize } from "./access/permissions.ts";
 export { GapError, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
+export {
+  MessageSizeError,
+  type PublishData,
+  type Published,
+  type PublishOptions,
+  StoppedError,
+  type SubscribeOptions,
+} from "./endpoint/topics/program.ts";
 export type { Answer } from "./http/request-context.ts";
 export type { RequestHandler, Routes } from "./http/routes.ts";
 export type { Logger } from "./log.ts";
@@ -54,103 +68,169 @@ export { BrokerUnavailable, IdempotencyConflict } from "./topic/broker.ts";
 export { DraftError } from "./topic/draft.ts";
 
 export interface Options extends HandlerConfig {
-  /** Where to mount, such as `/realtime`; begins with a slash and does not end in one. */
+  /** Where to mount, such as `/realtime`: begins with a slash and does not end in one. By default at the root. */
   readonly prefix: string;
-  /** Takes the log lines; left out, they go to stderr. */
+  /** Takes the log lines. By default they go to stderr. */
   readonly log: Logger;
-  /** Asked for each topic that no token allows; with it and without keys it alone decides. */
+  /** Asked for each topic that no token allows. With it and without keys it alone decides. */
   readonly authorize: Authorize;
 }
 
-export interface PublishOptions {
-  /** A media type. Left out: text/plain for a string, application/octet-stream for bytes, application/json for an object. */
-  readonly contentType?: string;
-  /** The same key within 5 minutes on the same topic publishes once and answers with the first id. */
-  readonly idempotencyKey?: string;
-}
+/** Settings of a server of its own, by their names in `Config`; `log` and `authorize` as in `Options`. */
+export type ServerOptions = Config & Pick<Options, "log" | "authorize">;
 
-export interface SubscribeOptions {
-  /** An id, `all`, or a span such as `90s`; left out, from now on. */
-  readonly since?: string;
-  /** Ends the iteration. */
-  readonly signal?: AbortSignal;
-}
-
+/** What `createHandler` returns. Disposing it closes its connections with 1001. */
 export interface Longwire extends AsyncDisposable {
-  /** `/ping` and `/topics/*`, beneath the prefix. */
+  /** `/ping` and `/topics/*`, below the prefix, for the `routes` of `Bun.serve`. */
   readonly routes: Routes;
-  /** @param yours takes every event of the sockets that you upgraded yourself, within limits at least as wide as Bun's */
-  websocket<Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data>;
+
   /**
-   * @throws {TypeError} for a topic name that is none
-   * @throws {DraftError} for data that its type does not allow
-   * @throws {IdempotencyConflict} for a key that was used with other data
-   * @throws {BrokerUnavailable} where it is unknown whether it was published: repeat it with the same key
+   * The handler for the `websocket` of `Bun.serve`. Bun takes one for all sockets of a server.
+   *
+   * ```ts
+   * import { createHandler } from "longwire";
+   *
+   * const longwire = createHandler();
+   * const server = Bun.serve({
+   *   port: 0,
+   *   routes: longwire.routes,
+   *   fetch: (request, server) =>
+   *     server.upgrade(request, { data: { name: "ann" } }) ? undefined : new Response("my own page"),
+   *   websocket: longwire.websocket<{ name: string }>({
+   *     message: (socket, message) => void socket.send(`${socket.data.name}: ${message}`),
+   *   }),
+   * });
+   * await server.stop(true);
+   * await longwire[Symbol.asyncDispose]();
+   * ```
+   *
+   * @param yours receives every event of the sockets that you upgraded yourself. Its `maxPayloadLength` and
+   * `backpressureLimit`, in bytes, are the least that these sockets have
    */
-  publish(
-    topic: string,
-    data: string | Uint8Array | ArrayBuffer | object,
-    options?: PublishOptions,
-  ): Promise<{ topic: string; id: string }>;
+  websocket<Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data>;
+
   /**
-   * Messages in order, each once. The subscription stands when the first `next()` is called, and ends with the loop.
-   * @throws {TypeError} for a topic name or a `since` that is none
-   * @throws {GapError} from the iteration, where messages were lost
+   * Publishes a message to everyone who is subscribed to the topic, clients and program alike.
+   *
+   * ```ts
+   * import { createHandler } from "longwire";
+   *
+   * await using longwire = createHandler();
+   * const { id } = await longwire.publish("news", { hello: "world" }, { idempotencyKey: crypto.randomUUID() });
+   * console.log(id);
+   * ```
+   *
+   * @param topic 1 to 200 characters from `A-Z a-z 0-9 . _ ~ : -`, with `/` between parts
+   * @param data at most `messageBytesMax` bytes
+   * @throws {TypeError} if the topic has no such name
+   * @throws {DraftError} if the data is not what its type says, such as JSON
+   * @throws {MessageSizeError} if the data is too large
+   * @throws {IdempotencyConflict} if the key was used within 5 minutes with other data
+   * @throws {BrokerUnavailable} if it is unknown whether the message was published: repeat it with the same key
+   * @throws {StoppedError} after `stop()` or disposal
+   */
+  publish(topic: string, data: PublishData, options?: PublishOptions): Promise<Published>;
+
+  /**
+   * Subscribes to a topic: its messages in order, each once. The subscription begins with the first `next()`, and ends
+   * with the loop, the signal or the server.
+   *
+   * ```ts
+   * import { createHandler, GapError } from "longwire";
+   *
+   * await using longwire = createHandler();
+   * await longwire.publish("news", "hello");
+   * try {
+   *   for await (const { id, data } of longwire.subscribe("news", { since: "all" })) {
+   *     console.log(id, data);
+   *     break;
+   *   }
+   * } catch (error) {
+   *   if (error instanceof GapError) console.log(`messages are gone; continue with since: "${error.from}"`);
+   *   else throw error;
+   * }
+   * ```
+   *
+   * @throws {TypeError} if the topic has no such name, or `since` is not an id, `all` or a span
+   * @throws {StoppedError} after `stop()` or disposal
+   * @throws {GapError} from the iteration, if messages after the last one are gone
+   * @throws {BrokerUnavailable} from the iteration, if the engine is away
    */
   subscribe(topic: string, options?: SubscribeOptions): AsyncIterable<ReceivedMessage>;
+
   /**
-   * Takes no connection any more and closes those there are with 1012, spread over `drainWindowSeconds`; resolves when
-   * they are closed. Publishing goes on.
+   * Opens no more connections, and closes the open ones with 1012 over `drainWindowSeconds`, so that clients reconnect to
+   * other nodes. Resolves when they are closed. Publishing continues.
    */
   drain(): Promise<void>;
 }
 
+/** What `createServer` returns. Disposing it is `stop()`. */
 export interface LongwireServer extends Longwire {
-  /** Of a server on a socket file it is `unix://` and the path. */
+  /** Where it listens: `http:` or `https:`, or `unix://` and the path of its socket file. */
   readonly url: URL;
-  /** Stops accepting, closes every connection with 1001, and resolves when they are gone or after 2 s. */
+  /** Stops accepting, closes every connection with 1001, and resolves when all are gone, or after 2 s. */
   stop(): Promise<void>;
 }
 
 /**
- * Mounts Longwire into your own `Bun.serve({ routes: longwire.routes, websocket: longwire.websocket() })`. Without a key
- * and without `authorize` everyone that your server lets in may do everything.
- * Disposing it closes its connections with 1001.
- * @throws {ConfigError}
+ * Mounts Longwire into a `Bun.serve` of your own. Without a key and without `authorize`, everyone that your server lets in
+ * may do everything.
+ *
+ * ```ts
+ * import { createHandler } from "longwire";
+ *
+ * await using longwire = createHandler({
+ *   prefix: "/realtime",
+ *   messageBytesMax: 64 * 1024,
+ *   authorize: (request, { topic }) => topic === `users/${request.headers.get("x-user")}`,
+ * });
+ * await using server = Bun.serve({
+ *   port: 0,
+ *   routes: longwire.routes, // /realtime/ping and /realtime/topics/…
+ *   fetch: () => new Response("my own page"),
+ *   websocket: longwire.websocket(),
+ * });
+ * console.log(server.url.href);
+ * ```
+ *
+ * @throws {ConfigError} for an option that is out of range, or that contradicts another
  */
 export function createHandler(options: Partial<Options> = {}): Longwire {
   const { prefix = "", log, authorize, ...given } = options;
+  requirePrefix(prefix);
   const config = completeConfig(handlerSettings, given);
   return publicApi(assemble(config, prefix, log ?? createLogger(config.logLevel), authorize));
 }
 
-/** What a program sees of it. */
-function publicApi(parts: Parts): Longwire {
-  const { handlers, refusals, websocket, publish, subscribe, drain } = parts;
-  const { [Symbol.asyncDispose]: dispose } = parts;
-  const routes = routesOf(handlers, refusals);
-  return { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
-}
-
 /**
- * Starts a server of its own; `port: 0` takes any free port, told by `url`.
- * @throws {ConfigError} also for a server without a key on an address that others reach, unless it is `insecure`
- * @throws an error with `code` "EADDRINUSE" when the port is taken, and others of listening as Bun throws them
+ * Starts a server of its own, with the page at `/` and the endpoints for operators. If it cannot listen, everything that
+ * it has opened is released.
+ *
+ * ```ts
+ * import { createServer } from "longwire";
+ *
+ * await using server = await createServer({ port: 0, historyAgeSeconds: 3600 });
+ * console.log(`${server.url}topics/news`);
+ * ```
+ *
+ * @param options `port: 0` takes any free port, which `url` names
+ * @throws {ConfigError} for an option that is out of range or contradicts another, a file that cannot be used, and for a
+ * server without a key on an address that others reach, unless it is `insecure`
+ * @throws an error of Bun's if it cannot listen; its `code` is "EADDRINUSE" if the port is taken
  */
-export async function createServer(
-  given: Partial<Config> & Partial<Pick<Options, "log" | "authorize">> = {},
-): Promise<LongwireServer> {
-  const { log: givenLog, authorize, ...settingsGiven } = given;
-  const config = completeConfig(settings, settingsGiven);
+export async function createServer(options: Partial<ServerOptions> = {}): Promise<LongwireServer> {
+  const { log: givenLog, authorize, ...given } = options;
+  const config = completeConfig(settings, given);
   checkServerRelations(config);
   const log = givenLog ?? createLogger(config.logLevel);
-  // Holds what has to be released where the server cannot listen.
+  // Holds what has to be released if the server cannot listen.
   await using unlessListening = new AsyncDisposableStack();
   const parts = unlessListening.use(assemble(config, "", log, authorize));
   const operations = unlessListening.use(new Operations(parts));
   const isOpen = parts.access.isOpen && !config.insecure;
   if (isOpen) requireLoopback(config);
-  const { refusals } = parts;
+  const { refusals, connections, counters } = parts;
   const handlers = { ...pageHandlers(), ...parts.handlers, ...operations.handlers };
   const guarded = Object.entries(handlers).map(([path, handler]) => [
     path,
@@ -158,7 +238,7 @@ export async function createServer(
   ]);
   const server = Bun.serve({
     ...(await listenOptions(config)),
-    // Said, because a compiled binary is otherwise in development too and shows its source in an error answer.
+    // By default a compiled binary is in development, too, and shows its source in an error answer.
     development: false,
     // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
     // of a body that nobody reads Bun keeps nothing.
@@ -169,9 +249,9 @@ export async function createServer(
     error: (error) => refusals.of(error).response(),
   });
   const running = unlessListening.move();
-  log.info({ ...inForce(config), connectionsMax: parts.connections.connectionsMax, isOpen }, "listening");
+  log.info({ ...inForce(config), connectionsMax: connections.connectionsMax, isOpen }, "listening");
 
-  const refusalLog = logRefusals(parts.counters, log);
+  const refusalLog = logRefusals(counters, log);
   let stopped: Promise<void> | undefined;
   const end = async (): Promise<void> => {
     const ended = server.stop();
@@ -186,8 +266,8 @@ export async function createServer(
   };
   const drain = async (): Promise<void> => {
     const { drainDelaySeconds, drainWindowSeconds } = config;
-    log.info({ drainDelaySeconds, drainWindowSeconds, connections: parts.connections.count }, "draining");
-    parts.connections.beginDraining();
+    log.info({ drainDelaySeconds, drainWindowSeconds, connections: connections.count }, "draining");
+    connections.beginDraining();
     await Bun.sleep(drainDelaySeconds * 1000);
     const ended = server.stop(); // Takes no new connection; answers under way are finished.
     await parts.drain();
@@ -197,7 +277,15 @@ export async function createServer(
   return { ...publicApi(parts), url, drain, stop, [Symbol.asyncDispose]: stop };
 }
 
-/** Every setting for the log, but for what is secret. */
+/** The part of it that a program sees. */
+function publicApi(parts: Parts): Longwire {
+  const { handlers, refusals, websocket, publish, subscribe, drain } = parts;
+  const { [Symbol.asyncDispose]: dispose } = parts;
+  const routes = routesOf(handlers, refusals);
+  return { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
+}
+
+/** Every setting, for the log. Secrets are only counted. */
 function inForce(config: Config): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(settings).map(([name, { unit }]) => {
@@ -207,7 +295,15 @@ function inForce(config: Config): Record<string, unknown> {
   );
 }
 
-/** All parts of a server, joined; the one place that knows them all. */
+/** @throws {ConfigError} for a prefix that no route could match, such as one that ends in a slash */
+function requirePrefix(prefix: string): void {
+  if (/^(?:\/[^/?#*:\s]+)*$/.test(prefix)) return;
+  throw new ConfigError(
+    `prefix must be empty or a path such as /realtime, which begins with a slash and does not end in one, not "${prefix}"`,
+  );
+}
+
+/** All parts of a server, joined. Only this file knows all of them. */
 interface Parts extends Omit<Longwire, "routes"> {
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly access: Access;
@@ -216,7 +312,7 @@ interface Parts extends Omit<Longwire, "routes"> {
   readonly connections: Connections;
   readonly counters: Counters;
   readonly refusals: Refusals;
-  /** For lines that strangers can cause. */
+  /** For lines that clients can cause. */
   readonly log: Logger;
 }
 
@@ -256,7 +352,7 @@ function assemble(
     counters,
     log,
   };
-  const iterators = new MessageIterators({ hub, fanOut, bufferedBytesMax: config.bufferedBytesMax });
+  const program = new ProgramTopics(deps);
   return {
     ...deps,
     broker,
@@ -269,29 +365,13 @@ function assemble(
 
     websocket: (yours) => webSocketHandler({ config, buffers, connections, heartbeat, counters, log }, yours),
 
-    publish: async (topic, data, { contentType, idempotencyKey } = {}) => {
-      requireTopic(topic);
-      const draft = draftOfValue(data, contentType);
-      const once =
-        idempotencyKey === undefined ? undefined : { key: idempotencyKey, publisher: "the program" };
-      return { topic, id: formatId(await hub.publish(topic, draft, once)) };
-    },
-
-    subscribe: (topic, { since, signal } = {}) => {
-      requireTopic(topic);
-      const wanted = since === undefined ? undefined : parseSince(since, Date.now());
-      if (since !== undefined && !wanted) {
-        throw new TypeError(`since must be an id, "all" or a span such as 90s, not "${since}"`);
-      }
-      const options = { topic, since: wanted, requested: since ?? "", signal };
-      return { [Symbol.asyncIterator]: () => iterators.iterate(options) };
-    },
-
+    publish: (topic, data, options) => program.publish(topic, data, options),
+    subscribe: (topic, options) => program.subscribe(topic, options),
     drain: () => drainAll(connections, config.drainWindowSeconds),
 
     [Symbol.asyncDispose]: async () => {
       await closeAll(connections, closeCode.goingAway, "the server stops");
-      iterators.endAll();
+      program[Symbol.dispose]();
       hub.close();
       await broker.close();
     },
@@ -302,9 +382,4 @@ function countEviction(what: Evicted, { evicted }: Counters, log: Logger): void 
   evicted[what]++;
   const setting = { idempotency_keys: "--idempotency-bytes", positions: "--position-bytes" }[what];
   log.warn({ setting }, `${what.replace("_", " ")} are forgotten before their time: a bound is reached`);
-}
-
-function requireTopic(name: string): void {
-  const fault = faultOfTopicName(name);
-  if (fault) throw new TypeError(fault);
 }

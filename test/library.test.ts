@@ -1,9 +1,17 @@
 /** Longwire inside of a Bun program: a server of its own, or mounted beside what the program already has. */
+import { heapStats } from "bun:jsc";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import { Hono } from "hono";
-import { ConfigError, createHandler, createServer, type Options } from "../src/longwire.ts";
+import {
+  ConfigError,
+  createHandler,
+  createServer,
+  MessageSizeError,
+  type Options,
+  StoppedError,
+} from "../src/longwire.ts";
 import { type Client, openBun, openWs, ws } from "./support/clients.ts";
 import { frame, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { recordingLog } from "./support/recording-log.ts";
@@ -100,6 +108,24 @@ describe("createServer", () => {
     await expect(taken).rejects.toMatchObject({ code: "EADDRINUSE" });
   });
 
+  test("releases everything where it cannot listen", async () => {
+    await using server = await createServer({ port: 0, ...quiet });
+    const failing: Parameters<typeof createServer>[0][] = [
+      { port: Number(server.url.port) },
+      { port: 0, host: "192.0.2.1", insecure: true },
+      { port: 0, host: "0.0.0.0" },
+      { port: 0, tlsCertificateFile: "missing.pem", tlsKeyFile: "missing.pem" },
+    ];
+    const timers = (): number => heapStats().objectTypeCounts.Timeout ?? 0;
+    Bun.gc(true);
+    const timersBefore = timers();
+    for (const options of failing)
+      for (let attempt = 0; attempt < 20; attempt++)
+        await expect(createServer({ ...options, ...quiet })).rejects.toThrow();
+    Bun.gc(true);
+    expect(timers() - timersBefore).toBeLessThan(20);
+  });
+
   test("takes a logger of one's own and writes nothing else", async () => {
     const log = recordingLog();
     {
@@ -137,6 +163,62 @@ describe("a setting that a program got wrong is a ConfigError that names it and 
   test("port: 65536", async () => {
     await expect(createServer({ port: 65_536 })).rejects.toThrow(/^port must be .+65535, not 65536/);
   });
+});
+
+describe("publish of a program", () => {
+  test("refuses a message over messageBytesMax, as the network does, and in bytes of UTF-8", async () => {
+    await using longwire = createHandler({ messageBytesMax: 10, bufferedBytesMax: 4096, ...quiet });
+    for (const data of ["x".repeat(11), "é".repeat(6), new Uint8Array(11), { a: "12345" }]) {
+      const refused = longwire.publish("news", data);
+      await expect(refused).rejects.toThrow(MessageSizeError);
+      await expect(refused).rejects.toMatchObject({
+        name: "MessageSizeError",
+        message: expect.stringMatching(
+          /^a message may have 10 bytes \(messageBytesMax\); this one has 1[123]$/,
+        ),
+      });
+    }
+    for (const data of ["x".repeat(10), "é".repeat(5), new Uint8Array(10), { a: 1234 }])
+      expect((await longwire.publish("news", data)).topic).toBe("news");
+  });
+
+  test("rejects after the server was stopped or the handler disposed of, and so does subscribe", async () => {
+    const server = await createServer({ port: 0, ...quiet });
+    const handler = createHandler(quiet);
+    await server.stop();
+    await handler[Symbol.asyncDispose]();
+    for (const stopped of [server, handler]) {
+      const refused = stopped.publish("news", "too late");
+      await expect(refused).rejects.toThrow(StoppedError);
+      await expect(refused).rejects.toMatchObject({ name: "StoppedError" });
+      expect(() => stopped.subscribe("news")).toThrow(StoppedError);
+    }
+  });
+});
+
+test("every public error has a name and says what to do", async () => {
+  await using longwire = createHandler({ messageBytesMax: 10, bufferedBytesMax: 4096, ...quiet });
+  await longwire.publish("news", "one", { idempotencyKey: "key" });
+  const errors = await Promise.all(
+    [
+      longwire.publish("news", "two", { idempotencyKey: "key" }),
+      longwire.publish("news", "not json", { contentType: "application/json" }),
+      longwire.publish("news", "more than 10"),
+      longwire.publish("a b", "one"),
+    ].map((refused) =>
+      refused.then(
+        () => undefined,
+        (error: Error) => error,
+      ),
+    ),
+  );
+  expect(errors.map((error) => error?.name)).toEqual([
+    "IdempotencyConflict",
+    "DraftError",
+    "MessageSizeError",
+    "TypeError",
+  ]);
+  for (const error of errors) expect(error?.message).toMatch(/\w+ \w+ \w+/);
 });
 
 describe("createHandler", () => {
@@ -193,6 +275,17 @@ describe("createHandler", () => {
     let streamed = "";
     while (!streamed.includes('"type":"longwire.message"')) streamed += await stream.some();
     expect(streamed).toContain('"source":"/realtime/topics/news"');
+  });
+
+  for (const prefix of ["/", "rt", "rt/", "/rt/", "/a//b", "/a b", "/:id", "/*", "/a?b"]) {
+    test(`refuses the prefix "${prefix}"`, () => {
+      expect(() => createHandler({ prefix, ...quiet })).toThrow(ConfigError);
+      expect(() => createHandler({ prefix, ...quiet })).toThrow(`not "${prefix}"`);
+    });
+  }
+
+  test("takes a prefix of several parts", () => {
+    expect(Object.keys(createHandler({ prefix: "/app/v1.0", ...quiet }).routes)).toContain("/app/v1.0/ping");
   });
 
   test("adds nothing but its own paths, and no listener for a signal", () => {

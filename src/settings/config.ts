@@ -254,7 +254,9 @@ export type HandlerConfig = Values<typeof handlerSettings>;
 export type Config = Values<typeof settings>;
 
 /** A setting that a program got wrong; the message names it and says what is allowed. */
-export class ConfigError extends Error {}
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
 
 /**
  * Fills in the defaults and checks what was given.

@@ -3,7 +3,9 @@ import { isTopicPattern } from "../topic/message.ts";
 import { Network } from "./networks.ts";
 
 /** What is wrong with a value, in words that follow the setting's name: "must be …, not …". */
-export class UnitError extends Error {}
+export class UnitError extends Error {
+  override readonly name = "UnitError";
+}
 
 export interface Unit<Value> {
   /** What stands for a value in `--help`, such as `<size>`. */

@@ -53,7 +53,9 @@ function readKind(contentType: string): Kind {
 }
 
 /** Why a message cannot be published, in words for its publisher. */
-export class DraftError extends Error {}
+export class DraftError extends Error {
+  override readonly name = "DraftError";
+}
 
 const utf8Encoder = new TextEncoder();
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
