@@ -11,6 +11,7 @@ import { closeAll, drainAll } from "./connection/drain.ts";
 import { NativeFanOut } from "./connection/fan-out.ts";
 import { Upgrader } from "./connection/handshake.ts";
 import { Heartbeat } from "./connection/heartbeat.ts";
+import { HeldBytes } from "./connection/held-bytes.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
@@ -310,6 +311,7 @@ interface Parts extends Omit<Longwire, "routes"> {
   readonly broker: Broker;
   readonly memory: MemoryBroker;
   readonly connections: Connections;
+  readonly held: HeldBytes;
   readonly counters: Counters;
   readonly refusals: Refusals;
   /** For lines that clients can cause. */
@@ -335,7 +337,9 @@ function assemble(
   const upgrader = new Upgrader(connections, proxies);
   const topicsPath = `${prefix}/topics/`;
   const encodings = new Encodings(topicsPath);
-  const fanOut = new NativeFanOut({ connections, buffers, encodings, counters, log });
+  const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
+  connections.everySecond(() => held.check());
+  const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
   const memory = new MemoryBroker(config, { evicted: (what) => countEviction(what, counters, log) });
   const broker: Broker = memory;
   const hub = new Hub({ broker, fanOut, limits: config, counters, log: givenLog });
@@ -357,6 +361,7 @@ function assemble(
     ...deps,
     broker,
     memory,
+    held,
 
     handlers: {
       [`${prefix}/ping`]: guardOrigin(refusals.answering(echoEndpoint(deps)), deps),

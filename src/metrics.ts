@@ -38,7 +38,7 @@ export class Counters {
   /** Subscriptions with a `since`, by how they began. */
   readonly resumes = { complete: 0, gap: 0 };
   /** Connections that the server ended, by the limit that they passed. */
-  readonly cut = { slow: 0, silent: 0, rate: 0, expired: 0 };
+  readonly cut = { slow: 0, buffered_total: 0, silent: 0, rate: 0, expired: 0 };
   /** Things that were forgotten before their time, because a bound was reached. */
   readonly evicted = { idempotency_keys: 0, positions: 0 };
   /** Requests and frames refused, by what was wrong. */

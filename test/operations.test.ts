@@ -76,6 +76,7 @@ test("an engine that was reached only between two probes makes the node ready", 
     broker,
     connections,
     memory: { topicCount: 0, historyBytes: 0 },
+    held: { measure: () => 0 },
     counters: new Counters(),
     access: { apiKeys: new ApiKeys([]) },
   });
@@ -238,6 +239,7 @@ describe("/metrics", () => {
     }, "the slow one to be cut");
     expect(samplesOf(await scrape(server, bearer), "longwire_cut_total")).toEqual({
       slow: 1,
+      buffered_total: 0,
       silent: 1,
       rate: 1,
       expired: 1,

@@ -31,6 +31,7 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
   Limits: [
     "messageBytesMax",
     "bufferedBytesMax",
+    "bufferedBytesTotalMax",
     "connectionsMax",
     "connectionsPerAddressMax",
     "messagesPerSecondMax",

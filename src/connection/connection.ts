@@ -19,8 +19,12 @@ export interface HttpConnection {
   readonly kind: ConnectionKind;
   /** When its token expires, in milliseconds since 1970. */
   readonly expiresTime: number;
+  /** Bytes of the answer that are not sent yet. */
+  readonly heldBytes: number;
   /** Called once a second. */
   tick(): void;
+  /** Ends the answer without a word, because it holds too much. */
+  abandon(): void;
   close(code: number, reason: string): void;
 }
 

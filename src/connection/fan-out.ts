@@ -12,7 +12,9 @@ import type { Encodings } from "../wire/encodings.ts";
 import type { BufferLimits } from "./buffers.ts";
 import type { Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
+import type { HeldBytes } from "./held-bytes.ts";
 import { NativeTopic, type SocketForm } from "./native-topic.ts";
+import { SlicedDelivery } from "./sliced-delivery.ts";
 
 /** A live subscriber that is no WebSocket. */
 export interface DirectSubscriber {
@@ -25,6 +27,7 @@ export interface DirectSubscriber {
 export interface FanOutDeps {
   readonly connections: Connections;
   readonly buffers: BufferLimits;
+  readonly held: HeldBytes;
   readonly encodings: Encodings;
   readonly counters: Counters;
   readonly log: Logger;
@@ -91,7 +94,11 @@ export class NativeFanOut implements FanOut {
     if (cloudEvents)
       this.#publish(cloudEvents, "cloudevents", this.#deps.encodings.get("cloudEvents", message));
     const subscribers = this.#direct.get(message.topic);
-    if (subscribers) for (const subscriber of subscribers.keys()) this.#give(subscriber, message);
+    if (!subscribers) return;
+    const bytes = frameBytesMax(message.data) * subscribers.size;
+    this.#deps.held.makeRoom(bytes);
+    this.#deps.held.add(bytes);
+    for (const subscriber of subscribers.keys()) this.#give(subscriber, message);
   }
 
   detachLive(topic: string): Iterable<Subscription> {
@@ -117,7 +124,14 @@ export class NativeFanOut implements FanOut {
   }
 
   #publish(native: NativeTopic, form: SocketForm, frame: Message["data"]): void {
-    this.#deps.counters.delivered[form] += native.size;
+    const { counters, held } = this.#deps;
+    counters.delivered[form] += native.size;
+    const bytes = frameBytesMax(frame) * native.size;
+    if (native.isBusy || !held.fits(bytes)) {
+      native.deliverSliced(frame, () => this.#slicedDelivery(native));
+      return;
+    }
+    held.add(bytes);
     for (const server of this.#servers) {
       if (server.subscriberCount(native.name) === 0) continue;
       // Uncompressed, because Bun compresses a published frame once per subscriber.
@@ -142,6 +156,21 @@ export class NativeFanOut implements FanOut {
     for (const socket of this.#deps.connections.sockets()) {
       if (socket.getBufferedAmount() > bufferedBytesMax && socket.subscriptions.length > 0) this.#cut(socket);
     }
+  }
+
+  #slicedDelivery(native: NativeTopic): SlicedDelivery {
+    const { buffers, held } = this.#deps;
+    return new SlicedDelivery({
+      sockets: () => native.sockets(),
+      waitingBytesMax: buffers.waitingBytesMax,
+      give: (socket, frame) => {
+        const before = socket.getBufferedAmount();
+        if (before > buffers.bufferedBytesMax) return this.#cut(socket);
+        if (socket.send(frame) === 0 && frame.length > 0) return this.#cut(socket);
+        held.add(Math.max(0, socket.getBufferedAmount() - before)); // What the kernel took is not held.
+        held.makeRoom(0);
+      },
+    });
   }
 
   #cut(socket: Socket): void {

@@ -6,6 +6,7 @@ import type { Access } from "../access/access.ts";
 import { bearerToken } from "../access/credentials.ts";
 import type { Connections } from "../connection/connections.ts";
 import { descriptorsMax } from "../connection/descriptors.ts";
+import type { HeldBytes } from "../connection/held-bytes.ts";
 import type { MemoryBroker } from "../engine/memory.ts";
 import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
@@ -20,6 +21,7 @@ export interface OperationsDeps {
   /** What the engine in memory holds. */
   readonly memory: Pick<MemoryBroker, "topicCount" | "historyBytes">;
   readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
+  readonly held: Pick<HeldBytes, "measure">;
   readonly counters: Counters;
   readonly access: Pick<Access, "apiKeys">;
 }
@@ -126,13 +128,14 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
 }
 
 /** The server and its engine as they are now. */
-function stateMetrics({ broker, memory, connections }: OperationsDeps): Metric[] {
+function stateMetrics({ broker, memory, connections, held }: OperationsDeps): Metric[] {
   return [
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
     gauge("longwire_connections_max", "Connections that may be open.", () => connections.connectionsMax),
     gauge("longwire_broker_up", "Whether the broker can be reached.", () => Number(broker.state.available)),
     gauge("longwire_topics", "Topics whose position is known.", () => memory.topicCount),
     gauge("longwire_history_bytes", "History kept, with its overhead.", () => memory.historyBytes),
+    gauge("longwire_buffered_bytes", "Unsent bytes of all connections.", () => held.measure()),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),
   ];
 }

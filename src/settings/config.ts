@@ -66,6 +66,17 @@ export const handlerSettings = {
   ),
 
   /**
+   * What all connections may hold unsent together; past it those that hold most are cut. Without it a thousand stalled
+   * readers take the machine, each within its own limit.
+   */
+  bufferedBytesTotalMax: setting(
+    "max-buffered-total",
+    size(0, 1024 * GiB),
+    0,
+    "most unsent bytes of all connections; 0 for a quarter of the memory",
+  ),
+
+  /**
    * A proxy or a mobile network forgets a connection that carries nothing, some after 30 s: a ping before that keeps it.
    */
   heartbeatIntervalSeconds: setting(

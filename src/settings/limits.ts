@@ -40,6 +40,21 @@ export const gatheredBytesMax = 32 * (16 * KiB + 16);
 /** The subscribers are checked each time that this part of `--max-buffered` was published: so far it may be exceeded. */
 export const checkedShare = 1 / 8;
 
+/** Part of the memory that the process may use for the unsent bytes of all connections, and the least for it in bytes. */
+export const totalMemoryShare = 1 / 4;
+export const totalBytesMin = 64 * MiB;
+
+/** Past `--max-buffered-total` readers are cut until this part of it is held, so that the next publish need not cut again. */
+export const heldAfterCutShare = 0.9;
+
+/** Frames of one topic that wait for their sockets: part of `--max-buffered-total`, and the most in bytes. */
+export const waitingShare = 1 / 16;
+export const waitingBytesCap = 64 * MiB;
+
+/** Bytes and sockets in one slice of a delivery: what the kernel takes in a few milliseconds. */
+export const sliceBytes = 4 * MiB;
+export const sliceSockets = 512;
+
 /** Bun's own defaults, in bytes, which the sockets of a program keep when they share a server with Longwire's. */
 export const programMessageBytesMax = 16 * MiB;
 export const programBufferedBytesMax = 16 * MiB;

@@ -133,8 +133,17 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
     }
     this.#deps.counters.cut.slow++;
     this.#deps.log.info({ address: this.clientAddress.address }, "a slow reader of an event stream is cut");
+    this.abandon();
+  }
+
+  get heldBytes(): number {
+    return this.#controller ? this.#bufferedBytes(this.#controller) : 0;
+  }
+
+  abandon(): void {
+    const controller = this.#controller;
     this.#end();
-    controller.error(new Error("the reader of an event stream is too slow"));
+    controller?.error(new Error("the reader of an event stream is too slow"));
   }
 
   gap(gap: Gap): void {

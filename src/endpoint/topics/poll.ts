@@ -3,8 +3,9 @@
 import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
-import { Refusal } from "../../http/refusal.ts";
+import { Refusal, retryAfter } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
+import { brokerRetrySeconds } from "../../settings/limits.ts";
 import { formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { closeCode } from "../../wire/close-code.ts";
@@ -107,6 +108,15 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
 
   fail(error: unknown): void {
     this.#respond(this.#deps.refusalOf(error).response());
+  }
+
+  get heldBytes(): number {
+    return this.#bytes;
+  }
+
+  abandon(): void {
+    const detail = "All unsent answers together are too large (--max-buffered-total); poll again.";
+    this.#respond(new Refusal("unavailable", detail, retryAfter(brokerRetrySeconds)).response());
   }
 
   tick(): void {
