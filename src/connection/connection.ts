@@ -37,6 +37,14 @@ export class ClientAddress {
   constructor(readonly address: string | undefined) {}
 }
 
+/** What a WebSocket is opened for. */
+export interface ConnectionUse {
+  readonly handler: SocketHandler;
+  readonly kind: ConnectionKind;
+  /** When its token expires, in milliseconds since 1970. */
+  readonly expiresTime: number;
+}
+
 /** The `data` of each WebSocket. */
 export class Connection {
   /** In seconds of the heartbeat's clock. */
@@ -46,15 +54,22 @@ export class Connection {
   /** Messages and pings received in the second `lastReceivedSeconds`. */
   receivedInSecond = 0;
 
+  readonly handler: SocketHandler;
+  readonly kind: ConnectionKind;
+  /** In milliseconds since 1970. */
+  readonly expiresTime: number;
+
   /**
-   * @param handler stored here, because each message needs it
+   * @param register the one it is admitted to: two Longwire handlers in one `Bun.serve` have a register each
    * @param clientAddress stored here, because Bun reports no address for a closed socket
-   * @param expiresTime when its token expires, in milliseconds since 1970
    */
   constructor(
-    readonly handler: SocketHandler,
-    readonly kind: ConnectionKind,
+    readonly register: object,
     readonly clientAddress: ClientAddress,
-    readonly expiresTime: number,
-  ) {}
+    { handler, kind, expiresTime }: ConnectionUse,
+  ) {
+    this.handler = handler;
+    this.kind = kind;
+    this.expiresTime = expiresTime;
+  }
 }

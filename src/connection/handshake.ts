@@ -1,17 +1,16 @@
-/** From an HTTP request to a WebSocket (RFC 6455 section 4.2), or to a refusal that says what was missing. */
+/** Upgrades an HTTP request to a WebSocket (RFC 6455 section 4.2), or refuses it in words. */
 import type { Proxies } from "../http/proxies.ts";
 import { malformed, Refusal } from "../http/refusal.ts";
 import type { Answer, RequestContext } from "../http/request-context.ts";
-import type { ConnectionKind } from "../metrics.ts";
 import { subprotocols } from "../wire/encodings.ts";
-import { Connection, type Socket, type SocketHandler } from "./connection.ts";
+import { Connection, type ConnectionUse, type Socket, type SocketHandler } from "./connection.ts";
 import type { Connections } from "./connections.ts";
 
 export function wantsWebSocket(request: Request): boolean {
   return hasToken(request, "upgrade", "websocket") && hasToken(request, "connection", "upgrade");
 }
 
-/** @returns the first subprotocol offered among those `known`, or none */
+/** @returns the first of the offered subprotocols that is known */
 export function chooseSubprotocol<Name extends string>(
   request: Request,
   known: readonly Name[],
@@ -23,13 +22,9 @@ export function chooseSubprotocol<Name extends string>(
   return undefined;
 }
 
-/** Which WebSocket a request is to become. */
-export interface Opening {
-  readonly handler: SocketHandler;
-  readonly kind: ConnectionKind;
+/** The WebSocket that a request asks for. */
+export interface Opening extends ConnectionUse {
   readonly subprotocol: string | undefined;
-  /** When its token expires, in milliseconds since 1970. */
-  readonly expiresTime: number;
 }
 
 export class Upgrader {
@@ -42,26 +37,26 @@ export class Upgrader {
   }
 
   /**
-   * Answers a request that `wantsWebSocket`; the line is opened before this returns, or not at all.
+   * Answers a request for which `wantsWebSocket` is true. The handler's `open` is called before this returns.
    * @throws {Refusal}
    */
-  upgrade(context: RequestContext, { handler, kind, subprotocol, expiresTime }: Opening): undefined {
+  upgrade(context: RequestContext, opening: Opening): undefined {
     const { request, server } = context;
     requireVersion(request);
     const clientAddress = this.#connections.admit(this.#proxies.addressOf(context));
     const upgraded = server.upgrade(request, {
-      data: new Connection(handler, kind, clientAddress, expiresTime),
-      // Left out, Bun would choose the first one offered, known or not (oven-sh/bun#18243).
-      headers: { "Sec-WebSocket-Protocol": subprotocol ?? "" },
+      data: new Connection(this.#connections, clientAddress, opening),
+      // Without the header Bun chooses the first one offered, known or not (oven-sh/bun#18243).
+      headers: { "Sec-WebSocket-Protocol": opening.subprotocol ?? "" },
     });
     if (upgraded) return;
     throw malformed("The WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes in base64.");
   }
 
   /**
-   * Refuses a WebSocket so that its client can tell why. A browser shows a page nothing of a refused handshake but 1006,
-   * so where a page asks (its Origin says so) the line is opened and closed at once. Not so where there is no room or no
-   * time for one: 1006 makes a page come back later, and that is right.
+   * Refuses a WebSocket so that its client can read the reason. A page only ever sees 1006 of a refused handshake, so for
+   * a page, which sends `Origin`, the WebSocket is opened and closed at once with a code. A page that may come back later
+   * gets the refused handshake, because 1006 makes it do that.
    */
   refuse(context: RequestContext, refusal: Refusal): Answer {
     const { request } = context;
@@ -82,7 +77,7 @@ export class Upgrader {
   }
 }
 
-/** @throws {Refusal} before Bun would answer without a word */
+/** Checked here, because Bun would answer without words. @throws {Refusal} */
 function requireVersion(request: Request): void {
   if (request.headers.get("sec-websocket-version") === "13") return;
   throw new Refusal("upgrade", "Only version 13 of WebSocket (RFC 6455) is spoken here.", {
@@ -101,7 +96,7 @@ class RefusedConnection implements SocketHandler {
   }
 
   message(): void {
-    // It was closed before it could say anything.
+    // The socket was closed before a message could arrive.
   }
 }
 

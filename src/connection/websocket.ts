@@ -28,17 +28,26 @@ export interface WebSocketDeps {
 const refusedReason = /^Received /;
 const tooBigReason = "Received too big message";
 
-/** @param yours receives every event of a socket that is not Longwire's. Its limits are not narrowed by ours. */
+/**
+ * @param yours receives every event of a socket that is not this handler's, and its limits are not narrowed by ours. It may
+ * be the handler of another Longwire.
+ */
 export function webSocketHandler<Data>(
   deps: WebSocketDeps,
   yours?: WebSocketHandler<Data>,
 ): WebSocketHandler<Data> {
   const ours = new SocketEvents(deps);
+  const isOurs = (socket: ServerWebSocket<unknown>): socket is Socket =>
+    socket.data instanceof Connection && socket.data.register === deps.connections;
   return {
     // Off, because the heartbeat does what they do, and more.
     ...(yours ?? { idleTimeout: 0, sendPings: false }),
     ...sharedLimits(deps, yours),
-    open: (socket) => (isOurs(socket) ? ours.open(socket) : yours?.open?.(socket)),
+    open: (socket) => {
+      if (isOurs(socket)) ours.open(socket);
+      else if (yours) return yours.open?.(socket);
+      else closeStray(socket, deps.log);
+    },
     message: (socket, message) =>
       isOurs(socket) ? ours.message(socket, message) : yours?.message?.(socket, message),
     drain: (socket) => (isOurs(socket) ? ours.drain(socket) : yours?.drain?.(socket)),
@@ -76,8 +85,13 @@ function sharedLimits<Data>(
   };
 }
 
-function isOurs(socket: ServerWebSocket<unknown>): socket is Socket {
-  return socket.data instanceof Connection;
+/** Nobody would answer on this socket, so its client and the log are told at once. */
+function closeStray(socket: ServerWebSocket<unknown>, log: Logger): void {
+  log.error(
+    {},
+    "a WebSocket is not of this handler: give the handler that it is of to websocket(), as in one.websocket(other.websocket())",
+  );
+  socket.close(closeCode.serverFault, "a fault of the server");
 }
 
 /** What happens at each event of one of our sockets, before its endpoint sees it. */
