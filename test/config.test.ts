@@ -58,6 +58,18 @@ describe("the table of settings", () => {
   }
 });
 
+test("README.md says of each flag what --help says", async () => {
+  const text = await Bun.file(resolve(root, "README.md")).text();
+  const rows = [...text.matchAll(/^\| `--([a-z0-9-]+)`[^|]*\|[^|]*\| ([^|]*) \|$/gm)].map(
+    ([, flag, words = ""]) => [flag, words.trim().replaceAll("`", "")],
+  );
+  expect(rows.toSorted()).toEqual(
+    Object.values(settings)
+      .map(({ flag, help }) => [flag, help])
+      .toSorted(),
+  );
+});
+
 describe("completeConfig", () => {
   test("fills in what was left out", () => {
     const config = completeConfig(settings, { port: 0 });

@@ -20,12 +20,18 @@ export interface Permissions {
  * An application's own rule, asked for each topic that no token allows. With `privatePing` and no keys it is asked for
  * the action `subscribe` on `ping` when a client connects to /ping.
  *
+ * ```ts
+ * import { type Authorize, createHandler } from "longwire";
+ *
+ * const authorize: Authorize = (request, { topic, action }) => {
+ *   const user = request.headers.get("x-user"); // Set by a proxy that knows its users.
+ *   return user !== null && (action === "subscribe" || topic === `users/${user}`) ? { subject: user } : false;
+ * };
+ * await using longwire = createHandler({ authorize });
+ * ```
+ *
  * @returns whether the sender of `request` may do it; `{ subject }` allows it and names the sender. Idempotency keys of
  * two subjects are different keys. Senders without a subject share theirs.
- * @example authorize: async (request, { topic, action }) => {
- *   const user = await userOf(request);
- *   return user?.mayDo(action, topic) ? { subject: user.id } : false;
- * }
  */
 export type Authorize = (
   request: Request,

@@ -44,9 +44,15 @@ const GiB = 1024 * MiB;
 const minute = 60;
 const day = 24 * 60 * minute;
 
-/** What a mounted handler can be told. */
+/**
+ * Settings of everything that can be mounted into another server. The docstrings are those of the library's options: what
+ * it is, its unit, default and range, and why.
+ */
 export const handlerSettings = {
-  /** A message is held whole in memory before it is passed on, so this is what one peer can make the server hold. */
+  /**
+   * Largest message in bytes, by socket, by POST or from a program. Default 1 MiB, from 1 byte to 1 GiB. A message is held
+   * whole before it is passed on, so this is what one client can make the server hold.
+   */
   messageBytesMax: setting(
     "max-message",
     size(1, 1024 * MiB),
@@ -55,8 +61,9 @@ export const handlerSettings = {
   ),
 
   /**
-   * What the server holds for one peer that reads too slowly. Less would cut healthy readers at a burst, more would let
-   * a thousand stalled ones take the machine.
+   * Most unsent bytes held for a client that reads too slowly; beyond it the client is cut. Default 2 MiB, from 4 KiB to
+   * 1 GiB, and at least twice `messageBytesMax`. Less would cut healthy readers in a burst, more would let a thousand
+   * stalled ones take the memory of the machine.
    */
   bufferedBytesMax: setting(
     "max-buffered",
@@ -66,8 +73,9 @@ export const handlerSettings = {
   ),
 
   /**
-   * What all connections may hold unsent together; past it those that hold most are cut. Without it a thousand stalled
-   * readers take the machine, each within its own limit.
+   * Most unsent bytes held for all connections together; beyond it those that hold most are cut. Default 0, which is a
+   * quarter of the memory that the process may use and at least 64 MiB, up to 1 TiB. Without it a thousand stalled readers
+   * take the memory of the machine, each within its own limit.
    */
   bufferedBytesTotalMax: setting(
     "max-buffered-total",
@@ -77,16 +85,20 @@ export const handlerSettings = {
   ),
 
   /**
-   * A proxy or a mobile network forgets a connection that carries nothing, some after 30 s: a ping before that keeps it.
+   * Seconds of silence after which a client is pinged. Default 25 s, from 1 s to 1 h. Some proxies and mobile networks
+   * forget a connection that is silent for 30 s.
    */
   heartbeatIntervalSeconds: setting(
     "heartbeat-interval",
     duration(1, 3600),
     25,
-    "silence before a peer is pinged",
+    "silence before a client is pinged",
   ),
 
-  /** Longer than the slowest round trip; until it is over a peer that is gone still holds its memory. */
+  /**
+   * Seconds of further silence after which the client is cut. Default 20 s, from 1 s to 1 h. It must be longer than the
+   * slowest round trip. Until it is over, a client that is gone still holds its memory.
+   */
   heartbeatTimeoutSeconds: setting(
     "heartbeat-timeout",
     duration(1, 3600),
@@ -94,8 +106,13 @@ export const handlerSettings = {
     "further silence before it is cut",
   ),
 
-  /** A client that was away for a moment resumes from these; 0 keeps none, and only those who missed nothing resume. */
+  /**
+   * Messages kept of each topic, for clients that return. Default 100, from 0 to 1,000,000. With 0 only clients that missed
+   * nothing resume.
+   */
   historyMessages: setting("history-messages", count(0, 1_000_000), 100, "messages kept of a topic"),
+
+  /** Seconds for which a message is kept. Default 10 min, from 1 s to 365 days. */
   historyAgeSeconds: setting(
     "history-age",
     duration(1, 365 * day),
@@ -103,7 +120,10 @@ export const handlerSettings = {
     "how long a message is kept",
   ),
 
-  /** The first of the three that holds whatever clients do: names of topics are theirs to invent. */
+  /**
+   * Bytes kept of all topics together. Default 64 MiB, from 0 to 1 TiB. The coldest messages are dropped first. It holds
+   * whatever clients do: they can invent any number of topics.
+   */
   historyBytesMax: setting(
     "history-bytes",
     size(0, 1024 * GiB),
@@ -111,7 +131,10 @@ export const handlerSettings = {
     "history kept of all topics together",
   ),
 
-  /** A position is about 500 bytes. While it is known, who missed nothing is told so after any pause. */
+  /**
+   * Seconds for which the position of an unused topic is kept. Default 1 day, from 1 s to 365 days, and at least
+   * `historyAgeSeconds`. While it is kept, a client that missed nothing resumes after any pause.
+   */
   positionAgeSeconds: setting(
     "position-age",
     duration(1, 365 * day),
@@ -119,7 +142,10 @@ export const handlerSettings = {
     "how long an unused topic's position is kept",
   ),
 
-  /** About 540 bytes and the name for each position of a topic without messages or subscribers. Names are anyone's to invent. */
+  /**
+   * Memory in bytes for the positions of topics without messages or subscribers: about 540 bytes and the name each.
+   * Default 256 MiB, from 64 KiB to 1 TiB. Clients can invent any number of names.
+   */
   positionBytesMax: setting(
     "position-bytes",
     size(64 * KiB, 1024 * GiB),
@@ -127,7 +153,10 @@ export const handlerSettings = {
     "memory for unused topics' positions",
   ),
 
-  /** About 512 bytes a key. When it is full, the publisher with the most keys loses its oldest ones. */
+  /**
+   * Memory in bytes for idempotency keys: about 512 bytes each. Default 64 MiB, from 64 KiB to 1 TiB. When it is full, the
+   * publisher with the most keys loses its oldest ones.
+   */
   idempotencyBytesMax: setting(
     "idempotency-bytes",
     size(64 * KiB, 1024 * GiB),
@@ -136,8 +165,8 @@ export const handlerSettings = {
   ),
 
   /**
-   * How many connections are open at once, in all. 0 takes what the limit on file descriptors allows: a server that has
-   * none left can accept nobody, and could not say so.
+   * Most connections open at once. Default 0, up to 10,000,000. 0 is what the limit on file descriptors allows: a server
+   * without a free descriptor could not even refuse a connection.
    */
   connectionsMax: setting(
     "max-connections",
@@ -146,7 +175,10 @@ export const handlerSettings = {
     "most open connections; 0 for what the descriptors allow",
   ),
 
-  /** Behind a proxy that is not named by --trust-proxy all clients share one address, so this is off unless set. */
+  /**
+   * Most connections open at once from one address. Default 0, which is no limit, up to 10,000,000. It is off by default
+   * because all clients of a proxy that `trustedProxies` does not name have the same address.
+   */
   connectionsPerAddressMax: setting(
     "max-connections-per-ip",
     count(0, 10_000_000),
@@ -154,7 +186,10 @@ export const handlerSettings = {
     "most open connections of one address; 0 for no limit",
   ),
 
-  /** Of messages and pings. What a client may cost; the right figure is the application's. */
+  /**
+   * Most messages and pings that a client may send in a second. Default 0, which is no limit, up to 10,000,000. The right
+   * figure depends on the application.
+   */
   messagesPerSecondMax: setting(
     "max-rate",
     count(0, 10_000_000),
@@ -162,69 +197,99 @@ export const handlerSettings = {
     "most messages a second from a connection; 0 for no limit",
   ),
 
-  /** Time for a load balancer to see /readyz and send new clients elsewhere before the listener closes. */
+  /**
+   * Seconds between the moment when /readyz turns 503 and the closing of the listener. Default 0 s, up to 1 h. A load
+   * balancer needs them to send new clients elsewhere.
+   */
   drainDelaySeconds: setting(
     "drain-delay",
     duration(0, 3600),
     0,
-    "between /readyz turning 503 and the listener closing",
+    "time from /readyz turning 503 to the closing of the listener",
   ),
 
   /**
-   * 0 suits a node that no other can replace: a client that is closed early finds nobody, and publishers wait (measured:
-   * 4.7 s, and clients were back after up to 16 s). Where other nodes serve the same topics, 5 s keeps all clients from
-   * arriving there in one moment.
+   * Seconds over which draining closes the connections. Default 0 s, up to 1 h. 0 suits a node that no other can replace: a
+   * client that is closed early finds nobody, and publishers wait (measured: 4.7 s, and clients were back after up to
+   * 16 s). Where other nodes serve the same topics, 5 s keeps all clients from arriving there in one moment.
    */
   drainWindowSeconds: setting(
     "drain-window",
     duration(0, 3600),
     0,
-    "over which draining spreads the closing of connections",
+    "time over which draining closes the connections",
   ),
 
-  /** 16 bytes at random cannot be guessed. */
+  /**
+   * Keys of backends, which may do everything, of at least 16 visible ASCII characters each. Default none. 16 random bytes
+   * cannot be guessed.
+   */
   apiKeys: setting("api-key", presentedSecrets(16), [], "key of a backend, which may do everything", {
     takes: "many",
     fromFile: "lines",
     isKey: true,
   }),
 
-  /** RFC 7518 section 3.2: a key for HS256 has at least the 32 bytes of its hash. */
+  /**
+   * Secrets of tokens that are signed with HS256, of at least 32 bytes each. Default none. A key for HS256 must have as many
+   * bytes as its hash (RFC 7518 section 3.2).
+   */
   jwtSecrets: setting("jwt-secret", secrets(32), [], "secret of tokens signed with HS256", {
     takes: "many",
     fromFile: "lines",
     isKey: true,
   }),
-  jwtPublicKeys: setting("jwt-public-key", publicKeys, [], "public key of tokens, RSA, EC or Ed25519", {
+
+  /** Public keys of tokens in PEM: RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519. Default none. */
+  jwtPublicKeys: setting("jwt-public-key", publicKeys, [], "public key of tokens: RSA, EC or Ed25519", {
     takes: "many",
     fromFile: "pem",
     isKey: true,
   }),
+
+  /** URLs at which an identity provider publishes its keys (RFC 7517). Default none. They are fetched when needed, and kept. */
   jwksUrls: setting("jwks-url", urls, [], "where public keys of tokens are published", {
     takes: "many",
     isKey: true,
   }),
-  jwtAudiences: setting("jwt-audience", names, [], "aud that a token must have one of", { takes: "many" }),
-  jwtIssuers: setting("jwt-issuer", names, [], "iss that a token must have one of", { takes: "many" }),
+
+  /** A token must have one of these as `aud`. Default none, which takes any. Needs a key of tokens. */
+  jwtAudiences: setting("jwt-audience", names, [], "accepted aud of tokens", { takes: "many" }),
+
+  /** A token must have one of these as `iss`. Default none, which takes any. Needs a key of tokens. */
+  jwtIssuers: setting("jwt-issuer", names, [], "accepted iss of tokens", { takes: "many" }),
+
+  /** Topics that anyone may subscribe to: names, or prefixes that end in `*`. Default none. Needs a key or `authorize`. */
   publicTopics: setting("public", topicPatterns, [], "topics that anyone may subscribe to", {
     takes: "many",
   }),
 
-  /** Off: a browser sends cookies with the requests of every page, so this leans on the Origin being checked. */
+  /**
+   * Name of a cookie that may carry the token. Default none. A browser sends cookies with the requests of every page, so
+   * this relies on the check of the `Origin`, and cannot be combined with the origin `*`. Needs a key or `authorize`.
+   */
   tokenCookie: setting("token-cookie", name, "", "cookie that may carry a token"),
+
+  /** Whether /ping needs a valid token. Default false. Needs a key or `authorize`. */
   privatePing: setting("private-ping", toggle, false, "ask for a token on /ping too", { takes: "none" }),
 
-  /** X-Forwarded-For is what a client likes to say, unless the one that connects here is a proxy that wrote it. */
+  /**
+   * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
+   * such headers, so they are believed only from these networks.
+   */
   trustedProxies: setting("trust-proxy", networks, [], "networks whose X-Forwarded-… headers are believed", {
     takes: "many",
   }),
 
-  /** A page of another site could otherwise use a visitor's browser to reach a server that only the visitor reaches. */
+  /**
+   * Origins of pages of other sites that may connect, such as `https://example.org`, or `*` for any. Default none. Otherwise
+   * a page of another site could use a visitor's browser to reach a server that only the visitor can reach.
+   */
   origins: setting("origin", origins, [], "pages of other origins that may connect; * for any", {
     takes: "many",
   }),
 
-  /** Debug adds a line for each connection. */
+  /** Least severe log line that is written. Default `info`. `debug` adds a line for each connection. */
   logLevel: setting(
     "log-level",
     oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent"),
@@ -233,23 +298,32 @@ export const handlerSettings = {
   ),
 } as const;
 
-/** What only a server that owns its listener can be told. */
+/** Settings of a server with a listener of its own. */
 const serverSettings = {
-  /** Loopback: nobody else reaches a server that was started to be tried. */
+  /** Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. */
   host: setting("host", host, "127.0.0.1", "address to listen on"),
+
+  /** Port to listen on. Default 9090, from 0 to 65,535. 0 takes any free port. */
   port: setting("port", count(0, 65_535), 9090, "port to listen on, 0 for any free one"),
 
-  /** For a proxy on the same machine. */
+  /** Path of a socket file to listen on, in place of host and port. Default none. For a proxy on the same machine. */
   unixSocket: setting("unix", path, "", "socket file to listen on, in place of host and port"),
+
+  /** File with the certificate chain in PEM. Default none. Read once: a renewed certificate needs a restart. */
   tlsCertificateFile: setting(
     "tls-cert",
     path,
     "",
     "certificate chain in PEM; a renewed one is taken by a restart",
   ),
+
+  /** File with the private key of the certificate in PEM, without a passphrase. Default none. */
   tlsKeyFile: setting("tls-key", path, "", "private key of the certificate, in PEM"),
 
-  /** Without a key anyone may publish and listen; on loopback that is only who is on this machine. */
+  /**
+   * Whether a server without a key may be reached from other machines. Default false: without a key anyone may publish and
+   * subscribe, and on loopback that is only this machine.
+   */
   insecure: setting("insecure", toggle, false, "serve other machines though no key is set", {
     takes: "none",
   }),
@@ -257,14 +331,18 @@ const serverSettings = {
 
 export const settings = { ...serverSettings, ...handlerSettings } as const;
 
+/** The values of settings, by name. */
 type Values<Settings> = {
   readonly [Name in keyof Settings]: Settings[Name] extends Setting<infer Value> ? Value : never;
 };
 
+/** The settings of `createHandler`. All times are in seconds, all sizes in bytes. */
 export type HandlerConfig = Values<typeof handlerSettings>;
-export type Config = Values<typeof settings>;
 
-/** A setting that a program got wrong; the message names it and says what is allowed. */
+/** The settings of `createServer`: those of a handler, and where to listen. */
+export type Config = HandlerConfig & Values<typeof serverSettings>;
+
+/** A setting that is out of range, or that contradicts another. The message names it and says what is allowed. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }

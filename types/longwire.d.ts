@@ -1,0 +1,444 @@
+/**
+ * The types of the library. Generated from src/longwire.ts by `bun run declarations`: do not edit.
+ *
+ * TypeScript cannot check a package that exports its .ts files: it would report errors of other compiler options there.
+ */
+import { Server, WebSocketHandler } from 'bun';
+
+type WriteLine = (fields: object, message: string) => void;
+/**
+ * Takes the log lines of a server or handler. A pino logger is one, and so is any object with these five functions.
+ *
+ * ```ts
+ * import { createServer, type Logger } from "longwire";
+ *
+ * const line = (fields: object, message: string) => console.log(message, fields);
+ * const log: Logger = { trace: () => {}, debug: () => {}, info: line, warn: line, error: line };
+ * await using server = await createServer({ port: 0, log });
+ * ```
+ */
+export interface Logger {
+	readonly trace: WriteLine;
+	readonly debug: WriteLine;
+	readonly info: WriteLine;
+	readonly warn: WriteLine;
+	readonly error: WriteLine;
+}
+/** `undefined` once the request became a WebSocket. */
+export type Answer = Response | undefined;
+type Action = "subscribe" | "publish";
+/**
+ * An application's own rule, asked for each topic that no token allows. With `privatePing` and no keys it is asked for
+ * the action `subscribe` on `ping` when a client connects to /ping.
+ *
+ * ```ts
+ * import { type Authorize, createHandler } from "longwire";
+ *
+ * const authorize: Authorize = (request, { topic, action }) => {
+ *   const user = request.headers.get("x-user"); // Set by a proxy that knows its users.
+ *   return user !== null && (action === "subscribe" || topic === `users/${user}`) ? { subject: user } : false;
+ * };
+ * await using longwire = createHandler({ authorize });
+ * ```
+ *
+ * @returns whether the sender of `request` may do it; `{ subject }` allows it and names the sender. Idempotency keys of
+ * two subjects are different keys. Senders without a subject share theirs.
+ */
+export type Authorize = (request: Request, wanted: {
+	readonly topic: string;
+	readonly action: Action;
+}) => Authorization | Promise<Authorization>;
+/** `subject` is a stable name of the sender, such as a user's id. */
+export type Authorization = boolean | {
+	readonly subject: string;
+};
+/** Why a message cannot be published, in words for its publisher. */
+export declare class DraftError extends Error {
+	readonly name = "DraftError";
+}
+interface Position$1 {
+	/** Names the past that `offset` belongs to. Compared only for equality. Never `0`, so that the id `0-0` is always a gap. */
+	readonly epoch: string;
+	readonly offset: number;
+}
+/** The engine is away or overburdened. Whether it did what was asked is unknown: repeat it, with the same key. */
+export declare class BrokerUnavailable extends Error {
+	readonly name = "BrokerUnavailable";
+}
+/** The idempotency key was used within the last 5 minutes with another message. */
+export declare class IdempotencyConflict extends Error {
+	readonly name = "IdempotencyConflict";
+	constructor();
+}
+interface Gap {
+	readonly topic: string;
+	/** Where the subscriber asked to continue, in its own words. */
+	readonly requested: string;
+	/** The position that the next message follows. */
+	readonly from: Position$1;
+}
+interface Unit<Value> {
+	/** What stands for a value in `--help`, such as `<size>`. */
+	readonly placeholder: string;
+	/** Reads what a person typed. @throws {UnitError} */
+	parse(text: string): Value;
+	/** Takes a value that a program gave. @throws {UnitError} */
+	check(value: unknown): Value;
+	/** Writes a value as a person would type it. */
+	show(value: Value): string;
+	/** Never shown, not even to say that it is wrong. */
+	readonly isSecret?: true;
+}
+interface Setting<Value> {
+	/** `max-message` is `--max-message` and `LONGWIRE_MAX_MESSAGE`. */
+	readonly flag: string;
+	readonly unit: Unit<Value>;
+	readonly default: Value;
+	/** The line in `--help`. */
+	readonly help: string;
+	/** A list whose flag may be given again, or a switch that may stand alone. */
+	readonly takes?: "many" | "none";
+	/** `--api-key-file` names a file to read `--api-key` from: a command line can be read by others on the machine. */
+	readonly fromFile?: "lines" | "pem";
+	/** Given and empty is a mistake, such as a variable that nobody filled in: taken as it stands, it would open the server. */
+	readonly isKey?: true;
+}
+declare const handlerSettings: {
+	/**
+	 * Largest message in bytes, by socket, by POST or from a program. Default 1 MiB, from 1 byte to 1 GiB. A message is held
+	 * whole before it is passed on, so this is what one client can make the server hold.
+	 */
+	readonly messageBytesMax: Setting<number>;
+	/**
+	 * Most unsent bytes held for a client that reads too slowly; beyond it the client is cut. Default 2 MiB, from 4 KiB to
+	 * 1 GiB, and at least twice `messageBytesMax`. Less would cut healthy readers in a burst, more would let a thousand
+	 * stalled ones take the memory of the machine.
+	 */
+	readonly bufferedBytesMax: Setting<number>;
+	/**
+	 * Most unsent bytes held for all connections together; beyond it those that hold most are cut. Default 0, which is a
+	 * quarter of the memory that the process may use and at least 64 MiB, up to 1 TiB. Without it a thousand stalled readers
+	 * take the memory of the machine, each within its own limit.
+	 */
+	readonly bufferedBytesTotalMax: Setting<number>;
+	/**
+	 * Seconds of silence after which a client is pinged. Default 25 s, from 1 s to 1 h. Some proxies and mobile networks
+	 * forget a connection that is silent for 30 s.
+	 */
+	readonly heartbeatIntervalSeconds: Setting<number>;
+	/**
+	 * Seconds of further silence after which the client is cut. Default 20 s, from 1 s to 1 h. It must be longer than the
+	 * slowest round trip. Until it is over, a client that is gone still holds its memory.
+	 */
+	readonly heartbeatTimeoutSeconds: Setting<number>;
+	/**
+	 * Messages kept of each topic, for clients that return. Default 100, from 0 to 1,000,000. With 0 only clients that missed
+	 * nothing resume.
+	 */
+	readonly historyMessages: Setting<number>;
+	/** Seconds for which a message is kept. Default 10 min, from 1 s to 365 days. */
+	readonly historyAgeSeconds: Setting<number>;
+	/**
+	 * Bytes kept of all topics together. Default 64 MiB, from 0 to 1 TiB. The coldest messages are dropped first. It holds
+	 * whatever clients do: they can invent any number of topics.
+	 */
+	readonly historyBytesMax: Setting<number>;
+	/**
+	 * Seconds for which the position of an unused topic is kept. Default 1 day, from 1 s to 365 days, and at least
+	 * `historyAgeSeconds`. While it is kept, a client that missed nothing resumes after any pause.
+	 */
+	readonly positionAgeSeconds: Setting<number>;
+	/**
+	 * Memory in bytes for the positions of topics without messages or subscribers: about 540 bytes and the name each.
+	 * Default 256 MiB, from 64 KiB to 1 TiB. Clients can invent any number of names.
+	 */
+	readonly positionBytesMax: Setting<number>;
+	/**
+	 * Memory in bytes for idempotency keys: about 512 bytes each. Default 64 MiB, from 64 KiB to 1 TiB. When it is full, the
+	 * publisher with the most keys loses its oldest ones.
+	 */
+	readonly idempotencyBytesMax: Setting<number>;
+	/**
+	 * Most connections open at once. Default 0, up to 10,000,000. 0 is what the limit on file descriptors allows: a server
+	 * without a free descriptor could not even refuse a connection.
+	 */
+	readonly connectionsMax: Setting<number>;
+	/**
+	 * Most connections open at once from one address. Default 0, which is no limit, up to 10,000,000. It is off by default
+	 * because all clients of a proxy that `trustedProxies` does not name have the same address.
+	 */
+	readonly connectionsPerAddressMax: Setting<number>;
+	/**
+	 * Most messages and pings that a client may send in a second. Default 0, which is no limit, up to 10,000,000. The right
+	 * figure depends on the application.
+	 */
+	readonly messagesPerSecondMax: Setting<number>;
+	/**
+	 * Seconds between the moment when /readyz turns 503 and the closing of the listener. Default 0 s, up to 1 h. A load
+	 * balancer needs them to send new clients elsewhere.
+	 */
+	readonly drainDelaySeconds: Setting<number>;
+	/**
+	 * Seconds over which draining closes the connections. Default 0 s, up to 1 h. 0 suits a node that no other can replace: a
+	 * client that is closed early finds nobody, and publishers wait (measured: 4.7 s, and clients were back after up to
+	 * 16 s). Where other nodes serve the same topics, 5 s keeps all clients from arriving there in one moment.
+	 */
+	readonly drainWindowSeconds: Setting<number>;
+	/**
+	 * Keys of backends, which may do everything, of at least 16 visible ASCII characters each. Default none. 16 random bytes
+	 * cannot be guessed.
+	 */
+	readonly apiKeys: Setting<readonly string[]>;
+	/**
+	 * Secrets of tokens that are signed with HS256, of at least 32 bytes each. Default none. A key for HS256 must have as many
+	 * bytes as its hash (RFC 7518 section 3.2).
+	 */
+	readonly jwtSecrets: Setting<readonly string[]>;
+	/** Public keys of tokens in PEM: RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519. Default none. */
+	readonly jwtPublicKeys: Setting<readonly string[]>;
+	/** URLs at which an identity provider publishes its keys (RFC 7517). Default none. They are fetched when needed, and kept. */
+	readonly jwksUrls: Setting<readonly string[]>;
+	/** A token must have one of these as `aud`. Default none, which takes any. Needs a key of tokens. */
+	readonly jwtAudiences: Setting<readonly string[]>;
+	/** A token must have one of these as `iss`. Default none, which takes any. Needs a key of tokens. */
+	readonly jwtIssuers: Setting<readonly string[]>;
+	/** Topics that anyone may subscribe to: names, or prefixes that end in `*`. Default none. Needs a key or `authorize`. */
+	readonly publicTopics: Setting<readonly string[]>;
+	/**
+	 * Name of a cookie that may carry the token. Default none. A browser sends cookies with the requests of every page, so
+	 * this relies on the check of the `Origin`, and cannot be combined with the origin `*`. Needs a key or `authorize`.
+	 */
+	readonly tokenCookie: Setting<string>;
+	/** Whether /ping needs a valid token. Default false. Needs a key or `authorize`. */
+	readonly privatePing: Setting<boolean>;
+	/**
+	 * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
+	 * such headers, so they are believed only from these networks.
+	 */
+	readonly trustedProxies: Setting<readonly string[]>;
+	/**
+	 * Origins of pages of other sites that may connect, such as `https://example.org`, or `*` for any. Default none. Otherwise
+	 * a page of another site could use a visitor's browser to reach a server that only the visitor can reach.
+	 */
+	readonly origins: Setting<readonly string[]>;
+	/** Least severe log line that is written. Default `info`. `debug` adds a line for each connection. */
+	readonly logLevel: Setting<"trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent">;
+};
+declare const serverSettings: {
+	/** Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. */
+	readonly host: Setting<string>;
+	/** Port to listen on. Default 9090, from 0 to 65,535. 0 takes any free port. */
+	readonly port: Setting<number>;
+	/** Path of a socket file to listen on, in place of host and port. Default none. For a proxy on the same machine. */
+	readonly unixSocket: Setting<string>;
+	/** File with the certificate chain in PEM. Default none. Read once: a renewed certificate needs a restart. */
+	readonly tlsCertificateFile: Setting<string>;
+	/** File with the private key of the certificate in PEM, without a passphrase. Default none. */
+	readonly tlsKeyFile: Setting<string>;
+	/**
+	 * Whether a server without a key may be reached from other machines. Default false: without a key anyone may publish and
+	 * subscribe, and on loopback that is only this machine.
+	 */
+	readonly insecure: Setting<boolean>;
+};
+type Values<Settings> = {
+	readonly [Name in keyof Settings]: Settings[Name] extends Setting<infer Value> ? Value : never;
+};
+/** The settings of `createHandler`. All times are in seconds, all sizes in bytes. */
+export type HandlerConfig = Values<typeof handlerSettings>;
+/** The settings of `createServer`: those of a handler, and where to listen. */
+export type Config = HandlerConfig & Values<typeof serverSettings>;
+/** A setting that is out of range, or that contradicts another. The message names it and says what is allowed. */
+export declare class ConfigError extends Error {
+	readonly name = "ConfigError";
+}
+/** A message as the library hands it out. */
+export interface ReceivedMessage {
+	readonly topic: string;
+	/** `<epoch>-<offset>`. Hand it back as `since` to continue after it. */
+	readonly id: string;
+	/** When it was published. */
+	readonly time: Date;
+	readonly contentType: string;
+	readonly data: string | Uint8Array;
+}
+/** Messages after the last one received are gone. Subscribe again with `since: error.from` to continue. */
+export declare class GapError extends Error {
+	readonly name = "GapError";
+	/** The id to continue after. */
+	readonly from: string;
+	constructor({ topic, requested, from }: Gap);
+}
+/** What a program may publish: text, bytes, or what JSON can hold. */
+export type PublishData = string | Uint8Array | ArrayBuffer | object;
+export interface PublishOptions {
+	/** A media type. Left out: text/plain for a string, application/octet-stream for bytes, application/json for an object. */
+	readonly contentType?: string;
+	/** The same key within 5 minutes on the same topic publishes once and answers with the first id. */
+	readonly idempotencyKey?: string;
+}
+/** Where a message is now. */
+export interface Published {
+	readonly topic: string;
+	/** `<epoch>-<offset>`. */
+	readonly id: string;
+}
+export interface SubscribeOptions {
+	/** An id, `all`, or a span such as `90s`; left out, from now on. */
+	readonly since?: string;
+	/** Ends the iteration. */
+	readonly signal?: AbortSignal;
+}
+/** The data of a message is larger than `messageBytesMax`. */
+export declare class MessageSizeError extends Error {
+	readonly name = "MessageSizeError";
+}
+/** The server was stopped, or the handler disposed of: nothing can be published or subscribed to any more. */
+export declare class StoppedError extends Error {
+	readonly name = "StoppedError";
+}
+/** A handler as `Bun.serve` calls it. */
+export type RequestHandler = (request: Request, server: Server<unknown>) => Answer | Promise<Answer>;
+/** Handlers by path, as `Bun.serve` takes them. */
+export type Routes = Record<string, RequestHandler>;
+export interface Options extends HandlerConfig {
+	/** Where to mount, such as `/realtime`: begins with a slash and does not end in one. By default at the root. */
+	readonly prefix: string;
+	/** Takes the log lines. By default they go to stderr. */
+	readonly log: Logger;
+	/** Asked for each topic that no token allows. With it and without keys it alone decides. */
+	readonly authorize: Authorize;
+}
+/** Settings of a server of its own, by their names in `Config`; `log` and `authorize` as in `Options`. */
+export type ServerOptions = Config & Pick<Options, "log" | "authorize">;
+/** What `createHandler` returns. Disposing it closes its connections with 1001. */
+export interface Longwire extends AsyncDisposable {
+	/** `/ping` and `/topics/*`, below the prefix, for the `routes` of `Bun.serve`. */
+	readonly routes: Routes;
+	/**
+	 * The handler for the `websocket` of `Bun.serve`. Bun takes one for all sockets of a server.
+	 *
+	 * ```ts
+	 * import { createHandler } from "longwire";
+	 *
+	 * const longwire = createHandler();
+	 * const server = Bun.serve({
+	 *   port: 0,
+	 *   routes: longwire.routes,
+	 *   fetch: (request, server) =>
+	 *     server.upgrade(request, { data: { name: "ann" } }) ? undefined : new Response("my own page"),
+	 *   websocket: longwire.websocket<{ name: string }>({
+	 *     message: (socket, message) => void socket.send(`${socket.data.name}: ${message}`),
+	 *   }),
+	 * });
+	 * await server.stop(true);
+	 * await longwire[Symbol.asyncDispose]();
+	 * ```
+	 *
+	 * @param yours receives every event of the sockets that you upgraded yourself. Its `maxPayloadLength` and
+	 * `backpressureLimit`, in bytes, are the least that these sockets have
+	 */
+	websocket<Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data>;
+	/**
+	 * Publishes a message to everyone who is subscribed to the topic, clients and program alike.
+	 *
+	 * ```ts
+	 * import { createHandler } from "longwire";
+	 *
+	 * await using longwire = createHandler();
+	 * const { id } = await longwire.publish("news", { hello: "world" }, { idempotencyKey: crypto.randomUUID() });
+	 * console.log(id);
+	 * ```
+	 *
+	 * @param topic 1 to 200 characters from `A-Z a-z 0-9 . _ ~ : -`, with `/` between parts
+	 * @param data at most `messageBytesMax` bytes
+	 * @throws {TypeError} if the topic has no such name
+	 * @throws {DraftError} if the data is not what its type says, such as JSON
+	 * @throws {MessageSizeError} if the data is too large
+	 * @throws {IdempotencyConflict} if the key was used within 5 minutes with other data
+	 * @throws {BrokerUnavailable} if it is unknown whether the message was published: repeat it with the same key
+	 * @throws {StoppedError} after `stop()` or disposal
+	 */
+	publish(topic: string, data: PublishData, options?: PublishOptions): Promise<Published>;
+	/**
+	 * Subscribes to a topic: its messages in order, each once. The subscription begins with the first `next()`, and ends
+	 * with the loop, the signal or the server.
+	 *
+	 * ```ts
+	 * import { createHandler, GapError } from "longwire";
+	 *
+	 * await using longwire = createHandler();
+	 * await longwire.publish("news", "hello");
+	 * try {
+	 *   for await (const { id, data } of longwire.subscribe("news", { since: "all" })) {
+	 *     console.log(id, data);
+	 *     break;
+	 *   }
+	 * } catch (error) {
+	 *   if (error instanceof GapError) console.log(`messages are gone; continue with since: "${error.from}"`);
+	 *   else throw error;
+	 * }
+	 * ```
+	 *
+	 * @throws {TypeError} if the topic has no such name, or `since` is not an id, `all` or a span
+	 * @throws {StoppedError} after `stop()` or disposal
+	 * @throws {GapError} from the iteration, if messages after the last one are gone
+	 * @throws {BrokerUnavailable} from the iteration, if the engine is away
+	 */
+	subscribe(topic: string, options?: SubscribeOptions): AsyncIterable<ReceivedMessage>;
+	/**
+	 * Opens no more connections, and closes the open ones with 1012 over `drainWindowSeconds`, so that clients reconnect to
+	 * other nodes. Resolves when they are closed. Publishing continues.
+	 */
+	drain(): Promise<void>;
+}
+/** What `createServer` returns. Disposing it is `stop()`. */
+export interface LongwireServer extends Longwire {
+	/** Where it listens: `http:` or `https:`, or `unix://` and the path of its socket file. */
+	readonly url: URL;
+	/** Stops accepting, closes every connection with 1001, and resolves when all are gone, or after 2 s. */
+	stop(): Promise<void>;
+}
+/**
+ * Mounts Longwire into a `Bun.serve` of your own. Without a key and without `authorize`, everyone that your server lets in
+ * may do everything.
+ *
+ * ```ts
+ * import { createHandler } from "longwire";
+ *
+ * await using longwire = createHandler({
+ *   prefix: "/realtime",
+ *   messageBytesMax: 64 * 1024,
+ *   authorize: (request, { topic }) => topic === `users/${request.headers.get("x-user")}`,
+ * });
+ * await using server = Bun.serve({
+ *   port: 0,
+ *   routes: longwire.routes, // /realtime/ping and /realtime/topics/…
+ *   fetch: () => new Response("my own page"),
+ *   websocket: longwire.websocket(),
+ * });
+ * console.log(server.url.href);
+ * ```
+ *
+ * @throws {ConfigError} for an option that is out of range, or that contradicts another
+ */
+export declare function createHandler(options?: Partial<Options>): Longwire;
+/**
+ * Starts a server of its own, with the page at `/` and the endpoints for operators. If it cannot listen, everything that
+ * it has opened is released.
+ *
+ * ```ts
+ * import { createServer } from "longwire";
+ *
+ * await using server = await createServer({ port: 0, historyAgeSeconds: 3600 });
+ * console.log(`${server.url}topics/news`);
+ * ```
+ *
+ * @param options `port: 0` takes any free port, which `url` names
+ * @throws {ConfigError} for an option that is out of range or contradicts another, a file that cannot be used, and for a
+ * server without a key on an address that others reach, unless it is `insecure`
+ * @throws an error of Bun's if it cannot listen; its `code` is "EADDRINUSE" if the port is taken
+ */
+export declare function createServer(options?: Partial<ServerOptions>): Promise<LongwireServer>;
+
+export {};
