@@ -10,12 +10,14 @@ import {
   waitingShare,
 } from "../settings/limits.ts";
 
-/** The largest message as base64 in a CloudEvent, with room for the attributes. */
-const encodedBytesMax = (messageBytesMax: number): number =>
-  Math.ceil((messageBytesMax * 4) / 3) + envelopeBytesMax;
+/** The largest message as a frame: JSON writes a control character as six. */
+const frameBytesMaxOf = (messageBytesMax: number): number => 6 * messageBytesMax + envelopeBytesMax;
 
 export interface BufferLimits {
-  /** Unsent bytes beyond which a subscriber is cut. Never less than one encoded message. */
+  /**
+   * `--max-buffered`: a subscriber that holds more than this unsent, besides the last message that it was given, is cut.
+   * So a message that is large, or that grows in a form, cuts no reader that had caught up.
+   */
   readonly bufferedBytesMax: number;
   /** Bytes that may be published between two checks of the subscribers. Small beside the limit, so that it holds. */
   readonly checkEveryBytes: number;
@@ -32,10 +34,11 @@ export function bufferLimits(config: {
   readonly bufferedBytesTotalMax: number;
   readonly messageBytesMax: number;
 }): BufferLimits {
-  const frameBytesMax = encodedBytesMax(config.messageBytesMax);
-  const bufferedBytesMax = Math.max(config.bufferedBytesMax, frameBytesMax);
+  const { bufferedBytesMax } = config;
+  const frameBytesMax = frameBytesMaxOf(config.messageBytesMax);
   const checkEveryBytes = Math.ceil(bufferedBytesMax * checkedShare);
-  const backpressureBytesMax = bufferedBytesMax + checkEveryBytes + gatheredBytesMax + frameBytesMax;
+  // Twice: a subscriber that holds one large message and is not cut may be given another.
+  const backpressureBytesMax = bufferedBytesMax + checkEveryBytes + gatheredBytesMax + 2 * frameBytesMax;
   const memoryBytes = process.constrainedMemory() || totalmem();
   const totalBytesMax =
     config.bufferedBytesTotalMax || Math.max(totalBytesMin, Math.floor(memoryBytes * totalMemoryShare));

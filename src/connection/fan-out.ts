@@ -45,6 +45,8 @@ export class NativeFanOut implements FanOut {
   readonly #direct = new Map<string, Map<DirectSubscriber, Subscription>>();
   /** Bytes published since the last check. */
   #publishedSinceCheck = 0;
+  /** The largest frame since the last check: it may be the last one that a socket was given. */
+  #largestFrame: Message["data"] = "";
   /** Whether a socket had unsent bytes at a publish since the last check. */
   #someoneIsLagging = false;
 
@@ -138,6 +140,7 @@ export class NativeFanOut implements FanOut {
       const result = server.publish(native.name, frame, false);
       if (result <= 0) this.#someoneIsLagging = true; // -1: buffered for a socket; 0: dropped, or an empty frame.
       this.#publishedSinceCheck += frameBytesMax(frame);
+      if (frame.length > this.#largestFrame.length) this.#largestFrame = frame;
       if (result === 0 || this.#publishedSinceCheck >= this.#deps.buffers.checkEveryBytes)
         this.#cutSlowReaders();
     }
@@ -150,11 +153,12 @@ export class NativeFanOut implements FanOut {
    */
   #cutSlowReaders(): void {
     this.#publishedSinceCheck = 0;
+    const allowedBytes = this.#deps.buffers.bufferedBytesMax + Buffer.byteLength(this.#largestFrame);
+    this.#largestFrame = "";
     if (!this.#someoneIsLagging) return;
     this.#someoneIsLagging = false;
-    const { bufferedBytesMax } = this.#deps.buffers;
     for (const socket of this.#deps.connections.sockets()) {
-      if (socket.getBufferedAmount() > bufferedBytesMax && socket.subscriptions.length > 0) this.#cut(socket);
+      if (socket.getBufferedAmount() > allowedBytes && socket.subscriptions.length > 0) this.#cut(socket);
     }
   }
 
@@ -163,9 +167,9 @@ export class NativeFanOut implements FanOut {
     return new SlicedDelivery({
       sockets: () => native.sockets(),
       waitingBytesMax: buffers.waitingBytesMax,
-      give: (socket, frame) => {
+      give: (socket, frame, lastBytes) => {
         const before = socket.getBufferedAmount();
-        if (before > buffers.bufferedBytesMax) return this.#cut(socket);
+        if (before > buffers.bufferedBytesMax + lastBytes) return this.#cut(socket);
         if (socket.send(frame) === 0 && frame.length > 0) return this.#cut(socket);
         held.add(Math.max(0, socket.getBufferedAmount() - before)); // What the kernel took is not held.
         held.makeRoom(0);

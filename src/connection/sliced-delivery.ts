@@ -11,14 +11,15 @@ export type Frame = string | Uint8Array<ArrayBuffer>;
 export interface SlicedDeliveryDeps {
   /** The sockets that are live now. One that is removed meanwhile is not visited. */
   sockets(): Iterable<Socket>;
-  /** Sends a frame, or cuts the socket. */
-  give(socket: Socket, frame: Frame): void;
+  /** Sends a frame, or cuts the socket. @param lastBytes the bytes of the frame before it */
+  give(socket: Socket, frame: Frame, lastBytes: number): void;
   /** Bytes of waiting frames past which a publisher waits for the delivery. */
   readonly waitingBytesMax: number;
 }
 
 interface Waiting {
   readonly frame: Frame;
+  readonly bytes: number;
   /** Its number among the messages of this delivery. */
   readonly number: number;
 }
@@ -27,6 +28,8 @@ export class SlicedDelivery {
   readonly #deps: SlicedDeliveryDeps;
   readonly #waiting: Waiting[] = [];
   #waitingBytes = 0;
+  /** Bytes of the frame before the first waiting one. */
+  #lastBytes = 0;
   #count = 0;
   /** Sockets that became live while messages were waiting, and the number of the last message that they must not get. */
   readonly #joined = new Map<Socket, number>();
@@ -49,8 +52,9 @@ export class SlicedDelivery {
   }
 
   push(frame: Frame): void {
-    this.#waiting.push({ frame, number: ++this.#count });
-    this.#waitingBytes += frame.length;
+    const bytes = Buffer.byteLength(frame);
+    this.#waiting.push({ frame, bytes, number: ++this.#count });
+    this.#waitingBytes += bytes;
     while (this.#waitingBytes > this.#deps.waitingBytesMax && this.isBusy) this.#slice();
     this.#schedule();
   }
@@ -74,20 +78,22 @@ export class SlicedDelivery {
     const first = this.#waiting[0];
     if (!first) return;
     this.#rest ??= this.#deps.sockets()[Symbol.iterator]();
-    const socketsMax = Math.min(sliceSockets, Math.max(1, Math.floor(sliceBytes / (first.frame.length + 1))));
+    const socketsMax = Math.min(sliceSockets, Math.max(1, Math.floor(sliceBytes / (first.bytes + 1))));
     for (let count = 0; count < socketsMax; count++) {
       const { done, value: socket } = this.#rest.next();
       if (done) {
         this.#finishFirst(first);
         return;
       }
-      if ((this.#joined.get(socket) ?? 0) < first.number) this.#deps.give(socket, first.frame);
+      if ((this.#joined.get(socket) ?? 0) < first.number)
+        this.#deps.give(socket, first.frame, this.#lastBytes);
     }
   }
 
-  #finishFirst({ frame }: Waiting): void {
+  #finishFirst({ bytes }: Waiting): void {
     this.#waiting.shift();
-    this.#waitingBytes -= frame.length;
+    this.#waitingBytes -= bytes;
+    this.#lastBytes = bytes;
     this.#rest = undefined;
     if (!this.isBusy) this.#joined.clear();
   }

@@ -89,6 +89,8 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   readonly #cursor = new Map<string, string>();
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
   #silentSeconds = 0;
+  /** Bytes of the last chunk. A reader may hold it besides the limit, however large it is. */
+  #lastBytes = 0;
 
   /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics, because it names the topic */
   constructor(
@@ -126,7 +128,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   deliver(message: Message): void {
     const controller = this.#controller;
     if (!controller) return;
-    if (this.#bufferedBytes(controller) < this.#deps.bufferedBytesMax) {
+    if (this.#bufferedBytes(controller) <= this.#deps.bufferedBytesMax + this.#lastBytes) {
       this.#deps.counters.delivered[this.kind]++;
       this.#put(message);
       return;
@@ -210,6 +212,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
 
   #write(bytes: Uint8Array<ArrayBuffer>): void {
     this.#silentSeconds = 0;
+    this.#lastBytes = bytes.length;
     this.#controller?.enqueue(bytes);
   }
 

@@ -1,0 +1,73 @@
+/** A message that is large, or that grows in a form, cuts no reader that had caught up. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { type RunningServer, spawnServer } from "./support/server.ts";
+import { openEvents, openStream, openTopic, post } from "./support/topics.ts";
+
+setDefaultTimeout(60_000);
+
+const MiB = 1024 * 1024;
+
+/** What becomes of a byte in a form: six of JSON, seven of an event stream, four thirds of base64. */
+const contents: Readonly<Record<string, { readonly text: string; readonly type: string }>> = {
+  "control characters": { text: "\u0001", type: "text/plain" },
+  "line feeds": { text: "\n", type: "text/plain" },
+  letters: { text: "x", type: "text/plain" },
+  bytes: { text: "\u0001", type: "application/octet-stream" },
+};
+
+/** Each opens a reader and returns how it takes the next message, as a length. */
+const forms: Readonly<Record<string, (server: RunningServer) => Promise<() => Promise<unknown>>>> = {
+  raw: async (server) => {
+    const client = await openTopic(server, "large");
+    return async () => (await client.next()).length;
+  },
+  "cloudevents.json": async (server) => {
+    const client = await openEvents(server, "large");
+    return async () => {
+      const { data, data_base64 } = await client.event();
+      return data_base64 === undefined ? String(data).length : Buffer.from(data_base64, "base64").length;
+    };
+  },
+  "an event stream": async (server) => {
+    const stream = await openStream(server, "large");
+    await stream.next();
+    return async () => {
+      const { text, data } = await stream.next();
+      return text.startsWith("event: longwire.binary") ? Buffer.from(data, "base64").length : data.length;
+    };
+  },
+  "an event stream of CloudEvents": async (server) => {
+    const stream = await openStream(server, "large?format=cloudevents");
+    await stream.next();
+    return async () => {
+      const { data, data_base64 } = JSON.parse((await stream.next()).data);
+      return data_base64 === undefined ? data.length : Buffer.from(data_base64, "base64").length;
+    };
+  },
+};
+
+const sizes = {
+  "1 MiB": [MiB, []],
+  "2 MiB": [2 * MiB, ["--max-message", "2MiB", "--max-buffered", "4MiB"]],
+} as const;
+
+for (const [form, open] of Object.entries(forms)) {
+  describe(`readers as ${form}`, () => {
+    const isStream = form.includes("stream");
+    for (const [size, [bytes, flags]] of Object.entries(isStream ? { "1 MiB": sizes["1 MiB"] } : sizes)) {
+      for (const [what, { text, type }] of Object.entries(contents)) {
+        test(`get ${size} of ${what}, and what comes after it`, async () => {
+          await using server = await spawnServer([...flags, "--log-level", "warn"]);
+          const readers = isStream ? 2 : 10; // Parsing an event stream of 7 MiB takes this client seconds.
+          const takers = await Promise.all(Array.from({ length: readers }, () => open(server)));
+          const headers = { "Content-Type": type };
+          for (const length of [bytes, 5, bytes, 7]) {
+            expect((await post(server, "large", text.repeat(length), headers)).status).toBe(200);
+            expect(await Promise.all(takers.map((take) => take()))).toEqual(Array(readers).fill(length));
+          }
+          expect(server.log()).toEqual([]);
+        });
+      }
+    }
+  });
+}
