@@ -12,6 +12,7 @@ import { NativeFanOut } from "./connection/fan-out.ts";
 import { Upgrader } from "./connection/handshake.ts";
 import { Heartbeat } from "./connection/heartbeat.ts";
 import { HeldBytes } from "./connection/held-bytes.ts";
+import { Openings } from "./connection/openings.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
@@ -335,6 +336,7 @@ function assemble(
   const heartbeat = new Heartbeat({ config, connections, counters, log });
   const buffers = bufferLimits(config);
   const upgrader = new Upgrader(connections, proxies);
+  const openings = new Openings(connections, proxies);
   const topicsPath = `${prefix}/topics/`;
   const encodings = new Encodings(topicsPath);
   const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
@@ -348,6 +350,7 @@ function assemble(
     hub,
     access,
     connections,
+    openings,
     upgrader,
     proxies,
     fanOut,

@@ -23,6 +23,8 @@ export class Connections {
   readonly #httpConnections = new Set<HttpConnection>();
   /** Addresses with an open connection. */
   readonly #addresses = new Map<string | undefined, ClientAddress>();
+  /** Requests that wait to become a connection. */
+  #reservedCount = 0;
   readonly #everySecond: (() => void)[] = [];
   #clock: Timer | undefined;
   #isDraining = false;
@@ -64,7 +66,7 @@ export class Connections {
       const detail = "This node is draining; come back, elsewhere.";
       throw new Refusal("draining", detail, retryLater);
     }
-    if (this.count >= this.connectionsMax) {
+    if (this.count + this.#reservedCount >= this.connectionsMax) {
       const detail = "All connections are taken (--max-connections); try later.";
       throw new Refusal("connections", detail, retryLater);
     }
@@ -76,6 +78,22 @@ export class Connections {
       throw new Refusal("connections_per_ip", detail, retryLater);
     }
     return clientAddress;
+  }
+
+  /**
+   * Counts a request as an open connection of its address, until it is disposed.
+   * @throws {Refusal} as `admit`
+   */
+  reserve(address: string | undefined): Disposable {
+    const clientAddress = this.admit(address);
+    this.#reservedCount++;
+    this.#countAddress(clientAddress);
+    return {
+      [Symbol.dispose]: () => {
+        this.#reservedCount--;
+        this.#uncountAddress(clientAddress);
+      },
+    };
   }
 
   add(socket: Socket): void {
@@ -113,18 +131,26 @@ export class Connections {
   }
 
   #count({ clientAddress, kind }: Counted): void {
-    if (clientAddress.connections++ === 0) this.#addresses.set(clientAddress.address, clientAddress);
+    this.#countAddress(clientAddress);
     this.#counters.open[kind]++;
     this.#counters.opened[kind]++;
     this.#clock ??= setInterval(() => this.#tick(), 1000).unref();
   }
 
   #uncount({ clientAddress, kind }: Counted): void {
-    if (--clientAddress.connections === 0) this.#addresses.delete(clientAddress.address);
+    this.#uncountAddress(clientAddress);
     this.#counters.open[kind]--;
     if (this.count > 0) return;
     clearInterval(this.#clock);
     this.#clock = undefined;
+  }
+
+  #countAddress(clientAddress: ClientAddress): void {
+    if (clientAddress.connections++ === 0) this.#addresses.set(clientAddress.address, clientAddress);
+  }
+
+  #uncountAddress(clientAddress: ClientAddress): void {
+    if (--clientAddress.connections === 0) this.#addresses.delete(clientAddress.address);
   }
 
   #tick(): void {

@@ -3,6 +3,7 @@
 import type { Access } from "../access/access.ts";
 import type { Socket, SocketHandler } from "../connection/connection.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
+import type { Openings } from "../connection/openings.ts";
 import { methods } from "../http/methods.ts";
 import type { Proxies, Target } from "../http/proxies.ts";
 import type { Refusals } from "../http/refusal.ts";
@@ -17,12 +18,13 @@ const pong = Buffer.from("pong");
 export interface EchoDeps {
   readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "privatePing">;
   readonly access: Access;
+  readonly openings: Openings;
   readonly upgrader: Upgrader;
   readonly proxies: Proxies;
   readonly refusals: Refusals;
 }
 
-export function echoEndpoint({ config, access, upgrader, proxies, refusals }: EchoDeps): Handler {
+export function echoEndpoint({ config, access, openings, upgrader, proxies, refusals }: EchoDeps): Handler {
   const line = new EchoLine(config.bufferedBytesMax);
   const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
@@ -34,6 +36,7 @@ export function echoEndpoint({ config, access, upgrader, proxies, refusals }: Ec
       }
       const subprotocol = chooseSubprotocol(request, [subprotocols.raw]);
       try {
+        await openings.turn(context);
         const permissions = config.privatePing ? await access.authenticatePing(context) : { expiresTime };
         return upgrader.upgrade(context, {
           handler: line,

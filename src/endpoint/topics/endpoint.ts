@@ -5,6 +5,7 @@ import type { Permissions } from "../../access/permissions.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
+import type { Openings } from "../../connection/openings.ts";
 import { methods } from "../../http/methods.ts";
 import type { Proxies } from "../../http/proxies.ts";
 import { malformed, Refusal, type Refusals } from "../../http/refusal.ts";
@@ -40,6 +41,7 @@ export interface TopicsDeps {
   readonly hub: Hub;
   readonly access: Access;
   readonly connections: Connections;
+  readonly openings: Openings;
   readonly upgrader: Upgrader;
   readonly proxies: Proxies;
   readonly fanOut: NativeFanOut;
@@ -87,13 +89,16 @@ class TopicsEndpoint {
   async get(context: RequestContext): Promise<Answer> {
     const { request, url } = context;
     const isSocket = wantsWebSocket(request);
+    const isStream = wantsEventStream(request);
     try {
+      const isConnection = isSocket || isStream || url.searchParams.has("since");
+      if (isConnection) await this.#deps.openings.turn(context);
       const topics = readTopics(url, this.#path, socketTopicsMax);
       const permissions = await this.#deps.access.authenticate(context);
       for (const topic of topics) await permissions.require("subscribe", topic);
       if (isSocket)
         return await this.#openSocket(context, permissions, readTopicStarts(request, url, topics));
-      if (wantsEventStream(request)) {
+      if (isStream) {
         return await this.#openStream(context, permissions, readTopicStarts(request, url, topics));
       }
       if (url.searchParams.has("since"))
@@ -103,7 +108,7 @@ class TopicsEndpoint {
       const refusal = this.#deps.refusals.of(error);
       if (isSocket) return this.#deps.upgrader.refuse(context, refusal);
       const isTemporary = refusal.status === 503 || refusal.status === 429;
-      if (isTemporary && wantsEventStream(request)) return refuseStreamForNow(request, refusal);
+      if (isTemporary && isStream) return refuseStreamForNow(request, refusal);
       return refusal.response();
     }
   }
