@@ -13,6 +13,7 @@ import { Upgrader } from "./connection/handshake.ts";
 import { Heartbeat } from "./connection/heartbeat.ts";
 import { HeldBytes } from "./connection/held-bytes.ts";
 import { Openings } from "./connection/openings.ts";
+import { Reading } from "./connection/reading.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
@@ -336,6 +337,8 @@ function assemble(
   const heartbeat = new Heartbeat({ config, connections, counters, log });
   const buffers = bufferLimits(config);
   const upgrader = new Upgrader(connections, proxies);
+  const { bufferedBytesMax } = config;
+  const reading = new Reading({ bufferedBytesMax, heartbeat, counters, log });
   const openings = new Openings(connections, proxies);
   const topicsPath = `${prefix}/topics/`;
   const encodings = new Encodings(topicsPath);
@@ -351,6 +354,7 @@ function assemble(
     access,
     connections,
     openings,
+    reading,
     upgrader,
     proxies,
     fanOut,
@@ -371,7 +375,8 @@ function assemble(
       [`${topicsPath}*`]: guardOrigin(refusals.answering(topicsEndpoint(deps, topicsPath)), deps),
     },
 
-    websocket: (yours) => webSocketHandler({ config, buffers, connections, heartbeat, counters, log }, yours),
+    websocket: (yours) =>
+      webSocketHandler({ config, buffers, connections, heartbeat, reading, counters, log }, yours),
 
     publish: (topic, data, options) => program.publish(topic, data, options),
     subscribe: (topic, options) => program.subscribe(topic, options),

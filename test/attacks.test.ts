@@ -3,7 +3,17 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { deflateRawSync } from "node:zlib";
 import { descriptorsMax } from "./bench/process-usage.ts";
 import { attack, held } from "./support/attack.ts";
-import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
+import { beginCompanion } from "./support/companion.ts";
+import type { Flood } from "./support/flooder.ts";
+import {
+  closePayload,
+  exchange,
+  frame,
+  handshakeHeaders,
+  opcodes,
+  RawSocket,
+  request,
+} from "./support/raw-socket.ts";
 import { spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { cloudEvents, inspect, openStream, openTopic, post, publish, topicsUrl } from "./support/topics.ts";
@@ -161,6 +171,39 @@ describe("frames that ask for too much", () => {
   });
 });
 
+describe("a socket that sends small frames as fast as TCP takes them does not slow others down", () => {
+  for (const [what, path, opcode] of [
+    ["echoes", "/ping", opcodes.text],
+    ["publications", "/topics/flooded", opcodes.text],
+    ["pings", "/ping", opcodes.ping],
+    ["pongs", "/topics/flooded", opcodes.pong],
+  ] as const) {
+    test(what, async () => {
+      await using attacked = await spawnServer(["--log-level", "warn"]);
+      const flood = async (): Promise<Flood> => {
+        const args = [new URL(path, attacked.url).href, String(opcode), "1"];
+        const flooder = await beginCompanion<Flood>("test/support/flooder.ts", args);
+        await Bun.sleep(2000); // How long it floods.
+        return flooder.end();
+      };
+      const { sentBytes } = await attack(attacked, flood, { medianMillisecondsMax: 40 });
+      expect(sentBytes).toBeGreaterThan(MiB);
+      const metrics = await (await fetch(new URL("/metrics", attacked.url))).text();
+      expect(metrics).toMatch(/^longwire_paused_total\{reason="flood"\} [1-9]/m);
+    });
+  }
+
+  test("frames that came before the client left are handled", async () => {
+    using socket = await RawSocket.open(server.socketUrl("/topics/sent-and-left"));
+    const frames = Buffer.concat(Array<Buffer>(2000).fill(frame(opcodes.text, "x")));
+    socket.write(Buffer.concat([frames, frame(opcodes.close, closePayload(1000))]));
+    await until(
+      async () => (await inspect(server, "sent-and-left")).position?.endsWith("-2000") ?? false,
+      "all of them to be published",
+    );
+  });
+});
+
 describe("a flood of pings", () => {
   const pings = Buffer.concat(Array<Buffer>(1000).fill(frame(opcodes.ping, Buffer.alloc(125))));
 
@@ -252,6 +295,34 @@ describe("a client that never reads", () => {
 });
 
 describe("a storm", () => {
+  const crowd = 3000;
+
+  for (const [form, headers] of [
+    ["WebSockets", handshakeHeaders],
+    ["event streams", stream],
+    ["polls", {}],
+  ] as const) {
+    test(`of ${crowd} ${form} that return at once is served, and others meanwhile`, async () => {
+      await using attacked = await spawnServer(["--log-level", "warn"]);
+      const since = await publish(attacked, "returning", "first");
+      for (let index = 0; index < 100; index++) await publish(attacked, "returning", "x".repeat(128));
+      await attack(
+        attacked,
+        async () => {
+          const head = request("GET", `/topics/returning?since=${since}`, headers);
+          const sockets = await openedMany(crowd, async () => {
+            const socket = await RawSocket.connect(attacked.url);
+            socket.write(head);
+            return socket;
+          });
+          for (const socket of sockets) await socket.read(100 * 128);
+          disposeAll(sockets);
+        },
+        { worstMillisecondsMax: 250 },
+      );
+    });
+  }
+
   test("of lines that are opened and dropped leaves none behind", async () => {
     await attack(server, async () => {
       for (let wave = 0; wave < 20; wave++) {

@@ -1,13 +1,15 @@
 /** One open connection: the data kept for it, and what its endpoint does with it. */
 import type { ServerWebSocket } from "bun";
 import type { ConnectionKind } from "../metrics.ts";
+import type { Frame, WaitingFrames } from "./frames.ts";
 
 export type Socket = ServerWebSocket<Connection>;
 
 /** The endpoint of a WebSocket. If a method throws, only that connection is closed, with 1011. */
 export interface SocketHandler {
   open?(socket: Socket): void;
-  message(socket: Socket, message: string | Buffer<ArrayBuffer>): void;
+  /** Also called after `close`, with frames that came before it. */
+  message(socket: Socket, frame: Frame): void;
   /** The client took some of the bytes that were unsent. */
   drain?(socket: Socket): void;
   close?(socket: Socket): void;
@@ -53,6 +55,14 @@ export class Connection {
   pinged = false;
   /** Messages and pings received in the second `lastReceivedSeconds`. */
   receivedInSecond = 0;
+  /** Frames since reading.ts last began to count. */
+  framesInTurn = 0;
+  /** Set while the socket is not read from. */
+  waiting: WaitingFrames | undefined;
+  /** How many reasons there are to hold back its frames. */
+  holds = 0;
+  /** One of them: its client does not take what it is sent. */
+  isHeldForUnsent = false;
 
   readonly handler: SocketHandler;
   readonly kind: ConnectionKind;

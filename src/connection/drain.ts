@@ -1,7 +1,8 @@
 /** Closes all connections: spread over a time when this node drains, at once when the server stops. */
-import { closingStepMilliseconds, unsentSecondsMax } from "../settings/limits.ts";
+import { closingStepMilliseconds, closingsPerTurnMax, unsentSecondsMax } from "../settings/limits.ts";
 import { closeCode } from "../wire/close-code.ts";
 import type { Connections } from "./connections.ts";
+import { inSlices } from "./slices.ts";
 
 const drainReason = "this node is draining: come back, elsewhere";
 
@@ -24,7 +25,7 @@ export async function drainAll(connections: Connections, windowSeconds: number):
   const perStep = Math.ceil(closings.length / steps);
   for (let next = 0; next < closings.length; next += perStep) {
     if (next > 0) await Bun.sleep(closingStepMilliseconds);
-    for (const close of closings.slice(next, next + perStep)) close();
+    await inSlices(closings.slice(next, next + perStep), closingsPerTurnMax, (close) => close());
   }
   await closeAll(connections, code, drainReason);
 }
@@ -36,12 +37,14 @@ export async function drainAll(connections: Connections, windowSeconds: number):
  */
 export async function closeAll(connections: Connections, code: number, reason: string): Promise<void> {
   connections.stopAdmitting();
-  for (const stream of connections.httpConnections()) stream.close(code, reason);
+  await inSlices(connections.httpConnections(), closingsPerTurnMax, (stream) => stream.close(code, reason));
   const sockets = connections.sockets();
   const deadline = performance.now() + unsentSecondsMax * 1000;
   for (;;) {
     const isLate = performance.now() >= deadline;
-    for (const socket of sockets) if (isLate || socket.getBufferedAmount() === 0) socket.close(code, reason);
+    await inSlices(sockets, closingsPerTurnMax, (socket) => {
+      if (isLate || socket.getBufferedAmount() === 0) socket.close(code, reason);
+    });
     if (sockets.size === 0) return;
     await Bun.sleep(closingStepMilliseconds);
   }

@@ -2,9 +2,11 @@
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
+import { heartbeatsPerTurnMax } from "../settings/limits.ts";
 import { closeCode } from "../wire/close-code.ts";
 import type { Connection, HttpConnection, Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
+import { inSlices } from "./slices.ts";
 
 /** What a heartbeat is joined to. */
 export interface HeartbeatDeps {
@@ -23,9 +25,12 @@ export class Heartbeat {
   /** Advances while a connection is open. A message reads it instead of the time, which costs a system call. */
   #clockSeconds = 0;
 
+  /** Whether connections are being looked at, for which a second may be too short. */
+  #isLooking = false;
+
   constructor(deps: HeartbeatDeps) {
     this.#deps = deps;
-    deps.connections.everySecond(() => this.#tick());
+    deps.connections.everySecond(() => void this.#tick());
   }
 
   /** Notes that something came from a client. */
@@ -36,18 +41,21 @@ export class Heartbeat {
     connection.receivedInSecond = 0;
   }
 
-  #tick(): void {
+  async #tick(): Promise<void> {
     const { connections } = this.#deps;
-    const now = Date.now();
     this.#clockSeconds++;
-    for (const connection of connections.httpConnections()) {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    const now = Date.now();
+    await inSlices(connections.httpConnections(), heartbeatsPerTurnMax, (connection) => {
       if (connection.expiresTime <= now) this.#expire(connection);
       else connection.tick();
-    }
-    for (const socket of connections.sockets()) {
+    });
+    await inSlices(connections.sockets(), heartbeatsPerTurnMax, (socket) => {
       if (socket.data.expiresTime <= now) this.#expire(socket);
       else this.#pingOrCut(socket);
-    }
+    });
+    this.#isLooking = false;
   }
 
   #pingOrCut(socket: Socket): void {

@@ -2,13 +2,8 @@
 import type { Proxies } from "../http/proxies.ts";
 import { malformed } from "../http/refusal.ts";
 import type { RequestContext } from "../http/request-context.ts";
+import { openingsPerTurnMax } from "../settings/limits.ts";
 import type { Connections } from "./connections.ts";
-
-/**
- * Opened per turn of the event loop. To open a connection and send its first `replayAheadBytes` takes 0.1 to 0.6 ms, so a
- * turn takes 20 ms at most.
- */
-const openingsPerTurnMax = 32;
 
 interface Waiting {
   readonly reservation: Disposable;

@@ -10,6 +10,7 @@ import type { BufferLimits } from "./buffers.ts";
 import { Connection, type Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
 import type { Heartbeat } from "./heartbeat.ts";
+import type { Reading } from "./reading.ts";
 
 /** What the handler is joined to. */
 export interface WebSocketDeps {
@@ -17,6 +18,7 @@ export interface WebSocketDeps {
   readonly buffers: BufferLimits;
   readonly connections: Connections;
   readonly heartbeat: Heartbeat;
+  readonly reading: Reading;
   readonly counters: Counters;
   readonly log: Logger;
 }
@@ -112,7 +114,7 @@ class SocketEvents {
   }
 
   message(socket: Socket, message: string | Buffer<ArrayBuffer>): void {
-    const { config, counters } = this.#deps;
+    const { config, counters, reading } = this.#deps;
     const { data } = socket; // Read once: it is a call into Bun, and every message comes through here.
     if (!this.#receive(socket, data)) return;
     counters.receivedMessages++;
@@ -123,25 +125,27 @@ class SocketEvents {
       socket.close(closeCode.tooBig, `a frame has at most ${config.messageBytesMax} bytes (--max-message)`);
       return;
     }
-    data.handler.message(socket, message);
+    reading.message(socket, data, message);
   }
 
   drain(socket: Socket): void {
     const { data } = socket;
     // A client that takes bytes is alive. This is the only sign of it while reading is paused.
     this.#deps.heartbeat.touch(data);
+    this.#deps.reading.drain(socket, data);
     data.handler.drain?.(socket);
   }
 
   ping(socket: Socket): void {
-    this.#receive(socket, socket.data);
+    const { data } = socket;
+    if (this.#receive(socket, data)) this.#deps.reading.ping(socket, data);
   }
 
   pong(socket: Socket): void {
     const { data } = socket;
     // The answer to our own ping does not count against the client's rate.
     if (data.pinged) this.#deps.heartbeat.touch(data);
-    else this.#receive(socket, data);
+    else if (this.#receive(socket, data)) this.#deps.reading.ping(socket, data);
   }
 
   close(socket: Socket, code: number, reason: string): void {
@@ -151,6 +155,7 @@ class SocketEvents {
     if (code === closeCode.abnormal && refusedReason.test(reason))
       counters.refused[reason === tooBigReason ? "message_size" : "malformed"]++;
     log.debug({ address: data.clientAddress.address, code, reason }, "connection closed");
+    this.#deps.reading.drain(socket, data); // Nothing is unsent any more.
     data.handler.close?.(socket);
   }
 

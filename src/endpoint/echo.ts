@@ -2,8 +2,10 @@
 
 import type { Access } from "../access/access.ts";
 import type { Socket, SocketHandler } from "../connection/connection.ts";
+import type { Frame } from "../connection/frames.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
 import type { Openings } from "../connection/openings.ts";
+import type { Reading } from "../connection/reading.ts";
 import { methods } from "../http/methods.ts";
 import type { Proxies, Target } from "../http/proxies.ts";
 import type { Refusals } from "../http/refusal.ts";
@@ -19,13 +21,15 @@ export interface EchoDeps {
   readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "privatePing">;
   readonly access: Access;
   readonly openings: Openings;
+  readonly reading: Reading;
   readonly upgrader: Upgrader;
   readonly proxies: Proxies;
   readonly refusals: Refusals;
 }
 
-export function echoEndpoint({ config, access, openings, upgrader, proxies, refusals }: EchoDeps): Handler {
-  const line = new EchoLine(config.bufferedBytesMax);
+export function echoEndpoint(deps: EchoDeps): Handler {
+  const { config, access, openings, upgrader, proxies, refusals } = deps;
+  const line = new EchoLine(config.bufferedBytesMax, deps.reading);
   const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
     GET: async (context) => {
@@ -65,47 +69,47 @@ function howToConnect({ host, isSecure }: Target, path: string): Response {
  */
 export class EchoLine implements SocketHandler {
   readonly #bufferedBytesMax: number;
-  /** Of each peer whose reading is paused what is not answered yet, such as what Bun had read before the pause. */
-  readonly #paused = new Map<Socket, (string | Buffer)[]>();
+  readonly #reading: Pick<Reading, "hold" | "release">;
+  /** Peers that are not read from, each with the message that Bun did not take, if there is one. */
+  readonly #held = new Map<Socket, Frame | undefined>();
 
-  constructor(bufferedBytesMax: number) {
+  constructor(bufferedBytesMax: number, reading: Pick<Reading, "hold" | "release">) {
     this.#bufferedBytesMax = bufferedBytesMax;
+    this.#reading = reading;
   }
 
-  message(socket: Socket, message: string | Buffer): void {
-    const waiting = this.#paused.size > 0 ? this.#paused.get(socket) : undefined;
-    if (waiting) waiting.push(message);
-    else this.#answer(socket, message);
+  message(socket: Socket, message: Frame): void {
+    this.#answer(socket, message);
   }
 
   /** Bun calls this when nothing is buffered any more. */
   drain(socket: Socket): void {
-    const waiting = this.#paused.get(socket);
-    if (!waiting) return;
-    this.#paused.delete(socket);
-    for (const message of waiting) this.message(socket, message);
-    if (!this.#paused.has(socket)) socket.resume();
+    if (!this.#held.has(socket)) return;
+    const message = this.#held.get(socket);
+    this.#held.delete(socket);
+    if (message !== undefined) this.#answer(socket, message);
+    this.#reading.release(socket);
   }
 
   close(socket: Socket): void {
-    this.#paused.delete(socket);
+    if (this.#held.delete(socket)) this.#reading.release(socket);
   }
 
-  #answer(socket: Socket, message: string | Buffer): void {
+  #answer(socket: Socket, message: Frame): void {
     // Of an empty message Bun says 0 whether it took it or not, so it is not offered where it might not be taken.
     if (message.length === 0 && this.#isOver(socket)) {
-      this.#pause(socket, [message]);
+      this.#hold(socket, message);
       return;
     }
     const sent = socket.send(isPing(message) ? (typeof message === "string" ? "pong" : pong) : message);
     if (sent > 0 || message.length === 0) return;
     if (sent === -1) {
-      if (this.#isOver(socket)) this.#pause(socket, []);
+      if (this.#isOver(socket)) this.#hold(socket);
     } else if (this.#isOver(socket)) {
       // Bun took nothing. No send had told that the limit was reached: Bun joins what is sent within a tick, reports it
       // as sent, and finds out only between two messages that TCP does not take it.
-      this.#pause(socket, [message]);
-    } else {
+      this.#hold(socket, message);
+    } else if (socket.readyState === WebSocket.OPEN) {
       throw new Error(`Bun did not take an echo of ${message.length} with room for it`);
     }
   }
@@ -114,9 +118,9 @@ export class EchoLine implements SocketHandler {
     return socket.getBufferedAmount() > this.#bufferedBytesMax;
   }
 
-  #pause(socket: Socket, waiting: (string | Buffer)[]): void {
-    socket.pause();
-    this.#paused.set(socket, waiting);
+  #hold(socket: Socket, message?: Frame): void {
+    this.#reading.hold(socket);
+    this.#held.set(socket, message);
   }
 }
 

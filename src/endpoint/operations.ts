@@ -118,6 +118,12 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
     count("longwire_gaps_total", "Gaps reported, at the start or later.", () => counters.gaps),
     counts("longwire_cut_total", "Connections ended by the server.", "reason", () => counters.cut),
     counts(
+      "longwire_paused_total",
+      "Times that reading from a WebSocket paused.",
+      "reason",
+      () => counters.paused,
+    ),
+    counts(
       "longwire_evicted_total",
       "Things forgotten before their time, because a bound was reached.",
       "what",

@@ -59,8 +59,34 @@ export const sliceSockets = 512;
 export const programMessageBytesMax = 16 * MiB;
 export const programBufferedBytesMax = 16 * MiB;
 
-/** Frames of a socket that wait to be published. At this number reading from it pauses. */
+/** Frames of a socket that wait to be published. At this number it is held. */
 export const publishAheadMax = 64;
+
+// Fairness: work in one turn of the event loop, so that no peer holds it ————————————————————————————————————————————————
+
+/**
+ * WebSockets, event streams and polls opened in one turn. To open one and to send its first `replayAheadBytes` takes 0.1
+ * to 0.6 ms, so a turn takes 20 ms at most.
+ */
+export const openingsPerTurnMax = 32;
+
+/** Frames of one socket handled in one turn. Bun reads 512 KiB at once: 75,000 frames of one byte. */
+export const framesPerTurnMax = 64;
+
+/** Sockets whose waiting frames are handled in one turn: 512 frames, about 1 ms. */
+export const floodingSocketsPerTurnMax = 8;
+
+/** Bytes of all waiting frames. Past it those of a socket are handled at once: memory is worse to lack than time. */
+export const waitingFrameBytesMax = 64 * MiB;
+
+/** What Bun takes for a short string, in bytes. */
+export const frameOverheadBytes = 64;
+
+/** Connections looked at by the heartbeat in one turn. A ping takes 16 µs, so that is 1 ms. */
+export const heartbeatsPerTurnMax = 64;
+
+/** Connections closed in one turn: 1 to 2 ms. */
+export const closingsPerTurnMax = 64;
 
 // Requests ———————————————————————————————————————————————————————————————————————————————————————————————————————————————
 

@@ -7,6 +7,7 @@ import { Stdin } from "./stdin.ts";
 
 export interface Experience {
   readonly roundTrips: number;
+  readonly medianMilliseconds: number;
   readonly worstMilliseconds: number;
 }
 
@@ -23,7 +24,7 @@ async function main(url: string): Promise<void> {
   using subscriber = await openBun(`${url}topics/honest`);
   console.log("begun");
   let roundTrips = 0;
-  let worstMilliseconds = 0;
+  const waits: number[] = [];
   while (!stdin.hasEnded || roundTrips < roundTripsMin) {
     for (const line of [echo, subscriber]) {
       const text = `round trip ${roundTrips}`;
@@ -31,12 +32,15 @@ async function main(url: string): Promise<void> {
       line.send(text);
       const answer = await line.next();
       if (answer !== text) throw new Error(`"${answer}" came in place of "${text}"`);
-      worstMilliseconds = Math.max(worstMilliseconds, performance.now() - begun);
+      waits.push(performance.now() - begun);
       roundTrips++;
     }
     await Bun.sleep(everyMilliseconds);
   }
-  const experience: Experience = { roundTrips, worstMilliseconds };
+  waits.sort((one, other) => one - other);
+  const medianMilliseconds = waits[waits.length >> 1] as number;
+  const worstMilliseconds = waits.at(-1) as number;
+  const experience: Experience = { roundTrips, medianMilliseconds, worstMilliseconds };
   console.log(JSON.stringify(experience));
   process.exit(0); // Does not wait for the sockets.
 }

@@ -6,6 +6,7 @@ import type { Connections } from "../../connection/connections.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import type { Openings } from "../../connection/openings.ts";
+import type { Reading } from "../../connection/reading.ts";
 import { methods } from "../../http/methods.ts";
 import type { Proxies } from "../../http/proxies.ts";
 import { malformed, Refusal, type Refusals } from "../../http/refusal.ts";
@@ -42,6 +43,7 @@ export interface TopicsDeps {
   readonly access: Access;
   readonly connections: Connections;
   readonly openings: Openings;
+  readonly reading: Reading;
   readonly upgrader: Upgrader;
   readonly proxies: Proxies;
   readonly fanOut: NativeFanOut;
@@ -74,7 +76,7 @@ class TopicsEndpoint {
     const refusalOf = (error: unknown): Refusal => deps.refusals.of(error);
     // Enough to keep a connection busy, and little for many at once. A reader that has caught up must be far from its limit.
     const replayAheadBytes = Math.min(64 * 1024, config.bufferedBytesMax / 2);
-    this.#socketDeps = { hub, fanOut, counters, replayAheadBytes, refusalOf };
+    this.#socketDeps = { hub, reading: deps.reading, fanOut, counters, replayAheadBytes, refusalOf };
     this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax, refusalOf };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
     this.#streamDeps = {

@@ -3,7 +3,9 @@
 import type { Permissions } from "../../access/permissions.ts";
 import type { Socket, SocketHandler } from "../../connection/connection.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
+import type { Frame } from "../../connection/frames.ts";
 import type { SocketForm } from "../../connection/native-topic.ts";
+import type { Reading } from "../../connection/reading.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
 import { publishAheadMax } from "../../settings/limits.ts";
@@ -20,6 +22,7 @@ import type { Encodings } from "../../wire/encodings.ts";
 export interface TopicSocketDeps {
   readonly hub: Hub;
   readonly fanOut: NativeFanOut;
+  readonly reading: Reading;
   readonly counters: Counters;
   /** A replay pauses while at least this many bytes are unsent. */
   readonly replayAheadBytes: number;
@@ -74,7 +77,9 @@ export class TopicSocket implements SocketHandler, Subscriber {
   #socket: Socket | undefined;
   /** Frames that wait for the message that is being published. Undefined while nothing is being published. */
   #publishing: ClientFrame[] | undefined;
-  #paused = false;
+  #isHeld = false;
+  /** From then on nothing is published. */
+  #hasFailed = false;
   /** Replayed since the socket's buffer was last looked at. */
   #replayedBytes = 0;
 
@@ -98,7 +103,8 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#advance();
   }
 
-  message(socket: Socket, frame: string | Buffer<ArrayBuffer>): void {
+  message(socket: Socket, frame: Frame): void {
+    if (this.#hasFailed) return;
     let request: ClientFrame;
     try {
       request = this.#codec.read(frame, this.#topic);
@@ -109,7 +115,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
     }
     if (this.#publishing) {
       this.#publishing.push(request);
-      if (this.#publishing.length >= publishAheadMax) this.#pause(socket);
+      if (this.#publishing.length >= publishAheadMax) this.#hold(socket);
     } else if (request === "pong") socket.send(this.#codec.pong());
     else void this.#publish(socket, request);
   }
@@ -121,6 +127,8 @@ export class TopicSocket implements SocketHandler, Subscriber {
 
   close(socket: Socket): void {
     this.#socket = undefined;
+    // What was read before the failure is handed over now, and dropped.
+    if (this.#isHeld && this.#hasFailed) this.#release(socket);
     for (const subscription of this.#subscriptions) {
       this.#deps.fanOut.removeSocket(this.#codec.form, subscription.topic, socket);
       subscription.close();
@@ -152,6 +160,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
   }
 
   fail(error: unknown): void {
+    this.#hasFailed = true;
     const { code, message } = this.#deps.refusalOf(error);
     this.#socket?.close(code, message);
   }
@@ -187,11 +196,12 @@ export class TopicSocket implements SocketHandler, Subscriber {
       for (let request: ClientFrame | undefined = first; request; request = waiting.shift()) {
         if (request === "pong") socket.send(this.#codec.pong());
         else await this.#publishOne(request);
-        if (this.#paused && waiting.length === 0) this.#resume(socket);
+        if (this.#isHeld && waiting.length === 0) this.#release(socket);
       }
       this.#publishing = undefined;
     } catch (error) {
       this.fail(error);
+      if (this.#isHeld) this.#release(socket); // It had closed before.
     }
   }
 
@@ -201,14 +211,14 @@ export class TopicSocket implements SocketHandler, Subscriber {
     await this.#deps.hub.publish(topic, draft);
   }
 
-  #pause(socket: Socket): void {
-    if (this.#paused) return;
-    this.#paused = true;
-    socket.pause();
+  #hold(socket: Socket): void {
+    if (this.#isHeld) return;
+    this.#isHeld = true;
+    this.#deps.reading.hold(socket);
   }
 
-  #resume(socket: Socket): void {
-    this.#paused = false;
-    socket.resume();
+  #release(socket: Socket): void {
+    this.#isHeld = false;
+    this.#deps.reading.release(socket);
   }
 }

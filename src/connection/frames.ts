@@ -1,0 +1,30 @@
+/** What clients send on WebSockets, and where it waits. */
+
+/** Text or binary. */
+export type Frame = string | Buffer<ArrayBuffer>;
+
+/** Frames that Bun had read before the pause of their socket. */
+export class WaitingFrames {
+  /** Bun has answered them. They wait only in number, because to read them took time from others. */
+  pings = 0;
+  #frames: Frame[] = [];
+  #next = 0;
+
+  get isEmpty(): boolean {
+    return this.pings <= 0 && this.#next === this.#frames.length;
+  }
+
+  add(frame: Frame): void {
+    this.#frames.push(frame);
+  }
+
+  take(): Frame | undefined {
+    if (this.#next === this.#frames.length) return undefined;
+    const frame = this.#frames[this.#next++];
+    if (this.#next === this.#frames.length) {
+      this.#frames = [];
+      this.#next = 0;
+    }
+    return frame;
+  }
+}
