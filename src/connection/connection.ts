@@ -59,10 +59,6 @@ export class Connection {
   framesInTurn = 0;
   /** Set while the socket is not read from. */
   waiting: WaitingFrames | undefined;
-  /** How many reasons there are to hold back its frames. */
-  holds = 0;
-  /** One of them: its client does not take what it is sent. */
-  isHeldForUnsent = false;
 
   readonly handler: SocketHandler;
   readonly kind: ConnectionKind;

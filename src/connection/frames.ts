@@ -7,6 +7,10 @@ export type Frame = string | Buffer<ArrayBuffer>;
 export class WaitingFrames {
   /** Bun has answered them. They wait only in number, because to read them took time from others. */
   pings = 0;
+  /** How many reasons there are to hold them back. */
+  holds = 0;
+  /** One of them: the client does not take what it is sent. */
+  isHeldForUnsent = false;
   #frames: Frame[] = [];
   #next = 0;
 

@@ -59,45 +59,46 @@ export class Reading {
 
   /** Reads nothing from a socket, and hands over none of its frames, until `release` is called as often as this. */
   hold(socket: Socket): void {
-    const { data } = socket;
-    data.holds++;
-    this.#pause(socket, data);
+    this.#pause(socket, socket.data).holds++;
   }
 
   release(socket: Socket): void {
     const { data } = socket;
-    if (--data.holds > 0 || this.#queue.has(socket)) return;
-    if (!data.waiting || data.waiting.isEmpty) this.#resume(socket, data);
+    const { waiting } = data;
+    if (!waiting || --waiting.holds > 0 || this.#queue.has(socket)) return;
+    if (waiting.isEmpty) this.#resume(socket, data);
     else this.#enqueue(socket);
   }
 
   /** The client took everything that was unsent. */
-  drain(socket: Socket, data: Connection): void {
-    if (!data.isHeldForUnsent) return;
-    data.isHeldForUnsent = false;
+  drain(socket: Socket, { waiting }: Connection): void {
+    if (!waiting?.isHeldForUnsent) return;
+    waiting.isHeldForUnsent = false;
     this.release(socket);
   }
 
   #count(socket: Socket, data: Connection): void {
+    const { bufferedBytesMax, counters } = this.#deps;
     if (data.framesInTurn === framesUntilCounted) {
       this.#counted.push(data);
       this.#scheduleTurn();
-      if (socket.getBufferedAmount() > this.#deps.bufferedBytesMax && !data.isHeldForUnsent) {
-        this.#deps.counters.paused.unread++;
-        data.isHeldForUnsent = true;
-        this.hold(socket);
-      }
+      if (socket.getBufferedAmount() <= bufferedBytesMax) return;
+      counters.paused.unread++;
+      this.#pause(socket, data).isHeldForUnsent = true;
+      this.hold(socket);
     } else if (data.framesInTurn === framesPerTurnMax) {
-      this.#deps.counters.paused.flood++;
+      counters.paused.flood++;
       this.#pause(socket, data);
       this.#enqueue(socket);
     }
   }
 
-  #pause(socket: Socket, data: Connection): void {
-    if (data.waiting) return;
-    data.waiting = new WaitingFrames();
-    socket.pause();
+  #pause(socket: Socket, data: Connection): WaitingFrames {
+    if (!data.waiting) {
+      data.waiting = new WaitingFrames();
+      socket.pause();
+    }
+    return data.waiting;
   }
 
   #resume(socket: Socket, data: Connection): void {
@@ -126,8 +127,9 @@ export class Reading {
       this.#queue.delete(socket);
       const { data } = socket;
       this.#handle(socket, data, framesPerTurnMax);
-      if (data.holds > 0) continue;
-      if (mayResume && data.waiting?.isEmpty) {
+      const { waiting } = data;
+      if (!waiting || waiting.holds > 0) continue;
+      if (mayResume && waiting.isEmpty) {
         mayResume = false;
         this.#resume(socket, data);
       } else {
@@ -138,11 +140,13 @@ export class Reading {
 
   #handle(socket: Socket, data: Connection, framesMax: number): void {
     this.#deps.heartbeat.touch(data);
+    const { waiting } = data;
+    if (!waiting) return;
     const handleAll = (): void => {
-      for (let left = framesMax; left > 0 && data.holds === 0; left--) {
-        const frame = this.#take(data);
+      for (let left = framesMax; left > 0 && waiting.holds === 0; left--) {
+        const frame = this.#take(waiting);
         if (frame === undefined) {
-          if (data.waiting) data.waiting.pings = Math.max(0, data.waiting.pings - left);
+          waiting.pings = Math.max(0, waiting.pings - left);
           return;
         }
         data.handler.message(socket, frame);
@@ -153,13 +157,13 @@ export class Reading {
       else handleAll();
     } catch (error) {
       this.#deps.log.error({ err: error }, "a WebSocket handler threw; its connection is closed");
-      while (this.#take(data) !== undefined); // Nothing is handled after a fault.
+      while (this.#take(waiting) !== undefined); // Nothing is handled after a fault.
       socket.close(closeCode.serverFault, "a fault of the server");
     }
   }
 
-  #take({ waiting }: Connection): Frame | undefined {
-    const frame = waiting?.take();
+  #take(waiting: WaitingFrames): Frame | undefined {
+    const frame = waiting.take();
     if (frame !== undefined) this.#waitingBytes -= frame.length + frameOverheadBytes;
     return frame;
   }
