@@ -28,7 +28,8 @@ export function guardOrigin(
     if (origin === null) {
       // A browser omits Origin from some requests of pages, and this header from none.
       if (request.headers.get("sec-fetch-site") !== "cross-site" || origins.includes("*"))
-        return vary(await handler(context));
+        // The answer to a POST is not kept by caches, so it need not say what it depends on.
+        return request.method === "POST" ? handler(context) : vary(await handler(context));
       throw refusalOfOrigin("A page of another site must send Origin to use this server.");
     }
     if (!isPermitted(origin, proxies.targetOf(context), origins)) {
