@@ -33,6 +33,11 @@ export class Counters {
     events_cloudevents: 0,
   };
   replayedMessages = 0;
+  /**
+   * Bytes of echoes, messages and event streams that were handed to Bun. Headers and control frames of WebSockets are not
+   * in it.
+   */
+  readonly sentBytes: Record<ConnectionKind, number> = perKind();
   /** Told at the start or in mid-life. */
   gaps = 0;
   /** Subscriptions with a `since`, by how they began. */

@@ -3,6 +3,10 @@ import type { ServerWebSocket } from "bun";
 import type { ConnectionKind } from "../metrics.ts";
 import type { Frame, WaitingFrames } from "./frames.ts";
 
+/** The bytes of a frame that Bun took. @param result what Bun returned: it says how many bytes only if it could write them */
+export const bytesSent = (result: number, frame: string | Uint8Array): number =>
+  result > 0 ? result : Buffer.byteLength(frame);
+
 export type Socket = ServerWebSocket<Connection>;
 
 /** The endpoint of a WebSocket. If a method throws, only that connection is closed, with 1011. */

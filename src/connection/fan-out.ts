@@ -10,7 +10,7 @@ import type { Message } from "../topic/message.ts";
 import type { Subscription } from "../topic/subscription.ts";
 import type { Encodings } from "../wire/encodings.ts";
 import type { BufferLimits } from "./buffers.ts";
-import type { Socket } from "./connection.ts";
+import { bytesSent, type Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
 import type { HeldBytes } from "./held-bytes.ts";
 import { NativeTopic, type SocketForm } from "./native-topic.ts";
@@ -135,9 +135,11 @@ export class NativeFanOut implements FanOut {
     }
     held.add(bytes);
     for (const server of this.#servers) {
-      if (server.subscriberCount(native.name) === 0) continue;
+      const subscribers = server.subscriberCount(native.name);
+      if (subscribers === 0) continue;
       // Uncompressed, because Bun compresses a published frame once per subscriber.
       const result = server.publish(native.name, frame, false);
+      counters.sentBytes[form] += subscribers * bytesSent(result, frame);
       if (result <= 0) this.#someoneIsLagging = true; // -1: buffered for a socket; 0: dropped, or an empty frame.
       this.#publishedSinceCheck += frameBytesMax(frame);
       if (frame.length > this.#largestFrame.length) this.#largestFrame = frame;
@@ -170,7 +172,9 @@ export class NativeFanOut implements FanOut {
       give: (socket, frame, lastBytes) => {
         const before = socket.getBufferedAmount();
         if (before > buffers.bufferedBytesMax + lastBytes) return this.#cut(socket);
-        if (socket.send(frame) === 0 && frame.length > 0) return this.#cut(socket);
+        const result = socket.send(frame);
+        if (result === 0 && frame.length > 0) return this.#cut(socket);
+        this.#deps.counters.sentBytes[socket.data.kind] += bytesSent(result, frame);
         held.add(Math.max(0, socket.getBufferedAmount() - before)); // What the kernel took is not held.
         held.makeRoom(0);
       },

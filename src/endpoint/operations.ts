@@ -108,6 +108,12 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
       "form",
       () => counters.delivered,
     ),
+    counts(
+      "longwire_sent_bytes_total",
+      "Bytes of echoes, messages and event streams sent.",
+      "form",
+      () => counters.sentBytes,
+    ),
     count("longwire_replayed_messages_total", "Messages replayed.", () => counters.replayedMessages),
     counts(
       "longwire_resumes_total",

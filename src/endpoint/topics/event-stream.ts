@@ -213,6 +213,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   #write(bytes: Uint8Array<ArrayBuffer>): void {
     this.#silentSeconds = 0;
     this.#lastBytes = bytes.length;
+    this.#deps.counters.sentBytes[this.kind] += bytes.length;
     this.#controller?.enqueue(bytes);
   }
 

@@ -174,6 +174,7 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
     };
     if (this.#hasMore) headers.Link = `<${this.#options.nextUrl(cursor)}>; rel="next"`;
     // Whole, with a Content-Length: a client can tell an answer that broke off, and keeps its old cursor.
+    this.#deps.counters.sentBytes.poll += this.#bytes;
     this.#respond(new Response(`[${this.#events.join(",")}]`, { headers }));
   }
 

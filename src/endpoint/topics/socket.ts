@@ -1,7 +1,7 @@
 /** A WebSocket on /topics: it receives messages, live and in replay, and publishes frames. */
 
 import type { Permissions } from "../../access/permissions.ts";
-import type { Socket, SocketHandler } from "../../connection/connection.ts";
+import { bytesSent, type Socket, type SocketHandler } from "../../connection/connection.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import type { Frame } from "../../connection/frames.ts";
 import type { SocketForm } from "../../connection/native-topic.ts";
@@ -145,6 +145,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
       socket.terminate();
       return false;
     }
+    this.#deps.counters.sentBytes[socket.data.kind] += bytesSent(sentBytes, frame);
     // -1: the frame is buffered, so Bun counts everything that is unsent, and calls `drain` when less is.
     if (sentBytes < 0) return socket.getBufferedAmount() < this.#deps.replayAheadBytes;
     return this.#mayReplayMoreAfter(sentBytes);
