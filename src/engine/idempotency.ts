@@ -4,7 +4,6 @@
  * When the bound is reached, the publisher that holds the most keys loses its oldest ones. So a publisher that floods the
  * server with keys loses its own, and never those of another that uses fewer.
  */
-import { createHash } from "node:crypto";
 import type { Once } from "../topic/broker.ts";
 import type { Draft } from "../topic/draft.ts";
 import type { Position } from "../topic/message.ts";
@@ -159,7 +158,7 @@ export class IdempotencyKeys {
 
 /** Covers everything of a draft that a repetition has to repeat. */
 export function draftDigest({ data, contentType }: Draft): string {
-  return createHash("sha256")
+  return new Bun.CryptoHasher("sha256")
     .update(JSON.stringify([typeof data, contentType]))
     .update(data)
     .digest("base64");
@@ -169,6 +168,4 @@ const bytesOf = ({ name }: PublisherKeys): number => publisherBytes + 2 * name.l
 
 /** Of one length for every key, and different for every topic, publisher and key: JSON separates them. */
 const fingerprintOf = (topic: string, { publisher, key }: Once): string =>
-  createHash("sha256")
-    .update(JSON.stringify([topic, publisher, key]))
-    .digest("base64");
+  new Bun.CryptoHasher("sha256").update(JSON.stringify([topic, publisher, key])).digest("base64");
