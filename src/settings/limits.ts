@@ -108,6 +108,12 @@ export const pollMessagesMax = 1000;
 /** Seconds that an empty answer of a poll is held back. Proxies end a request that is silent for 60 s. */
 export const pollWaitSecondsMax = 60;
 
+/**
+ * Bun asks an event stream for more below so many unsent bytes. Bun reserves them for each stream, so they are few; how far
+ * a replay goes ahead of its reader is another value.
+ */
+export const streamHighWaterMarkBytes = 1024;
+
 /** Milliseconds after which an `EventSource` reconnects. Browsers wait 3 s or longer without it, and a resume is cheap. */
 export const streamRetryMilliseconds = 1000;
 

@@ -35,6 +35,7 @@ import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
 import { type PublishTarget, publishBody } from "./publish.ts";
 import { readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
+import { Turn } from "./turn.ts";
 
 /** What the endpoint needs of the server. */
 export interface TopicsDeps {
@@ -83,6 +84,7 @@ class TopicsEndpoint {
       ...deps,
       bufferedBytesMax: config.bufferedBytesMax,
       replayAheadBytes,
+      turn: new Turn(deps.log),
       heartbeatIntervalSeconds,
       refusalOf,
     };

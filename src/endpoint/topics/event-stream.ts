@@ -7,12 +7,17 @@ import { isNamedInAccept } from "../../http/accept.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
-import { brokerRetrySeconds, streamRetryMilliseconds } from "../../settings/limits.ts";
+import {
+  brokerRetrySeconds,
+  streamHighWaterMarkBytes,
+  streamRetryMilliseconds,
+} from "../../settings/limits.ts";
 import { formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
 import type { Encoding, Encodings } from "../../wire/encodings.ts";
 import { serverSentEvent } from "../../wire/server-sent-events.ts";
+import type { GatheringStream, Turn } from "./turn.ts";
 
 /** The parts of the server that a stream uses. */
 export interface EventStreamDeps {
@@ -21,8 +26,9 @@ export interface EventStreamDeps {
   readonly encodings: Encodings;
   /** A reader with at least this many unsent bytes is cut at the next message. */
   readonly bufferedBytesMax: number;
-  /** A replay pauses while at least this many bytes are unsent. */
+  /** A replay pauses while at least this many bytes are unsent. So many gathered bytes do not wait for the turn's end. */
   readonly replayAheadBytes: number;
+  readonly turn: Turn;
   readonly heartbeatIntervalSeconds: number;
   readonly counters: Counters;
   readonly log: Logger;
@@ -75,7 +81,7 @@ function cloudEventsCodec(): StreamCodec {
   };
 }
 
-export class EventStream implements HttpConnection, Subscriber, DirectSubscriber {
+export class EventStream implements HttpConnection, Subscriber, DirectSubscriber, GatheringStream {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
   readonly kind: "events" | "events_cloudevents";
   readonly #deps: EventStreamDeps;
@@ -88,8 +94,11 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
    */
   readonly #cursor = new Map<string, string>();
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
+  /** Whole events that are written together: by the end of the turn, or before if they are many. */
+  #gathered: Uint8Array<ArrayBuffer>[] = [];
+  #gatheredBytes = 0;
   #silentSeconds = 0;
-  /** Bytes of the last chunk. A reader may hold it besides the limit, however large it is. */
+  /** Bytes of the last event. A reader may hold it besides the limit, however large it is. */
   #lastBytes = 0;
 
   /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics, because it names the topic */
@@ -114,23 +123,27 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
         cancel: () => this.#end(),
       },
       // `size` counts bytes, so `desiredSize` is the mark minus the unsent bytes. `pull` is called below the mark.
-      { highWaterMark: deps.replayAheadBytes, size: (chunk) => chunk?.byteLength ?? 0 },
+      { highWaterMark: streamHighWaterMarkBytes, size: (chunk) => chunk?.byteLength ?? 0 },
     );
   }
 
   replay(message: Message): boolean {
     this.#deps.counters.replayedMessages++;
-    const controller = this.#put(message);
-    return controller !== undefined && this.#bufferedBytes(controller) < this.#deps.replayAheadBytes;
+    this.#put(message);
+    return (
+      this.#controller !== undefined && this.#unsentBytes(this.#controller) < this.#deps.replayAheadBytes
+    );
   }
 
   /** A reader that does not get this message must get no later one, so its stream ends in the same step. */
   deliver(message: Message): void {
     const controller = this.#controller;
     if (!controller) return;
-    if (this.#bufferedBytes(controller) <= this.#deps.bufferedBytesMax + this.#lastBytes) {
+    if (this.#unsentBytes(controller) <= this.#deps.bufferedBytesMax + this.#lastBytes) {
       this.#deps.counters.delivered[this.kind]++;
       this.#put(message);
+      // Early, because a reader that takes all it is given must not reach its limit within a turn.
+      if (this.#gatheredBytes >= this.#deps.replayAheadBytes) this.flush();
       return;
     }
     this.#deps.counters.cut.slow++;
@@ -139,7 +152,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   }
 
   get heldBytes(): number {
-    return this.#controller ? this.#bufferedBytes(this.#controller) : 0;
+    return this.#controller ? this.#unsentBytes(this.#controller) : 0;
   }
 
   abandon(): void {
@@ -171,8 +184,19 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
     const controller = this.#controller;
     if (!controller) return;
     this.#write(utf8.encode(this.#codec.close(code, reason)));
+    this.flush();
     this.#end();
     controller.close();
+  }
+
+  /** One chunk, because `enqueue` may call `pull`, and a replay would write between two chunks. */
+  flush(): void {
+    if (this.#gathered.length === 0) return;
+    const bytes = this.#deps.turn.join(this.#gathered);
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    this.#deps.counters.sentBytes[this.kind] += bytes.length;
+    this.#controller?.enqueue(bytes);
   }
 
   #start(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): void {
@@ -191,6 +215,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
 
   #end(): void {
     this.#controller = undefined;
+    this.#gathered = [];
     this.#deps.connections.deleteHttp(this);
     for (const subscription of this.#subscriptions) {
       this.#deps.fanOut.removeDirect(subscription.topic, this);
@@ -198,27 +223,27 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
     }
   }
 
-  #put(message: Message): ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined {
+  #put(message: Message): void {
     const event = this.#deps.encodings.get(this.#encoded, message);
-    if (this.#encoded === "serverSentCloudEventsWithoutId") {
-      this.#cursor.set(message.topic, formatId(message));
-      // One chunk: `enqueue` may call `pull`, and another topic's message would be written into this event.
-      this.#write(Buffer.concat([event, utf8.encode(`id: ${this.#cursorText()}\n\n`)]));
-    } else {
-      this.#write(event);
-    }
-    return this.#controller;
+    this.#write(event);
+    if (this.#encoded !== "serverSentCloudEventsWithoutId") return;
+    this.#cursor.set(message.topic, formatId(message));
+    this.#write(utf8.encode(`id: ${this.#cursorText()}\n\n`));
+    this.#lastBytes += event.length;
   }
 
   #write(bytes: Uint8Array<ArrayBuffer>): void {
+    if (!this.#controller) return;
     this.#silentSeconds = 0;
     this.#lastBytes = bytes.length;
-    this.#deps.counters.sentBytes[this.kind] += bytes.length;
-    this.#controller?.enqueue(bytes);
+    if (this.#gathered.length === 0) this.#deps.turn.add(this);
+    this.#gathered.push(bytes);
+    this.#gatheredBytes += bytes.length;
   }
 
-  #bufferedBytes({ desiredSize }: ReadableStreamDefaultController): number {
-    return this.#deps.replayAheadBytes - (desiredSize ?? 0);
+  /** Gathered, or enqueued and not taken by Bun. */
+  #unsentBytes({ desiredSize }: ReadableStreamDefaultController): number {
+    return this.#gatheredBytes + streamHighWaterMarkBytes - (desiredSize ?? 0);
   }
 
   /** The browser returns this as `Last-Event-ID`: one id for each topic. */

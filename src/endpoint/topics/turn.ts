@@ -1,0 +1,86 @@
+/** One write per event stream and turn of the event loop, because each write is a system call, its greatest cost. */
+import type { Logger } from "../../log.ts";
+
+/** A stream with bytes that are gathered and not written yet. */
+export interface GatheringStream {
+  /** Writes all gathered bytes. */
+  flush(): void;
+  /** Ends the stream at once, because it holds too much or `flush` threw. MUST NOT throw. */
+  abandon(): void;
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Chunks, and what they are together. */
+interface Joined {
+  readonly chunks: readonly Bytes[];
+  readonly bytes: Bytes;
+}
+
+/** The streams that write at the end of the current turn. */
+export class Turn {
+  readonly #log: Logger;
+  #streams = new Set<GatheringStream>();
+  /** What was joined in this turn, by the first chunk: the streams of a topic gather the same chunks. */
+  readonly #joined = new Map<Bytes, Joined>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Calls `flush` once, at the end of the turn. */
+  add(stream: GatheringStream): void {
+    if (this.#streams.size === 0) setImmediate(() => this.#end());
+    this.#streams.add(stream);
+  }
+
+  /**
+   * Joins chunks, once for all streams with the same ones. To be called only between `add` and the end of the turn, where
+   * the joined bytes are forgotten.
+   * @param chunks at least one; must not change afterwards
+   * @example turn.join([event, next])
+   */
+  join(chunks: readonly Bytes[]): Bytes {
+    const [first] = chunks as [Bytes];
+    if (chunks.length === 1) return first;
+    const known = this.#joined.get(first);
+    if (known && areSame(known.chunks, chunks)) return known.bytes;
+    const bytes = concatenate(chunks);
+    this.#joined.set(first, { chunks, bytes });
+    return bytes;
+  }
+
+  #end(): void {
+    const streams = this.#streams;
+    // A flush may make its stream gather more, for the next turn.
+    this.#streams = new Set();
+    for (const stream of streams) {
+      try {
+        stream.flush();
+      } catch (error) {
+        this.#log.error({ err: error }, "an event stream is ended, because it could not be written to");
+        stream.abandon();
+      }
+    }
+    this.#joined.clear();
+  }
+}
+
+function areSame(some: readonly Bytes[], others: readonly Bytes[]): boolean {
+  if (some.length !== others.length) return false;
+  for (let index = 0; index < some.length; index++) if (some[index] !== others[index]) return false;
+  return true;
+}
+
+/** Not `Buffer.concat`, whose small results share memory that lives as long as the last of them. */
+function concatenate(chunks: readonly Bytes[]): Bytes {
+  let length = 0;
+  for (const chunk of chunks) length += chunk.length;
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
+}
