@@ -1,4 +1,4 @@
-# The server as one binary on a small base, run by nobody in particular.
+# The server as one binary on a small base image, without root.
 #   docker build -t longwire .
 #   docker run -p 9090:9090 -e LONGWIRE_API_KEY=… longwire
 FROM oven/bun:1.4.5-debian AS build
@@ -12,13 +12,13 @@ RUN bun run build
 
 FROM debian:stable-slim
 COPY --from=build /build/dist/longwire /usr/local/bin/longwire
-# A number, so that Kubernetes can see that it is not root.
+# A number, because Kubernetes cannot tell from a name that the user is not root.
 USER 65532:65532
-# Everyone reaches a container's port, so the server asks for a key or for LONGWIRE_INSECURE=1.
+# The port of a container can be reached from outside, so the server needs a key or LONGWIRE_INSECURE=1.
 ENV LONGWIRE_HOST=0.0.0.0 LONGWIRE_PORT=9090
 EXPOSE 9090
 STOPSIGNAL SIGTERM
-# The binary is Bun, too, and asks itself. With TLS or a socket file, give your own.
+# The binary contains Bun, which makes the request. Replace this check if you use TLS or a socket file.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \
     CMD ["/usr/bin/env", "BUN_BE_BUN=1", "/usr/local/bin/longwire", "-e", "process.exit((await fetch(`http://127.0.0.1:${process.env.LONGWIRE_PORT}/healthz`)).ok ? 0 : 1)"]
 ENTRYPOINT ["/usr/local/bin/longwire"]

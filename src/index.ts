@@ -1,37 +1,37 @@
 #!/usr/bin/env bun
+/**
+ * The command: settings → server → signals. It is a small program that uses the library.
+ *
+ * A message takes this way. Each step is one file:
+ *
+ *   endpoint/topics/publish.ts    POST /topics/… (a frame of a WebSocket: socket.ts; a call of the program: program.ts)
+ *     ↓ publish
+ *   topic/hub.ts                  joins an engine to the topics that have subscribers on this node
+ *     ↓ publish
+ *   engine/memory.ts              appends to the topic's log and announces (the seam is topic/broker.ts)
+ *     ↓ announced
+ *   topic/hub.ts → topic/channel.ts   the node's part of the topic: catches up, and orders what was announced
+ *     ↓ deliver
+ *   connection/fan-out.ts         Bun's native topics for WebSockets; event streams and iterators one by one
+ *
+ * A client that comes back: topic/subscription.ts replays what it missed, then joins live delivery.
+ *
+ * Folders, from the top down. A file imports only from its own folder and from folders below:
+ *
+ *   longwire.ts              the library: joins all parts; the only file that knows all of them
+ *   endpoint/                /ping, /topics/…, the page, /healthz, /readyz and /metrics
+ *   connection/  access/     open connections, their limits, fan-out | from API keys and tokens to permissions
+ *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`
+ *   wire/  engine/  settings/  what is sent, byte for byte | where topics are kept | every setting, unit and limit
+ *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
+ *   log.ts  metrics.ts
+ */
 import { version } from "../package.json";
 import { readCommandLine } from "./command/command-line.ts";
 import { UsageError } from "./command/flags.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
 import { ConfigError, createServer, type LongwireServer } from "./longwire.ts";
 import type { Config } from "./settings/config.ts";
-/**
- * The command: settings → server → signals. It is a small program that uses the library.
- *
- * A message takes this way. Each step is one file:
- *
- *   endpoint/topics/publish.ts    POST /topics/…  (a WebSocket frame: endpoint/topics/socket.ts; a program: longwire.ts)
- *     ↓ publish
- *   topic/hub.ts                  joins an engine to the topics that have subscribers on this node
- *     ↓ publish
- *   engine/memory.ts              appends to the topic's log and announces (the seam is topic/broker.ts)
- *     ↓ announced
- *   topic/hub.ts → topic/log.ts   the node's recent messages of the topic
- *     ↓ deliver
- *   connection/fan-out.ts         Bun's native topics for WebSockets; event streams and iterators one by one
- *
- * A client that comes back: topic/subscription.ts replays what it missed, then joins live delivery.
- *
- * Folders, from the top down; a file imports only from its own folder and from folders below:
- *
- *   longwire.ts              the library: joins all parts; the only file that knows all of them
- *   endpoint/                /ping, /topics/…, the page, /healthz, /readyz and /metrics
- *   connection/  access/     open connections, their limits, fan-out | API keys and tokens to what they allow
- *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`
- *   wire/  engine/  settings/  what is sent, byte for byte | where topics are kept | every setting and its unit
- *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
- *   log.ts  metrics.ts
- */
 import { flushSecondsMax } from "./settings/limits.ts";
 
 await main();
@@ -51,7 +51,7 @@ async function main(): Promise<void> {
 
 async function serve(config: Config): Promise<void> {
   const log = createLogger(config.logLevel);
-  // A fault that no handler foresaw must not end the connections of everyone else.
+  // An error that no code foresaw must not end the connections of everyone else.
   process.on("uncaughtException", (error) => log.error({ err: error }, "uncaught exception"));
   process.on("unhandledRejection", (reason) => log.error({ err: reason }, "unhandled rejection"));
 
@@ -70,19 +70,22 @@ async function serve(config: Config): Promise<void> {
   console.log(`or connect to ${ping} (echo) and ${new URL("/topics/any-name", url)}; Ctrl+C stops it`);
 }
 
-/** @returns nothing, having said why, where the address cannot be listened on */
+/**
+ * @returns nothing if the address cannot be listened on; the reason is printed
+ * @throws {ConfigError}
+ */
 async function listen(config: Config, log: Logger): Promise<LongwireServer | undefined> {
   try {
     return await createServer({ ...config, log });
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     console.error(`longwire: ${whyNot(config, error)}`);
-    process.exitCode = error instanceof ConfigError ? 2 : 1;
+    process.exitCode = 1;
     return undefined;
   }
 }
 
 function whyNot({ host, port, unixSocket }: Config, error: unknown): string {
-  if (error instanceof ConfigError) return `${error.message}.`;
   const cause = error instanceof Error ? error.message : error;
   if (unixSocket) return `cannot listen on ${unixSocket}: ${cause}.`;
   const code = error instanceof Error && "code" in error ? error.code : undefined;
@@ -94,7 +97,7 @@ function whyNot({ host, port, unixSocket }: Config, error: unknown): string {
   return `cannot listen on ${host}:${port}: ${cause}`;
 }
 
-/** SIGTERM is a deploy and drains; SIGINT is a person at the terminal, who does not want to wait for it. */
+/** SIGTERM comes from a deploy, so it drains. SIGINT comes from a person at the terminal, so it does not wait. */
 function stopOnSignals(server: LongwireServer, log: WritingLogger): void {
   let stopping = false;
   const exitNow = (code: number): void => {

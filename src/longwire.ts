@@ -1,5 +1,4 @@
 /** Longwire as a library: the endpoints joined into routes and one WebSocket handler, alone or within your own server. */
-
 import { resolve } from "node:path";
 import type { WebSocketHandler } from "bun";
 import { Access } from "./access/access.ts";

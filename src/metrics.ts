@@ -1,6 +1,6 @@
-/** What is counted, in plain numbers: to count costs the hot path an addition. operations.ts names them for Prometheus. */
+/** Counters as plain numbers, so that counting costs the hot path one addition. operations.ts names them for Prometheus. */
 
-/** How a connection is used: /ping, the forms of /topics, and one that was opened only to say why it is not. */
+/** The use of a connection: /ping, a form of /topics, or `refused` for one that was opened only to report why it is closed. */
 export type ConnectionKind =
   | "echo"
   | "raw"
@@ -17,15 +17,15 @@ export class Counters {
   readonly opened: Record<ConnectionKind, number> = perKind();
   /** Frames that clients sent on WebSockets. */
   receivedMessages = 0;
-  /** Bytes of binary frames and UTF-16 units of text: to measure text in bytes would be to encode it. */
+  /** Bytes of binary frames and UTF-16 units of text. The bytes of text are unknown until it is encoded. */
   receivedCharacters = 0;
   /** By POST, by a frame, or by a program. */
   publishedMessages = 0;
   publishedCharacters = 0;
   publishFailures = 0;
-  /** Milliseconds that the broker took for what was published. */
+  /** Milliseconds that the broker took for all publications. */
   publishMilliseconds = 0;
-  /** Messages given to live subscribers and in replays; a message to ten counts ten. */
+  /** Messages given to live subscribers and in replays. A message to ten subscribers counts ten times. */
   readonly delivered: Record<Exclude<ConnectionKind, "echo" | "poll" | "refused">, number> = {
     raw: 0,
     cloudevents: 0,
@@ -38,17 +38,17 @@ export class Counters {
    * in it.
    */
   readonly sentBytes: Record<ConnectionKind, number> = perKind();
-  /** Told at the start or in mid-life. */
+  /** Gaps reported, at the start of a subscription or later. */
   gaps = 0;
   /** Subscriptions with a `since`, by how they began. */
   readonly resumes = { complete: 0, gap: 0 };
-  /** Connections that the server ended, by the limit that they passed. */
+  /** Connections that the server ended, by the limit that they exceeded. */
   readonly cut = { slow: 0, buffered_total: 0, silent: 0, rate: 0, expired: 0 };
   /** How often reading from a socket paused: its client sent too much in one turn, or did not take what it was sent. */
   readonly paused = { flood: 0, unread: 0 };
   /** Things that were forgotten before their time, because a bound was reached. */
   readonly evicted = { idempotency_keys: 0, positions: 0 };
-  /** Requests and frames refused, by what was wrong. */
+  /** Requests and frames refused, by reason. */
   readonly refused = {
     origin: 0,
     host: 0,
@@ -73,7 +73,7 @@ function perKind(): Record<ConnectionKind, number> {
   return { echo: 0, raw: 0, cloudevents: 0, events: 0, events_cloudevents: 0, poll: 0, refused: 0 };
 }
 
-/** How often the event loop is looked at, and the longest delay that is counted, in milliseconds. */
+/** Time between two samples of the event loop, and the longest delay that is counted, in milliseconds. */
 const delayStepMilliseconds = 20;
 const delayMillisecondsMax = 60_000;
 

@@ -1,4 +1,4 @@
-/** The compiled binary, run as a user would: from a folder of theirs, with files of theirs in it. */
+/** The compiled binary, run as a user would: from a folder of the user's, which has files of its own. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -36,7 +36,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test("says its own version and its help, wherever it stands", async () => {
+test("prints its own version and help, from any folder", async () => {
   const options = { command: [binary], directory: hostile };
   expect(await runCommand(["--version"], options)).toEqual({
     exitCode: 0,

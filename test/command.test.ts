@@ -1,4 +1,4 @@
-/** The command as a person or a supervisor meets it: its words, its exit codes, its signals, its log. */
+/** The command: its flags, output, exit codes, signals and log. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -82,7 +82,7 @@ describe("starting", () => {
     expect(Math.min(...times)).toBeLessThan(1000);
   });
 
-  test("--host decides where it listens, and an IPv6 address is told in brackets", async () => {
+  test("--host decides where it listens, and an IPv6 address is printed in brackets", async () => {
     await using server = await spawnServer(["--host", "::1"]);
     expect((await fetch(`http://[::1]:${server.url.port}/`)).status).toBe(200);
     await using named = await spawnServer(["--host", quietAddress]);
@@ -91,7 +91,7 @@ describe("starting", () => {
     await expect(fetch(`http://127.91.0.2:${named.url.port}/`)).rejects.toThrow();
   });
 
-  test("a taken port ends the command with 1 and says what to do", async () => {
+  test("a taken port ends the command with 1 and an advice", async () => {
     await using server = await spawnServer();
     const { exitCode, output, errors } = await runCommand(["--port", server.url.port]);
     expect(exitCode).toBe(1);
@@ -127,7 +127,7 @@ describe("settings", () => {
     expect(await closeCodeAfter(server, 4 * 1024 + 1)).toBe(1009);
   });
 
-  test("a switch stands alone or takes a value, a value may be joined by =, and the last of several counts", async () => {
+  test("a switch needs no value or takes one, a value may be joined by =, and the last of several counts", async () => {
     await using server = await spawnServer([
       ...["--insecure", "--private-ping", "false", "--host=127.0.0.1", "--max-rate", "1", "--max-rate=2"],
     ]);
@@ -275,7 +275,7 @@ describe("the log", () => {
     [["SIGTERM"], 0],
     [["SIGTERM", "SIGINT"], 1],
   ] as const) {
-    test(`does not keep the process from ending on ${signals.join(" and ")} when whoever should read it is stuck`, async () => {
+    test(`does not keep the process from ending on ${signals.join(" and ")} while its reader is stuck`, async () => {
       const folder = await mkdtemp(join(tmpdir(), "longwire-log-"));
       const pipe = join(folder, "pipe");
       await Bun.spawn(["mkfifo", pipe]).exited;

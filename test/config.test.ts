@@ -1,4 +1,4 @@
-/** Every setting, declared once: the table itself, how it is filled in, and the pages that repeat it. */
+/** The settings: the table, its defaults, and the pages that repeat it. */
 import { describe, expect, test } from "bun:test";
 import { resolve } from "node:path";
 import {
@@ -42,7 +42,7 @@ describe("the table of settings", () => {
     ["README.md", "Settings", "none"],
     ["README.zh-CN.md", "设置", "无"],
   ] as const) {
-    test(`stands in ${name} with every flag and its default, and with none that is not`, async () => {
+    test(`is in ${name}: every flag with its default, and no other`, async () => {
       const text = await Bun.file(resolve(root, name)).text();
       const section = text.split(/^## /m).find((part) => part.startsWith(heading)) ?? "";
       const rows = [...section.matchAll(/^\| `--([a-z0-9-]+)`\s*\| ([^|]*) \|/gm)].map(
@@ -58,7 +58,7 @@ describe("the table of settings", () => {
   }
 });
 
-test("README.md says of each flag what --help says", async () => {
+test("README.md and --help describe each flag in the same words", async () => {
   const text = await Bun.file(resolve(root, "README.md")).text();
   const rows = [...text.matchAll(/^\| `--([a-z0-9-]+)`[^|]*\|[^|]*\| ([^|]*) \|$/gm)].map(
     ([, flag, words = ""]) => [flag, words.trim().replaceAll("`", "")],
@@ -71,7 +71,7 @@ test("README.md says of each flag what --help says", async () => {
 });
 
 describe("completeConfig", () => {
-  test("fills in what was left out", () => {
+  test("fills in the defaults", () => {
     const config = completeConfig(settings, { port: 0 });
     expect(config).toEqual({
       ...(Object.fromEntries(names.map((name) => [name, settings[name].default])) as typeof config),
@@ -79,22 +79,22 @@ describe("completeConfig", () => {
     });
   });
 
-  test("takes undefined for left out", () => {
+  test("treats undefined as not given", () => {
     const given = { messageBytesMax: undefined } as unknown as Parameters<typeof completeConfig>[1];
     expect(completeConfig(handlerSettings, given).messageBytesMax).toBe(
       handlerSettings.messageBytesMax.default,
     );
   });
 
-  test("takes nothing that was not declared", () => {
+  test("ignores names that are not declared", () => {
     expect(completeConfig(handlerSettings, { port: 1 } as object)).not.toHaveProperty("port");
   });
 
-  test("yields what cannot be changed afterwards", () => {
+  test("returns an object that cannot be changed", () => {
     expect(Object.isFrozen(completeConfig(settings, {}))).toBe(true);
   });
 
-  test("names the setting that is wrong, as a program knows it", () => {
+  test("names the wrong setting by its name in a program", () => {
     const wrong = () => completeConfig(settings, { heartbeatIntervalSeconds: -1 });
     expect(wrong).toThrow(ConfigError);
     expect(wrong).toThrow(/^heartbeatIntervalSeconds must be a time from 1 to 3600 seconds.*, not -1$/);

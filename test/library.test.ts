@@ -1,4 +1,4 @@
-/** Longwire inside of a Bun program: a server of its own, or mounted beside what the program already has. */
+/** Longwire as a library: as a server of its own, or mounted into the server of a program. */
 import { heapStats } from "bun:jsc";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
@@ -54,7 +54,7 @@ test("a server without tokens loads no package, and its page only when it is ask
 });
 
 describe("createServer", () => {
-  test("serves the page and the line on a free port, which its url tells", async () => {
+  test("serves the page and the line on a free port, which is in its url", async () => {
     await using server = await createServer({ port: 0, ...quiet });
     expect(Number(server.url.port)).toBeGreaterThan(0);
     expect((await fetch(server.url)).headers.get("Content-Type")).toContain("text/html");
@@ -308,7 +308,7 @@ describe("createHandler", () => {
 });
 
 describe("beside an application's own sockets", () => {
-  test("each socket's messages go to whoever upgraded it", async () => {
+  test("each socket's messages go to the side that upgraded it", async () => {
     await using application = serveApplication(createHandler(quiet));
     using ours = await openWs(socketUrl(application.server));
     using theirs = await openWs(socketUrl(application.server, "/chat?name=ada"));

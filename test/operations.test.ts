@@ -1,4 +1,4 @@
-/** What an operator sees: /healthz, /readyz, /metrics and the log tell the truth, and no secret. */
+/** For operators: /healthz, /readyz, /metrics and the log are right, and contain no secret. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
@@ -176,7 +176,7 @@ describe("/metrics", () => {
     expect(Object.values(samplesOf(metrics, "longwire_cut_total")).every((count) => count === 0)).toBe(true);
   });
 
-  test("counts how those who come back begin, what they are given, and gaps", async () => {
+  test("counts resumptions by how they begin, replayed messages, and gaps", async () => {
     await using server = await spawnServer(["--history-messages", "2"]);
     const topic = newTopic();
     const ids = await publishEach(server, topic, ["1", "2", "3", "4"]);
@@ -517,7 +517,7 @@ describe("the log", () => {
     }
   });
 
-  test("tells of a flood of refusals in a few lines: the first, and how many there were", async () => {
+  test("reports a flood of refusals in a few lines: the first, and how many there were", async () => {
     await using server = await spawnServer();
     const headers = { Origin: "https://elsewhere.example" };
     for (let count = 0; count < 5; count++) {
@@ -599,7 +599,7 @@ describe("docs/operations.md", async () => {
           .map((cell) => cell.trim()),
       );
 
-  test("tells every flag with its variable, unit and default, and none that is not there", () => {
+  test("has every flag with its variable, unit and default, and no other", () => {
     const wordOf = (placeholder: string): string =>
       placeholder === "" ? "switch" : placeholder.includes("|") ? "word" : placeholder.slice(1, -1);
     const declared = Object.values(settings).map(({ flag, unit, default: standard }: Setting<unknown>) => {
@@ -615,7 +615,7 @@ describe("docs/operations.md", async () => {
     }
   });
 
-  test("tells every metric with its type and labels, and none that is not there", async () => {
+  test("has every metric with its type and labels, and no other", async () => {
     await using server = await spawnServer();
     const metrics = await scrape(server);
     const shown = Array.from(metrics, ([name, { type, samples }]) => {
@@ -637,7 +637,7 @@ describe("docs/operations.md", async () => {
     }
   });
 
-  test("tells every close code", () => {
+  test("has every close code", () => {
     const told = cells("Close codes").flatMap(([codes]) => codes?.split(", ") ?? []);
     for (const code of Object.values(closeCode)) expect(told).toContain(String(code));
   });

@@ -1,4 +1,4 @@
-/** What the READMEs tell people to write works as it stands there. */
+/** The programs and commands of the READMEs work as printed. */
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";

@@ -20,6 +20,10 @@ describe("settings that contradict each other end the command with 2 and one lin
       flags: ["--max-message", "1048577"],
       said: ["--max-buffered 2MiB", "--max-message 1048577"],
     },
+    "less for all connections than for each": {
+      flags: ["--max-buffered-total", "1MiB"],
+      said: ["--max-buffered-total 1MiB", "--max-buffered 2MiB"],
+    },
     "a position that ages before its messages": {
       flags: ["--history-age", "2h", "--position-age", "1h"],
       said: ["--position-age 1h", "--history-age 2h"],

@@ -46,7 +46,7 @@ describe("longwire token", () => {
     expect(exp - iat).toBe(600);
   });
 
-  test("makes one that allows nothing and belongs to no one for an hour where nothing is asked for", async () => {
+  test("makes a token without permissions and subject for an hour by default", async () => {
     const { iat = 0, exp = 0, ...claims } = decodeJwt(await tokenOf(["--jwt-secret", secret]));
     expect(claims).toEqual({ subscribe: [], publish: [] });
     expect(exp - iat).toBe(3600);

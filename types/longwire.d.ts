@@ -78,15 +78,15 @@ interface Gap {
 	readonly from: Position$1;
 }
 interface Unit<Value> {
-	/** What stands for a value in `--help`, such as `<size>`. */
+	/** Placeholder for a value in `--help`, such as `<size>`. */
 	readonly placeholder: string;
-	/** Reads what a person typed. @throws {UnitError} */
+	/** Reads a value as text. @throws {UnitError} */
 	parse(text: string): Value;
-	/** Takes a value that a program gave. @throws {UnitError} */
+	/** Checks a value of a program. @throws {UnitError} */
 	check(value: unknown): Value;
-	/** Writes a value as a person would type it. */
+	/** Writes a value as text that `parse` reads. */
 	show(value: Value): string;
-	/** Never shown, not even to say that it is wrong. */
+	/** Not written anywhere, not even in an error. */
 	readonly isSecret?: true;
 }
 interface Setting<Value> {
@@ -100,7 +100,7 @@ interface Setting<Value> {
 	readonly takes?: "many" | "none";
 	/** `--api-key-file` names a file to read `--api-key` from: a command line can be read by others on the machine. */
 	readonly fromFile?: "lines" | "pem";
-	/** Given and empty is a mistake, such as a variable that nobody filled in: taken as it stands, it would open the server. */
+	/** An empty value is refused. It is a mistake, such as a variable that was not filled in, and would leave the server open. */
 	readonly isKey?: true;
 }
 declare const handlerSettings: {

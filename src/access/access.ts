@@ -1,5 +1,4 @@
 /** The way in to /ping and /topics: from a request to what its sender may do, or to a refusal. */
-
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";

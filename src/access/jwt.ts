@@ -1,5 +1,4 @@
 /** Checks JSON Web Tokens (RFC 7519) and reads their claims. Loaded only if a key of tokens is set, and jose with it. */
-
 import type { KeyObject } from "node:crypto";
 import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
 import { clockToleranceSeconds } from "../settings/limits.ts";

@@ -1,5 +1,4 @@
 /** From a token to the permissions that it gives. Results are kept, because checking a signature takes 30 to 100 µs. */
-
 import type { HandlerConfig } from "../settings/config.ts";
 import { keptTokensMax, tokenLengthMax } from "../settings/limits.ts";
 import type { TokenVerifier, VerifiedToken } from "./jwt.ts";

@@ -5,7 +5,7 @@ import { readFlags, UsageError } from "./flags.ts";
 import type { TokenClaims } from "./token.ts";
 import { tokenSettings } from "./token-settings.ts";
 
-/** What the command line asks for. */
+/** The command that was asked for. */
 export type CommandLine =
   | { readonly command: "serve"; readonly config: Config }
   | { readonly command: "token"; readonly claims: TokenClaims }

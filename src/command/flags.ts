@@ -7,12 +7,12 @@ import { readFileSync } from "node:fs";
 import { environmentName, type Setting } from "../settings/config.ts";
 import { UnitError } from "../settings/units.ts";
 
-/** What is wrong with the command line or the environment, in one line for the person who typed it. */
+/** A mistake in the command line or the environment. The message is one line. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
 }
 
-/** One flag: a setting's own, or the one that names a file to read the setting from. */
+/** A flag: that of a setting, or the one that names a file from which the setting is read. */
 export interface Flag {
   /** With its hyphens. */
   readonly word: string;
@@ -23,7 +23,7 @@ export interface Flag {
   readonly isFile: boolean;
 }
 
-/** What a word of the command line asks for besides settings. */
+/** A word of the command line that is no setting. */
 type Request = "help" | "version";
 
 const requests: Readonly<Record<string, Request>> = {
@@ -53,7 +53,7 @@ const flagNamed = (flag: string, name: string, setting: Setting<unknown>, isFile
 
 /**
  * Reads the words after the command's name.
- * @returns the values given, by setting, or what else is asked for
+ * @returns the given values by setting, or a request for something else
  * @throws {UsageError}
  */
 export function readFlags(
@@ -80,7 +80,7 @@ export function readFlags(
 /** A value as it was typed. */
 interface Given {
   readonly text: string;
-  /** The variable it is from; a flag needs no other name than its own. */
+  /** The variable that it comes from; undefined for the command line. */
   readonly source?: string;
 }
 
@@ -112,7 +112,7 @@ function wordsByFlag(
 const isFlag = (word: string, flags: ReadonlyMap<string, Flag>): boolean =>
   word in requests || flags.has(word.split("=", 1)[0] ?? "");
 
-/** Its flag may stand alone. */
+/** A switch needs no value. */
 const isSwitch = ({ setting, isFile }: Flag): boolean => setting.takes === "none" && !isFile;
 
 function impliedValue(flag: Flag): string {
@@ -133,7 +133,7 @@ function unknownFlag(name: string, known: readonly string[]): UsageError {
 
 const typoDistanceMax = 3;
 
-/** How many characters to insert, delete or replace to make one text of another (Levenshtein). */
+/** The number of characters to insert, delete or replace to turn one text into another (Levenshtein). */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, column) => column);
   for (const [index, character] of [...from].entries()) {
@@ -147,7 +147,7 @@ function editDistance(from: string, to: string): number {
   return row.at(-1) ?? 0;
 }
 
-/** `PORT` is what hosting platforms set. */
+/** `PORT` is set by hosting platforms. */
 function fromEnvironment({ word, variable }: Flag, environment: Environment): readonly Given[] {
   const source = word === "--port" && environment[variable] === undefined ? "PORT" : variable;
   const text = environment[source];
@@ -169,7 +169,7 @@ function accept(word: string, source: string | undefined, readValue: () => unkno
   }
 }
 
-/** A list, one item a line or a block of PEM. */
+/** Reads a list with one item per line or PEM block. */
 function readFile({ word, setting }: Flag, path: string, source = word): unknown {
   let text: string;
   try {

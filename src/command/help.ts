@@ -5,7 +5,7 @@ import { tokenSettings } from "./token-settings.ts";
 
 type Settings = Readonly<Record<string, Setting<unknown>>>;
 
-/** Every setting of the server once, under a heading; what most people need comes first. */
+/** Every setting of the server, once, by heading. The settings that most people need come first. */
 const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
   "Most used": ["port", "host", "apiKeys"],
   "Who may do what": [
@@ -83,7 +83,7 @@ function pick(from: Settings, names: readonly string[]): Settings {
   return Object.fromEntries(names.flatMap((name) => (from[name] ? [[name, from[name]]] : [])));
 }
 
-/** Where a description begins, so that all flags but two end before it. */
+/** Where descriptions begin. Nearly all flags end before it. */
 const column = 38;
 
 const row = (flag: string, description: string): string =>

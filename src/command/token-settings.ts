@@ -1,5 +1,4 @@
 /** The settings of `longwire token`. */
-
 import { settings } from "../settings/config.ts";
 import { madeTokenSecondsMax } from "../settings/limits.ts";
 import { duration, name, topicPatterns } from "../settings/units.ts";

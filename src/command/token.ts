@@ -1,15 +1,15 @@
 /** `longwire token`: a token for a client, signed with the server's own secret. */
 import { SignJWT } from "jose";
 
-/** What a token says. */
+/** The claims of a token. */
 export interface TokenClaims {
-  /** The secret of the server that is to take it (HS256). */
+  /** The secret of the server that will check it (HS256). */
   readonly secret: string;
   /** Topic names, or prefixes that end in `*`. */
   readonly subscribe: readonly string[];
   readonly publish: readonly string[];
   readonly ttlSeconds: number;
-  /** Whose it is. */
+  /** The claim `sub`. */
   readonly subject: string | undefined;
 }
 

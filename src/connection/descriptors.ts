@@ -1,5 +1,4 @@
 /** The limit on file descriptors. Each connection takes one, and a server without a free one can accept nobody. */
-
 import { readFileSync } from "node:fs";
 import { connectionsAssumed, descriptorsReserved } from "../settings/limits.ts";
 

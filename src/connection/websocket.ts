@@ -1,5 +1,4 @@
 /** The one handler that `Bun.serve` takes for all its WebSockets: Longwire's and those of the program around it. */
-
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";

@@ -1,5 +1,4 @@
 /** The echo line, /ping: "ping" gets "pong", everything else comes back as it went. */
-
 import type { Access } from "../access/access.ts";
 import { bytesSent, type Socket, type SocketHandler } from "../connection/connection.ts";
 import type { Frame } from "../connection/frames.ts";

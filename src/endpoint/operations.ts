@@ -1,5 +1,4 @@
 /** The endpoints for operators: /healthz, /readyz and /metrics. docs/operations.md documents every metric. */
-
 import { existsSync } from "node:fs";
 import { version } from "../../package.json";
 import type { Access } from "../access/access.ts";
@@ -18,7 +17,7 @@ import { type LabelledSamples, type Metric, prometheusText, prometheusType } fro
 
 export interface OperationsDeps {
   readonly broker: Pick<Broker, "state">;
-  /** What the engine in memory holds. */
+  /** The engine in memory, for its size. */
   readonly memory: Pick<MemoryBroker, "topicCount" | "historyBytes">;
   readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
   readonly held: Pick<HeldBytes, "measure">;
@@ -26,12 +25,12 @@ export interface OperationsDeps {
   readonly access: Pick<Access, "apiKeys">;
 }
 
-/** Dispose it with the server: it has timers. */
+/** The endpoints and their timers. Dispose it with the server. */
 export class Operations implements Disposable {
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly #deps: OperationsDeps;
   readonly #delay = new EventLoopDelay();
-  /** The engine's later absence alone must not take every node out of service at once. */
+  /** Stays true: if the engine is away later, all nodes at once would go out of service. */
   #wasReached = false;
   #readinessTimer: Timer | undefined;
 
@@ -79,7 +78,7 @@ export class Operations implements Disposable {
   }
 }
 
-/** Connections and messages, by what was counted. */
+/** Counters of connections and messages. */
 function trafficMetrics({ counters }: OperationsDeps): Metric[] {
   return [
     gauges("longwire_connections", "Open connections.", "form", () => counters.open),
@@ -139,7 +138,7 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
   ];
 }
 
-/** The server and its engine as they are now. */
+/** The present state of the server and its engine. */
 function stateMetrics({ broker, memory, connections, held }: OperationsDeps): Metric[] {
   return [
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),

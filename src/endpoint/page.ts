@@ -3,9 +3,8 @@ import { methods } from "../http/methods.ts";
 import type { Handler } from "../http/request-context.ts";
 
 /**
- * A browser loads the modules one by one under the names they have in public/, so nothing needs to be bundled. Each file is
- * read when it is first asked for: read and transpiled at start, the page would be a fifth of the time until a server
- * accepts.
+ * A browser loads the modules one by one under their names in public/, so nothing needs to be bundled. Each file is read
+ * and transpiled at its first request. At start that would take a fifth of the time until the server accepts.
  */
 export function pageHandlers(): Record<string, Handler> {
   const page = file("text/html", () => import("#public/index.html", { with: { type: "text" } }));
@@ -71,14 +70,14 @@ function file(type: string, load: Load): Handler {
   });
 }
 
-/** Whether If-None-Match names the tag; a proxy that compresses marks it as weak (RFC 9110 section 13.1.2). */
+/** Whether If-None-Match names the tag. A proxy that compresses marks it as weak (RFC 9110 section 13.1.2). */
 function matchesETag(ifNoneMatch: string | null, tag: string): boolean {
   return ifNoneMatch?.split(",").some((name) => name.trim().replace(/^W\//, "") === tag) ?? false;
 }
 
 /**
- * Everything from this server and nothing inline. Browsers older than CSP 3 do not read ws: into 'self', so it is named,
- * unless the Host is one that no browser sends.
+ * Allows everything from this server and nothing inline. Browsers older than CSP 3 do not count ws: as 'self', so it is
+ * named, unless the Host is one that no browser sends.
  */
 function contentSecurityPolicy(host: string): string {
   const lines = /^[\w.-]+(:\d+)?$/.test(host) ? ` ws://${host} wss://${host}` : "";

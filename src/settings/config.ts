@@ -34,7 +34,7 @@ export interface Setting<Value> {
   readonly takes?: "many" | "none";
   /** `--api-key-file` names a file to read `--api-key` from: a command line can be read by others on the machine. */
   readonly fromFile?: "lines" | "pem";
-  /** Given and empty is a mistake, such as a variable that nobody filled in: taken as it stands, it would open the server. */
+  /** An empty value is refused. It is a mistake, such as a variable that was not filled in, and would leave the server open. */
   readonly isKey?: true;
 }
 

@@ -3,13 +3,12 @@ import type ipaddr from "ipaddr.js";
 
 export type Address = ipaddr.IPv4 | ipaddr.IPv6;
 
-/** Loaded for the first address that is read: few servers read one at start, and it costs 2 ms and 2 MiB. */
+/** Loaded when the first address is read. Few servers read one at start, and loading takes 2 ms and 2 MiB. */
 const library = (): typeof ipaddr => require("ipaddr.js");
 
 /**
  * Reads an address. An IPv4 address in IPv6 notation (`::ffff:192.0.2.1`) becomes the IPv4 address.
- * @returns nothing for text that is not an address. The shorter and octal forms of IPv4 that ipaddr.js reads count as
- * such: nobody means 0.0.0.10 by `10`
+ * @returns undefined for other text, and for the shorter and octal forms of IPv4: nobody means 0.0.0.10 by `10`
  */
 export function parseAddress(text: string): Address | undefined {
   return isAddress(text) ? library().process(text) : undefined;

@@ -2,9 +2,9 @@
 import { type Config, ConfigError, type HandlerConfig, settings } from "./config.ts";
 import { connectionsFew, heartbeatSecondsAdvised } from "./limits.ts";
 
-/** What decides beside the settings. */
+/** What else decides whether settings have an effect. */
 export interface Surroundings {
-  /** A program's own `authorize` takes the place of keys. */
+  /** Whether the program has an `authorize`, which takes the place of keys. */
   readonly hasAuthorize: boolean;
 }
 
@@ -40,7 +40,7 @@ export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surround
   }
 }
 
-/** @throws {ConfigError} likewise, for what only a server of its own can be told */
+/** The same for settings that only a server with its own listener has. @throws {ConfigError} */
 export function checkServerRelations({ tlsCertificateFile, tlsKeyFile }: Config): void {
   if (Boolean(tlsCertificateFile) === Boolean(tlsKeyFile)) return;
   throw new ConfigError(
@@ -58,7 +58,13 @@ function checkSizesAndAges(config: HandlerConfig): void {
         "healthy readers of large messages would be cut. Raise the first or lower the second",
     );
   }
-  // A topic whose position is forgotten begins anew, and its clients are told of a gap.
+  if (config.bufferedBytesTotalMax > 0 && config.bufferedBytesTotalMax < bufferedBytesMax) {
+    throw new ConfigError(
+      `${shown(config, "bufferedBytesTotalMax")} is less than ${shown(config, "bufferedBytesMax")}: ` +
+        "all connections together may hold less than each of them. Raise the first or lower the second",
+    );
+  }
+  // A topic whose position is forgotten begins again in a new epoch, and its clients get a gap.
   if (positionAgeSeconds < historyAgeSeconds) {
     throw new ConfigError(
       `${shown(config, "positionAgeSeconds")} is less than ${shown(config, "historyAgeSeconds")}: ` +
@@ -92,7 +98,12 @@ export function doubtsAbout(
   return doubts;
 }
 
-type Name = "bufferedBytesMax" | "messageBytesMax" | "positionAgeSeconds" | "historyAgeSeconds";
+type Name =
+  | "bufferedBytesMax"
+  | "bufferedBytesTotalMax"
+  | "messageBytesMax"
+  | "positionAgeSeconds"
+  | "historyAgeSeconds";
 
 const flag = (name: keyof HandlerConfig): string => `--${settings[name].flag}`;
 

@@ -1,22 +1,22 @@
-/** The units that settings are written in: how a person's text becomes a value, and which values are right. */
+/** The units of settings: how text becomes a value, and which values are allowed. */
 import { isTopicPattern } from "../topic/message.ts";
 import { Network } from "./networks.ts";
 
-/** What is wrong with a value, in words that follow the setting's name: "must be …, not …". */
+/** A value that is not allowed. The message continues the name of the setting: "must be …, not …". */
 export class UnitError extends Error {
   override readonly name = "UnitError";
 }
 
 export interface Unit<Value> {
-  /** What stands for a value in `--help`, such as `<size>`. */
+  /** Placeholder for a value in `--help`, such as `<size>`. */
   readonly placeholder: string;
-  /** Reads what a person typed. @throws {UnitError} */
+  /** Reads a value as text. @throws {UnitError} */
   parse(text: string): Value;
-  /** Takes a value that a program gave. @throws {UnitError} */
+  /** Checks a value of a program. @throws {UnitError} */
   check(value: unknown): Value;
-  /** Writes a value as a person would type it. */
+  /** Writes a value as text that `parse` reads. */
   show(value: Value): string;
-  /** Never shown, not even to say that it is wrong. */
+  /** Not written anywhere, not even in an error. */
   readonly isSecret?: true;
 }
 
@@ -43,7 +43,7 @@ export function duration(leastSeconds: number, mostSeconds: number): Unit<number
   return quantity("<time>", wanted, { s: 1, m: 60, h: 3600, d: 86_400 }, leastSeconds, mostSeconds);
 }
 
-/** @param suffixes what each multiplies by, the smallest first */
+/** @param suffixes the factor of each, the smallest first */
 function quantity(
   placeholder: string,
   wanted: string,
@@ -95,15 +95,15 @@ export const toggle: Unit<boolean> = {
   show: String,
 };
 
-/** A path, or nothing for none. */
+/** A path; empty for none. */
 export const path: Unit<string> = pattern("<path>", "a path", (text) => text);
 
-/** A word of the user's own, or nothing for none. */
+/** A name without spaces; empty for none. */
 export const name: Unit<string> = pattern("<name>", "a name without spaces", (text) =>
   /^[\x21-\x7e]*$/.test(text) ? text : undefined,
 );
 
-/** Words of the user's own. */
+/** Names without spaces. */
 export const names: Unit<readonly string[]> = list("<names>", "names without spaces", (text) =>
   /^[\x21-\x7e]+$/.test(text),
 );
@@ -132,14 +132,14 @@ export const networks: Unit<readonly string[]> = list(
   (text) => Network.parse(text) !== undefined,
 );
 
-/** URLs that are fetched. */
+/** URLs that can be fetched. */
 export const urls: Unit<readonly string[]> = list(
   "<urls>",
   "http or https URLs",
   (text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol),
 );
 
-/** Secrets of at least so many bytes. They are never shown, not even to say that they are wrong. */
+/** Secrets of at least so many bytes. They are not written anywhere, not even in an error. */
 export function secrets(leastBytes: number): Unit<readonly string[]> {
   return list(
     "<secret>",
@@ -151,7 +151,7 @@ export function secrets(leastBytes: number): Unit<readonly string[]> {
   );
 }
 
-/** Secrets that are presented as they are: one with a space in it would be set and never be right. */
+/** Secrets that clients send in a header, which cannot carry a space or a control character. */
 export function presentedSecrets(leastBytes: number): Unit<readonly string[]> {
   return list(
     "<secret>",
@@ -161,7 +161,7 @@ export function presentedSecrets(leastBytes: number): Unit<readonly string[]> {
   );
 }
 
-/** Public keys in PEM (SPKI). Not shown when they are wrong: what was given may be the private key. */
+/** Public keys in PEM (SPKI). Not shown in errors, because the text may be the private key. */
 export const publicKeys: Unit<readonly string[]> = list(
   "<pem>",
   'public keys in PEM ("-----BEGIN PUBLIC KEY-----")',
@@ -189,7 +189,7 @@ function list(
   };
 }
 
-/** One of a few words. */
+/** One of the allowed words. */
 export function oneOf<const Word extends string>(...allowed: readonly Word[]): Unit<Word> {
   return pattern(`<${allowed.join("|")}>`, `one of ${allowed.join(", ")}`, (text) =>
     allowed.find((word) => word === text),

@@ -1,5 +1,4 @@
 /** Reads the frames that clients send on /topics. */
-
 import { type Draft, DraftError, draftOf, isJson, isMediaType, isText } from "../topic/draft.ts";
 import { faultOfTopicName } from "../topic/message.ts";
 import { rawMember } from "./json-member.ts";

@@ -1,5 +1,4 @@
 /** /topics/…: a topic is a URL. A request becomes a subscription, a publication, a poll or an inspection. */
-
 import type { Access } from "../../access/access.ts";
 import type { Permissions } from "../../access/permissions.ts";
 import type { Connections } from "../../connection/connections.ts";

@@ -1,5 +1,4 @@
 /** An event stream on /topics: messages as server-sent events, for `EventSource` and `curl -N`. */
-
 import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";

@@ -1,5 +1,4 @@
 /** GET /topics/…?since=: the messages after `since` as a batch of CloudEvents, and the cursor to continue with. */
-
 import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";

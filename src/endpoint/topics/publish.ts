@@ -1,5 +1,4 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL. */
-
 import { malformed, Refusal, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
 import { BrokerUnavailable, IdempotencyConflict } from "../../topic/broker.ts";

@@ -1,5 +1,4 @@
 /** What the URL and headers of a request to /topics ask for. */
-
 import { malformed } from "../../http/refusal.ts";
 import { pollMessagesMax, pollWaitSecondsMax, requestedLengthMax } from "../../settings/limits.ts";
 import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";

@@ -1,5 +1,4 @@
 /** A WebSocket on /topics: it receives messages, live and in replay, and publishes frames. */
-
 import type { Permissions } from "../../access/permissions.ts";
 import { bytesSent, type Socket, type SocketHandler } from "../../connection/connection.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
