@@ -26,14 +26,19 @@ export class Openings {
   /**
    * Resolves when the request may open its connection. While it waits it counts as an open connection, so that the limits
    * on connections bound the queue.
+   * @returns nothing if it need not wait: Bun keeps a request that is answered later in 800 bytes more
    * @throws {Refusal} if it has to wait and is one too many, or if its client left meanwhile
    */
-  async turn(context: RequestContext): Promise<void> {
+  turn(context: RequestContext): Promise<void> | undefined {
     if (this.#openedInTurn === 0) setImmediate(() => this.#nextTurn());
     if (this.#openedInTurn < openingsPerTurnMax) {
       this.#openedInTurn++;
-      return;
+      return undefined;
     }
+    return this.#wait(context);
+  }
+
+  async #wait(context: RequestContext): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const reservation = this.#connections.reserve(this.#proxies.addressOf(context));
     const waiting: Waiting = { reservation, proceed: resolve };

@@ -41,7 +41,8 @@ export function echoEndpoint(deps: EchoDeps): Handler {
       }
       const subprotocol = chooseSubprotocol(request, [subprotocols.raw]);
       try {
-        await openings.turn(context);
+        const turn = openings.turn(context);
+        if (turn) await turn;
         const permissions = config.privatePing ? await access.authenticatePing(context) : { expiresTime };
         return upgrader.upgrade(context, {
           handler: line,

@@ -95,7 +95,8 @@ class TopicsEndpoint {
     const isStream = wantsEventStream(request);
     try {
       const isConnection = isSocket || isStream || url.searchParams.has("since");
-      if (isConnection) await this.#deps.openings.turn(context);
+      const turn = isConnection ? this.#deps.openings.turn(context) : undefined;
+      if (turn) await turn;
       const topics = readTopics(url, this.#path, socketTopicsMax);
       const permissions = await this.#deps.access.authenticate(context);
       for (const topic of topics) await permissions.require("subscribe", topic);
