@@ -83,6 +83,8 @@ class TopicsEndpoint {
       ...deps,
       bufferedBytesMax: config.bufferedBytesMax,
       replayAheadBytes,
+      // Many events in one write, and far from the limit, which counts them.
+      gatheredBytesMax: Math.min(512 * 1024, config.bufferedBytesMax / 2),
       turn: new Turn(deps.log),
       heartbeatIntervalSeconds,
       refusalOf,
