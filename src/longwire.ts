@@ -5,7 +5,7 @@ import { Access } from "./access/access.ts";
 import type { Authorize } from "./access/permissions.ts";
 import { bufferLimits } from "./connection/buffers.ts";
 import { Connections } from "./connection/connections.ts";
-import { connectionsAllowed } from "./connection/descriptors.ts";
+import { connectionsAllowed, watchDescriptors } from "./connection/descriptors.ts";
 import { closeAll, drainAll } from "./connection/drain.ts";
 import { NativeFanOut } from "./connection/fan-out.ts";
 import { Upgrader } from "./connection/handshake.ts";
@@ -254,11 +254,13 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   log.info({ ...inForce(config), connectionsMax: connections.connectionsMax, isOpen }, "listening");
 
   const refusalLog = logRefusals(counters, log);
+  const descriptors = watchDescriptors(() => server.closeIdleConnections(), counters, parts.log);
   let stopped: Promise<void> | undefined;
   const end = async (): Promise<void> => {
     const ended = server.stop();
     await running.disposeAsync();
     refusalLog[Symbol.dispose]();
+    descriptors[Symbol.dispose]();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
     await server.stop(true);
   };

@@ -44,6 +44,8 @@ export class Counters {
   readonly resumes = { complete: 0, gap: 0 };
   /** Connections that the server ended, by the limit that they exceeded. */
   readonly cut = { slow: 0, buffered_total: 0, silent: 0, rate: 0, expired: 0 };
+  /** Seconds in which few file descriptors were left. */
+  descriptorShortages = 0;
   /** How often reading from a socket paused: its client sent too much in one turn, or did not take what it was sent. */
   readonly paused = { flood: 0, unread: 0 };
   /** Things that were forgotten before their time, because a bound was reached. */

@@ -101,6 +101,16 @@ describe.concurrent("requests that never come whole are ended, and hold up nobod
     });
   });
 
+  test("connections that say nothing are warned of at 80 % of the descriptors, and counted", async () => {
+    const narrow = ["sh", "-c", 'ulimit -n 600; exec "$0" run src/index.ts "$@"', process.execPath];
+    await using attacked = await spawnServer([], { command: narrow });
+    const sockets = await openedMany(520, () => RawSocket.connect(attacked.url));
+    await attacked.logged("few file descriptors are left; idle HTTP connections were closed");
+    disposeAll(sockets);
+    const metrics = await (await fetch(new URL("/metrics", attacked.url))).text();
+    expect(metrics).toMatch(/^longwire_descriptor_shortages_total [1-9]/m);
+  });
+
   test("more connections than there are descriptors, which ends no line that is open", async () => {
     const narrow = ["sh", "-c", 'ulimit -n 300; exec "$0" run src/index.ts "$@"', process.execPath];
     await using attacked = await spawnServer([], { command: narrow });
@@ -215,6 +225,17 @@ describe("a flood of pings", () => {
         for (let pong = 0; pong < 1000; pong++) expect((await socket.frame()).opcode).toBe(opcodes.pong);
       }
     });
+  });
+
+  test("whose pongs nobody reads pauses its socket, and the counter tells", async () => {
+    await using attacked = await spawnServer(["--max-message", "64KiB", "--max-buffered", "256KiB"]);
+    using socket = await RawSocket.open(attacked.socketUrl());
+    socket.pause();
+    socket.write(Buffer.concat(Array<Buffer>(200).fill(pings))); // 26 MB
+    await until(async () => {
+      const metrics = await (await fetch(new URL("/metrics", attacked.url))).text();
+      return /^longwire_paused_total\{reason="unread"\} [1-9]/m.test(metrics);
+    }, "reading from it to pause");
   });
 
   test("whose pongs nobody reads holds no more memory than the limit", async () => {

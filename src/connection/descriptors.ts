@@ -1,6 +1,8 @@
 /** The limit on file descriptors. Each connection takes one, and a server without a free one can accept nobody. */
-import { readFileSync } from "node:fs";
-import { connectionsAssumed, descriptorsReserved } from "../settings/limits.ts";
+import { readFileSync, statSync } from "node:fs";
+import type { Logger } from "../log.ts";
+import type { Counters } from "../metrics.ts";
+import { connectionsAssumed, descriptorsReserved, descriptorsShareMax } from "../settings/limits.ts";
 
 /**
  * The hard limit, to which Bun raises the soft one.
@@ -16,4 +18,27 @@ export function descriptorsMax(): number | undefined {
 export function connectionsAllowed(): number {
   const allowed = descriptorsMax();
   return allowed === undefined ? connectionsAssumed : Math.max(1, allowed - descriptorsReserved);
+}
+
+/**
+ * Once a second: when few descriptors are left, logs a warning and closes connections that wait for their next request.
+ * Bun shows no connection before its first request, so those that never send one cannot be closed here: Bun ends them
+ * after 12 s. Nothing is done before Linux 6.2, whose kernel does not report the number of open descriptors.
+ */
+export function watchDescriptors(
+  closeIdleConnections: () => number,
+  counters: Counters,
+  log: Logger,
+): Disposable {
+  const allowed = descriptorsMax();
+  if (allowed === undefined) return { [Symbol.dispose]: () => undefined };
+  const check = (): void => {
+    const open = statSync("/proc/self/fd").size;
+    if (open <= allowed * descriptorsShareMax) return;
+    counters.descriptorShortages++;
+    const closed = closeIdleConnections();
+    log.warn({ open, allowed, closed }, "few file descriptors are left; idle HTTP connections were closed");
+  };
+  const timer = setInterval(check, 1000).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }

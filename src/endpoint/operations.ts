@@ -122,6 +122,11 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
     ),
     count("longwire_gaps_total", "Gaps reported, at the start or later.", () => counters.gaps),
     counts("longwire_cut_total", "Connections ended by the server.", "reason", () => counters.cut),
+    count(
+      "longwire_descriptor_shortages_total",
+      "Seconds in which over 80 % of the file descriptors were open.",
+      () => counters.descriptorShortages,
+    ),
     counts(
       "longwire_paused_total",
       "Times that reading from a WebSocket paused.",

@@ -14,6 +14,9 @@ const MiB = 1024 * KiB;
 /** File descriptors for everything that is no connection: the listener, logs, libraries, and requests that are refused. */
 export const descriptorsReserved = 256;
 
+/** Part of the file descriptors that may be open before the server warns and closes idle HTTP connections. */
+export const descriptorsShareMax = 0.8;
+
 /** Connections that may be open where the limit on descriptors is unknown, on a system other than Linux. */
 export const connectionsAssumed = 10_000;
 
