@@ -316,7 +316,7 @@ describe("a client that never reads", () => {
 });
 
 describe("a storm", () => {
-  const crowd = 5000;
+  const crowd = 3000;
 
   for (const [form, headers] of [
     ["WebSockets", handshakeHeaders],
