@@ -1,7 +1,9 @@
 /** A message that is large, or that grows in a form, cuts no reader that had caught up. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type RunningServer, spawnServer } from "./support/server.ts";
-import { openEvents, openStream, openTopic, post } from "./support/topics.ts";
+import { noSightings, numbered, SlowReader, forms as slowForms } from "./support/slow-reader.ts";
+import { openEvents, openStream, openTopic, post, publish } from "./support/topics.ts";
+import { until } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 
@@ -71,3 +73,30 @@ for (const [form, open] of Object.entries(forms)) {
     }
   });
 }
+
+describe("a reader that has not taken the whole of a large message", () => {
+  for (const form of slowForms) {
+    test(`is not cut for the smaller ones that follow, of its topic and of others: ${form}`, async () => {
+      await using server = await spawnServer(["--log-level", "warn", "--history-messages", "0"]);
+      const sightings = noSightings();
+      using reader = new SlowReader(server, "large", form, sightings);
+      await until(() => {
+        if (!reader.connected) reader.take(4096);
+        return reader.connected;
+      }, "the reader to be there");
+      const growing = form.startsWith("cloudevents") ? "\u0001" : "\n";
+      await publish(server, "large", "0 ".padEnd(MiB, growing));
+      let number = 0;
+      for (let round = 0; round < 4; round++) {
+        for (let count = 0; count < 6; count++) await publish(server, "large", numbered(++number, 64 * 1024));
+        // Whatever is published may lead to a look at all readers.
+        await publish(server, "other", "x".repeat(MiB));
+      }
+      await until(() => {
+        reader.takeAll();
+        return reader.last === number;
+      }, "the last message at the reader");
+      expect(sightings).toEqual({ cuts: 0, messages: number + 1, holes: [] });
+    });
+  }
+});

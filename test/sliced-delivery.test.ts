@@ -16,7 +16,7 @@ function stage(waitingBytesMax = 1024 * 1024) {
   const give = (socket: Socket, frame: Frame): void => {
     (socket as unknown as FakeSocket).received.push(frame);
   };
-  const delivery = new SlicedDelivery({ sockets, give, waitingBytesMax });
+  const delivery = new SlicedDelivery({ sockets, give, gave: () => undefined, waitingBytesMax });
   let published = 0;
   return {
     delivery,

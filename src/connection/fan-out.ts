@@ -14,7 +14,7 @@ import { bytesSent, type Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
 import type { HeldBytes } from "./held-bytes.ts";
 import { NativeTopic, type SocketForm } from "./native-topic.ts";
-import { SlicedDelivery } from "./sliced-delivery.ts";
+import { type Frame, SlicedDelivery } from "./sliced-delivery.ts";
 
 /** A live subscriber that is no WebSocket. */
 export interface DirectSubscriber {
@@ -43,12 +43,10 @@ export class NativeFanOut implements FanOut {
   readonly #native = new Map<string, NativeTopic>();
   /** By topic. */
   readonly #direct = new Map<string, Map<DirectSubscriber, Subscription>>();
-  /** Bytes published since the last check. */
-  #publishedSinceCheck = 0;
-  /** The largest frame since the last check: it may be the last one that a socket was given. */
-  #largestFrame: Message["data"] = "";
-  /** Whether a socket had unsent bytes at a publish since the last check. */
-  #someoneIsLagging = false;
+  /** Bytes of all frames published to native topics. */
+  #publishedBytes = 0;
+  /** `#publishedBytes` when Bun last reported a socket with unsent bytes. */
+  #laggingAtBytes = -1;
 
   constructor(deps: FanOutDeps) {
     this.#deps = deps;
@@ -64,7 +62,7 @@ export class NativeFanOut implements FanOut {
     const name = this.#nativeName(form, subscription.topic);
     let native = this.#native.get(name);
     if (!native) {
-      native = new NativeTopic(name);
+      native = new NativeTopic(name, this.#deps.buffers.bufferedBytesMax, this.#publishedBytes);
       this.#native.set(name, native);
     }
     native.add(socket, subscription);
@@ -97,7 +95,7 @@ export class NativeFanOut implements FanOut {
       this.#publish(cloudEvents, "cloudevents", this.#deps.encodings.get("cloudEvents", message));
     const subscribers = this.#direct.get(message.topic);
     if (!subscribers) return;
-    const bytes = frameBytesMax(message.data) * subscribers.size;
+    const bytes = frameBytes(message.data) * subscribers.size;
     this.#deps.held.makeRoom(bytes);
     this.#deps.held.add(bytes);
     for (const subscriber of subscribers.keys()) this.#give(subscriber, message);
@@ -127,25 +125,35 @@ export class NativeFanOut implements FanOut {
 
   #publish(native: NativeTopic, form: SocketForm, frame: Message["data"]): void {
     const { counters, held } = this.#deps;
+    if (this.#isCheckDue(native)) this.#cutSlowReaders(native);
     counters.delivered[form] += native.size;
-    const bytes = frameBytesMax(frame) * native.size;
-    if (native.isBusy || !held.fits(bytes)) {
+    const bytes = frameBytes(frame);
+    this.#publishedBytes += bytes;
+    if (native.isBusy || !held.fits(bytes * native.size)) {
       native.deliverSliced(frame, () => this.#slicedDelivery(native));
       return;
     }
-    held.add(bytes);
+    held.add(bytes * native.size);
+    native.limit.gave(bytes);
     for (const server of this.#servers) {
       const subscribers = server.subscriberCount(native.name);
       if (subscribers === 0) continue;
       // Uncompressed, because Bun compresses a published frame once per subscriber.
       const result = server.publish(native.name, frame, false);
       counters.sentBytes[form] += subscribers * bytesSent(result, frame);
-      if (result <= 0) this.#someoneIsLagging = true; // -1: buffered for a socket; 0: dropped, or an empty frame.
-      this.#publishedSinceCheck += frameBytesMax(frame);
-      if (frame.length > this.#largestFrame.length) this.#largestFrame = frame;
-      if (result === 0 || this.#publishedSinceCheck >= this.#deps.buffers.checkEveryBytes)
-        this.#cutSlowReaders();
+      if (result > 0) continue;
+      this.#laggingAtBytes = this.#publishedBytes; // -1: buffered for a socket; 0: dropped, or an empty frame.
+      if (result === 0 && frame.length > 0) this.#cutAfterDrop(native);
     }
+  }
+
+  /**
+   * A socket of several topics is checked at each of them, so all that is published counts, and not only to this topic.
+   * Then no socket exceeds its limit by more than `checkEveryBytes` and the bytes that Bun has gathered.
+   */
+  #isCheckDue({ checkedAtBytes }: NativeTopic): boolean {
+    if (this.#laggingAtBytes < checkedAtBytes) return false;
+    return this.#publishedBytes - checkedAtBytes >= this.#deps.buffers.checkEveryBytes;
   }
 
   /**
@@ -153,15 +161,23 @@ export class NativeFanOut implements FanOut {
    * drained, which is a hole. Bun reports a drop too late. It gathers frames under 16 KiB until the end of the tick and
    * drops them only then, when `publish` has long reported success, and `closeOnBackpressureLimit` acts a tick later still.
    */
-  #cutSlowReaders(): void {
-    this.#publishedSinceCheck = 0;
-    const allowedBytes = this.#deps.buffers.bufferedBytesMax + Buffer.byteLength(this.#largestFrame);
-    this.#largestFrame = "";
-    if (!this.#someoneIsLagging) return;
-    this.#someoneIsLagging = false;
-    for (const socket of this.#deps.connections.sockets()) {
-      if (socket.getBufferedAmount() > allowedBytes && socket.subscriptions.length > 0) this.#cut(socket);
-    }
+  #cutSlowReaders(native: NativeTopic): void {
+    native.checkedAtBytes = this.#publishedBytes;
+    for (const socket of native.sockets()) if (this.#isTooSlow(socket, native)) this.#cut(socket);
+  }
+
+  /** A socket of several topics may hold a large message of another topic, so the limit of each must be exceeded. */
+  #isTooSlow(socket: Socket, native: NativeTopic): boolean {
+    const unsentBytes = socket.getBufferedAmount();
+    if (!native.limit.isExceededBy(unsentBytes)) return false;
+    return socket.subscriptions.every((name) => this.#native.get(name)?.limit.isExceededBy(unsentBytes));
+  }
+
+  /** Bun dropped a message for a socket that holds more than `backpressureBytesMax`. It must get no later one. */
+  #cutAfterDrop(native: NativeTopic): void {
+    const { bufferedBytesMax } = this.#deps.buffers;
+    for (const socket of native.sockets())
+      if (socket.getBufferedAmount() > bufferedBytesMax) this.#cut(socket);
   }
 
   #slicedDelivery(native: NativeTopic): SlicedDelivery {
@@ -169,9 +185,10 @@ export class NativeFanOut implements FanOut {
     return new SlicedDelivery({
       sockets: () => native.sockets(),
       waitingBytesMax: buffers.waitingBytesMax,
-      give: (socket, frame, lastBytes) => {
+      gave: (frame) => native.limit.gave(frameBytes(frame)),
+      give: (socket, frame) => {
+        if (this.#isTooSlow(socket, native)) return this.#cut(socket);
         const before = socket.getBufferedAmount();
-        if (before > buffers.bufferedBytesMax + lastBytes) return this.#cut(socket);
         const result = socket.send(frame);
         if (result === 0 && frame.length > 0) return this.#cut(socket);
         this.#deps.counters.sentBytes[socket.data.kind] += bytesSent(result, frame);
@@ -190,7 +207,8 @@ export class NativeFanOut implements FanOut {
   }
 }
 
-/** At least the bytes that a frame takes on the wire: a UTF-16 unit is at most three bytes of UTF-8. */
-function frameBytesMax(frame: Message["data"]): number {
-  return 10 + (typeof frame === "string" ? frame.length * 3 : frame.length);
+/** Bytes of a frame on the wire (RFC 6455 section 5.2). */
+function frameBytes(payload: Frame): number {
+  const bytes = typeof payload === "string" ? Buffer.byteLength(payload) : payload.length;
+  return bytes + (bytes < 126 ? 2 : bytes < 65_536 ? 4 : 10);
 }

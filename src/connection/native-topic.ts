@@ -2,6 +2,7 @@
 import type { Subscription } from "../topic/subscription.ts";
 import type { Socket } from "./connection.ts";
 import type { Frame, SlicedDelivery } from "./sliced-delivery.ts";
+import { UnsentLimit } from "./unsent-limit.ts";
 
 /** A native topic carries the same bytes to all its sockets, so each form has its own. */
 export type SocketForm = "raw" | "cloudevents";
@@ -13,8 +14,21 @@ export class NativeTopic {
   /** Set from the first message that did not fit into memory at once. */
   #sliced: SlicedDelivery | undefined;
 
-  /** @param name Bun's name for it */
-  constructor(readonly name: string) {}
+  /** Of each of its sockets. */
+  readonly limit: UnsentLimit;
+
+  /**
+   * @param name Bun's name for it
+   * @param bufferedBytesMax unsent bytes that a socket may hold
+   * @param checkedAtBytes how much fan-out had published when the sockets were last checked against the limit
+   */
+  constructor(
+    readonly name: string,
+    bufferedBytesMax: number,
+    public checkedAtBytes: number,
+  ) {
+    this.limit = new UnsentLimit(bufferedBytesMax);
+  }
 
   get size(): number {
     return (this.#first ? 1 : 0) + (this.#others?.size ?? 0);

@@ -11,8 +11,10 @@ export type Frame = string | Uint8Array<ArrayBuffer>;
 export interface SlicedDeliveryDeps {
   /** The sockets that are live now. One that is removed meanwhile is not visited. */
   sockets(): Iterable<Socket>;
-  /** Sends a frame, or cuts the socket. @param lastBytes the bytes of the frame before it */
-  give(socket: Socket, frame: Frame, lastBytes: number): void;
+  /** Sends a frame, or cuts the socket. */
+  give(socket: Socket, frame: Frame): void;
+  /** Called once all sockets have been given a frame. */
+  gave(frame: Frame): void;
   /** Bytes of waiting frames past which a publisher waits for the delivery. */
   readonly waitingBytesMax: number;
 }
@@ -28,8 +30,6 @@ export class SlicedDelivery {
   readonly #deps: SlicedDeliveryDeps;
   readonly #waiting: Waiting[] = [];
   #waitingBytes = 0;
-  /** Bytes of the frame before the first waiting one. */
-  #lastBytes = 0;
   #count = 0;
   /** Sockets that became live while messages were waiting, and the number of the last message that they must not get. */
   readonly #joined = new Map<Socket, number>();
@@ -85,15 +85,14 @@ export class SlicedDelivery {
         this.#finishFirst(first);
         return;
       }
-      if ((this.#joined.get(socket) ?? 0) < first.number)
-        this.#deps.give(socket, first.frame, this.#lastBytes);
+      if ((this.#joined.get(socket) ?? 0) < first.number) this.#deps.give(socket, first.frame);
     }
   }
 
-  #finishFirst({ bytes }: Waiting): void {
+  #finishFirst({ frame, bytes }: Waiting): void {
+    this.#deps.gave(frame);
     this.#waiting.shift();
     this.#waitingBytes -= bytes;
-    this.#lastBytes = bytes;
     this.#rest = undefined;
     if (!this.isBusy) this.#joined.clear();
   }

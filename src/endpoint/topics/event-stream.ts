@@ -2,6 +2,7 @@
 import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
+import { UnsentLimit } from "../../connection/unsent-limit.ts";
 import { isNamedInAccept } from "../../http/accept.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
@@ -105,8 +106,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   /** Lets Bun call `pull` again. */
   #allowPull: (() => void) | undefined;
   #silentSeconds = 0;
-  /** Bytes of the last event. A reader may hold it besides the limit, however large it is. */
-  #lastBytes = 0;
+  readonly #limit: UnsentLimit;
 
   /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics, because it names the topic */
   constructor(
@@ -119,6 +119,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
     this.kind = inCloudEvents ? "events_cloudevents" : "events";
     this.#deps = deps;
     this.#subscriptions = subscriptions;
+    this.#limit = new UnsentLimit(deps.bufferedBytesMax);
     this.#codec = inCloudEvents ? cloudEventsCodec() : plainCodec;
     if (!inCloudEvents) this.#encoded = "serverSentEvents";
     else
@@ -147,7 +148,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
   deliver(message: Message): void {
     const controller = this.#controller;
     if (!controller) return;
-    if (this.#unsentBytes(controller) <= this.#deps.bufferedBytesMax + this.#lastBytes) {
+    if (!this.#limit.isExceededBy(this.#unsentBytes(controller))) {
       this.#deps.counters.delivered[this.kind]++;
       this.#put(message);
       // Early, because a reader that takes all it is given must not reach its limit within a turn.
@@ -246,17 +247,16 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
 
   #put(message: Message): void {
     const event = this.#deps.encodings.get(this.#encoded, message);
+    this.#limit.gave(event.length);
     this.#write(event);
     if (this.#encoded !== "serverSentCloudEventsWithoutId") return;
     this.#cursor.set(message.topic, formatId(message));
     this.#write(utf8.encode(`id: ${this.#cursorText()}\n\n`));
-    this.#lastBytes += event.length;
   }
 
   #write(bytes: Uint8Array<ArrayBuffer>): void {
     if (!this.#controller) return;
     this.#silentSeconds = 0;
-    this.#lastBytes = bytes.length;
     if (this.#gathered.length === 0) this.#deps.turn.add(this);
     this.#gathered.push(bytes);
     this.#gatheredBytes += bytes.length;
