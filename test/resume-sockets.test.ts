@@ -106,8 +106,8 @@ test("so do those of the library, beside clients on the network", () =>
       port: 0,
       historyMessages: 1_000_000,
       historyBytesMax: 1024 * MiB,
-      bufferedBytesMax: 64 * KiB,
-      messageBytesMax: 32 * KiB,
+      bufferedBytesMax: 256 * KiB,
+      messageBytesMax: 128 * KiB,
       logLevel: "warn",
     });
     const server = { url: longwire.url, socketUrl: (path = "") => `ws://${longwire.url.host}${path}` };

@@ -26,6 +26,11 @@ const returnSecondsMax = 25;
 export interface Patience {
   readonly medianMillisecondsMax?: number;
   readonly worstMillisecondsMax?: number;
+  /**
+   * How long the server's event loop may be held up, by its own histogram; one of its bounds. Unlike the round trips of
+   * another client it does not grow with the load that the attackers put on the machine.
+   */
+  readonly loopSecondsMax?: number;
 }
 
 /** @returns what the attack returned */
@@ -37,10 +42,12 @@ export async function attack<Result>(
   const {
     medianMillisecondsMax = worstMillisecondsMaxDefault,
     worstMillisecondsMax = worstMillisecondsMaxDefault,
+    loopSecondsMax,
   } = patience;
   const before = await held(server);
   const mostBefore = await residentBytes(server.process.pid, "most");
   const honest = await beginCompanion<Experience>("test/support/honest-client.ts", [server.socketUrl("/")]);
+  const lateBefore = loopSecondsMax === undefined ? 0 : await lateTurns(server, loopSecondsMax);
   let result: Result;
   try {
     result = await act();
@@ -49,11 +56,20 @@ export async function attack<Result>(
     expect(medianMilliseconds).toBeLessThan(medianMillisecondsMax);
     expect(worstMilliseconds).toBeLessThan(worstMillisecondsMax);
   }
+  if (loopSecondsMax !== undefined) expect(await lateTurns(server, loopSecondsMax)).toBe(lateBefore);
   expect(server.process.exitCode).toBeNull();
   const mostAllowed = Math.max(mostBefore, before.bytes + memoryTakenBytesMax);
   expect(await residentBytes(server.process.pid, "most")).toBeLessThanOrEqual(mostAllowed);
   await comesBack(server, before);
   return result;
+}
+
+/** Samples of the event loop's delay over a bound. */
+async function lateTurns(server: RunningServer, bound: number): Promise<number> {
+  const metrics = await (await fetch(new URL("/metrics", server.url))).text();
+  const below = (le: string): number =>
+    Number(metrics.split(`longwire_event_loop_delay_seconds_bucket{le="${le}"} `)[1]?.split("\n")[0]);
+  return below("+Inf") - below(String(bound));
 }
 
 interface Held {
