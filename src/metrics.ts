@@ -34,10 +34,16 @@ export class Counters {
   };
   replayedMessages = 0;
   /**
-   * Bytes of echoes, messages and event streams that were handed to Bun. Headers and control frames of WebSockets are not
-   * in it.
+   * Bytes of messages, event streams and polls that were handed to Bun, without headers and control frames. The echo line
+   * is not in it: it sends back what it received, and an addition for each echo could be measured.
    */
-  readonly sentBytes: Record<ConnectionKind, number> = perKind();
+  readonly sentBytes: Record<Exclude<ConnectionKind, "echo" | "refused">, number> = {
+    raw: 0,
+    cloudevents: 0,
+    events: 0,
+    events_cloudevents: 0,
+    poll: 0,
+  };
   /** Gaps reported, at the start of a subscription or later. */
   gaps = 0;
   /** Subscriptions with a `since`, by how they began. */

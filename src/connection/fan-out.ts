@@ -130,7 +130,7 @@ export class NativeFanOut implements FanOut {
     const bytes = frameBytes(frame);
     this.#publishedBytes += bytes;
     if (native.isBusy || !held.fits(bytes * native.size)) {
-      native.deliverSliced(frame, () => this.#slicedDelivery(native));
+      native.deliverSliced(frame, () => this.#slicedDelivery(native, form));
       return;
     }
     held.add(bytes * native.size);
@@ -180,7 +180,7 @@ export class NativeFanOut implements FanOut {
       if (socket.getBufferedAmount() > bufferedBytesMax) this.#cut(socket);
   }
 
-  #slicedDelivery(native: NativeTopic): SlicedDelivery {
+  #slicedDelivery(native: NativeTopic, form: SocketForm): SlicedDelivery {
     const { buffers, held } = this.#deps;
     return new SlicedDelivery({
       sockets: () => native.sockets(),
@@ -191,7 +191,7 @@ export class NativeFanOut implements FanOut {
         const before = socket.getBufferedAmount();
         const result = socket.send(frame);
         if (result === 0 && frame.length > 0) return this.#cut(socket);
-        this.#deps.counters.sentBytes[socket.data.kind] += bytesSent(result, frame);
+        this.#deps.counters.sentBytes[form] += bytesSent(result, frame);
         held.add(Math.max(0, socket.getBufferedAmount() - before)); // What the kernel took is not held.
         held.makeRoom(0);
       },

@@ -1,6 +1,6 @@
 /** The echo line, /ping: "ping" gets "pong", everything else comes back as it went. */
 import type { Access } from "../access/access.ts";
-import { bytesSent, type Socket, type SocketHandler } from "../connection/connection.ts";
+import type { Socket, SocketHandler } from "../connection/connection.ts";
 import type { Frame } from "../connection/frames.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
 import type { Openings } from "../connection/openings.ts";
@@ -9,7 +9,6 @@ import { methods } from "../http/methods.ts";
 import type { Proxies, Target } from "../http/proxies.ts";
 import type { Refusals } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
-import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { subprotocols } from "../wire/encodings.ts";
 
@@ -25,12 +24,11 @@ export interface EchoDeps {
   readonly upgrader: Upgrader;
   readonly proxies: Proxies;
   readonly refusals: Refusals;
-  readonly counters: Counters;
 }
 
 export function echoEndpoint(deps: EchoDeps): Handler {
   const { config, access, openings, upgrader, proxies, refusals } = deps;
-  const line = new EchoLine(config.bufferedBytesMax, deps.reading, deps.counters);
+  const line = new EchoLine(config.bufferedBytesMax, deps.reading);
   const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
     GET: async (context) => {
@@ -72,18 +70,12 @@ function howToConnect({ host, isSecure }: Target, path: string): Response {
 export class EchoLine implements SocketHandler {
   readonly #bufferedBytesMax: number;
   readonly #reading: Pick<Reading, "hold" | "release">;
-  readonly #sentBytes: Counters["sentBytes"];
   /** Peers that are not read from, each with the message that Bun did not take, if there is one. */
   readonly #held = new Map<Socket, Frame | undefined>();
 
-  constructor(
-    bufferedBytesMax: number,
-    reading: Pick<Reading, "hold" | "release">,
-    { sentBytes }: Pick<Counters, "sentBytes">,
-  ) {
+  constructor(bufferedBytesMax: number, reading: Pick<Reading, "hold" | "release">) {
     this.#bufferedBytesMax = bufferedBytesMax;
     this.#reading = reading;
-    this.#sentBytes = sentBytes;
   }
 
   message(socket: Socket, message: Frame): void {
@@ -110,10 +102,8 @@ export class EchoLine implements SocketHandler {
       return;
     }
     const sent = socket.send(isPing(message) ? (typeof message === "string" ? "pong" : pong) : message);
-    if (sent > 0) this.#sentBytes.echo += sent;
     if (sent > 0 || message.length === 0) return;
     if (sent === -1) {
-      this.#sentBytes.echo += bytesSent(sent, message);
       if (this.#isOver(socket)) this.#hold(socket);
     } else if (this.#isOver(socket)) {
       // Bun took nothing. No send had told that the limit was reached: Bun joins what is sent within a tick, reports it

@@ -109,7 +109,7 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
     ),
     counts(
       "longwire_sent_bytes_total",
-      "Bytes of echoes, messages and event streams sent.",
+      "Bytes of messages, event streams and polls sent.",
       "form",
       () => counters.sentBytes,
     ),

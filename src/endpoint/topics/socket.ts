@@ -144,7 +144,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
       socket.terminate();
       return false;
     }
-    this.#deps.counters.sentBytes[socket.data.kind] += bytesSent(sentBytes, frame);
+    this.#deps.counters.sentBytes[this.#codec.form] += bytesSent(sentBytes, frame);
     // -1: the frame is buffered, so Bun counts everything that is unsent, and calls `drain` when less is.
     if (sentBytes < 0) return socket.getBufferedAmount() < this.#deps.replayAheadBytes;
     return this.#mayReplayMoreAfter(sentBytes);
