@@ -1,10 +1,11 @@
 /**
- * What the code of the line relies on or works around in Bun, each shown with a bare `Bun.serve`. A newer Bun that fails
- * one has changed it: look at where it is relied on, which the comment names, before the expectation is changed.
+ * Facts about Bun that the code relies on or works around, each shown with a bare `Bun.serve`. A newer Bun that fails a test
+ * has changed the fact: read the files that the title names before you change the expectation.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { ServerWebSocket, WebSocketHandler } from "bun";
 import { ws } from "./support/clients.ts";
+import { NarrowSocket } from "./support/narrow-socket.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { type Ended, runCommand } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
@@ -97,16 +98,18 @@ describe("sending (echo.ts)", () => {
     expect((await peer.frame()).payload).toBeEmpty();
   });
 
-  test("drain is called when nothing waits any more", async () => {
-    const buffered: number[] = [];
-    using bare = serve({ drain: (socket) => void buffered.push(socket.getBufferedAmount()) });
-    using peer = await RawSocket.open(bare.url);
-    peer.pause();
+  test("drain is called while a part is still unsent, and at the end", async () => {
+    const unsent: number[] = [];
+    using bare = serve({ drain: (socket) => void unsent.push(socket.getBufferedAmount()) });
+    using peer = new NarrowSocket(Number(bare.url.port));
+    peer.write(Buffer.from(request("GET", "/", handshakeHeaders)));
     const socket = await bare.accepted();
-    while (socket.send(Buffer.alloc(MiB)) !== -1);
-    peer.resume();
-    await until(() => buffered.length > 0, "the socket to drain");
-    expect(buffered[0]).toBe(0);
+    while (socket.getBufferedAmount() < MiB) socket.send(Buffer.alloc(64 * 1024));
+    await until(() => {
+      while (peer.read(64 * 1024)?.length);
+      return unsent.at(-1) === 0;
+    }, "the socket to drain");
+    expect(unsent[0]).toBeGreaterThan(0);
   });
 
   test("a paused socket still delivers what had been read, and hears nothing more until it is resumed", async () => {
@@ -130,7 +133,7 @@ describe("sending (echo.ts)", () => {
   });
 });
 
-describe("faults (connection.ts, index.ts, longwire.ts)", () => {
+describe("faults (websocket.ts, index.ts, longwire.ts)", () => {
   const program = (handler: string, error: string, around = "") => `
     ${around}
     const server = Bun.serve({
@@ -235,7 +238,7 @@ function rank(sent: number): number {
   return sent > 0 ? 0 : sent === -1 ? 1 : 2;
 }
 
-describe("publishing to a slow reader (fan-out.ts, connection.ts)", () => {
+describe("publishing to a slow reader (fan-out.ts)", () => {
   test("small frames are gathered in a tick and passed over at its end, when publish has said that all is well", async () => {
     const bufferedBytesMax = 256 * 1024;
     const frameBytes = 8000;

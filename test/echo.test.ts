@@ -1,7 +1,9 @@
 /** The echo line, spoken to by clients that no one here wrote. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Client, clients, openWs, ws } from "./support/clients.ts";
-import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
+import { NarrowSocket } from "./support/narrow-socket.ts";
+import { sampleOf, scrape } from "./support/prometheus.ts";
+import { exchange, frame, handshakeHeaders, opcodes, request } from "./support/raw-socket.ts";
 import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { until, within } from "./support/wait.ts";
@@ -185,6 +187,25 @@ test("a reader that drains only a little at a time gets every message, in order"
   expect(await hash(messageCount)).toBe(sent.digest("hex"));
   socket.terminate();
 }, 60_000);
+
+test("a reader that drains only a little at a time is never owed more than --max-buffered and a message", async () => {
+  const [limitBytes, messageBytes] = [512 * 1024, 256 * 1024];
+  await using small = await spawnServer(["--max-buffered", "512KiB", "--max-message", "256KiB"]);
+  using peer = new NarrowSocket(Number(small.url.port));
+  peer.write(Buffer.from(request("GET", "/ping", handshakeHeaders)));
+  const message = frame(opcodes.binary, Buffer.alloc(messageBytes));
+  let next = 0;
+  let mostBytes = 0;
+  for (let takenBytes = 0; takenBytes < 4 * MiB; ) {
+    for (let sentBytes = -1; sentBytes !== 0; next = (next + sentBytes) % message.length)
+      sentBytes = peer.tryWrite(message.subarray(next));
+    takenBytes += peer.read(16 * 1024)?.length ?? 0;
+    const unsentBytes = sampleOf(await scrape(small), "longwire_buffered_bytes");
+    mostBytes = Math.max(mostBytes, unsentBytes);
+  }
+  expect(mostBytes).toBeGreaterThan(limitBytes);
+  expect(mostBytes).toBeLessThan(limitBytes + messageBytes + 1024);
+});
 
 test("readers that come and go in the middle of their echo leave the others' intact", async () => {
   await using tight = await spawnServer(["--max-buffered", "16KiB", "--max-message", "8KiB"]);

@@ -70,9 +70,9 @@ export class Reading {
     else this.#enqueue(socket);
   }
 
-  /** The client took everything that was unsent. */
+  /** The client took a part of the unsent bytes. */
   drain(socket: Socket, { waiting }: Connection): void {
-    if (!waiting?.isHeldForUnsent) return;
+    if (!waiting?.isHeldForUnsent || socket.getBufferedAmount() > this.#deps.bufferedBytesMax) return;
     waiting.isHeldForUnsent = false;
     this.release(socket);
   }

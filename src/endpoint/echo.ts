@@ -82,9 +82,9 @@ export class EchoLine implements SocketHandler {
     this.#answer(socket, message);
   }
 
-  /** Bun calls this when nothing is buffered any more. */
+  /** Bun calls this each time that a part of the unsent bytes was sent. */
   drain(socket: Socket): void {
-    if (!this.#held.has(socket)) return;
+    if (!this.#held.has(socket) || this.#isOver(socket)) return;
     const message = this.#held.get(socket);
     this.#held.delete(socket);
     if (message !== undefined) this.#answer(socket, message);

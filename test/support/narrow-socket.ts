@@ -55,8 +55,13 @@ export class NarrowSocket implements Disposable {
 
   /** Sends bytes that are few enough to fit. */
   write(bytes: Buffer): void {
-    const sent = Number(libc.send(this.#descriptor, ptr(bytes), bytes.length, withoutWaiting));
+    const sent = this.tryWrite(bytes);
     if (sent !== bytes.length) throw new Error(`${sent} of ${bytes.length} bytes were sent`);
+  }
+
+  /** @returns how many bytes the kernel took */
+  tryWrite(bytes: Buffer): number {
+    return Math.max(0, Number(libc.send(this.#descriptor, ptr(bytes), bytes.length, withoutWaiting)));
   }
 
   /** @returns the bytes that have arrived, at most `bytesMax`; undefined after the end of the connection */
