@@ -1,4 +1,4 @@
-/** A deploy: what SIGTERM does to a server that is in use, shown with real processes. */
+/** A deploy: SIGTERM to a real server process that is in use. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { openWs, ws } from "./support/clients.ts";
 import { RawSocket } from "./support/raw-socket.ts";
@@ -18,7 +18,7 @@ setDefaultTimeout(40_000);
 const restarting = 1012;
 
 describe("SIGTERM", () => {
-  test("closes WebSockets with 1012 and ends streams in words, then the process exits with 0", async () => {
+  test("closes WebSockets with 1012 and ends streams with longwire.close, then the process exits with 0", async () => {
     await using server = await spawnServer(["--drain-window", "0s"]);
     using echo = await openWs(server.socketUrl());
     const events = await openEvents(server, newTopic());
@@ -45,16 +45,16 @@ describe("SIGTERM", () => {
     expect(await server.logged("draining")).toMatchObject({ connections: 4, drainWindowSeconds: 0 });
   });
 
-  test("with nobody connected ends the process in a moment, whatever the window", async () => {
+  test("without a connection ends the process at once, whatever the window is", async () => {
     await using server = await spawnServer(["--drain-window", "1h"]);
-    await fetch(server.url); // Leaves a connection that is kept alive, which is nobody.
+    await fetch(server.url); // Leaves an HTTP connection that is kept alive. It does not count.
     const begun = performance.now();
     server.process.kill("SIGTERM");
     expect(await within(server.process.exited, "the process to exit")).toBe(0);
     expect(performance.now() - begun).toBeLessThan(5000);
   });
 
-  test("turns /readyz 503 and serves everyone for --drain-delay, and only then stops listening", async () => {
+  test("makes /readyz answer 503 and serves everyone for --drain-delay, and only then stops listening", async () => {
     await using server = await spawnServer(["--drain-delay", "3s", "--drain-window", "0s"]);
     const topic = newTopic();
     const ready = (): Promise<Response> => fetch(new URL("/readyz", server.url));
@@ -111,7 +111,7 @@ describe("SIGTERM", () => {
     publisher.write(
       `POST ${path} HTTP/1.1\r\nHost: ${server.url.host}\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\nhalf`,
     );
-    await publish(server, topic, "the other one"); // By now the half of it has come in.
+    await publish(server, topic, "the other one"); // By now the first half of the body has arrived.
     server.process.kill("SIGTERM");
     await until(async () => !(await isListening(server)), "the listener to close");
     publisher.write("half");
@@ -125,7 +125,7 @@ describe("SIGTERM", () => {
     expect(await within(server.process.exited, "the process to exit")).toBe(0);
   });
 
-  test("gives a reader what it is owed before it is closed", async () => {
+  test("sends a reader its unsent messages before it is closed", async () => {
     await using server = await spawnServer(["--drain-window", "0s"]);
     using echo = await openWs(server.socketUrl());
     const message = "x".repeat(512 * 1024);
@@ -154,7 +154,7 @@ describe("SIGTERM", () => {
 
 describe("a deploy under load", () => {
   test("loses nothing in silence for 1,000 subscribers and publishers that repeat", async () => {
-    // On an address of its own, so that nobody takes the port in between.
+    // On an address of its own, so that nothing else takes the port in between.
     const flags = ["--host", "127.91.0.7", "--history-messages", "100000", "--drain-window", "1s"];
     const topic = newTopic();
     await using first = await spawnServer(flags);
@@ -185,16 +185,16 @@ describe("a deploy under load", () => {
       );
       for (const subscriber of subscribers) {
         expect(subscriber.faults).toEqual([]);
-        // With the memory broker a restart is a gap, and it is told as one: exactly once, to each.
+        // A restart of the memory engine is a gap. It is reported to each subscriber exactly once.
         expect(subscriber.gaps).toBe(1);
         expect(subscriber.closeCodes).toContain(restarting);
         expect(subscriber.closeCodes).not.toContain(1006);
       }
-      // What the new server has said 200 to, everyone has got, and whoever repeated is in it once.
+      // Every subscriber has each message that the new server acknowledged, and a repeated one only once.
       for (const { received } of subscribers) {
         for (const { text } of byTheNew) expect(received.get(text)).toBe(1);
       }
-      // What the old one has said 200 to, everyone has got who was not closed before.
+      // Subscribers that were not closed before have each message that the old server acknowledged.
       const complete = subscribers.filter(({ received }) => byTheOld.every(({ text }) => received.has(text)));
       expect(complete.length).toBeGreaterThan(0);
     } finally {
@@ -230,7 +230,7 @@ interface Acknowledged {
   readonly server: 0 | 1;
 }
 
-/** Publishes one message after the other, each with a key and again until the answer is 200. */
+/** Publishes one message after the other. Each is repeated with the same key until the answer is 200. */
 async function publishUntil(
   signal: AbortSignal,
   server: RunningServer,
@@ -261,11 +261,11 @@ async function publishOnce(url: string, text: string): Promise<string> {
   throw new Error(`${text} could not be published in 20 s`);
 }
 
-/** A subscriber as docs/protocol.md shows one, which checks the order of what it gets. */
+/** A subscriber like the one in docs/protocol.md, which also checks the order of its messages. */
 class Follower implements Disposable {
   readonly faults: string[] = [];
   readonly closeCodes: number[] = [];
-  /** How often each text came. */
+  /** How often each text arrived. */
   readonly received = new Map<string, number>();
   gaps = 0;
   isOpen = false;

@@ -1,4 +1,4 @@
-/** Whoever is silent is pinged, and whoever stays silent is cut, whatever is being sent to them meanwhile. */
+/** A silent client is pinged. One that stays silent is cut, also while it is being sent to. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { openBun, openWs, ws } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
@@ -13,7 +13,7 @@ const heartbeat = ["--heartbeat-interval", "1s", "--heartbeat-timeout", "1s"];
 
 const server = sharedServer(heartbeat);
 
-// Each of these waits for the server's clock, so they wait together.
+// Each of these waits for the server's clock, so they run at the same time.
 
 test.concurrent("a peer that answers nothing is pinged, then cut, and the log says so", async () => {
   const start = performance.now();
@@ -21,20 +21,20 @@ test.concurrent("a peer that answers nothing is pinged, then cut, and the log sa
   expect((await silent.frame()).opcode).toBe(opcodes.ping);
   await within(silent.ended, "the end of the connection");
   const seconds = (performance.now() - start) / 1000;
-  // After 1 s it may be pinged and after 2 s cut; the clock that is asked ticks once a second.
+  // It may be pinged after 1 s and cut after 2 s, by a clock that ticks once a second.
   expect(seconds).toBeGreaterThan(2);
   expect(seconds).toBeLessThan(6);
   expect(await server.logged("a silent peer is cut")).toMatchObject({ address: "127.0.0.1" });
 });
 
-test.concurrent("a peer is silent too that began a message and never ends it", async () => {
+test.concurrent("a peer that begins a message and never ends it counts as silent", async () => {
   using silent = await RawSocket.open(server.socketUrl());
   silent.write(frame(opcodes.text, "half").subarray(0, -1));
   expect((await silent.frame()).opcode).toBe(opcodes.ping);
   await within(silent.ended, "the end of the connection");
 });
 
-test.concurrent("a peer that answers pings stays, though it says nothing else", async () => {
+test.concurrent("a peer that only answers pings stays", async () => {
   using patient = await RawSocket.open(server.socketUrl());
   for (let count = 0; count < 4; count++) {
     const { opcode, payload } = await patient.frame();
@@ -51,7 +51,7 @@ test.concurrent("a peer that sends messages stays, and is not pinged", async () 
   while (performance.now() < end) {
     talking.write(frame(opcodes.text, "talk"));
     expect((await talking.frame()).opcode).toBe(opcodes.text);
-    await Bun.sleep(300); // What a peer does between two messages; nothing waits for it.
+    await Bun.sleep(300); // The pause between two messages.
   }
 });
 
@@ -68,7 +68,7 @@ test.concurrent("a peer that sends pings of its own stays, and is not pinged", a
 test.concurrent("the clients that people use stay by themselves", async () => {
   using one = await openWs(server.socketUrl());
   using other = await openBun(server.socketUrl());
-  await Bun.sleep(4500); // The time in which they would be cut.
+  await Bun.sleep(4500); // Longer than the time after which they would be cut.
   for (const client of [one, other]) {
     client.send("ping");
     expect(await client.next()).toBe("pong");
@@ -82,7 +82,7 @@ test("a peer that never reads is cut, and the memory it held is given back", asy
   const socket = new ws.WebSocket(fresh.socketUrl());
   const closed = Promise.withResolvers<number>();
   socket.on("close", closed.resolve);
-  socket.on("error", () => undefined); // A reset is one of the ways to be cut.
+  socket.on("error", () => undefined); // A cut may arrive as a reset.
   await until(() => socket.readyState === socket.OPEN, "the ws package to open");
   socket.pause();
   for (let i = 0; i < 12; i++) socket.send(Buffer.alloc(16 * MiB, i));
@@ -126,7 +126,7 @@ test("a peer that reads slowly stays for as long as it reads", async () => {
   for (let i = 0; i < messageCount; i++) socket.send(Buffer.alloc(64 * 1024));
   await until(() => received === messageCount || closedWith !== undefined, "every message", 25);
   expect({ received, closedWith }).toEqual({ received: messageCount, closedWith: undefined });
-  // Longer than the silence that would have ended it.
+  // Longer than the silence after which it would be cut.
   expect(performance.now() - start).toBeGreaterThan(5000);
   socket.terminate();
 });

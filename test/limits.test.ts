@@ -1,4 +1,4 @@
-/** How much one client, one address or all together may take: who is refused, in which words, and that it ends again. */
+/** The limits of one client, of one address and of all together. Each refusal has words, and ends with its cause. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import type { WebSocket } from "ws";
@@ -21,7 +21,7 @@ const handshake = (server: RunningServer, path: string, headers: Record<string, 
 
 const detailOf = (body: string): string => (JSON.parse(body) as { detail: string }).detail;
 
-/** A line from another address of this machine, as all of 127.0.0.0/8 is. @returns the status where it is refused */
+/** Connects from another address of 127.0.0.0/8, which is all this machine. @returns the status if it is refused */
 async function openFrom(
   server: RunningServer,
   localAddress: string,
@@ -42,7 +42,7 @@ async function expectPong(client: { send(text: string): void; next(): Promise<un
 }
 
 describe("--max-connections", () => {
-  test("counts lines and streams together, and refuses the next one in words while those there go on", async () => {
+  test("counts sockets and streams together, refuses the next one in words, and serves the open ones", async () => {
     await using server = await spawnServer(["--max-connections", "3"]);
     using echo = await openWs(server.socketUrl());
     using raw = await openTopic(server, "a");
@@ -63,14 +63,14 @@ describe("--max-connections", () => {
     expect((await stream.next()).data).toBe("still served");
   });
 
-  test("tells an EventSource when to come back, which would give up for good after an error", async () => {
+  test("tells an EventSource when to come back: after an error status it never would", async () => {
     await using server = await spawnServer(["--max-connections", "1"]);
     using _first = await openWs(server.socketUrl());
     const response = await fetch(topicsUrl(server, "a"), { headers: { Accept: "text/event-stream" } });
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toContain("text/event-stream");
     expect(await response.text()).toMatch(/^retry: [1-9]\d{3,}\n\n$/);
-    // An EventSource that resumes would forget its id at the blank line of an answer without one.
+    // The blank line of an answer without an id makes an EventSource forget its own.
     const headers = { Accept: "text/event-stream", "Last-Event-ID": "k3-7" };
     const resuming = await fetch(topicsUrl(server, "a"), { headers });
     expect(await resuming.text()).toMatch(/^retry: [1-9]\d{3,}\nid: k3-7\n\n$/);
@@ -106,7 +106,7 @@ describe("--max-connections", () => {
     await expectPong(last);
   });
 
-  test("is what the descriptors allow where it is not set, with some left for everything else, and told at the start", async () => {
+  test("is by default what the descriptors allow, less a reserve, and is logged at the start", async () => {
     await using server = await spawnServer([], { command: withDescriptors(300) });
     expect(await server.logged("listening")).toMatchObject({ connectionsMax: 44 });
     expect(sampleOf(await scrape(server), "longwire_connections_max")).toBe(44);
@@ -116,7 +116,7 @@ describe("--max-connections", () => {
     for (const client of clients) client[Symbol.dispose]();
   });
 
-  test("does not count a page that is only told why it is refused, once it was told", async () => {
+  test("does not count a page that was refused by a close code, once it is closed", async () => {
     await using server = await spawnServer(["--max-connections", "1"]);
     for (let round = 0; round < 5; round++) {
       using client = await openTopic(server, "a?since=nonsense", [], { Origin: server.url.origin });
@@ -195,7 +195,7 @@ describe("--max-connections-per-ip", () => {
     for (const line of lines) line.terminate();
   });
 
-  test("does not listen to what anyone else forwards", async () => {
+  test("ignores X-Forwarded-For from any other address", async () => {
     await using server = await spawnServer(["--max-connections-per-ip", "1", "--trust-proxy", "127.0.0.1"]);
     const line = await openFrom(server, "127.0.0.2", { "X-Forwarded-For": "203.0.113.1" });
     expect(await openFrom(server, "127.0.0.2", { "X-Forwarded-For": "203.0.113.2" })).toBe(429);
@@ -205,7 +205,7 @@ describe("--max-connections-per-ip", () => {
 
 describe("--max-rate", () => {
   for (const open of [openWs, openBun]) {
-    test(`closes with 1013 and words whoever sends more in a second, and nobody else: ${open.name}`, async () => {
+    test(`closes only the client that sends more in a second, with 1013 and words: ${open.name}`, async () => {
       await using server = await spawnServer(["--max-rate", "20"]);
       using other = await open(server.socketUrl());
       using eager = await open(server.socketUrl());
@@ -217,7 +217,7 @@ describe("--max-rate", () => {
     });
   }
 
-  test("counts pings and pongs that nobody asked for, too", async () => {
+  test("counts pings and unsolicited pongs, too", async () => {
     await using server = await spawnServer(["--max-rate", "20"]);
     for (const opcode of [opcodes.ping, opcodes.pong]) {
       using socket = await RawSocket.open(server.socketUrl());
@@ -230,7 +230,7 @@ describe("--max-rate", () => {
     expect(sampleOf(await scrape(server), "longwire_cut_total", 'reason="rate"')).toBe(2);
   });
 
-  test("publishes what came before, and nothing of what came after", async () => {
+  test("publishes the frames before it, and none after it", async () => {
     await using server = await spawnServer(["--max-rate", "5", "--history-messages", "100"]);
     using sender = await openTopic(server, "a");
     for (let count = 0; count < 50; count++) sender.send(`${count}`);
@@ -241,17 +241,17 @@ describe("--max-rate", () => {
     expect(published.length).toBeWithin(5, 11); // Twice as many, where a second ended between two of them.
   });
 
-  test("is counted anew in each second, though the server was still sending what it owed", async () => {
+  test("is counted anew in each second, also while the server has unsent bytes", async () => {
     await using server = await spawnServer(["--max-rate", "10", "--max-buffered", "64MiB"]);
     using socket = await RawSocket.open(server.socketUrl());
     socket.pause();
-    // More than the kernel takes, so that the server is owing when the second is over.
+    // More than the kernel takes, so that the server has unsent bytes when the second is over.
     socket.write(Buffer.concat(Array<Buffer>(10).fill(frame(opcodes.binary, Buffer.alloc(MiB)))));
     await until(
       async () => sampleOf(await scrape(server), "longwire_received_messages_total") === 10,
       "all of them",
     );
-    await Bun.sleep(1100); // The second is what this is about.
+    await Bun.sleep(1100); // The test is about this second.
     socket.resume();
     for (let count = 0; count < 10; count++) expect((await socket.frame()).payload.length).toBe(MiB);
     socket.write(frame(opcodes.text, "ping"));
@@ -269,13 +269,13 @@ describe("--max-rate", () => {
     socket.terminate();
   });
 
-  test("leaves a newcomer the whole of its first second", async () => {
+  test("gives a new client its whole first second", async () => {
     await using server = await spawnServer(["--max-rate", "1"]);
     using client = await openWs(server.socketUrl());
     await expectPong(client);
   });
 
-  test("is no limit where it is not set", async () => {
+  test("is off by default", async () => {
     await using server = await spawnServer();
     using client = await openWs(server.socketUrl());
     for (let count = 0; count < 5000; count++) client.send("ping");
@@ -299,8 +299,8 @@ describe("--max-message", () => {
 });
 
 describe("running out of file descriptors", () => {
-  test("ends neither the process nor a line that is open, and is over when they are free again", async () => {
-    // Told that there is room for all, as if something else had taken the descriptors.
+  test("ends neither the process nor an open connection, and is over when descriptors are free again", async () => {
+    // The limit on connections is too high for the descriptors, as if something else had taken them.
     await using server = await spawnServer(["--max-connections", "1000"], { command: withDescriptors(64) });
     using before = await openWs(server.socketUrl());
     const sockets = await Promise.all(Array.from({ length: 120 }, () => RawSocket.connect(server.url)));
@@ -317,7 +317,7 @@ describe("running out of file descriptors", () => {
   });
 });
 
-/** The real server in a process that may open only so many files. */
+/** The real server in a process with a limit on open files. */
 function withDescriptors(count: number): readonly string[] {
   const entrance = resolve(root, "src/index.ts");
   return ["bash", "-c", `ulimit -n ${count}; exec "$0" "$@"`, process.execPath, "run", entrance];
@@ -329,7 +329,7 @@ async function descriptorsOf({ process: { pid } }: RunningServer): Promise<numbe
   ).length;
 }
 
-/** Asks again until there is a place. */
+/** Connects again until it is admitted. */
 async function whenThereIsRoom<Opened>(open: () => Promise<Opened>): Promise<Opened> {
   let opened: Opened | undefined;
   await until(async () => {

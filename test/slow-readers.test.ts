@@ -1,6 +1,6 @@
 /**
- * After the first message that a reader was not given it is given no other: it is cut, and a cut can be resumed. The full
- * run is `bun run test/fuzz/slow-readers.ts`.
+ * A reader that is too slow is cut before it misses a message, and can resume. It never gets a message after one that it
+ * was not given. `bun run test/fuzz/slow-readers.ts` runs this for longer.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
@@ -19,19 +19,19 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 const seed = 20_261_122;
-/** So little that a reader is over it a hundred times a second. */
+/** A reader exceeds this limit a hundred times a second. */
 const narrow = ["--max-buffered", "8KiB", "--max-message", "4KiB", "--log-level", "warn"];
 
-describe("readers that stall and readers that half drain, while publishing never stops", () => {
+describe("readers that stall and readers that drain half, while publishing never stops", () => {
   for (const form of forms) {
-    test(`see no hole, and those who keep up notice nothing: ${form}`, async () => {
+    test(`see no hole, and readers that keep up notice nothing: ${form}`, async () => {
       await using server = await spawnServer(narrow);
       const { holes, cuts, messages } = await starve({
         server,
         topic: "busy",
         readers: Array<typeof form>(25).fill(form),
         random: new Random(seed),
-        bytes: (random) => random.between(20, 600), // Small ones, of which Bun gathers many before it writes them.
+        bytes: (random) => random.between(20, 600), // Bun gathers many small frames before it writes them.
         enough: (seen) => seen.cuts >= 250,
       });
       expect({ form, holes }).toEqual({ form, holes: [] });
@@ -51,7 +51,7 @@ describe("readers that stall and readers that half drain, while publishing never
       topic: "busy",
       readers: Array.from({ length: 40 }, (_, index) => forms[index % forms.length] ?? "raw"),
       random: new Random(seed),
-      // Bun gathers what is under 16 KiB, and sends the rest at once.
+      // Bun gathers frames under 16 KiB and writes larger ones at once.
       bytes: (random) => (random.chance(0.9) ? random.between(20, 2000) : random.between(10_000, 32_000)),
       enough: (seen) => seen.cuts >= 200,
     });
@@ -59,7 +59,7 @@ describe("readers that stall and readers that half drain, while publishing never
   });
 });
 
-test("stalled readers cost what the limit allows each, and nobody else a message", async () => {
+test("stalled readers cost no more memory than the limit allows, and no other reader misses a message", async () => {
   await using server = await spawnServer([
     "--max-buffered",
     "64KiB",
@@ -85,14 +85,14 @@ test("stalled readers cost what the limit allows each, and nobody else a message
   });
   expect(published.bytes).toBeGreaterThanOrEqual(16 * MiB);
   const grownBytes = (await residentBytes(server.process.pid, "most")) - before;
-  // What is held for each, what may come between two looks, and the server's own: history, encodings, garbage.
+  // The unsent bytes of each, those published between two checks, and the server's own: history, encodings, garbage.
   expect(grownBytes).toBeLessThan(stalled * 2 * 64 * KiB + 160 * MiB);
 });
 
 describe("a stalled reader", () => {
   const narrowed = ["--max-buffered", "64KiB", "--max-message", "32KiB"];
 
-  test("is cut, and the log and the topic's count say so", async () => {
+  test("is cut, the log has a line, and its subscription ends", async () => {
     await using server = await spawnServer(narrowed);
     using stalled = await RawSocket.open(server.socketUrl("/topics/a"));
     stalled.pause();
@@ -100,7 +100,7 @@ describe("a stalled reader", () => {
     await until(async () => (await inspect(server, "a")).subscribers === 0, "the end of its subscription");
   });
 
-  test("is cut for what one of its topics brings, and leaves all of them", async () => {
+  test("is cut for the messages of one of its topics, and leaves all of them", async () => {
     await using server = await spawnServer(narrowed);
     using stalled = await RawSocket.connect(server.url);
     const headers = { ...handshakeHeaders, "Sec-WebSocket-Protocol": "cloudevents.json" };
@@ -108,7 +108,7 @@ describe("a stalled reader", () => {
     expect((await stalled.response()).status).toBe(101);
     stalled.pause();
     using healthy = await openEvents(server, "silent,busy");
-    // The healthy one takes each message before the next is published, so it never lags.
+    // The healthy reader takes each message before the next is published, so it never lags.
     await publishUntilCut(server, "busy", 32 * KiB, async () => {
       expect((await healthy.event()).topic).toBe("busy");
     });
@@ -120,7 +120,7 @@ describe("a stalled reader", () => {
     expect(await healthy.event()).toMatchObject({ topic: "silent", data: "still" });
   });
 
-  test("that publishes without reading is cut like any other, and a fault of the server it is not", async () => {
+  test("that publishes without reading is cut like any other, and no fault is logged", async () => {
     await using server = await spawnServer([...narrowed, "--history-messages", "1000"]);
     using greedy = await RawSocket.open(server.socketUrl("/topics/a"));
     greedy.pause();
@@ -128,7 +128,7 @@ describe("a stalled reader", () => {
       greedy.write(frame(opcodes.text, numbered(number, 32 * KiB)));
       await inspect(server, "a"); // Meanwhile the server reads.
     }
-    // What the server read before it cut the sender is published, without a hole.
+    // The frames that the server read before the cut are published without a hole.
     const events = await everyEvent(server, "a");
     expect(events.map(({ data }) => Number.parseInt(String(data), 10))).toEqual(
       events.map((_, index) => index),
@@ -137,11 +137,11 @@ describe("a stalled reader", () => {
     expect(server.log().filter(({ level }) => Number(level) >= 50)).toEqual([]);
   });
 
-  test("does not take an echo line with it that holds more than the limit", async () => {
+  test("is cut, and an echo socket that holds more than the limit is not", async () => {
     await using server = await spawnServer(narrowed);
     using echo = await RawSocket.open(server.socketUrl("/ping"));
     echo.pause();
-    // More than the kernel takes for it: reading from it is paused at the limit.
+    // More than the kernel takes, so the server pauses reading from the socket at the limit.
     const sent = 400;
     for (let number = 0; number < sent; number++) echo.write(frame(opcodes.text, numbered(number, 32 * KiB)));
     using stalled = await RawSocket.open(server.socketUrl("/topics/a"));
@@ -152,7 +152,7 @@ describe("a stalled reader", () => {
       expect((await echo.frame()).payload.toString()).toStartWith(`${number} `);
   });
 
-  test("is cut at its own limit beside an application, whose sockets keep theirs", async () => {
+  test("is cut at its own limit beside a program, whose sockets keep theirs", async () => {
     const application = resolve(root, "test/support/application.ts");
     await using server = await spawnServer([], { command: [process.execPath, application] });
     using theirs = await RawSocket.open(server.socketUrl("/chat"));
@@ -171,7 +171,7 @@ describe("a stalled reader", () => {
       expect((await theirs.frame()).payload.toString()).toStartWith(`${number} `);
   });
 
-  test("is not cut for an empty message, which Bun reports as if it had passed over someone", async () => {
+  test("is not cut for an empty message, for which Bun reports 0 as for a dropped one", async () => {
     await using server = await spawnServer(narrowed);
     using one = await openTopic(server, "a");
     using other = await openTopic(server, "a");
@@ -202,18 +202,18 @@ describe("a replay that its reader does not take", () => {
         const isKept = async (): Promise<boolean> => (await inspect(server, topic)).retained === from + count;
         await until(isKept, "the last message");
       };
-      // How much the server sends before it waits for the reader depends on the kernel.
+      // The kernel decides how much the server sends before it waits for the reader.
       await publishMore("long", 0, 2000);
       const sent = await replayedToStalledReader(server, "long", form);
       expect(sent).toBeLessThan(2000);
-      // A reader that was sent all of a history is live, and may hold much: the worst that a replay can do to it.
+      // A reader is live once the whole history was sent. The worst case is one that holds as much of it as possible.
       for (let history = Math.max(1, sent - 80); history <= sent + 20; history += 10) {
         const topic = `of-${history}`;
         await publishMore(topic, 0, history);
         const sightings = noSightings();
         using reader = new SlowReader(server, topic, form, sightings, "all");
         await until(async () => (await inspect(server, topic)).subscribers === 1, "the reader to be there");
-        await publishMore(topic, history, 2); // With these, a reader that holds too much is cut.
+        await publishMore(topic, history, 2); // At these a reader that holds too much is cut.
         await until(() => {
           reader.takeAll();
           return reader.last === history + 1;
@@ -224,7 +224,7 @@ describe("a replay that its reader does not take", () => {
   }
 });
 
-test("messages as large as may be reach readers with the least limit that they allow", async () => {
+test("messages of the largest size reach readers with the smallest limit that it allows", async () => {
   await using server = await spawnServer(["--max-buffered", "8MiB", "--max-message", "4MiB"]);
   using raw = await openTopic(server, "a");
   using events = await openEvents(server, "a");
@@ -237,7 +237,7 @@ test("messages as large as may be reach readers with the least limit that they a
   }
 });
 
-/** @returns how many messages of a history a reader is sent that takes none */
+/** @returns how many messages of a history the server sends to a reader that takes none */
 async function replayedToStalledReader(server: RunningServer, topic: string, form: Form): Promise<number> {
   const replayed = async (): Promise<number> =>
     sampleOf(await scrape(server), "longwire_replayed_messages_total");
@@ -256,7 +256,7 @@ async function replayedToStalledReader(server: RunningServer, topic: string, for
 /**
  * Publishes messages one after the other until a reader is cut, however much the kernel takes for it.
  * @param taken called after each message
- * @returns the line of the log
+ * @returns the log line
  */
 async function publishUntilCut(
   server: RunningServer,

@@ -15,8 +15,8 @@ const frameBytesMaxOf = (messageBytesMax: number): number => 6 * messageBytesMax
 
 export interface BufferLimits {
   /**
-   * `--max-buffered`: a subscriber that holds more than this unsent, besides the last message that it was given, is cut.
-   * So a message that is large, or that grows in a form, cuts no reader that had caught up.
+   * `--max-buffered`: a subscriber is cut if it holds more than this unsent before a publish. One message that is large, or
+   * that grows in a form, cuts no reader that had caught up (unsent-limit.ts).
    */
   readonly bufferedBytesMax: number;
   /** Bytes that may be published between two checks of the subscribers. Small beside the limit, so that it holds. */

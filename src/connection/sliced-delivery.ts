@@ -41,7 +41,7 @@ export class SlicedDelivery {
     this.#deps = deps;
   }
 
-  /** True while messages wait. A later message must wait behind them. */
+  /** True while messages wait. A later message must wait for them. */
   get isBusy(): boolean {
     return this.#waiting.length > 0;
   }

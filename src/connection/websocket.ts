@@ -41,7 +41,7 @@ export function webSocketHandler<Data>(
   const isOurs = (socket: ServerWebSocket<unknown>): socket is Socket =>
     socket.data instanceof Connection && socket.data.register === deps.connections;
   return {
-    // Off, because the heartbeat does what they do, and more.
+    // Off, because the heartbeat takes their place.
     ...(yours ?? { idleTimeout: 0, sendPings: false }),
     ...sharedLimits(deps, yours),
     open: (socket) => {
@@ -86,7 +86,7 @@ function sharedLimits<Data>(
   };
 }
 
-/** Nobody would answer on this socket, so its client and the log are told at once. */
+/** No handler would answer on this socket. It is closed, and the log says how to mount two handlers. */
 function closeStray(socket: ServerWebSocket<unknown>, log: Logger): void {
   log.error(
     {},
@@ -129,7 +129,7 @@ class SocketEvents {
 
   drain(socket: Socket): void {
     const { data } = socket;
-    // A client that takes bytes is alive. This is the only sign of it while reading is paused.
+    // A client that takes bytes is alive. There is no other sign of it while reading is paused.
     this.#deps.heartbeat.touch(data);
     this.#deps.reading.drain(socket, data);
     data.handler.drain?.(socket);
@@ -154,7 +154,7 @@ class SocketEvents {
     if (code === closeCode.abnormal && refusedReason.test(reason))
       counters.refused[reason === tooBigReason ? "message_size" : "malformed"]++;
     log.debug({ address: data.clientAddress.address, code, reason }, "connection closed");
-    this.#deps.reading.drain(socket, data); // Nothing is unsent any more.
+    this.#deps.reading.drain(socket, data);
     data.handler.close?.(socket);
   }
 

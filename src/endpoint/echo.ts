@@ -1,4 +1,4 @@
-/** The echo line, /ping: "ping" gets "pong", everything else comes back as it went. */
+/** The endpoint /ping: "ping" is answered "pong", every other message is sent back unchanged. */
 import type { Access } from "../access/access.ts";
 import type { Socket, SocketHandler } from "../connection/connection.ts";
 import type { Frame } from "../connection/frames.ts";
@@ -64,8 +64,8 @@ function howToConnect({ host, isSecure }: Target, path: string): Response {
 }
 
 /**
- * The server's end of all echo connections. What a peer is owed and does not take is bounded: reading from it pauses, and
- * TCP slows it down. The pause is bounded by the heartbeat, which hears nothing meanwhile.
+ * The server's end of all echo connections. The unsent bytes of a peer are bounded: past the limit the server does not
+ * read from it, and TCP slows it down. The heartbeat bounds the pause, because it receives nothing meanwhile.
  */
 export class EchoLine implements SocketHandler {
   readonly #bufferedBytesMax: number;
@@ -96,7 +96,7 @@ export class EchoLine implements SocketHandler {
   }
 
   #answer(socket: Socket, message: Frame): void {
-    // Of an empty message Bun says 0 whether it took it or not, so it is not offered where it might not be taken.
+    // Bun returns 0 for an empty message, taken or not. So it is sent only if it will be taken.
     if (message.length === 0 && this.#isOver(socket)) {
       this.#hold(socket, message);
       return;
@@ -106,8 +106,8 @@ export class EchoLine implements SocketHandler {
     if (sent === -1) {
       if (this.#isOver(socket)) this.#hold(socket);
     } else if (this.#isOver(socket)) {
-      // Bun took nothing. No send had told that the limit was reached: Bun joins what is sent within a tick, reports it
-      // as sent, and finds out only between two messages that TCP does not take it.
+      // Bun dropped the message, and no earlier send had returned -1: Bun gathers the frames of a turn, reports them as
+      // sent, and finds out only between two frames that the kernel does not take them.
       this.#hold(socket, message);
     } else if (socket.readyState === WebSocket.OPEN) {
       throw new Error(`Bun did not take an echo of ${message.length} with room for it`);
