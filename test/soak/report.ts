@@ -26,7 +26,14 @@ const expectedLogLines: ReadonlySet<string> = new Set([
 
 /** The log line that counts refusals and cuts, and the reasons that this load causes. */
 const summaryLine = "refused or cut since the last such line";
-const expectedReasons: ReadonlySet<string> = new Set(["origin", "token", "malformed", "method", "slow", "expired"]);
+const expectedReasons: ReadonlySet<string> = new Set([
+  "origin",
+  "token",
+  "malformed",
+  "method",
+  "slow",
+  "expired",
+]);
 const logFields: ReadonlySet<string> = new Set(["level", "time", "pid", "hostname", "msg"]);
 
 function isExpected(line: LogLine): boolean {
