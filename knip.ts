@@ -11,7 +11,7 @@ export default ({ production = false }: { readonly production?: boolean }): Knip
     "test/{bench,fuzz,soak}/index.ts",
     "test/fuzz/{resume,slow-readers}.ts",
     "test/bench/peers/*.{ts,mjs}",
-    "test/support/{application,busy,faults,lossy-engine,two-handlers}.ts", // Programs that tests start.
+    "test/support/{application,busy,disk-worker,faults,lossy-engine,two-handlers}.ts", // Programs that tests start.
   ],
   project: ["src/**!", "public/**/*.ts!", "test/**"],
   ignoreDependencies: ["ws", "@types/ws"], // Bun has a `ws` of its own, so both look unused to knip.

@@ -9,6 +9,7 @@
  *   topic/hub.ts                  joins an engine to the topics that have subscribers on this node
  *     ↓ publish
  *   engine/memory.ts              appends to the topic's log and announces (the seam is topic/broker.ts)
+ *   engine/disk/disk.ts           with --data: the same on this machine's disk, by a Worker that commits in groups
  *     ↓ announced
  *   topic/hub.ts → topic/channel.ts   the node's part of the topic: catches up, and orders what was announced
  *     ↓ deliver
@@ -21,16 +22,17 @@
  *   longwire.ts              the library: joins all parts; the only file that knows all of them
  *   endpoint/                /ping, /topics/…, the page, /healthz, /readyz and /metrics
  *   connection/  access/     open connections, their limits, fan-out | from API keys and tokens to permissions
- *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`
+ *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`, `longwire data`
  *   wire/  engine/  settings/  what is sent, byte for byte | where topics are kept | every setting, unit and limit
  *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
  *   log.ts  metrics.ts
  */
 import { version } from "../package.json";
 import { readCommandLine } from "./command/command-line.ts";
+import type { DataTask } from "./command/data.ts";
 import { UsageError } from "./command/flags.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
-import { ConfigError, createServer, type LongwireServer } from "./longwire.ts";
+import { ConfigError, createServer, DataDirectoryError, type LongwireServer } from "./longwire.ts";
 import type { Config } from "./settings/config.ts";
 import { flushSecondsMax } from "./settings/limits.ts";
 
@@ -41,11 +43,24 @@ async function main(): Promise<void> {
     const line = await readCommandLine(process.argv.slice(2));
     if (line.command === "print") console.log(line.text);
     else if (line.command === "serve") await serve(line.config);
+    else if (line.command === "data") await runData(line.task);
     else console.log(await (await import("./command/token.ts")).makeToken(line.claims));
   } catch (error) {
     if (!(error instanceof UsageError || error instanceof ConfigError)) throw error;
     console.error(`longwire: ${error.message}.`);
     process.exitCode = 2;
+  }
+}
+
+async function runData(task: DataTask): Promise<void> {
+  try {
+    const { text, isWell } = (await import("./command/data.ts")).runDataTask(task);
+    console.log(text);
+    if (!isWell) process.exitCode = 1;
+  } catch (error) {
+    if (!(error instanceof DataDirectoryError)) throw error;
+    console.error(`longwire: ${error.message}.`);
+    process.exitCode = 1;
   }
 }
 
@@ -71,7 +86,7 @@ async function serve(config: Config): Promise<void> {
 }
 
 /**
- * @returns nothing if the address cannot be listened on; the reason is printed
+ * @returns nothing if the address or the data directory cannot be used; the reason is printed
  * @throws {ConfigError}
  */
 async function listen(config: Config, log: Logger): Promise<LongwireServer | undefined> {
@@ -87,6 +102,7 @@ async function listen(config: Config, log: Logger): Promise<LongwireServer | und
 
 function whyNot({ host, port, unixSocket }: Config, error: unknown): string {
   const cause = error instanceof Error ? error.message : error;
+  if (error instanceof DataDirectoryError) return `${cause}.`;
   if (unixSocket) return `cannot listen on ${unixSocket}: ${cause}.`;
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "EADDRINUSE") {

@@ -16,7 +16,7 @@ import { Reading } from "./connection/reading.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
-import { Operations } from "./endpoint/operations.ts";
+import { type EngineSize, Operations } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import type { ReceivedMessage } from "./endpoint/topics/iterator.ts";
@@ -27,6 +27,8 @@ import {
   type PublishOptions,
   type SubscribeOptions,
 } from "./endpoint/topics/program.ts";
+import type { DiskBroker } from "./engine/disk/disk.ts";
+import type { DiskMeter } from "./engine/disk/meter.ts";
 import { type Evicted, MemoryBroker } from "./engine/memory.ts";
 import { listenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
@@ -62,6 +64,7 @@ export {
   StoppedError,
   type SubscribeOptions,
 } from "./endpoint/topics/program.ts";
+export { DataDirectoryError } from "./engine/disk/data-directory-error.ts";
 export type { Answer } from "./http/request-context.ts";
 export type { RequestHandler, Routes } from "./http/routes.ts";
 export type { Logger } from "./log.ts";
@@ -197,6 +200,7 @@ export interface LongwireServer extends Longwire {
  * ```
  *
  * @throws {ConfigError} for an option that is out of range, or that contradicts another
+ * @throws {DataDirectoryError} if the directory of `data` cannot be used
  */
 export function createHandler(options: Partial<Options> = {}): Longwire {
   const { prefix = "", log, authorize, ...given } = options;
@@ -219,6 +223,7 @@ export function createHandler(options: Partial<Options> = {}): Longwire {
  * @param options `port: 0` takes any free port, which `url` names
  * @throws {ConfigError} for an option that is out of range or contradicts another, a file that cannot be used, and for a
  * server without a key on an address that others reach, unless it is `insecure`
+ * @throws {DataDirectoryError} if the directory of `data` cannot be used
  * @throws an error of Bun's if it cannot listen; its `code` is "EADDRINUSE" if the port is taken
  */
 export async function createServer(options: Partial<ServerOptions> = {}): Promise<LongwireServer> {
@@ -312,7 +317,8 @@ interface Parts extends Omit<Longwire, "routes"> {
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly access: Access;
   readonly broker: Broker;
-  readonly memory: MemoryBroker;
+  readonly engine: EngineSize;
+  readonly disk: DiskMeter | undefined;
   readonly connections: Connections;
   readonly held: HeldBytes;
   readonly counters: Counters;
@@ -346,8 +352,8 @@ function assemble(
   const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
   connections.everySecond(() => held.check());
   const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
-  const memory = new MemoryBroker(config, { evicted: (what) => countEviction(what, counters, log) });
-  const broker: Broker = memory;
+  const engine = openEngine(config, givenLog, (what, number) => countEvictions(what, number, counters, log));
+  const broker: Broker = engine;
   const hub = new Hub({ broker, fanOut, limits: config, counters, log: givenLog });
   const deps = {
     config,
@@ -368,7 +374,8 @@ function assemble(
   return {
     ...deps,
     broker,
-    memory,
+    engine,
+    disk: "meter" in engine ? engine.meter : undefined,
     held,
 
     handlers: {
@@ -392,8 +399,21 @@ function assemble(
   };
 }
 
-function countEviction(what: Evicted, { evicted }: Counters, log: Logger): void {
-  evicted[what]++;
+/** @throws {DataDirectoryError} if the directory of `data` cannot be used */
+function openEngine(
+  config: HandlerConfig,
+  log: Logger,
+  evicted: (what: Evicted, number: number) => void,
+): MemoryBroker | DiskBroker {
+  if (config.data === "") return new MemoryBroker(config, { evicted });
+  // Loaded when needed: SQLite takes 2 MiB. The URL is right only in a file at the top of src, also in a binary.
+  const { DiskBroker } = require("./engine/disk/disk.ts") as typeof import("./engine/disk/disk.ts");
+  const workerUrl = new URL("./engine/disk/worker.ts", import.meta.url);
+  return new DiskBroker({ directory: config.data, workerUrl, limits: config, log, evicted });
+}
+
+function countEvictions(what: Evicted, number: number, { evicted }: Counters, log: Logger): void {
+  evicted[what] += number;
   const setting = { idempotency_keys: "--idempotency-bytes", positions: "--position-bytes" }[what];
   log.warn({ setting }, `${what.replace("_", " ")} are forgotten before their time: a bound is reached`);
 }

@@ -81,6 +81,25 @@ function perKind(): Record<ConnectionKind, number> {
   return { echo: 0, raw: 0, cloudevents: 0, events: 0, events_cloudevents: 0, poll: 0, refused: 0 };
 }
 
+/** Observations by size, as Prometheus counts them. */
+export class Histogram {
+  /** Observations in each bucket alone; the last one has no bound. */
+  readonly counts: number[];
+  sum = 0;
+
+  /** @param bounds the upper bound of each bucket but the last, ascending */
+  constructor(readonly bounds: readonly number[]) {
+    this.counts = Array.from({ length: bounds.length + 1 }, () => 0);
+  }
+
+  observe(value: number): void {
+    const bucket = this.bounds.findIndex((bound) => value <= bound);
+    const index = bucket === -1 ? this.bounds.length : bucket;
+    this.counts[index] = (this.counts[index] ?? 0) + 1;
+    this.sum += value;
+  }
+}
+
 /** Time between two samples of the event loop, and the longest delay that is counted, in milliseconds. */
 const delayStepMilliseconds = 20;
 const delayMillisecondsMax = 60_000;
@@ -90,11 +109,7 @@ const delayMillisecondsMax = 60_000;
  * second is 50 samples, from 1 s down to 0.02 s, and not one.
  */
 export class EventLoopDelay implements Disposable {
-  /** Upper bounds of the buckets, in seconds. */
-  static readonly boundsSeconds = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10] as const;
-  /** Samples in each bucket alone; the last one has no bound. */
-  readonly counts: number[] = Array.from({ length: EventLoopDelay.boundsSeconds.length + 1 }, () => 0);
-  sumSeconds = 0;
+  readonly seconds = new Histogram([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]);
   #expectedMilliseconds = performance.now() + delayStepMilliseconds;
   readonly #timer = setInterval(() => this.#sample(performance.now()), delayStepMilliseconds).unref();
 
@@ -104,14 +119,7 @@ export class EventLoopDelay implements Disposable {
 
   #sample(nowMilliseconds: number): void {
     const late = Math.min(Math.max(0, nowMilliseconds - this.#expectedMilliseconds), delayMillisecondsMax);
-    for (let delay = late; delay >= 0; delay -= delayStepMilliseconds) this.#count(delay / 1000);
+    for (let delay = late; delay >= 0; delay -= delayStepMilliseconds) this.seconds.observe(delay / 1000);
     this.#expectedMilliseconds = nowMilliseconds + delayStepMilliseconds;
-  }
-
-  #count(seconds: number): void {
-    const bucket = EventLoopDelay.boundsSeconds.findIndex((bound) => seconds <= bound);
-    const index = bucket === -1 ? EventLoopDelay.boundsSeconds.length : bucket;
-    this.counts[index] = (this.counts[index] ?? 0) + 1;
-    this.sumSeconds += seconds;
   }
 }

@@ -212,7 +212,9 @@ function folderOf(name: string): string {
     ? "endpoint/topics"
     : name.startsWith("endpoint/")
       ? name
-      : dirname(name);
+      : name.startsWith("engine/")
+        ? "engine"
+        : dirname(name);
 }
 
 function leftovers(files: Sources): string[] {

@@ -1,11 +1,13 @@
 /** The compiled binary, run as a user would: from a folder of the user's, which has files of its own. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { openBun, openWs } from "./support/clients.ts";
+import { spawnDiskServer } from "./support/disk-server.ts";
 import { root, runCommand, spawnServer } from "./support/server.ts";
+import { everyEvent, publish } from "./support/topics.ts";
 import { within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
@@ -164,3 +166,44 @@ async function build(...flags: string[]): Promise<void> {
   });
   if (exitCode !== 0) throw new Error(`the build failed:\n${output}${errors}`);
 }
+
+test("keeps topics on disk, also after kill -9, and knows `longwire data`", async () => {
+  await using server = await spawnDiskServer([], { command: [binary], directory: hostile });
+  const id = await publish(server.running, "news", "kept");
+  await server.kill();
+  await server.start();
+  expect((await everyEvent(server.running, "news")).map((event) => event.id)).toEqual([id]);
+  const words = ["data", "check", "--data", server.data];
+  const { exitCode, output } = await runCommand(words, { command: [binary], directory: "/" });
+  expect({ exitCode, output }).toEqual({
+    exitCode: 0,
+    output: expect.stringMatching(/^The data is sound: 1 topics, 1 messages, /),
+  });
+});
+
+test("a program of one's own keeps topics on disk when it is compiled as docs/operations.md says", async () => {
+  const project = join(folder, "own");
+  await mkdir(join(project, "engine/disk"), { recursive: true });
+  await mkdir(join(project, "node_modules"));
+  await symlink(root, join(project, "node_modules/longwire"));
+  await writeFile(
+    join(project, "app.ts"),
+    `import { createServer } from "longwire";
+await using server = await createServer({ port: 0, data: "data", logLevel: "warn" });
+await server.publish("news", "hello");
+for await (const { data } of server.subscribe("news", { since: "all" })) { console.log(data); break; }
+`,
+  );
+  await writeFile(join(project, "engine/disk/worker.ts"), 'import "longwire/disk-worker";\n');
+  const page = await Bun.file(join(root, "docs/operations.md")).text();
+  const [, command = ""] = /^(bun build app\.ts .*)$/m.exec(page) ?? [];
+  const options = { directory: project, seconds: 30 };
+  const built = await runCommand(["-c", command], { ...options, command: ["sh"] });
+  expect(built).toMatchObject({ exitCode: 0 });
+  for (const expected of ["hello\n", "hello\n"])
+    expect(await runCommand([], { ...options, command: [join(project, "app")] })).toEqual({
+      exitCode: 0,
+      output: expected,
+      errors: "",
+    });
+});

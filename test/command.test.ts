@@ -36,8 +36,13 @@ describe("help and version", () => {
       ]);
       expect(others.length).toBeGreaterThan(3);
       for (const line of output.split("\n")) expect(`${line} ${line.length > 110}`).toEndWith("false");
-      for (const { flag, unit, default: value, help } of Object.values<Setting<unknown>>(settings)) {
-        const known = ["", "false"].includes(unit.show(value)) ? help : `${help} (${unit.show(value)})`;
+      for (const { flag, unit, default: value, defaultWith, help } of Object.values<Setting<unknown>>(
+        settings,
+      )) {
+        const other = defaultWith ? `; ${unit.show(defaultWith.value)} with --${defaultWith.flag}` : "";
+        const known = ["", "false"].includes(unit.show(value))
+          ? help
+          : `${help} (${unit.show(value)}${other})`;
         expect(output).toMatch(new RegExp(`--${flag}\\b.*\\s+${RegExp.escape(known)}\n`));
       }
       expect(output).toContain("--max-message is LONGWIRE_MAX_MESSAGE");

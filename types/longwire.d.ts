@@ -94,6 +94,11 @@ interface Setting<Value> {
 	readonly flag: string;
 	readonly unit: Unit<Value>;
 	readonly default: Value;
+	/** The default where another setting is given. */
+	readonly defaultWith?: {
+		readonly flag: string;
+		readonly value: Value;
+	};
 	/** The line in `--help`. */
 	readonly help: string;
 	/** A list whose flag may be given again, or a switch that may stand alone. */
@@ -132,6 +137,12 @@ declare const handlerSettings: {
 	 */
 	readonly heartbeatTimeoutSeconds: Setting<number>;
 	/**
+	 * Directory that keeps the topics. Default none: they are in memory, and lost with the process. With it a restart, an
+	 * upgrade or a crash is no gap. It is made if it is missing, and belongs to one process. On a local disk: the locks and the
+	 * fsync of network filesystems may not hold.
+	 */
+	readonly data: Setting<string>;
+	/**
 	 * Messages kept of each topic, for clients that return. Default 100, from 0 to 1,000,000. With 0 only clients that missed
 	 * nothing resume.
 	 */
@@ -139,8 +150,9 @@ declare const handlerSettings: {
 	/** Seconds for which a message is kept. Default 10 min, from 1 s to 365 days. */
 	readonly historyAgeSeconds: Setting<number>;
 	/**
-	 * Bytes kept of all topics together. Default 64 MiB, from 0 to 1 TiB. The coldest messages are dropped first. It holds
-	 * whatever clients do: they can invent any number of topics.
+	 * Bytes kept of all topics together. Default 64 MiB, and 1 GiB of the file with `data`; from 0 to 1 TiB. In memory the
+	 * messages of the topics that were silent for longest are dropped first, on disk the oldest messages. It holds whatever
+	 * clients do: they can invent any number of topics.
 	 */
 	readonly historyBytesMax: Setting<number>;
 	/**
@@ -301,6 +313,10 @@ export declare class StoppedError extends Error {
 export type RequestHandler = (request: Request, server: Server<unknown>) => Answer | Promise<Answer>;
 /** Handlers by path, as `Bun.serve` takes them. */
 export type Routes = Record<string, RequestHandler>;
+/** Why a data directory cannot be used, and what to do, in words that end without a full stop. */
+export declare class DataDirectoryError extends Error {
+	readonly name = "DataDirectoryError";
+}
 export interface Options extends HandlerConfig {
 	/** Where to mount, such as `/realtime`: begins with a slash and does not end in one. By default at the root. */
 	readonly prefix: string;
@@ -421,6 +437,7 @@ export interface LongwireServer extends Longwire {
  * ```
  *
  * @throws {ConfigError} for an option that is out of range, or that contradicts another
+ * @throws {DataDirectoryError} if the directory of `data` cannot be used
  */
 export declare function createHandler(options?: Partial<Options>): Longwire;
 /**
@@ -437,6 +454,7 @@ export declare function createHandler(options?: Partial<Options>): Longwire;
  * @param options `port: 0` takes any free port, which `url` names
  * @throws {ConfigError} for an option that is out of range or contradicts another, a file that cannot be used, and for a
  * server without a key on an address that others reach, unless it is `insecure`
+ * @throws {DataDirectoryError} if the directory of `data` cannot be used
  * @throws an error of Bun's if it cannot listen; its `code` is "EADDRINUSE" if the port is taken
  */
 export declare function createServer(options?: Partial<ServerOptions>): Promise<LongwireServer>;

@@ -1,5 +1,6 @@
 /** The text of `longwire --help` and `longwire token --help`. */
 import { type Setting, settings } from "../settings/config.ts";
+import { dataActions } from "./data-settings.ts";
 import { type Flag, flagsOf } from "./flags.ts";
 import { tokenSettings } from "./token-settings.ts";
 
@@ -21,6 +22,7 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "insecure",
   ],
   "What is kept": [
+    "data",
     "historyMessages",
     "historyAgeSeconds",
     "historyBytesMax",
@@ -46,6 +48,7 @@ export function serverHelp(): string {
   return [
     "Usage: longwire [flags]",
     "       longwire token [flags]    prints a token for a client; longwire token --help says more",
+    "       longwire data <action>    checks, backs up or restores the data; longwire data --help says more",
     "",
     "Holds long connections: an echo line at /ping, topics at /topics/<name>, a page at /.",
     "Without flags it serves this machine alone. Start it and open the address that it prints.",
@@ -79,6 +82,26 @@ export function tokenHelp(): string {
   ].join("\n");
 }
 
+export function dataHelp(): string {
+  return [
+    "Usage: longwire data check --data <path>",
+    "       longwire data backup --data <path> --to <path>",
+    "       longwire data restore <file> --data <path>",
+    "       longwire data new-epochs --data <path>",
+    "",
+    "check       reads every page and compares topics with their messages; a server may run meanwhile",
+    "backup      copies the data into one file; a server may run meanwhile",
+    "restore     puts a backup in the place of the data, which is kept beside it; no server may run",
+    "new-epochs  makes the next start tell every client a gap, as after the restore of a snapshot; no server may run",
+    "",
+    "Flags:",
+    ...linesOf(flagsOf({ ...dataActions.backup, ...dataActions.restore })),
+    requestLines[0],
+    "",
+    "--data is LONGWIRE_DATA, too. The exit code is 1 where the data is damaged or cannot be used.",
+  ].join("\n");
+}
+
 function pick(from: Settings, names: readonly string[]): Settings {
   return Object.fromEntries(names.flatMap((name) => (from[name] ? [[name, from[name]]] : [])));
 }
@@ -94,14 +117,17 @@ const row = (flag: string, description: string): string =>
 const requestLines = [row("-h, --help", "print this help"), row("-v, --version", "print the version")];
 
 function linesOf(flags: readonly Flag[]): string[] {
-  return flags.map(({ word, setting: { unit, help, default: standard, flag, fromFile }, isFile }) => {
-    if (isFile)
-      return row(
-        `${word} <path>`,
-        `file to read --${flag} from${fromFile === "lines" ? ", one a line" : ""}`,
-      );
-    const shown = unit.show(standard);
-    const isPlain = shown === "" || shown === "false";
-    return row(`${word} ${unit.placeholder}`.trimEnd(), isPlain ? help : `${help} (${shown})`);
-  });
+  return flags.map(
+    ({ word, setting: { unit, help, default: standard, defaultWith, flag, fromFile }, isFile }) => {
+      if (isFile)
+        return row(
+          `${word} <path>`,
+          `file to read --${flag} from${fromFile === "lines" ? ", one a line" : ""}`,
+        );
+      const shown = unit.show(standard);
+      const isPlain = shown === "" || shown === "false";
+      const other = defaultWith ? `; ${unit.show(defaultWith.value)} with --${defaultWith.flag}` : "";
+      return row(`${word} ${unit.placeholder}`.trimEnd(), isPlain ? help : `${help} (${shown}${other})`);
+    },
+  );
 }

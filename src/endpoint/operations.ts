@@ -6,19 +6,28 @@ import { bearerToken } from "../access/credentials.ts";
 import type { Connections } from "../connection/connections.ts";
 import { descriptorsMax } from "../connection/descriptors.ts";
 import type { HeldBytes } from "../connection/held-bytes.ts";
-import type { MemoryBroker } from "../engine/memory.ts";
+import type { DiskMeter } from "../engine/disk/meter.ts";
 import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
-import { type Counters, EventLoopDelay } from "../metrics.ts";
+import { type Counters, EventLoopDelay, type Histogram } from "../metrics.ts";
 import { readinessMilliseconds } from "../settings/limits.ts";
 import type { Broker } from "../topic/broker.ts";
 import { type LabelledSamples, type Metric, prometheusText, prometheusType } from "../wire/prometheus.ts";
 
+/** How much an engine keeps. */
+export interface EngineSize {
+  /** Topics whose position is known. */
+  readonly topicCount: number;
+  /** Bytes of history, with its overhead. */
+  readonly historyBytes: number;
+}
+
 export interface OperationsDeps {
   readonly broker: Pick<Broker, "state">;
-  /** The engine in memory, for its size. */
-  readonly memory: Pick<MemoryBroker, "topicCount" | "historyBytes">;
+  readonly engine: EngineSize;
+  /** What the engine on disk measured; undefined where topics are in memory. */
+  readonly disk: DiskMeter | undefined;
   readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
   readonly held: Pick<HeldBytes, "measure">;
   readonly counters: Counters;
@@ -36,7 +45,12 @@ export class Operations implements Disposable {
 
   constructor(deps: OperationsDeps) {
     this.#deps = deps;
-    const metrics = [...trafficMetrics(deps), ...stateMetrics(deps), ...processMetrics(this.#delay)];
+    const metrics = [
+      ...trafficMetrics(deps),
+      ...stateMetrics(deps),
+      ...(deps.disk ? diskMetrics(deps.disk) : []),
+      ...processMetrics(this.#delay),
+    ];
     const plain = { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" };
     this.handlers = {
       "/healthz": methods({ GET: () => new Response("alive\n", { headers: plain }) }),
@@ -73,7 +87,8 @@ export class Operations implements Disposable {
     const { broker, connections } = this.#deps;
     const draining = connections.isDraining;
     const ready = this.#reach() && !draining;
-    const body = { ready, draining, broker: broker.state.available ? "available" : "away" };
+    const { available, reason } = broker.state;
+    const body = { ready, draining, broker: available ? "available" : "away", reason };
     return Response.json(body, { status: ready ? 200 : 503, headers: { "Cache-Control": "no-store" } });
   }
 }
@@ -144,15 +159,30 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
 }
 
 /** The present state of the server and its engine. */
-function stateMetrics({ broker, memory, connections, held }: OperationsDeps): Metric[] {
+function stateMetrics({ broker, engine, connections, held }: OperationsDeps): Metric[] {
   return [
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
     gauge("longwire_connections_max", "Connections that may be open.", () => connections.connectionsMax),
     gauge("longwire_broker_up", "Whether the broker can be reached.", () => Number(broker.state.available)),
-    gauge("longwire_topics", "Topics whose position is known.", () => memory.topicCount),
-    gauge("longwire_history_bytes", "History kept, with its overhead.", () => memory.historyBytes),
+    gauge("longwire_topics", "Topics whose position is known.", () => engine.topicCount),
+    gauge("longwire_history_bytes", "History kept, with its overhead.", () => engine.historyBytes),
     gauge("longwire_buffered_bytes", "Unsent bytes of all connections.", () => held.measure()),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),
+  ];
+}
+
+/** The engine on disk. The size of a transaction is its operations divided by its commits. */
+function diskMetrics(meter: DiskMeter): Metric[] {
+  return [
+    histogram("longwire_disk_commit_seconds", "Time of a transaction, with its fsync.", meter.commitSeconds),
+    count(
+      "longwire_disk_operations_total",
+      "Publications, subscriptions and their ends in these transactions.",
+      () => meter.operations,
+    ),
+    count("longwire_disk_commit_failures_total", "Transactions that failed.", () => meter.failures),
+    gauge("longwire_disk_file_bytes", "Size of the data file.", () => meter.usage.fileBytes),
+    gauge("longwire_disk_wal_bytes", "Size of its write-ahead log.", () => meter.usage.walBytes),
   ];
 }
 
@@ -177,16 +207,11 @@ function processMetrics(delay: EventLoopDelay): Metric[] {
     ...(allowed === undefined
       ? []
       : [gauge("process_max_fds", "File descriptors that may be open.", () => allowed)]),
-    {
-      name: "longwire_event_loop_delay_seconds",
-      help: "How late the event loop serves what arrives at any moment.",
-      type: "histogram",
-      readHistogram: () => ({
-        bounds: EventLoopDelay.boundsSeconds,
-        counts: delay.counts,
-        sum: delay.sumSeconds,
-      }),
-    },
+    histogram(
+      "longwire_event_loop_delay_seconds",
+      "How late the event loop serves what arrives at any moment.",
+      delay.seconds,
+    ),
   ];
 }
 
@@ -210,3 +235,10 @@ const count = plain("counter");
 const gauge = plain("gauge");
 const counts = labelled("counter");
 const gauges = labelled("gauge");
+
+const histogram = (name: string, help: string, observed: Histogram): Metric => ({
+  name,
+  help,
+  type: "histogram",
+  readHistogram: () => observed,
+});

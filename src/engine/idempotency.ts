@@ -9,6 +9,8 @@ import type { Draft } from "../topic/draft.ts";
 import type { Position } from "../topic/message.ts";
 
 export interface Publication {
+  /** By `fingerprintOf`. */
+  readonly fingerprint: string;
   readonly position: Position;
   /** By `draftDigest`. */
   readonly digest: string;
@@ -21,7 +23,6 @@ const keyBytes = 512;
 const publisherBytes = 256;
 
 interface Key extends Publication {
-  readonly fingerprint: string;
   readonly publisher: PublisherKeys;
   readonly addedMilliseconds: number;
   /** Neighbours among the keys of the same publisher. Linked, since a Map that loses its first entries is slow to begin. */
@@ -55,8 +56,8 @@ class PublisherKeys {
 
 export class IdempotencyKeys {
   readonly #bytesMax: number;
-  readonly #evicted: (ageSeconds: number) => void;
-  /** By `fingerprint`, the oldest first. */
+  readonly #evicted: (key: Publication) => void;
+  /** By `fingerprintOf`, the oldest first. */
   readonly #keys = new Map<string, Key>();
   readonly #publishers = new Map<string, PublisherKeys>();
   /** Publishers by the number of their keys, so that the one with the most is found at once. */
@@ -65,7 +66,7 @@ export class IdempotencyKeys {
   #bytes = 0;
 
   /** @param evicted called for each key that was removed before it expired */
-  constructor(bytesMax: number, evicted: (ageSeconds: number) => void) {
+  constructor(bytesMax: number, evicted: (key: Publication) => void) {
     this.#bytesMax = bytesMax;
     this.#evicted = evicted;
   }
@@ -76,19 +77,18 @@ export class IdempotencyKeys {
   }
 
   /** @param beforeMilliseconds a key that was added before is forgotten */
-  get(topic: string, once: Once, beforeMilliseconds: number): Publication | undefined {
-    const key = this.#keys.get(fingerprintOf(topic, once));
+  get(fingerprint: string, beforeMilliseconds: number): Publication | undefined {
+    const key = this.#keys.get(fingerprint);
     if (!key || key.addedMilliseconds >= beforeMilliseconds) return key;
     this.#remove(key);
     return undefined;
   }
 
-  /** @param topic with `once`, a key that is not there yet */
-  add(topic: string, once: Once, publication: Publication, nowMilliseconds: number): void {
-    const publisher = this.#publisher(once.publisher);
+  /** @param publication of a key that is not there yet */
+  add(publication: Publication, publisherName: string, nowMilliseconds: number): void {
+    const publisher = this.#publisher(publisherName);
     const key: Key = {
       ...publication,
-      fingerprint: fingerprintOf(topic, once),
       publisher,
       addedMilliseconds: nowMilliseconds,
       older: undefined,
@@ -97,7 +97,7 @@ export class IdempotencyKeys {
     this.#keys.set(key.fingerprint, key);
     this.#bytes += keyBytes;
     this.#recount(publisher, () => publisher.add(key));
-    while (this.#bytes > this.#bytesMax) this.#evict(nowMilliseconds);
+    while (this.#bytes > this.#bytesMax) this.#evict();
   }
 
   /** Removes the keys that were added before a time. */
@@ -108,12 +108,12 @@ export class IdempotencyKeys {
     }
   }
 
-  #evict(nowMilliseconds: number): void {
+  #evict(): void {
     for (const publisher of this.#byCount.get(this.#countMax) ?? []) {
       const { oldest } = publisher;
       if (!oldest) throw new Error("a publisher with keys has an oldest one");
       this.#remove(oldest);
-      this.#evicted((nowMilliseconds - oldest.addedMilliseconds) / 1000);
+      this.#evicted(oldest);
       return;
     }
     throw new Error("the bound of idempotency keys is smaller than one key");
@@ -167,5 +167,5 @@ export function draftDigest({ data, contentType }: Draft): string {
 const bytesOf = ({ name }: PublisherKeys): number => publisherBytes + 2 * name.length;
 
 /** Of one length for every key, and different for every topic, publisher and key: JSON separates them. */
-const fingerprintOf = (topic: string, { publisher, key }: Once): string =>
+export const fingerprintOf = (topic: string, { publisher, key }: Once): string =>
   new Bun.CryptoHasher("sha256").update(JSON.stringify([topic, publisher, key])).digest("base64");

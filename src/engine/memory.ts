@@ -15,7 +15,7 @@ import type { Draft } from "../topic/draft.ts";
 import { TopicLog } from "../topic/log.ts";
 import type { Message, Position, Since } from "../topic/message.ts";
 import { type HistoryLimits, Retention } from "../topic/retention.ts";
-import { draftDigest, IdempotencyKeys } from "./idempotency.ts";
+import { draftDigest, fingerprintOf, IdempotencyKeys } from "./idempotency.ts";
 
 export interface MemoryBrokerLimits extends HistoryLimits {
   /** How long a topic's position outlives its last message and subscriber. */
@@ -40,8 +40,8 @@ export type Evicted = "idempotency_keys" | "positions";
 
 export interface MemoryBrokerOptions {
   readonly clock?: Clock;
-  /** Called for each thing that was forgotten early. */
-  readonly evicted?: (what: Evicted) => void;
+  /** Called when things were forgotten early, with their number. */
+  readonly evicted?: (what: Evicted, number: number) => void;
 }
 
 /** Memory of a topic without messages, beside its name. Measured: 490 bytes of heap, 534 resident. */
@@ -61,7 +61,7 @@ export class MemoryBroker implements Broker {
   readonly traits: BrokerTraits = { isShared: false, isInProcess: true, comparisonSeconds: undefined };
   readonly #limits: MemoryBrokerLimits;
   readonly #clock: Clock;
-  readonly #evicted: (what: Evicted) => void;
+  readonly #evicted: (what: Evicted, number: number) => void;
   readonly #topics = new Map<string, Topic>();
   readonly #retention: Retention;
   /** Topics without a message or subscriber, the one unused longest first. */
@@ -78,7 +78,7 @@ export class MemoryBroker implements Broker {
     this.#evicted = evicted ?? (() => undefined);
     this.state = { available: true, sinceTime: clock.now() };
     this.#retention = new Retention(limits, ({ topic }) => this.#emptied(topic));
-    this.#keys = new IdempotencyKeys(limits.idempotencyBytesMax, () => this.#evicted("idempotency_keys"));
+    this.#keys = new IdempotencyKeys(limits.idempotencyBytesMax, () => this.#evicted("idempotency_keys", 1));
     this.#sweeper = setInterval(() => this.sweep(), 1000).unref();
   }
 
@@ -100,13 +100,14 @@ export class MemoryBroker implements Broker {
     if (!once) return this.#append(name, draft);
     const digest = draftDigest(draft);
     const now = this.#clock.monotonic();
-    const earlier = this.#keys.get(name, once, now - idempotencySeconds * 1000);
+    const fingerprint = fingerprintOf(name, once);
+    const earlier = this.#keys.get(fingerprint, now - idempotencySeconds * 1000);
     if (earlier) {
       if (earlier.digest !== digest) throw new IdempotencyConflict();
       return earlier.position;
     }
     const position = this.#append(name, draft);
-    this.#keys.add(name, once, { position, digest }, now);
+    this.#keys.add({ fingerprint, position, digest }, once.publisher, now);
     return position;
   }
 
@@ -210,7 +211,7 @@ export class MemoryBroker implements Broker {
       if (this.#idleBytes <= this.#limits.positionBytesMax * 0.99) return;
       this.#removeIdle(name);
       this.#topics.delete(name);
-      this.#evicted("positions");
+      this.#evicted("positions", 1);
     }
   }
 }

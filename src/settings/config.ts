@@ -28,6 +28,8 @@ export interface Setting<Value> {
   readonly flag: string;
   readonly unit: Unit<Value>;
   readonly default: Value;
+  /** The default where another setting is given. */
+  readonly defaultWith?: { readonly flag: string; readonly value: Value };
   /** The line in `--help`. */
   readonly help: string;
   /** A list whose flag may be given again, or a switch that may stand alone. */
@@ -107,6 +109,13 @@ export const handlerSettings = {
   ),
 
   /**
+   * Directory that keeps the topics. Default none: they are in memory, and lost with the process. With it a restart, an
+   * upgrade or a crash is no gap. It is made if it is missing, and belongs to one process. On a local disk: the locks and the
+   * fsync of network filesystems may not hold.
+   */
+  data: setting("data", path, "", "directory that keeps the topics; without it they are in memory"),
+
+  /**
    * Messages kept of each topic, for clients that return. Default 100, from 0 to 1,000,000. With 0 only clients that missed
    * nothing resume.
    */
@@ -121,14 +130,16 @@ export const handlerSettings = {
   ),
 
   /**
-   * Bytes kept of all topics together. Default 64 MiB, from 0 to 1 TiB. The coldest messages are dropped first. It holds
-   * whatever clients do: they can invent any number of topics.
+   * Bytes kept of all topics together. Default 64 MiB, and 1 GiB of the file with `data`; from 0 to 1 TiB. In memory the
+   * messages of the topics that were silent for longest are dropped first, on disk the oldest messages. It holds whatever
+   * clients do: they can invent any number of topics.
    */
   historyBytesMax: setting(
     "history-bytes",
     size(0, 1024 * GiB),
     64 * MiB,
     "history kept of all topics together",
+    { defaultWith: { flag: "data", value: 1 * GiB } },
   ),
 
   /**
@@ -355,9 +366,12 @@ export function completeConfig<Settings extends Record<string, Setting<unknown>>
   declared: Settings,
   given: Partial<Values<Settings>>,
 ): Values<Settings> {
-  const entries = Object.entries(declared).map(([name, { unit, default: defaultValue }]) => {
+  const isGiven = (flag: string): boolean =>
+    Object.entries(declared).some(([name, setting]) => setting.flag === flag && Boolean(given[name]));
+  const entries = Object.entries(declared).map(([name, { unit, default: defaultValue, defaultWith }]) => {
     const value = given[name as keyof Settings];
-    if (value === undefined) return [name, defaultValue];
+    if (value === undefined)
+      return [name, defaultWith && isGiven(defaultWith.flag) ? defaultWith.value : defaultValue];
     try {
       return [name, unit.check(value)];
     } catch (error) {
@@ -378,7 +392,7 @@ function setting<Value>(
   unit: Unit<Value>,
   defaultValue: Value,
   help: string,
-  traits: Pick<Setting<Value>, "takes" | "fromFile" | "isKey"> = {},
+  traits: Pick<Setting<Value>, "takes" | "fromFile" | "isKey" | "defaultWith"> = {},
 ): Setting<Value> {
   return { flag, unit, default: defaultValue, help, ...traits };
 }

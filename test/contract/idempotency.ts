@@ -7,6 +7,13 @@ import { newTopic, numbered, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
 
+/** Awaited, because `expect().rejects` runs an event loop of its own in which no Worker answers. */
+const failureOf = (publication: Promise<unknown>): Promise<unknown> =>
+  publication.then(
+    () => undefined,
+    (error) => error,
+  );
+
 export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
   describe("a key", () => {
     test(
@@ -39,7 +46,9 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
       withNode(async (broker) => {
         const topic = newTopic();
         const first = await broker.publish(topic, text("one"), once);
-        await expect(broker.publish(topic, text("other"), once)).rejects.toBeInstanceOf(IdempotencyConflict);
+        expect(await failureOf(broker.publish(topic, text("other"), once))).toBeInstanceOf(
+          IdempotencyConflict,
+        );
         expect(await broker.publish(topic, text("one"), once)).toEqual(first);
         expect((await broker.publish(topic, text("last"))).offset).toBe(2);
       }),
@@ -71,9 +80,9 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
         const topic = newTopic();
         await broker.publish(topic, { data: "1", contentType: "application/json" }, once);
         const other = broker.publish(topic, { data: "1", contentType: "text/plain" }, once);
-        await expect(other).rejects.toBeInstanceOf(IdempotencyConflict);
+        expect(await failureOf(other)).toBeInstanceOf(IdempotencyConflict);
         const bytes = { data: new TextEncoder().encode("1"), contentType: "application/json" };
-        await expect(broker.publish(topic, bytes, once)).rejects.toBeInstanceOf(IdempotencyConflict);
+        expect(await failureOf(broker.publish(topic, bytes, once))).toBeInstanceOf(IdempotencyConflict);
       }),
     );
 

@@ -1,4 +1,5 @@
 /** Every fuzzer by its name. */
+import { emptyKillTally, runKills } from "../support/kills.ts";
 import { Random } from "../support/random.ts";
 import { emptyTally, runSchedule } from "../support/resume-schedule.ts";
 import { spawnServer } from "../support/server.ts";
@@ -41,4 +42,17 @@ const slowReaders: Fuzzer = {
   },
 };
 
-export const fuzzers: readonly Fuzzer[] = [handshake, frames, post, resume, slowReaders];
+/** `kill -9` of a server on disk under load, 10 times a seed; every second seed while retention deletes. */
+const kills: Fuzzer = {
+  name: "kills",
+  run: (firstSeed, seconds) =>
+    forEachSeed("kills", firstSeed, seconds, async (seed) => {
+      const tally = emptyKillTally();
+      const historyMessages = seed % 2 === 0 ? 1_000_000 : 20;
+      await runKills({ random: new Random(seed), kills: 10, historyMessages, tally });
+      if (seed % 2 === 0 && tally.returns < tally.kills) throw new Error("the followers never came back");
+      return tally.acknowledged;
+    }),
+};
+
+export const fuzzers: readonly Fuzzer[] = [handshake, frames, post, resume, slowReaders, kills];

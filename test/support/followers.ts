@@ -6,13 +6,16 @@ import type { GapError, Longwire } from "../../src/longwire.ts";
 import type { Random } from "./random.ts";
 import type { RunningServer } from "./server.ts";
 import { cloudEvents, offsetOf, openStream, openTopic, type ReceivedEvent } from "./topics.ts";
+import { until } from "./wait.ts";
 
 /** An event for a client, in any form. */
 export type Given =
   | { readonly kind: "open"; readonly ids: readonly { topic: string; id: string }[] }
   | { readonly kind: "message"; readonly topic: string; readonly id: string; readonly data: string }
   /** `ends` if nothing follows on the same connection, as in an iteration that throws. */
-  | { readonly kind: "gap"; readonly topic: string; readonly from: string; readonly ends?: true };
+  | { readonly kind: "gap"; readonly topic: string; readonly from: string; readonly ends?: true }
+  /** The connection broke, where that is expected. */
+  | { readonly kind: "broken" };
 
 /** The last message of a publisher. */
 export const lastMessage = "the last one";
@@ -73,6 +76,32 @@ export const openLines = {
       };
     },
 } as const;
+
+/** The same where the server is killed and comes back: the connection may break at any moment, and opening waits for it. */
+export const openSurviving =
+  (open: OpenLine): OpenLine =>
+  async (topics, ids) => {
+    let line: Line | undefined;
+    await until(
+      async () => {
+        line = await open(topics, ids).catch(() => undefined);
+        return line !== undefined;
+      },
+      "a server that takes connections",
+      30,
+    );
+    if (!line) throw new Error("no connection was opened");
+    const { next, leave } = line;
+    const nextOrBroken = async (): Promise<Given> => {
+      try {
+        return await next();
+      } catch (error) {
+        if (/closed with|the stream (ended|broke off)/.test(String(error))) return { kind: "broken" };
+        throw error; // A message that does not come on an open connection is lost.
+      }
+    };
+    return { next: nextOrBroken, leave };
+  };
 
 /** The library's `subscribe`, which reports its begin only by its messages. */
 export const openIteration =
@@ -149,6 +178,7 @@ export class Follower {
     const count = this.#random.chance(0.1) ? 0 : this.#random.between(1, 80);
     for (let taken = 0; taken < count && this.#unfinished.size > 0; taken++) {
       const given = await line.next();
+      if (given.kind === "broken") return;
       if (given.kind === "open") this.#begin(given.ids);
       else if (given.kind === "message") this.#receive(given);
       else {

@@ -29,8 +29,10 @@ export interface SpawnOptions {
   readonly command?: readonly string[];
   readonly environment?: Record<string, string>;
   readonly directory?: string;
-  /** Leaves out `--port 0`, so that the environment decides. */
+  /** Leaves out `--port 0`, so that the environment or another flag decides. */
   readonly withoutPort?: boolean;
+  /** Kills the server so long after it was spawned, ready or not. */
+  readonly killAfterMilliseconds?: number;
   /** The longest time of a command that ends by itself. */
   readonly seconds?: number;
 }
@@ -51,6 +53,8 @@ export async function spawnServer(
     stdout: "pipe",
     stderr: "pipe",
   });
+  if (options.killAfterMilliseconds !== undefined)
+    setTimeout(() => server.kill("SIGKILL"), options.killAfterMilliseconds);
   let errorText = "";
   const errors = collect(server.stderr, (text) => {
     errorText = text;

@@ -1,0 +1,20 @@
+/** The settings of `longwire data`, by its action. */
+import { settings } from "../settings/config.ts";
+import { path } from "../settings/units.ts";
+
+const { data } = settings;
+
+export const dataActions = {
+  check: { data },
+  backup: {
+    data,
+    to: { flag: "to", unit: path, default: "", help: "the file to write; nothing may be there" },
+  },
+  restore: {
+    data,
+    from: { flag: "from", unit: path, default: "", help: "a file that longwire data backup wrote" },
+  },
+  "new-epochs": { data },
+} as const;
+
+export type DataAction = keyof typeof dataActions;

@@ -1,0 +1,248 @@
+/**
+ * The directory of `--data`: one process owns it, its schema is the current one, and a copy is found out.
+ *
+ *   longwire.db, -wal, -shm   the topics, as schema.ts describes them
+ *   high-water.<token>        the second witness: the number of a transaction that is durable, made anew at each start
+ *   lock                      held in BEGIN EXCLUSIVE by its owner, so that tools may still read the first
+ *
+ * A file that is behind what was acknowledged must not go on in the same epochs: two messages would have one id. So both
+ * witnesses are compared at the start, and where one fails every topic begins a new epoch.
+ */
+import { Database } from "bun:sqlite";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { DataDirectoryError } from "./data-directory-error.ts";
+import { codeOf, migrate, schemaVersion, versionOf } from "./schema.ts";
+
+export const databaseName = "longwire.db";
+const lockName = "lock";
+export const witnessPrefix = "high-water.";
+
+export interface DirectoryReport {
+  /** The file is new. */
+  readonly isNew: boolean;
+  /** Why every topic began a new epoch; undefined where none did. */
+  readonly newEpochsBecause: string | undefined;
+  /** The name of a filesystem over a network, where locks and fsync may not hold. */
+  readonly networkFilesystem: string | undefined;
+}
+
+/** Holds the directory until it is disposed. The lock lives as long as this object is referenced. */
+export class OwnedDirectory implements Disposable {
+  readonly report: DirectoryReport;
+  readonly #lock: Database;
+
+  /**
+   * @param now milliseconds since 1970
+   * @throws {DataDirectoryError}
+   */
+  constructor(
+    readonly path: string,
+    now: number,
+  ) {
+    try {
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw new DataDirectoryError(`cannot make the directory ${path}: ${messageOf(error)}`);
+    }
+    this.#lock = lockDirectory(path);
+    try {
+      this.report = prepare(path, now);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error instanceof DataDirectoryError ? error : new DataDirectoryError(whyNot(path, error));
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#lock.close();
+  }
+}
+
+/** @throws {DataDirectoryError} */
+export function lockDirectory(directory: string): Database {
+  let lock: Database | undefined;
+  try {
+    lock = new Database(join(directory, lockName));
+    lock.run("BEGIN EXCLUSIVE");
+    return lock;
+  } catch (error) {
+    lock?.close();
+    if (codeOf(error) === "SQLITE_BUSY")
+      throw new DataDirectoryError(
+        `another process uses ${directory}. Stop it, or choose another directory with --data`,
+      );
+    throw new DataDirectoryError(`cannot write in ${directory}: ${messageOf(error)}`);
+  }
+}
+
+/** Identifies a file on its filesystem. A copy of it has another inode or another birth. */
+export interface Identity {
+  readonly inode: string;
+  /** In nanoseconds; 0 where the filesystem has no birth times. */
+  readonly birth: string;
+}
+
+export function identityOf(path: string): Identity {
+  const { ino, birthtimeNs } = statSync(path, { bigint: true });
+  return { inode: String(ino), birth: String(birthtimeNs) };
+}
+
+/** The one row of `file`. */
+export interface FileRow {
+  readonly generation: string;
+  readonly since_time: number;
+  readonly inode: string;
+  readonly birth: string;
+  readonly witness: string;
+  readonly witness_inode: string;
+  readonly witness_birth: string;
+  readonly token: string;
+}
+
+export const fileRowOf = (database: Database): FileRow | undefined =>
+  (database.query("SELECT * FROM file").get() as FileRow | null) ?? undefined;
+
+/** The two settings that make a commit durable before it is acknowledged. */
+export function makeDurable(database: Database): void {
+  database.run("PRAGMA journal_mode = WAL");
+  database.run("PRAGMA synchronous = FULL");
+  database.run("PRAGMA busy_timeout = 1000");
+}
+
+/** What a witness holds: one write of a length that never changes, so that it is the old number or the new one. */
+export const witnessText = (token: string, commits: number): string =>
+  `${token} ${String(commits).padStart(16)}\n`;
+
+export const randomName = (): string =>
+  Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36).padStart(7, "0"))
+    .join("")
+    .slice(-13);
+
+function prepare(directory: string, now: number): DirectoryReport {
+  const path = join(directory, databaseName);
+  const isNew = !existsSync(path);
+  const database = new Database(path);
+  try {
+    const version = versionOf(database);
+    if (version > schemaVersion) {
+      throw new DataDirectoryError(
+        `${path} was written by a newer Longwire (schema ${version}; this one knows ${schemaVersion}). Start that version, or choose another directory with --data`,
+      );
+    }
+    if (version === 0) database.run("PRAGMA auto_vacuum = INCREMENTAL"); // Has an effect only before the first table.
+    makeDurable(database);
+    const newEpochsBecause = takeOver(database, directory, now);
+    return { isNew, newEpochsBecause, networkFilesystem: networkFilesystemOf(directory) };
+  } finally {
+    database.close();
+  }
+}
+
+/** Makes a new witness, and records it in the same transaction that migrates the schema and begins new epochs. */
+function takeOver(database: Database, directory: string, now: number): string | undefined {
+  const path = join(directory, databaseName);
+  const token = randomName();
+  const witness = `${witnessPrefix}${token}`;
+  writeDurably(join(directory, witness), witnessText(token, 0));
+  syncFile(directory);
+  let because: string | undefined;
+  database.transaction(() => {
+    migrate(database);
+    const before = fileRowOf(database);
+    because = before && whyCopied(database, directory, before);
+    const begins = before === undefined || because !== undefined;
+    const [own, other] = [identityOf(path), identityOf(join(directory, witness))];
+    database
+      .query("INSERT OR REPLACE INTO file VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)")
+      .run(
+        begins ? randomName() : before.generation,
+        begins ? now : before.since_time,
+        own.inode,
+        own.birth,
+        witness,
+        other.inode,
+        other.birth,
+        token,
+      );
+  })();
+  for (const name of readdirSync(directory))
+    if (name.startsWith(witnessPrefix) && name !== witness) rmSync(join(directory, name), { force: true });
+  return because;
+}
+
+/** @returns which witness says that the file may have lost its end */
+function whyCopied(database: Database, directory: string, row: FileRow): string | undefined {
+  const own = identityOf(join(directory, databaseName));
+  if (own.inode !== row.inode || own.birth !== row.birth)
+    return `${databaseName} is a copy: its inode or birth time is not the recorded one`;
+  const path = join(directory, row.witness);
+  if (!existsSync(path)) return `the file ${row.witness} is missing: ${databaseName} may be an older copy`;
+  const other = identityOf(path);
+  if (other.inode !== row.witness_inode || other.birth !== row.witness_birth)
+    return `${row.witness} is a copy: its inode or birth time is not the recorded one`;
+  const [token, number] = readFileSync(path, "utf8").trim().split(/ +/);
+  if (token !== row.token) return `${row.witness} is not the file that was recorded`;
+  const { commits } = database.query("SELECT commits FROM state").get() as { commits: number };
+  if (Number(number) > commits)
+    return `${databaseName} ends at transaction ${commits}, and ${row.witness} knows of ${number}: its end is lost`;
+  return undefined;
+}
+
+function writeDurably(path: string, text: string): void {
+  const file = openSync(path, "w", 0o600);
+  try {
+    writeSync(file, text);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Makes a file's bytes durable, or the names in a directory. */
+export function syncFile(path: string): void {
+  const file = openSync(path, "r");
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** statfs(2): the magic numbers of filesystems over a network. */
+const networkFilesystems: Readonly<Record<number, string>> = {
+  26985: "NFS",
+  4283649346: "CIFS",
+  4266872130: "SMB2",
+  20859: "SMB",
+  16914839: "9p",
+  1702057286: "FUSE",
+};
+
+const networkFilesystemOf = (directory: string): string | undefined =>
+  networkFilesystems[statfsSync(directory).type >>> 0];
+
+function whyNot(directory: string, error: unknown): string {
+  const path = join(directory, databaseName);
+  const code = codeOf(error);
+  if (code.startsWith("SQLITE_CORRUPT") || code.startsWith("SQLITE_NOTADB"))
+    return `${path} is damaged (${messageOf(error)}). ${whatToDo(path)}`;
+  return `cannot use ${path}: ${messageOf(error)}`;
+}
+
+const whatToDo = (path: string): string =>
+  `Nothing was deleted. Look with "longwire data check", put a backup back with "longwire data restore", or begin anew with --data elsewhere; ${path} stays as it is`;
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

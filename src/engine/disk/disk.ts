@@ -1,0 +1,451 @@
+/**
+ * The engine on this machine's disk: SQLite in a Worker. A message is answered and announced after its fsync.
+ *
+ * All operations that come while a transaction is being committed are the next transaction (group commit): the more there
+ * is to do, the more share an fsync. Reads go to the Worker at once.
+ */
+import type { Logger } from "../../log.ts";
+import {
+  type Broker,
+  type BrokerListener,
+  type BrokerState,
+  type BrokerTraits,
+  BrokerUnavailable,
+  type History,
+  IdempotencyConflict,
+  type Once,
+  type Page,
+  type TopicState,
+} from "../../topic/broker.ts";
+import type { Draft } from "../../topic/draft.ts";
+import type { Message, Position, Since } from "../../topic/message.ts";
+import type { Clock, Evicted, MemoryBrokerLimits } from "../memory.ts";
+import { OwnedDirectory } from "./directory.ts";
+import { DiskMeter } from "./meter.ts";
+import {
+  type Answer,
+  type Failure,
+  type HistoryColumns,
+  type Operation,
+  type OperationColumns,
+  type OutcomeColumns,
+  outcomes,
+  type Request,
+} from "./protocol.ts";
+
+/** The contract allows 3 s; the clock below ticks in between. */
+const settleMilliseconds = 2500;
+const tickMilliseconds = 250;
+
+/** Bounds of the operations that wait or are being committed. Past one of them publishing is refused at once. */
+const operationsMax = 20_000;
+const bytesMax = 64 * 1024 * 1024;
+
+/** Bounds of one transaction, so that it does not take seconds. */
+const batchOperationsMax = 8192;
+const batchBytesMax = 8 * 1024 * 1024;
+
+/** Reads that the Worker has not answered. */
+const readsMax = 20_000;
+
+const closeMilliseconds = 1000;
+const restartMilliseconds = 500;
+
+export interface DiskBrokerOptions {
+  readonly directory: string;
+  /** Where the Worker's code is. Only the file at the top of `src` can say: elsewhere the URL is wrong when compiled. */
+  readonly workerUrl: URL;
+  readonly limits: MemoryBrokerLimits;
+  readonly log: Logger;
+  readonly clock?: Clock;
+  readonly evicted?: (what: Evicted, number: number) => void;
+}
+
+/** Bun's Worker can be left out of what keeps a process alive. */
+type DiskWorker = Worker & { ref(): void; unref(): void };
+
+interface Pending {
+  readonly operation: Operation;
+  readonly bytes: number;
+  readonly deadline: number;
+  readonly resolve: (position: Position) => void;
+  readonly reject: (error: Error) => void;
+}
+
+interface Reading {
+  readonly deadline: number;
+  readonly resolve: (answer: Answer) => void;
+  readonly reject: (error: Error) => void;
+}
+
+type Ask = Request extends infer Each
+  ? Each extends unknown
+    ? Omit<Each, "id" | "now" | "monotonic">
+    : never
+  : never;
+
+const systemClock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
+
+export class DiskBroker implements Broker {
+  readonly traits: BrokerTraits = { isShared: false, isInProcess: false, comparisonSeconds: undefined };
+  readonly meter = new DiskMeter();
+  readonly #options: DiskBrokerOptions;
+  readonly #clock: Clock;
+  readonly #owned: OwnedDirectory;
+  #worker: DiskWorker | undefined;
+  #isOpened = false;
+  #wasOpened = false;
+  #failure: Failure | undefined;
+  #sinceTime: number;
+  #listener: BrokerListener | undefined;
+  readonly #subscribed = new Set<string>();
+  /** Not sent yet. */
+  #queue: Pending[] = [];
+  /** The transaction in progress, by the id of its request. */
+  #batch: { readonly id: number; readonly pending: readonly Pending[] } | undefined;
+  #bytes = 0;
+  readonly #reads = new Map<number, Reading>();
+  #lastId = 0;
+  #sweepId = 0;
+  #isFlushing = false;
+  #isClosed = false;
+  #restart: Timer | undefined;
+  readonly #timers: Timer[];
+
+  /** @throws {DataDirectoryError} where the directory cannot be used */
+  constructor(options: DiskBrokerOptions) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#sinceTime = this.#clock.now();
+    this.#owned = new OwnedDirectory(options.directory, this.#clock.now());
+    this.#report();
+    this.#start();
+    this.#timers = [
+      setInterval(() => this.#sweep(), 1000).unref(),
+      setInterval(() => this.#giveUp(performance.now()), tickMilliseconds).unref(),
+    ];
+  }
+
+  get state(): BrokerState {
+    const reason = this.#failure?.reason ?? (this.#isOpened ? undefined : "the data is being opened");
+    const sinceTime = this.#sinceTime;
+    return reason === undefined ? { available: true, sinceTime } : { available: false, reason, sinceTime };
+  }
+
+  /** The number of topics that have a position. */
+  get topicCount(): number {
+    return this.meter.usage.topics;
+  }
+
+  /** Bytes of the file that are in use. */
+  get historyBytes(): number {
+    return this.meter.usage.historyBytes;
+  }
+
+  listen(listener: BrokerListener): void {
+    this.#listener = listener;
+  }
+
+  async publish(topic: string, draft: Draft, once?: Once): Promise<Position> {
+    if (this.#failure) throw this.#unavailable();
+    const { data, contentType } = draft;
+    const operation: Operation = once
+      ? { kind: "publish", topic, draft: { data, contentType }, once }
+      : { kind: "publish", topic, draft: { data, contentType } };
+    return await this.#enqueue(operation, data.length * (typeof data === "string" ? 2 : 1));
+  }
+
+  async subscribe(topic: string): Promise<Position> {
+    if (this.#failure?.isGone) throw this.#unavailable();
+    this.#subscribed.add(topic);
+    return await this.#enqueue({ kind: "subscribe", topic }, 0);
+  }
+
+  unsubscribe(topic: string): void {
+    if (!this.#subscribed.delete(topic)) return;
+    // It waits for the next transaction or sweep: nobody waits for it.
+    this.#queue.push(this.#pending({ kind: "unsubscribe", topic }, 0, Number.POSITIVE_INFINITY));
+  }
+
+  async history(topic: string, since: Since, page: Page): Promise<History | undefined> {
+    const answer = await this.#read({ kind: "history", topic, since, page });
+    return answer.kind === "history" && answer.history ? historyOf(topic, answer.history) : undefined;
+  }
+
+  async positions(topics: readonly string[]): Promise<(Position | undefined)[]> {
+    if (topics.length === 0) return [];
+    const answer = await this.#read({ kind: "positions", topics });
+    return answer.kind === "positions" ? answer.positions : [];
+  }
+
+  async inspect(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
+    const answer = await this.#read({ kind: "inspect", topics });
+    if (answer.kind !== "inspected") return [];
+    return answer.topics.map(
+      (state, index) =>
+        state && { ...state, subscribers: this.#listener?.subscriberCount(topics[index] ?? "") ?? 0 },
+    );
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#flush();
+    const closed = this.#isOpened ? this.#ask({ kind: "close" }) : Promise.resolve();
+    this.#isClosed = true;
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, closeMilliseconds);
+    await Promise.race([closed.catch(() => undefined), late.promise]);
+    clearTimeout(timer);
+    for (const timer of this.#timers) clearInterval(timer);
+    clearTimeout(this.#restart);
+    this.#rejectAll(new BrokerUnavailable("the server has stopped"));
+    this.#worker?.terminate();
+    this.#owned[Symbol.dispose]();
+    this.#listener = undefined;
+  }
+
+  #report(): void {
+    const { directory, log } = this.#options;
+    const { isNew, newEpochsBecause: reason, networkFilesystem } = this.#owned.report;
+    log.info({ directory, isNew }, "topics are kept on disk");
+    if (reason !== undefined)
+      log.warn({ directory, reason }, "every topic begins a new epoch: messages may have been lost");
+    if (networkFilesystem !== undefined)
+      log.warn(
+        { directory, networkFilesystem },
+        "the data is on a network filesystem, whose locks and fsync may not hold",
+      );
+  }
+
+  #start(): void {
+    const worker = new Worker(this.#options.workerUrl) as DiskWorker;
+    this.#worker = worker;
+    worker.unref();
+    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#answered(data);
+    worker.onerror = (event) => this.#ended(worker, event.message);
+    worker.addEventListener("close", () => this.#ended(worker, "its Worker ended"));
+    const { directory, limits } = this.#options;
+    this.#ask({ kind: "open", directory, limits, subscribed: [...this.#subscribed] }).then(
+      (answer) => {
+        if (answer.kind === "opened") this.#opened(answer.sinceTime);
+      },
+      (error) => this.#failed({ reason: String(error.message), isGone: true }),
+    );
+  }
+
+  #opened(sinceTime: number): void {
+    this.#isOpened = true;
+    this.#sinceTime = sinceTime;
+    if (this.#wasOpened) this.#recovered();
+    this.#wasOpened = true;
+    this.#flush();
+  }
+
+  /** What was in progress may have been committed. */
+  #ended(worker: DiskWorker, reason: string): void {
+    if (this.#isClosed || worker !== this.#worker) return;
+    this.#worker = undefined;
+    this.#isOpened = false;
+    this.#failed({ reason: `the disk's Worker ended: ${reason}`, isGone: true });
+    this.#rejectAll(this.#unavailable());
+    worker.terminate();
+    this.#restart = setTimeout(() => this.#start(), restartMilliseconds);
+  }
+
+  #failed(failure: Failure): void {
+    if (this.#failure?.reason !== failure.reason)
+      this.#options.log.error(
+        { reason: failure.reason },
+        "the disk does not take messages: publishing is refused until it does",
+      );
+    this.#failure = failure;
+  }
+
+  #recovered(): void {
+    if (!this.#failure) return;
+    this.#failure = undefined;
+    this.#options.log.info({}, "the disk takes messages again");
+    this.#listener?.missed();
+  }
+
+  #unavailable(): BrokerUnavailable {
+    return new BrokerUnavailable(this.state.reason ?? "the disk is away");
+  }
+
+  #pending(operation: Operation, bytes: number, deadline: number) {
+    const { promise, resolve, reject } = Promise.withResolvers<Position>();
+    if (operation.kind === "unsubscribe") promise.catch(() => undefined);
+    return { operation, bytes, deadline, promise, resolve, reject };
+  }
+
+  #enqueue(operation: Operation, bytes: number): Promise<Position> {
+    const waiting = this.#queue.length + (this.#batch?.pending.length ?? 0);
+    if (waiting >= operationsMax || (this.#bytes > 0 && this.#bytes + bytes > bytesMax))
+      throw new BrokerUnavailable("too many publications wait for the disk");
+    if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
+    const pending = this.#pending(operation, bytes, performance.now() + settleMilliseconds);
+    this.#bytes += bytes;
+    this.#queue.push(pending);
+    this.#flushSoon();
+    return pending.promise;
+  }
+
+  /** At the end of this turn of the event loop, so that all that came in it is one transaction. */
+  #flushSoon(): void {
+    if (this.#isFlushing || this.#batch || !this.#isOpened) return;
+    this.#isFlushing = true;
+    setImmediate(() => {
+      this.#isFlushing = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#batch || !this.#isOpened || this.#queue.length === 0 || this.#isClosed) return;
+    let bytes = 0;
+    let count = 0;
+    for (const pending of this.#queue) {
+      bytes += pending.bytes;
+      if (count >= batchOperationsMax || (count > 0 && bytes > batchBytesMax)) break;
+      count++;
+    }
+    const pending = this.#queue.slice(0, count);
+    this.#queue = this.#queue.slice(count);
+    const id = this.#send({ kind: "commit", operations: columnsOf(pending) });
+    this.#batch = { id, pending };
+  }
+
+  #send(request: Ask): number {
+    const id = ++this.#lastId;
+    const moment = { now: this.#clock.now(), monotonic: this.#clock.monotonic() };
+    this.#worker?.ref(); // A program that waits for its publication must not end before.
+    this.#worker?.postMessage({ ...request, ...moment, id });
+    return id;
+  }
+
+  #ask(request: Ask): Promise<Answer> {
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const deadline =
+      request.kind === "open" ? Number.POSITIVE_INFINITY : performance.now() + settleMilliseconds;
+    this.#reads.set(this.#send(request), { deadline, resolve, reject });
+    return promise;
+  }
+
+  async #read(request: Ask): Promise<Answer> {
+    if (this.#failure?.isGone) throw this.#unavailable();
+    if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
+    if (this.#reads.size >= readsMax) throw new BrokerUnavailable("too many reads wait for the disk");
+    return await this.#ask(request);
+  }
+
+  #sweep(): void {
+    if (!this.#isOpened || this.#sweepId !== 0) return;
+    this.#flushSoon(); // Unsubscriptions that nothing else took along.
+    this.#sweepId = this.#send({ kind: "sweep" });
+  }
+
+  #answered(answer: Answer): void {
+    if (answer.id === this.#sweepId) this.#sweepId = 0;
+    if (answer.kind === "committed") {
+      this.#committed(answer);
+    } else if (answer.kind === "swept") {
+      this.#swept(answer);
+    } else {
+      const reading = this.#reads.get(answer.id);
+      this.#reads.delete(answer.id);
+      if (answer.kind === "opened") this.meter.usage = answer.usage;
+      if (answer.kind !== "refused") {
+        reading?.resolve(answer);
+      } else {
+        this.#options.log.error({ reason: answer.failure.reason }, "the disk could not be read");
+        if (answer.failure.isGone) this.#failed(answer.failure);
+        reading?.reject(new BrokerUnavailable(answer.failure.reason));
+      }
+    }
+    if (!this.#batch && this.#reads.size === 0 && this.#queue.length === 0) this.#worker?.unref();
+  }
+
+  #committed({ id, results, milliseconds, failure }: Extract<Answer, { kind: "committed" }>): void {
+    const batch = this.#batch;
+    if (batch?.id !== id) return;
+    this.#batch = undefined;
+    this.meter.committed(batch.pending.length, milliseconds, failure !== undefined);
+    if (failure) this.#failed(failure);
+    else this.#recovered();
+    for (const [index, pending] of batch.pending.entries()) {
+      this.#bytes -= pending.bytes;
+      this.#settle(pending, results, index);
+    }
+    this.#flush();
+  }
+
+  #settle({ operation, resolve, reject }: Pending, results: OutcomeColumns, index: number): void {
+    const outcome = results.outcomes[index];
+    const position = { epoch: results.epochs[index] ?? "", offset: results.offsets[index] ?? 0 };
+    if (outcome === outcomes.conflict) reject(new IdempotencyConflict());
+    else if (outcome === outcomes.tooLarge)
+      reject(new BrokerUnavailable("the message is larger than the disk's file can hold"));
+    else if (outcome === outcomes.failed) reject(this.#unavailable());
+    else {
+      if (outcome === outcomes.done && operation.kind === "publish") {
+        const { topic, draft } = operation;
+        const message: Message = { topic, ...position, time: results.times[index] ?? 0, ...draft };
+        this.#listener?.announced(message);
+      }
+      resolve(position);
+    }
+  }
+
+  #swept({ usage, failure }: Extract<Answer, { kind: "swept" }>): void {
+    this.meter.usage = usage;
+    const { evicted } = this.#options;
+    if (usage.evictedKeys > 0) evicted?.("idempotency_keys", usage.evictedKeys);
+    if (usage.evictedPositions > 0) evicted?.("positions", usage.evictedPositions);
+    if (failure) this.#failed(failure);
+    else this.#recovered();
+  }
+
+  /** Settles what has waited too long. What the Worker has may still be committed, and is announced if it is. */
+  #giveUp(now: number): void {
+    const isLate = ({ deadline }: { readonly deadline: number }): boolean => deadline <= now;
+    const late = [...(this.#batch?.pending ?? []), ...this.#queue, ...this.#reads.values()].filter(isLate);
+    if (late.length === 0) return;
+    this.#failed({ reason: `the disk has not answered for ${settleMilliseconds / 1000} s`, isGone: true });
+    for (const { reject } of late) reject(this.#unavailable());
+    for (const { bytes } of this.#queue.filter(isLate)) this.#bytes -= bytes;
+    this.#queue = this.#queue.filter((pending) => !isLate(pending));
+    for (const [id, reading] of this.#reads) if (isLate(reading)) this.#reads.delete(id);
+  }
+
+  #rejectAll(error: Error): void {
+    for (const { reject } of [...(this.#batch?.pending ?? []), ...this.#queue, ...this.#reads.values()])
+      reject(error);
+    this.#batch = undefined;
+    this.#queue = [];
+    this.#reads.clear();
+    this.#bytes = 0;
+    this.#sweepId = 0;
+  }
+}
+
+function columnsOf(pending: readonly Pending[]): OperationColumns {
+  const columns: OperationColumns = { kinds: [], topics: [], data: [], contentTypes: [], onces: [] };
+  for (const { operation } of pending) {
+    const draft = operation.kind === "publish" ? operation.draft : undefined;
+    columns.kinds.push(operation.kind);
+    columns.topics.push(operation.topic);
+    columns.data.push(draft?.data);
+    columns.contentTypes.push(draft?.contentType ?? "");
+    columns.onces.push(operation.kind === "publish" ? operation.once : undefined);
+  }
+  return columns;
+}
+
+function historyOf(topic: string, columns: HistoryColumns): History {
+  const { complete, from, position, offsets, times, contentTypes, data } = columns;
+  const messages = offsets.map((offset, index): Message => {
+    const draft = { data: data[index] ?? "", contentType: contentTypes[index] ?? "" };
+    return { topic, epoch: position.epoch, offset, time: times[index] ?? 0, ...draft };
+  });
+  return { complete, from, messages, position };
+}

@@ -1,0 +1,181 @@
+/**
+ * What `longwire data` does with a data directory. A server may use it during a check and a backup; `restore` and
+ * `beginNewEpochs` take its lock.
+ */
+import { Database } from "bun:sqlite";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { DataDirectoryError } from "./data-directory-error.ts";
+import { databaseName, fileRowOf, lockDirectory, randomName, syncFile, witnessPrefix } from "./directory.ts";
+import { codeOf, schemaVersion, versionOf } from "./schema.ts";
+
+export interface CheckReport {
+  /** In words; empty where all is well. */
+  readonly faults: readonly string[];
+  readonly topics: number;
+  readonly messages: number;
+  readonly bytes: number;
+}
+
+/**
+ * Reads every page of the data, and compares topics with their messages.
+ * @throws {DataDirectoryError} where there is nothing that can be checked
+ */
+export function checkData(directory: string): CheckReport {
+  using database = openExisting(join(directory, databaseName));
+  const bytes = statSync(join(directory, databaseName)).size;
+  try {
+    requireKnownSchema(database, directory);
+    const pages = database.query("PRAGMA integrity_check").all() as { integrity_check: string }[];
+    const damage = pages.map((row) => row.integrity_check).filter((text) => text !== "ok");
+    if (damage.length > 0) return { faults: damage, topics: 0, messages: 0, bytes };
+    return { faults: faultsOf(database), ...countsOf(database), bytes };
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    return { faults: [String(error)], topics: 0, messages: 0, bytes };
+  }
+}
+
+/**
+ * Copies the data into one file, as it is at this moment, on a connection of its own: publishing goes on.
+ * @param target a path at which nothing is
+ * @returns the size of the copy in bytes
+ * @throws {DataDirectoryError}
+ */
+export function backUp(directory: string, target: string): number {
+  if (existsSync(target)) throw new DataDirectoryError(`${target} exists. Choose another path with --to`);
+  using database = openExisting(join(directory, databaseName));
+  const partial = `${target}.partial`;
+  try {
+    rmSync(partial, { force: true });
+    database.query("VACUUM INTO ?").run(partial);
+    syncFile(partial);
+    renameSync(partial, target);
+    syncFile(dirname(resolve(target)));
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw new DataDirectoryError(`cannot copy ${directory} to ${target}: ${messageOf(error)}`);
+  }
+  return statSync(target).size;
+}
+
+/**
+ * Puts a copy in the place of the data. The next start finds that it is a copy, and begins new epochs.
+ * @param source a file that `backUp` made
+ * @returns where the former data is; undefined where there was none
+ * @throws {DataDirectoryError}
+ */
+export function restore(source: string, directory: string): string | undefined {
+  requireBackup(source);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  using _lock = lockDirectory(directory);
+  const partial = join(directory, `${databaseName}.partial`);
+  copyFileSync(source, partial);
+  syncFile(partial);
+  const former = setAside(directory);
+  renameSync(partial, join(directory, databaseName));
+  syncFile(directory);
+  return former;
+}
+
+/**
+ * Begins a new epoch for every topic, so that each client is told a gap: for a copy that Longwire cannot recognize, such as
+ * the snapshot of a volume.
+ * @throws {DataDirectoryError}
+ */
+export function beginNewEpochs(directory: string): void {
+  requireFile(join(directory, databaseName));
+  using _lock = lockDirectory(directory);
+  using database = openExisting(join(directory, databaseName));
+  requireKnownSchema(database, directory);
+  database.run("PRAGMA synchronous = FULL");
+  database.query("UPDATE file SET generation = ?, since_time = ?").run(randomName(), Date.now());
+}
+
+function openExisting(path: string): Database {
+  requireFile(path);
+  try {
+    const database = new Database(path, { create: false, readwrite: true });
+    database.run("PRAGMA busy_timeout = 5000");
+    return database;
+  } catch (error) {
+    throw new DataDirectoryError(`cannot open ${path}: ${messageOf(error)}`);
+  }
+}
+
+function requireFile(path: string): void {
+  if (!existsSync(path))
+    throw new DataDirectoryError(`there is no ${path}. Name the directory that the server has with --data`);
+}
+
+function requireKnownSchema(database: Database, directory: string): void {
+  const version = versionOf(database);
+  if (version < 1 || version > schemaVersion || !fileRowOf(database))
+    throw new DataDirectoryError(
+      `${join(directory, databaseName)} is of schema ${version}, and this Longwire knows 1 to ${schemaVersion}`,
+    );
+}
+
+/** A live file whose write-ahead log stayed behind would lose its end. */
+function requireBackup(source: string): void {
+  requireFile(source);
+  if (existsSync(`${source}-wal`))
+    throw new DataDirectoryError(
+      `${source} has a write-ahead log, so it is no backup but a file in use. Make one with "longwire data backup"`,
+    );
+  using database = new Database(source, { readonly: true });
+  try {
+    requireKnownSchema(database, dirname(source));
+    const [first] = database.query("PRAGMA quick_check(1)").all() as { quick_check: string }[];
+    if (first?.quick_check !== "ok")
+      throw new DataDirectoryError(`${source} is damaged: ${first?.quick_check}`);
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    throw new DataDirectoryError(`${source} is no backup of Longwire: ${messageOf(error)}`);
+  }
+}
+
+/** Moves the former data into a directory of its own. Nothing is deleted. */
+function setAside(directory: string): string | undefined {
+  const names = readdirSync(directory).filter(
+    (name) => (name.startsWith(databaseName) && !name.endsWith(".partial")) || name.startsWith(witnessPrefix),
+  );
+  if (names.length === 0) return undefined;
+  const former = join(directory, `replaced-${new Date().toISOString().replace(/[-:]|\.\d+/g, "")}`);
+  mkdirSync(former);
+  for (const name of names) renameSync(join(directory, name), join(former, name));
+  return former;
+}
+
+function countsOf(database: Database): { topics: number; messages: number } {
+  return database
+    .query("SELECT (SELECT count(*) FROM topic) AS topics, (SELECT count(*) FROM message) AS messages")
+    .get() as { topics: number; messages: number };
+}
+
+/** A topic has each of its messages after `dropped` up to `last`, and a message has a topic. */
+function faultsOf(database: Database): string[] {
+  const incomplete = database
+    .query(
+      `SELECT name, last, dropped, coalesce(count, 0) AS count FROM topic
+         LEFT JOIN (SELECT topic, count(*) AS count, min(offset) AS first, max(offset) AS latest FROM message GROUP BY topic)
+           AS own ON own.topic = topic.id
+         WHERE coalesce(count, 0) <> last - dropped OR (count > 0 AND (first <> dropped + 1 OR latest <> last))
+         LIMIT 100`,
+    )
+    .all() as { name: string; last: number; dropped: number; count: number }[];
+  const { strays } = database
+    .query("SELECT count(*) AS strays FROM message WHERE topic NOT IN (SELECT id FROM topic)")
+    .get() as { strays: number };
+  return [
+    ...incomplete.map(
+      ({ name, last, dropped, count }) =>
+        `the topic ${name} has ${count} messages and should have those from ${dropped + 1} to ${last}`,
+    ),
+    ...(strays > 0 ? [`${strays} messages belong to no topic`] : []),
+  ];
+}
+
+const isDamage = (error: unknown): boolean => /^SQLITE_(CORRUPT|NOTADB|IOERR|ERROR)/.test(codeOf(error));
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

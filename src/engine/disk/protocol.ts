@@ -1,0 +1,106 @@
+/** What a node and its Worker say to each other. Columns and not rows: an array of strings costs less to copy than objects. */
+import type { Once, Page, TopicState } from "../../topic/broker.ts";
+import type { Draft } from "../../topic/draft.ts";
+import type { Position, Since } from "../../topic/message.ts";
+import type { MemoryBrokerLimits } from "../memory.ts";
+
+/** The node's clock: the Worker has none of its own. */
+export interface Moment {
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Milliseconds since some moment of this process. It never goes back. */
+  readonly monotonic: number;
+}
+
+export type Operation =
+  | { readonly kind: "publish"; readonly topic: string; readonly draft: Draft; readonly once?: Once }
+  /** Brings the topic into being. */
+  | { readonly kind: "subscribe"; readonly topic: string }
+  | { readonly kind: "unsubscribe"; readonly topic: string };
+
+/** The operations of one transaction, by column. */
+export interface OperationColumns {
+  readonly kinds: Operation["kind"][];
+  readonly topics: string[];
+  readonly data: (Draft["data"] | undefined)[];
+  readonly contentTypes: string[];
+  readonly onces: (Once | undefined)[];
+}
+
+/** How an operation of a transaction came out. */
+export const outcomes = { done: 0, repeated: 1, conflict: 2, tooLarge: 3, failed: 4 } as const;
+
+export interface OutcomeColumns {
+  readonly outcomes: number[];
+  readonly epochs: string[];
+  readonly offsets: number[];
+  readonly times: number[];
+}
+
+export interface Opening {
+  readonly directory: string;
+  readonly limits: MemoryBrokerLimits;
+  readonly subscribed: readonly string[];
+}
+
+export type Request = Moment & { readonly id: number } & (
+    | ({ readonly kind: "open" } & Opening)
+    | { readonly kind: "commit"; readonly operations: OperationColumns }
+    | { readonly kind: "history"; readonly topic: string; readonly since: Since; readonly page: Page }
+    | { readonly kind: "positions"; readonly topics: readonly string[] }
+    | { readonly kind: "inspect"; readonly topics: readonly string[] }
+    | { readonly kind: "sweep" }
+    | { readonly kind: "close" }
+  );
+
+/** Messages of one topic. */
+export interface MessageColumns {
+  readonly offsets: number[];
+  readonly times: number[];
+  readonly contentTypes: string[];
+  readonly data: Draft["data"][];
+}
+
+/** `History` whose messages are columns. */
+export interface HistoryColumns extends MessageColumns {
+  readonly complete: boolean;
+  readonly from: Position;
+  readonly position: Position;
+}
+
+export type StoredTopic = Omit<TopicState, "subscribers">;
+
+/** Why nothing can be written. `isGone` where nothing can be read either. */
+export interface Failure {
+  readonly reason: string;
+  readonly isGone: boolean;
+}
+
+/** What the Worker measured. Counts are of this process. */
+export interface DiskUsage {
+  readonly topics: number;
+  /** Bytes of the pages that are in use. */
+  readonly historyBytes: number;
+  readonly fileBytes: number;
+  readonly walBytes: number;
+  /** Positions and keys that were forgotten before their time since the last answer. */
+  readonly evictedPositions: number;
+  readonly evictedKeys: number;
+}
+
+export type Answer = { readonly id: number } & (
+  | { readonly kind: "opened"; readonly sinceTime: number; readonly usage: DiskUsage }
+  | {
+      readonly kind: "committed";
+      readonly results: OutcomeColumns;
+      /** Time that the transaction took, with its fsync. */
+      readonly milliseconds: number;
+      readonly failure?: Failure;
+    }
+  | { readonly kind: "history"; readonly history: HistoryColumns | undefined }
+  | { readonly kind: "positions"; readonly positions: (Position | undefined)[] }
+  | { readonly kind: "inspected"; readonly topics: (StoredTopic | undefined)[] }
+  | { readonly kind: "swept"; readonly usage: DiskUsage; readonly failure?: Failure }
+  | { readonly kind: "refused"; readonly failure: Failure }
+  | { readonly kind: "closed" }
+);

@@ -1,0 +1,173 @@
+/**
+ * The Worker of the engine on disk: an fsync takes 0.4 to 7 ms, and would hold up every connection on the main thread.
+ * It answers one request after the other. A store that failed is closed and opened again; what it keeps is not in doubt.
+ */
+import { identityOf } from "./directory.ts";
+import {
+  type Answer,
+  type Failure,
+  type Moment,
+  type Opening,
+  type OperationColumns,
+  type OutcomeColumns,
+  outcomes,
+  type Request,
+} from "./protocol.ts";
+import { codeOf } from "./schema.ts";
+import { FileGone, Store } from "./store.ts";
+
+declare const self: Worker;
+
+/** Pause between two slices of retention, in which others are served. */
+const betweenSlicesMilliseconds = 5;
+
+let opening: Opening | undefined;
+let store: Store | undefined;
+let failure: Failure | undefined;
+let nextSlice: Timer | undefined;
+
+self.onmessage = ({ data: request }: MessageEvent<Request>) => {
+  const answer = answerTo(request);
+  if (answer) self.postMessage(answer);
+};
+
+function answerTo(request: Request): Answer | undefined {
+  const { id } = request;
+  try {
+    switch (request.kind) {
+      case "open": {
+        opening = request;
+        const { sinceTime } = opened(request);
+        return { id, kind: "opened", sinceTime, usage: opened(request).usage() };
+      }
+      case "commit":
+        return commit(id, request.operations, request);
+      case "history": {
+        const { topic, since, page, now } = request;
+        return { id, kind: "history", history: opened(request).history(topic, since, page, now) };
+      }
+      case "positions":
+        return {
+          id,
+          kind: "positions",
+          positions: opened(request).positions(request.topics, request.now),
+        };
+      case "inspect":
+        return { id, kind: "inspected", topics: opened(request).inspect(request.topics, request.now) };
+      case "sweep":
+        return sweep(id, request);
+      case "close":
+        clearTimeout(nextSlice);
+        store?.close();
+        store = undefined;
+        return { id, kind: "closed" };
+    }
+  } catch (error) {
+    return { id, kind: "refused", failure: failed(error) };
+  }
+}
+
+function opened(moment: Moment): Store {
+  if (!opening) throw new Error("the Worker was asked before it was told to open a directory");
+  store ??= new Store(opening, moment);
+  return store;
+}
+
+function commit(id: number, operations: OperationColumns, moment: Moment): Answer {
+  const began = performance.now();
+  try {
+    const results = opened(moment).commit(operations, moment);
+    failure = undefined;
+    return { id, kind: "committed", results, milliseconds: performance.now() - began };
+  } catch (error) {
+    failure = failed(error);
+    const results = withoutWriting(operations, moment);
+    return { id, kind: "committed", results, milliseconds: performance.now() - began, failure };
+  }
+}
+
+/** Subscribers of topics that exist need no write. */
+function withoutWriting({ kinds, topics }: OperationColumns, moment: Moment): OutcomeColumns {
+  const results: OutcomeColumns = { outcomes: [], epochs: [], offsets: [], times: [] };
+  for (const [index, kind] of kinds.entries()) {
+    const topic = topics[index] ?? "";
+    const position =
+      kind === "subscribe" && !failure?.isGone ? store?.existing(topic, moment.now) : undefined;
+    if (position) store?.subscribed.add(topic);
+    results.outcomes.push(position ? outcomes.done : outcomes.failed);
+    results.epochs.push(position?.epoch ?? "");
+    results.offsets.push(position?.offset ?? 0);
+    results.times.push(0);
+  }
+  return results;
+}
+
+function sweep(id: number, moment: Moment): Answer {
+  try {
+    const current = opened(moment);
+    if (failure) current.probe(moment.now);
+    if (current.sweep(moment)) sweepOn(moment);
+    failure = undefined;
+  } catch (error) {
+    failure = failed(error);
+  }
+  const usage = store?.usage() ?? emptyUsage;
+  return failure ? { id, kind: "swept", usage, failure } : { id, kind: "swept", usage };
+}
+
+/** Goes on in slices while there is a backlog, between the requests of others. The next sweep takes over. */
+function sweepOn(moment: Moment): void {
+  const began = performance.now();
+  clearTimeout(nextSlice);
+  nextSlice = setTimeout(() => {
+    const passed = performance.now() - began;
+    const { now, monotonic } = moment;
+    try {
+      const later = { now: now + passed, monotonic: monotonic + passed };
+      if (store?.sweep({ now: Math.floor(later.now), monotonic: later.monotonic })) sweepOn(later);
+    } catch (error) {
+      failure = failed(error);
+    }
+  }, betweenSlicesMilliseconds);
+}
+
+const emptyUsage = {
+  topics: 0,
+  historyBytes: 0,
+  fileBytes: 0,
+  walBytes: 0,
+  evictedPositions: 0,
+  evictedKeys: 0,
+};
+
+/** Errors after which the file is as it was, and SQLite can go on with it. */
+const harmless = ["SQLITE_FULL", "SQLITE_BUSY", "SQLITE_READONLY"];
+
+function failed(error: unknown): Failure {
+  const code = codeOf(error);
+  const message = error instanceof Error ? error.message : String(error);
+  const isGone = error instanceof FileGone || !isReachable();
+  if (!isGone && !harmless.some((known) => code.startsWith(known))) discard();
+  return { reason: code === "" ? message : `${message} (${code})`, isGone };
+}
+
+function isReachable(): boolean {
+  try {
+    return opening !== undefined && identityOf(opening.directory) !== undefined;
+  } catch {
+    return false; // The reason is in the error that led here.
+  }
+}
+
+/** SQLite does not say what a file is like after a failed write. Opening it again finds out. */
+function discard(): void {
+  const broken = store;
+  if (!broken) return;
+  if (opening) opening = { ...opening, subscribed: [...broken.subscribed] };
+  store = undefined;
+  try {
+    broken.close();
+  } catch (error) {
+    console.error("longwire: a data file that failed could not be closed:", error);
+  }
+}
