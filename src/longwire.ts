@@ -29,7 +29,7 @@ import {
 } from "./endpoint/topics/program.ts";
 import type { DiskBroker } from "./engine/disk/disk.ts";
 import type { DiskMeter } from "./engine/disk/meter.ts";
-import { type Evicted, MemoryBroker } from "./engine/memory.ts";
+import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "./engine/memory.ts";
 import { listenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
@@ -49,6 +49,7 @@ import {
 } from "./settings/config.ts";
 import { stopSecondsMax } from "./settings/limits.ts";
 import { checkRelations, checkServerRelations, doubtsAbout } from "./settings/relations.ts";
+import { readRetainedTopics } from "./settings/units.ts";
 import type { Broker } from "./topic/broker.ts";
 import { Hub } from "./topic/hub.ts";
 import { closeCode } from "./wire/close-code.ts";
@@ -352,9 +353,12 @@ function assemble(
   const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
   connections.everySecond(() => held.check());
   const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
-  const engine = openEngine(config, givenLog, (what, number) => countEvictions(what, number, counters, log));
+  const limits = { ...config, retained: config.retain.flatMap((text) => readRetainedTopics(text) ?? []) };
+  const engine = openEngine(config, limits, givenLog, (what, number) =>
+    countEvictions(what, number, counters, log),
+  );
   const broker: Broker = engine;
-  const hub = new Hub({ broker, fanOut, limits: config, counters, log: givenLog });
+  const hub = new Hub({ broker, fanOut, limits, counters, log: givenLog });
   const deps = {
     config,
     hub,
@@ -402,14 +406,15 @@ function assemble(
 /** @throws {DataDirectoryError} if the directory of `data` cannot be used */
 function openEngine(
   config: HandlerConfig,
+  limits: MemoryBrokerLimits,
   log: Logger,
   evicted: (what: Evicted, number: number) => void,
 ): MemoryBroker | DiskBroker {
-  if (config.data === "") return new MemoryBroker(config, { evicted });
+  if (config.data === "") return new MemoryBroker(limits, { evicted });
   // Loaded when needed: SQLite takes 2 MiB. The URL is right only in a file at the top of src, also in a binary.
   const { DiskBroker } = require("./engine/disk/disk.ts") as typeof import("./engine/disk/disk.ts");
   const workerUrl = new URL("./engine/disk/worker.ts", import.meta.url);
-  return new DiskBroker({ directory: config.data, workerUrl, limits: config, log, evicted });
+  return new DiskBroker({ directory: config.data, workerUrl, limits, log, evicted });
 }
 
 function countEvictions(what: Evicted, number: number, { evicted }: Counters, log: Logger): void {

@@ -66,6 +66,7 @@ export class Counters {
     connections_per_ip: 0,
     message_size: 0,
     malformed: 0,
+    ended: 0,
     conflict: 0,
     unavailable: 0,
     draining: 0,

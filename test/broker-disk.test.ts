@@ -6,8 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DiskBroker } from "../src/engine/disk/disk.ts";
 import type { Clock, MemoryBrokerLimits } from "../src/engine/memory.ts";
-import { BrokerUnavailable } from "../src/topic/broker.ts";
+import { BrokerUnavailable, TopicEnded } from "../src/topic/broker.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
+import { all, failureOf, post, publicPart, read, text } from "./contract/messages.ts";
 import { recordingLog } from "./support/recording-log.ts";
 import { until } from "./support/wait.ts";
 
@@ -17,6 +18,7 @@ const limits: MemoryBrokerLimits = {
   historyMessages: 100,
   historyAgeSeconds: 600,
   historyBytesMax: 64 * 1024 * 1024,
+  retained: [],
   positionAgeSeconds: 86_400,
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,
@@ -97,9 +99,9 @@ test("a Worker that dies is started again; what it was asked fails, and announce
   let missed = 0;
   broker.listen({ announced: () => undefined, missed: () => void missed++, subscriberCount: () => 0 });
   const draft = { data: "one", contentType: "text/plain" };
-  const first = await broker.publish("news", draft);
+  const first = await post(broker, "news", draft);
   writeFileSync(join(engine.directory, "death"), "");
-  const failed = await broker.publish("news", draft).then(
+  const failed = await post(broker, "news", draft).then(
     () => undefined,
     (error) => error,
   );
@@ -107,7 +109,29 @@ test("a Worker that dies is started again; what it was asked fails, and announce
   expect(broker.state.reason).toContain("Worker ended");
   await until(() => broker.state.available, "another Worker");
   expect(missed).toBe(1);
-  const { epoch, offset } = await broker.publish("news", draft);
+  const { epoch, offset } = await post(broker, "news", draft);
   expect(epoch).toBe(first.epoch);
   expect(offset).toBe(2);
+});
+
+test("a restart keeps attributes, ends and the records of streams", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const before = await engine.node();
+  const once = { key: "key", publisher: "p" };
+  await before.takeStream("answers/42", once, "w1");
+  const draft = { ...text("Hi"), attributes: { type: "token", sequence: 7, final: true } };
+  const step = { once, writer: "w1", items: 1, digest: "d" };
+  const { message } = await before.publish("answers/42", { draft, step });
+  const { end } = await before.publish("answers/42", { end: true, step });
+  if (!message || !end) throw new Error("no positions");
+  await before.close();
+  const after = await engine.node();
+  const history = await read(after, "answers/42", all, end);
+  expect(history).toMatchObject({ position: end, end });
+  expect(history.messages.map(publicPart)).toEqual([{ topic: "answers/42", ...message, ...draft }]);
+  const record = await after.takeStream("answers/42", once, "w2");
+  expect(record).toMatchObject({ items: 1, digest: "d", first: message, last: message, end });
+  expect(await failureOf(post(after, "answers/42", text("late")))).toBeInstanceOf(TopicEnded);
 });

@@ -5,6 +5,7 @@ import { type Clock, type Evicted, MemoryBroker, type MemoryBrokerLimits } from 
 import type { Page } from "../src/topic/broker.ts";
 import { type Position, retainedBytes, type Since } from "../src/topic/message.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
+import { post } from "./contract/messages.ts";
 
 setDefaultTimeout(60_000);
 
@@ -35,6 +36,7 @@ const limits: MemoryBrokerLimits = {
   historyMessages: 100,
   historyAgeSeconds: 600,
   historyBytesMax: 1024 * 1024,
+  retained: [],
   positionAgeSeconds: 3600,
   positionBytesMax: 1024 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,
@@ -104,9 +106,9 @@ describe("the engine in memory, by its own clock", () => {
 
   test("a message is kept for the history's age, whether or not anything sweeps", () =>
     open({}, async (broker, clock) => {
-      await broker.publish("news", text("one"));
+      await post(broker, "news", text("one"));
       clock.pass(300);
-      await broker.publish("news", text("two"));
+      await post(broker, "news", text("two"));
       clock.pass(300);
       expect(await retained(broker, "news")).toEqual(["one", "two"]);
       clock.pass(1);
@@ -122,9 +124,9 @@ describe("the engine in memory, by its own clock", () => {
     open({}, async (broker, clock) => {
       clock.pass(1);
       const droppedTime = clock.time;
-      await broker.publish("news", text("one"));
+      await post(broker, "news", text("one"));
       clock.pass(300);
-      await broker.publish("news", text("two"));
+      await post(broker, "news", text("two"));
       clock.pass(301);
       for (const [time, complete] of [
         [droppedTime - 1, false],
@@ -141,13 +143,13 @@ describe("the engine in memory, by its own clock", () => {
     const messageBytes = retainedBytes(text("x"));
     return open({ historyBytesMax: 6 * messageBytes }, async (broker) => {
       for (const topic of ["cold", "cold", "warm", "warm", "hot", "hot"])
-        await broker.publish(topic, text("x"));
-      await broker.publish("warm", text("x"));
+        await post(broker, topic, text("x"));
+      await post(broker, "warm", text("x"));
       const counts = async (): Promise<(number | undefined)[]> =>
         (await broker.inspect(["cold", "warm", "hot"])).map((state) => state?.retained);
       expect(await counts()).toEqual([1, 3, 2]);
-      await broker.publish("warm", text("x"));
-      await broker.publish("warm", text("x"));
+      await post(broker, "warm", text("x"));
+      await post(broker, "warm", text("x"));
       expect(await counts()).toEqual([0, 5, 1]);
       expect(broker.historyBytes).toBe(6 * messageBytes);
     });
@@ -155,17 +157,17 @@ describe("the engine in memory, by its own clock", () => {
 
   test("a message larger than the whole history is published and not kept, and costs no one theirs for good", () =>
     open({ historyBytesMax: 2000 }, async (broker) => {
-      await broker.publish("small", text("x"));
-      const position = await broker.publish("large", text("x".repeat(5000)));
+      await post(broker, "small", text("x"));
+      const position = await post(broker, "large", text("x".repeat(5000)));
       expect(await positionOf(broker, "large")).toEqual(position);
       expect(broker.historyBytes).toBe(0);
-      await broker.publish("small", text("y"));
+      await post(broker, "small", text("y"));
       expect(await retained(broker, "small")).toEqual(["y"]);
     }));
 
   test("a position outlives its messages, and ages from the last message on", () =>
     open({}, async (broker, clock) => {
-      const position = await broker.publish("news", text("one"));
+      const position = await post(broker, "news", text("one"));
       clock.pass(601);
       broker.sweep();
       expect(await broker.history("news", { kind: "position", position }, page)).toMatchObject({
@@ -176,12 +178,12 @@ describe("the engine in memory, by its own clock", () => {
       broker.sweep();
       expect(await positionOf(broker, "news")).toBeUndefined();
       expect(broker.topicCount).toBe(0);
-      expect((await broker.publish("news", text("again"))).epoch).not.toBe(position.epoch);
+      expect((await post(broker, "news", text("again"))).epoch).not.toBe(position.epoch);
     }));
 
   test("with history off a position ages all the same", () =>
     open({ historyMessages: 0 }, async (broker, clock) => {
-      const position = await broker.publish("news", text("one"));
+      const position = await post(broker, "news", text("one"));
       clock.pass(3599);
       broker.sweep();
       expect(await positionOf(broker, "news")).toEqual(position);
@@ -192,7 +194,7 @@ describe("the engine in memory, by its own clock", () => {
 
   test("a topic with a subscriber never expires, and ages from when the last one left", () =>
     open({}, async (broker, clock) => {
-      const position = await broker.publish("news", text("one"));
+      const position = await post(broker, "news", text("one"));
       await broker.subscribe("news");
       await broker.subscribe("quiet");
       for (let day = 0; day < 30; day++) {
@@ -214,11 +216,11 @@ describe("the engine in memory, by its own clock", () => {
 
   test("a topic that is used again while it ages does not expire", () =>
     open({ historyMessages: 0 }, async (broker, clock) => {
-      await broker.publish("published", text("one"));
-      await broker.publish("subscribed", text("one"));
-      await broker.publish("left", text("one"));
+      await post(broker, "published", text("one"));
+      await post(broker, "subscribed", text("one"));
+      await post(broker, "left", text("one"));
       clock.pass(3000);
-      await broker.publish("published", text("two"));
+      await post(broker, "published", text("two"));
       await broker.subscribe("subscribed");
       clock.pass(601);
       broker.sweep();
@@ -231,7 +233,7 @@ describe("the engine in memory, by its own clock", () => {
     open({ positionAgeSeconds: 10 }, async (broker, clock) => {
       await broker.subscribe("news");
       broker.unsubscribe("news");
-      const position = await broker.publish("news", text("one"));
+      const position = await post(broker, "news", text("one"));
       clock.pass(500);
       broker.sweep();
       expect(await positionOf(broker, "news")).toEqual(position);
@@ -243,12 +245,12 @@ describe("the engine in memory, by its own clock", () => {
 
   test("a clock that is set back makes no topic's time run backwards", () =>
     open({}, async (broker, clock) => {
-      await broker.publish("news", text("one"));
+      await post(broker, "news", text("one"));
       const { time } = clock;
       clock.set(time - 300_000);
-      await broker.publish("news", text("two"));
+      await post(broker, "news", text("two"));
       clock.pass(301);
-      await broker.publish("news", text("three"));
+      await post(broker, "news", text("three"));
       const history = await broker.history("news", all, page);
       expect(history?.messages.map((message) => message.time)).toEqual([time, time, time + 1000]);
     }));
@@ -260,24 +262,24 @@ describe("the engine in memory, by its own clock", () => {
       const topic = "t".repeat(200);
       for (let number = 0; number < keys; number++) {
         const key = `${number}`.padStart(255, "k");
-        await broker.publish(topic, text("x"), { key, publisher: "p".repeat(100) });
+        await post(broker, topic, text("x"), { key, publisher: "p".repeat(100) });
       }
       expect((heapBytes() - heapBefore) / keys).toBeLessThan(640); // What a key is counted as.
       const again = { key: "7".padStart(255, "k"), publisher: "p".repeat(100) };
-      expect(await broker.publish(topic, text("x"), again)).toMatchObject({ offset: 8 });
-      expect(await broker.publish(topic, text("x"), { ...again, publisher: "q" })).toMatchObject({
+      expect(await post(broker, topic, text("x"), again)).toMatchObject({ offset: 8 });
+      expect(await post(broker, topic, text("x"), { ...again, publisher: "q" })).toMatchObject({
         offset: keys + 1,
       });
     }));
 
   test("past the bytes of unused positions the longest unused are forgotten, and a client that returns is told a gap", () =>
     open({ historyMessages: 0, positionBytesMax: 560_000_000 }, async (broker, _, evicted) => {
-      await broker.publish("published", text("once"));
+      await post(broker, "published", text("once"));
       const oldest = await broker.subscribe("oldest");
       broker.unsubscribe("oldest");
       await broker.subscribe("subscribed");
       for (let number = 0; number < 1_000_000; number++) {
-        const published = broker.publish(`invented/${number}`, text("x"));
+        const published = post(broker, `invented/${number}`, text("x"));
         if (number % 1000 === 0) await published;
       }
       expect(broker.topicCount).toBeWithin(900_000, 1_000_002);
@@ -298,7 +300,7 @@ describe("the engine in memory, by its own clock", () => {
     await open({ historyBytesMax: 64 * 1024 * 1024 }, async (broker, clock) => {
       const heapBefore = heapBytes();
       for (let number = 0; number < topics; number++) {
-        const published = broker.publish(`sensors/${number}`, { data: "21.5", contentType: "text/plain" });
+        const published = post(broker, `sensors/${number}`, { data: "21.5", contentType: "text/plain" });
         if (number % 1000 === 0) await published;
       }
       const heapFull = heapBytes();

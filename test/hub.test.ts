@@ -4,26 +4,38 @@ import pino from "pino";
 import { MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
 import { Counters } from "../src/metrics.ts";
 import {
+  type Appended,
   type Broker,
   type BrokerListener,
   type BrokerState,
   type BrokerTraits,
   BrokerUnavailable,
   type History,
+  type Once,
   type Page,
+  type Publication,
+  type StreamRecord,
   type TopicState,
 } from "../src/topic/broker.ts";
 import type { FanOut } from "../src/topic/channel.ts";
-import type { Draft } from "../src/topic/draft.ts";
 import { Hub } from "../src/topic/hub.ts";
-import { formatId, type Message, type Position, type Since } from "../src/topic/message.ts";
+import {
+  type End,
+  formatId,
+  type Message,
+  type Position,
+  type Since,
+  type TopicPosition,
+} from "../src/topic/message.ts";
 import type { HistoryLimits } from "../src/topic/retention.ts";
 import type { Gap, Subscriber, Subscription } from "../src/topic/subscription.ts";
+import { post, text } from "./contract/messages.ts";
 
 const limits: MemoryBrokerLimits = {
   historyMessages: 1000,
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
+  retained: [],
   positionAgeSeconds: 3600,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,
@@ -777,7 +789,7 @@ function openStage(
     publish: async (count, topic = "news") => {
       const positions: Position[] = [];
       for (let number = 0; number < count; number++) {
-        positions.push(await hub.publish(topic, { data: "x", contentType: "text/plain" }));
+        positions.push(await post(hub, topic, text("x")));
       }
       return positions;
     },
@@ -839,11 +851,15 @@ class StagedBroker implements Broker {
     this.listener = listener;
   }
 
-  publish(topic: string, draft: Draft): Promise<Position> {
-    return this.#memory.publish(topic, draft);
+  publish(topic: string, publication: Publication): Promise<Appended> {
+    return this.#memory.publish(topic, publication);
   }
 
-  subscribe(topic: string): Promise<Position> {
+  takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
+    return this.#memory.takeStream(topic, once, writer);
+  }
+
+  subscribe(topic: string): Promise<TopicPosition> {
     return this.#ask("subscribe", () => this.#memory.subscribe(topic));
   }
 
@@ -873,7 +889,7 @@ class StagedBroker implements Broker {
     return this.#ask("inspect", () => this.#memory.inspect(topics), this.awayForReads);
   }
 
-  positions(topics: readonly string[]): Promise<(Position | undefined)[]> {
+  positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]> {
     this.askedTopics.push(topics.length);
     return this.#ask("positions", () => this.#memory.positions(topics), this.awayForReads);
   }
@@ -907,9 +923,9 @@ class StagedBroker implements Broker {
   #openMemory(): MemoryBroker {
     const memory = new MemoryBroker(this.limits);
     memory.listen({
-      announced: (message) => {
-        if (this.#heldAnnouncements) this.#heldAnnouncements.push(message);
-        else if (!this.losing) this.listener?.announced(message);
+      announced: (entry) => {
+        if (this.#heldAnnouncements && !entry.isEnd) this.#heldAnnouncements.push(entry);
+        else if (!this.losing) this.listener?.announced(entry);
       },
       missed: () => this.listener?.missed(),
       subscriberCount: () => 0,
@@ -998,6 +1014,10 @@ class Visitor implements Subscriber {
   live(subscription: Subscription): void {
     this.#fanOut.add(this, subscription);
     this.#tell("live");
+  }
+
+  end({ offset }: End): void {
+    this.#tell(`end ${offset}`);
   }
 
   fail(error: unknown): void {

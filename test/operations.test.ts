@@ -315,6 +315,7 @@ describe("/metrics counts refusals", () => {
       conflict: 1,
       unavailable: 0,
       draining: 0,
+      ended: 0,
       not_found: 0,
       method: 0,
       not_resumable: 0,

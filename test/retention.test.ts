@@ -5,7 +5,12 @@ import { type Message, retainedBytes } from "../src/topic/message.ts";
 import { type HistoryLimits, Retention } from "../src/topic/retention.ts";
 import { Random } from "./support/random.ts";
 
-const limits: HistoryLimits = { historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 1024 * 1024 };
+const limits: HistoryLimits = {
+  historyMessages: 100,
+  historyAgeSeconds: 600,
+  historyBytesMax: 1024 * 1024,
+  retained: [],
+};
 
 describe("retention", () => {
   test("keeps at most the number of messages that a topic may have", () => {
@@ -79,6 +84,7 @@ function agreeWithModel(seed: number): void {
     historyMessages: random.between(0, 6),
     historyAgeSeconds: random.between(1, 20),
     historyBytesMax: random.between(0, 20) * retainedBytes(draft("")),
+    retained: [],
   };
   const emptied: TopicLog[] = [];
   const retention = new Retention(given, (log) => void emptied.push(log));
@@ -182,6 +188,33 @@ class RetentionModel {
     this.emptied.push(entry.log);
   }
 }
+
+test("each pattern's logs age on their own, and the coldest of all goes first past the bytes", () => {
+  const emptied: string[] = [];
+  const retained = [
+    { pattern: "brief", messages: 9, ageSeconds: 10 },
+    { pattern: "long", messages: 9, ageSeconds: 1000 },
+  ];
+  const given = { ...limits, historyBytesMax: 2000, retained };
+  const retention = new Retention(given, ({ topic }) => void emptied.push(topic));
+  const append = (topic: string, now: number, length: number): void => {
+    const log = new TopicLog(topic, { epoch: "e", offset: 0 });
+    const message = messageOf(log, now, "x".repeat(length));
+    log.append(message);
+    retention.appended(log, retainedBytes(message), now);
+  };
+  append("long", 0, 300);
+  append("brief", 1000, 1);
+  append("other", 2000, 300);
+  retention.sweep(20_000);
+  expect(emptied).toEqual(["brief"]);
+  append("brief", 20_000, 700);
+  expect(emptied).toEqual(["brief"]);
+  append("last", 21_000, 300);
+  expect(emptied).toEqual(["brief", "long"]);
+  append("last", 22_000, 200);
+  expect(emptied).toEqual(["brief", "long", "other"]);
+});
 
 function openLog(given: Partial<HistoryLimits>) {
   const emptied: string[] = [];

@@ -150,6 +150,11 @@ declare const handlerSettings: {
 	/** Seconds for which a message is kept. Default 10 min, from 1 s to 365 days. */
 	readonly historyAgeSeconds: Setting<number>;
 	/**
+	 * Other numbers and ages for some topics, each as `<pattern> <messages> <age>`, such as `log/* 1000 2h`. Default none. The
+	 * first whose pattern matches counts. One server may have chats of an hour and logs of a week.
+	 */
+	readonly retain: Setting<readonly string[]>;
+	/**
 	 * Bytes kept of all topics together. Default 64 MiB, and 1 GiB of the file with `data`; from 0 to 1 TiB. In memory the
 	 * messages of the topics that were silent for longest are dropped first, on disk the oldest messages. It holds whatever
 	 * clients do: they can invent any number of topics.
@@ -166,7 +171,7 @@ declare const handlerSettings: {
 	 */
 	readonly positionBytesMax: Setting<number>;
 	/**
-	 * Memory in bytes for idempotency keys: about 512 bytes each. Default 64 MiB, from 64 KiB to 1 TiB. When it is full, the
+	 * Memory in bytes for idempotency keys: about 640 bytes each. Default 64 MiB, from 64 KiB to 1 TiB. When it is full, the
 	 * publisher with the most keys loses its oldest ones.
 	 */
 	readonly idempotencyBytesMax: Setting<number>;

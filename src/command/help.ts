@@ -25,6 +25,7 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "data",
     "historyMessages",
     "historyAgeSeconds",
+    "retain",
     "historyBytesMax",
     "positionAgeSeconds",
     "positionBytesMax",

@@ -1,28 +1,41 @@
 /**
- * Publications by idempotency key, bounded in bytes. No clock: times are the caller's, on one clock that never goes back.
+ * Records of publications by idempotency key, bounded in bytes. No clock: times are the caller's, on one clock that never goes back.
  *
  * When the bound is reached, the publisher that holds the most keys loses its oldest ones. So a publisher that floods the
  * server with keys loses its own, and never those of another that uses fewer.
  */
-import type { Once } from "../topic/broker.ts";
-import type { Draft } from "../topic/draft.ts";
-import type { Position } from "../topic/message.ts";
 
-export interface Publication {
+import { repeatedAttributes } from "../topic/attributes.ts";
+import {
+  type Appended,
+  IdempotencyConflict,
+  type Once,
+  type Publication,
+  type StreamRecord,
+  type StreamStep,
+  StreamTakenOver,
+} from "../topic/broker.ts";
+import type { Draft } from "../topic/draft.ts";
+
+/**
+ * What is kept for a key. Plain data, so that an engine may store it. A single publication has one item, or none where it
+ * only ended the topic.
+ */
+export interface PublicationRecord extends StreamRecord {
   /** By `fingerprintOf`. */
   readonly fingerprint: string;
-  readonly position: Position;
-  /** By `draftDigest`. */
-  readonly digest: string;
+  /** The request that may continue the stream; undefined for a publication that is no stream. */
+  readonly writer?: string;
 }
 
-/** Memory of one key: its record, its two digests and its place in a map. Measured: 404 bytes of heap, and room for gaps. */
-const keyBytes = 512;
+/** Memory of one key: its record, its two digests and its place in a map. Measured: 480 bytes of heap, and room for gaps. */
+const keyBytes = 640;
 
 /** Memory of a publisher beside its name. Measured: 213 bytes of heap, and room for gaps. */
 const publisherBytes = 256;
 
-interface Key extends Publication {
+interface Key {
+  readonly record: PublicationRecord;
   readonly publisher: PublisherKeys;
   readonly addedMilliseconds: number;
   /** Neighbours among the keys of the same publisher. Linked, since a Map that loses its first entries is slow to begin. */
@@ -56,7 +69,7 @@ class PublisherKeys {
 
 export class IdempotencyKeys {
   readonly #bytesMax: number;
-  readonly #evicted: (key: Publication) => void;
+  readonly #evicted: (key: PublicationRecord) => void;
   /** By `fingerprintOf`, the oldest first. */
   readonly #keys = new Map<string, Key>();
   readonly #publishers = new Map<string, PublisherKeys>();
@@ -66,7 +79,7 @@ export class IdempotencyKeys {
   #bytes = 0;
 
   /** @param evicted called for each key that was removed before it expired */
-  constructor(bytesMax: number, evicted: (key: Publication) => void) {
+  constructor(bytesMax: number, evicted: (key: PublicationRecord) => void) {
     this.#bytesMax = bytesMax;
     this.#evicted = evicted;
   }
@@ -77,24 +90,26 @@ export class IdempotencyKeys {
   }
 
   /** @param beforeMilliseconds a key that was added before is forgotten */
-  get(fingerprint: string, beforeMilliseconds: number): Publication | undefined {
+  get(fingerprint: string, beforeMilliseconds: number): PublicationRecord | undefined {
     const key = this.#keys.get(fingerprint);
-    if (!key || key.addedMilliseconds >= beforeMilliseconds) return key;
+    if (!key || key.addedMilliseconds >= beforeMilliseconds) return key?.record;
     this.#remove(key);
     return undefined;
   }
 
-  /** @param publication of a key that is not there yet */
-  add(publication: Publication, publisherName: string, nowMilliseconds: number): void {
+  /** Adds a record, or replaces the one of the same fingerprint. Its age begins anew. */
+  put(record: PublicationRecord, publisherName: string, nowMilliseconds: number): void {
+    const replaced = this.#keys.get(record.fingerprint);
+    if (replaced) this.#remove(replaced);
     const publisher = this.#publisher(publisherName);
     const key: Key = {
-      ...publication,
+      record,
       publisher,
       addedMilliseconds: nowMilliseconds,
       older: undefined,
       newer: undefined,
     };
-    this.#keys.set(key.fingerprint, key);
+    this.#keys.set(record.fingerprint, key);
     this.#bytes += keyBytes;
     this.#recount(publisher, () => publisher.add(key));
     while (this.#bytes > this.#bytesMax) this.#evict();
@@ -113,14 +128,14 @@ export class IdempotencyKeys {
       const { oldest } = publisher;
       if (!oldest) throw new Error("a publisher with keys has an oldest one");
       this.#remove(oldest);
-      this.#evicted(oldest);
+      this.#evicted(oldest.record);
       return;
     }
     throw new Error("the bound of idempotency keys is smaller than one key");
   }
 
   #remove(key: Key): void {
-    this.#keys.delete(key.fingerprint);
+    this.#keys.delete(key.record.fingerprint);
     this.#bytes -= keyBytes;
     const { publisher } = key;
     this.#recount(publisher, () => publisher.remove(key));
@@ -156,12 +171,83 @@ export class IdempotencyKeys {
   }
 }
 
-/** Covers everything of a draft that a repetition has to repeat. */
-export function draftDigest({ data, contentType }: Draft): string {
-  return new Bun.CryptoHasher("sha256")
-    .update(JSON.stringify([typeof data, contentType]))
-    .update(data)
-    .digest("base64");
+/** Covers everything that a repetition has to repeat: the draft and whether the topic was to end. */
+export function publicationDigest({ draft, end = false }: Publication): string {
+  const hasher = new Bun.CryptoHasher("sha256").update(JSON.stringify([end, draft !== undefined]));
+  if (draft) updateWith(hasher, draft);
+  return hasher.digest("base64");
+}
+
+function updateWith(hasher: Bun.CryptoHasher, { data, contentType, attributes = {} }: Draft): void {
+  hasher.update(JSON.stringify([typeof data, contentType, repeatedAttributes(attributes)])).update(data);
+}
+
+/**
+ * The answer to a repeated publication.
+ * @param digest by `publicationDigest`
+ * @throws {IdempotencyConflict} if another publication had the key
+ */
+export function repeatedAnswer(
+  { digest: earlier, writer, last, end }: PublicationRecord,
+  digest: string,
+): Appended {
+  if (writer !== undefined || earlier !== digest) throw new IdempotencyConflict();
+  return { ...(last && { message: last }), ...(end && { end }) };
+}
+
+/** The record of a single publication. */
+export const recordOf = (
+  fingerprint: string,
+  digest: string,
+  { message, end }: Appended,
+): PublicationRecord => ({
+  fingerprint,
+  digest,
+  items: message ? 1 : 0,
+  ...(message && { first: message, last: message }),
+  ...(end && { end }),
+});
+
+/**
+ * @param earlier undefined where the engine has forgotten it, which must not end the stream
+ * @throws {StreamTakenOver}
+ */
+export function requireWriter(earlier: PublicationRecord | undefined, { writer }: StreamStep): void {
+  if (earlier && earlier.writer !== writer) throw new StreamTakenOver();
+}
+
+/** The record of a stream after a step. */
+export function recordAfter(
+  fingerprint: string,
+  earlier: PublicationRecord | undefined,
+  { writer, items, digest, first: given }: StreamStep,
+  { message, end }: Appended,
+): PublicationRecord {
+  const first = earlier?.first ?? given ?? message;
+  const last = message ?? earlier?.last;
+  return {
+    fingerprint,
+    writer,
+    items,
+    digest,
+    ...(first && { first }),
+    ...(last && { last }),
+    ...(end && { end }),
+  };
+}
+
+/**
+ * The record of a stream that a writer takes over, or begins.
+ * @throws {IdempotencyConflict} if a single publication had the key
+ */
+export function recordTaken(
+  fingerprint: string,
+  earlier: PublicationRecord | undefined,
+  writer: string,
+): PublicationRecord {
+  if (!earlier) return { fingerprint, writer, items: 0, digest: "" };
+  if (earlier.writer === undefined) throw new IdempotencyConflict();
+  return { ...earlier, writer };
 }
 
 const bytesOf = ({ name }: PublisherKeys): number => publisherBytes + 2 * name.length;

@@ -1,21 +1,35 @@
 /** The engine of one process: everything in memory, lost with the process; each step is done before the call returns. */
 import {
+  type Appended,
   type Broker,
   type BrokerListener,
   type BrokerState,
   type BrokerTraits,
   type History,
-  IdempotencyConflict,
   idempotencySeconds,
   type Once,
   type Page,
+  type Publication,
+  type StreamRecord,
+  type StreamStep,
+  TopicEnded,
   type TopicState,
 } from "../topic/broker.ts";
 import type { Draft } from "../topic/draft.ts";
 import { TopicLog } from "../topic/log.ts";
-import type { Message, Position, Since } from "../topic/message.ts";
+import type { End, Message, Position, Since, TopicPosition } from "../topic/message.ts";
 import { type HistoryLimits, Retention } from "../topic/retention.ts";
-import { draftDigest, fingerprintOf, IdempotencyKeys } from "./idempotency.ts";
+import {
+  fingerprintOf,
+  IdempotencyKeys,
+  type PublicationRecord,
+  publicationDigest,
+  recordAfter,
+  recordOf,
+  recordTaken,
+  repeatedAnswer,
+  requireWriter,
+} from "./idempotency.ts";
 
 export interface MemoryBrokerLimits extends HistoryLimits {
   /** How long a topic's position outlives its last message and subscriber. */
@@ -96,22 +110,21 @@ export class MemoryBroker implements Broker {
     this.#listener = listener;
   }
 
-  async publish(name: string, draft: Draft, once?: Once): Promise<Position> {
-    if (!once) return this.#append(name, draft);
-    const digest = draftDigest(draft);
-    const now = this.#clock.monotonic();
-    const fingerprint = fingerprintOf(name, once);
-    const earlier = this.#keys.get(fingerprint, now - idempotencySeconds * 1000);
-    if (earlier) {
-      if (earlier.digest !== digest) throw new IdempotencyConflict();
-      return earlier.position;
-    }
-    const position = this.#append(name, draft);
-    this.#keys.add({ fingerprint, position, digest }, once.publisher, now);
-    return position;
+  async publish(name: string, publication: Publication): Promise<Appended> {
+    const { once, step } = publication;
+    if (once) return this.#publishOnce(name, publication, once);
+    if (step) return this.#publishStep(name, publication, step);
+    return this.#append(name, publication);
   }
 
-  async subscribe(name: string): Promise<Position> {
+  async takeStream(name: string, once: Once, writer: string): Promise<StreamRecord> {
+    const fingerprint = fingerprintOf(name, once);
+    const record = recordTaken(fingerprint, this.#recordOf(fingerprint), writer);
+    this.#keys.put(record, once.publisher, this.#clock.monotonic());
+    return record;
+  }
+
+  async subscribe(name: string): Promise<TopicPosition> {
     const topic = this.#topic(name);
     topic.subscribed = true;
     this.#removeIdle(name);
@@ -133,7 +146,7 @@ export class MemoryBroker implements Broker {
     return topic.log.read(since, page, this.state.sinceTime);
   }
 
-  async positions(names: readonly string[]): Promise<(Position | undefined)[]> {
+  async positions(names: readonly string[]): Promise<(TopicPosition | undefined)[]> {
     return names.map((name) => this.#topics.get(name)?.log.last);
   }
 
@@ -165,18 +178,61 @@ export class MemoryBroker implements Broker {
     this.#keys.expire(now - idempotencySeconds * 1000);
   }
 
-  #append(name: string, draft: Draft): Position {
-    const now = this.#clock.now();
+  #publishOnce(name: string, publication: Publication, once: Once): Appended {
+    const fingerprint = fingerprintOf(name, once);
+    const digest = publicationDigest(publication);
+    const earlier = this.#recordOf(fingerprint);
+    if (earlier) return repeatedAnswer(earlier, digest);
+    const appended = this.#append(name, publication);
+    this.#keys.put(recordOf(fingerprint, digest, appended), once.publisher, this.#clock.monotonic());
+    return appended;
+  }
+
+  #publishStep(name: string, publication: Publication, step: StreamStep): Appended {
+    const fingerprint = fingerprintOf(name, step.once);
+    const earlier = this.#recordOf(fingerprint);
+    requireWriter(earlier, step);
+    const appended = this.#append(name, publication);
+    const record = recordAfter(fingerprint, earlier, step, appended);
+    this.#keys.put(record, step.once.publisher, this.#clock.monotonic());
+    return appended;
+  }
+
+  #recordOf(fingerprint: string): PublicationRecord | undefined {
+    return this.#keys.get(fingerprint, this.#clock.monotonic() - idempotencySeconds * 1000);
+  }
+
+  /** @throws {TopicEnded} */
+  #append(name: string, { draft, end }: Publication): Appended {
     const topic = this.#topic(name);
     const { log } = topic;
+    if (log.end) throw new TopicEnded(name, log.last);
+    const now = this.#clock.now();
     // A clock that was set back must not make a topic's time decrease.
     topic.lastTime = Math.max(now, topic.lastTime);
     topic.lastUsedMilliseconds = this.#clock.monotonic();
-    const position = { epoch: log.epoch, offset: log.lastOffset + 1 };
-    const message: Message = { topic: name, ...position, time: topic.lastTime, ...draft };
     this.#removeIdle(name);
+    const message = draft && this.#appendMessage(topic, draft, now);
+    return end
+      ? { ...(message && { message }), end: this.#appendEnd(topic) }
+      : { ...(message && { message }) };
+  }
+
+  #appendMessage({ log, lastTime }: Topic, draft: Draft, now: number): Position {
+    const position = { epoch: log.epoch, offset: log.lastOffset + 1 };
+    const message: Message = { topic: log.topic, ...position, time: lastTime, ...draft };
     this.#retention.appended(log, log.append(message, now), now);
     this.#listener?.announced(message);
+    return position;
+  }
+
+  #appendEnd({ log, lastTime, subscribed }: Topic): Position {
+    const position = { epoch: log.epoch, offset: log.lastOffset + 1 };
+    const end: End = { topic: log.topic, ...position, time: lastTime, isEnd: true };
+    this.#removeIdle(log.topic);
+    log.close(end);
+    if (log.length === 0 && !subscribed) this.#addIdle(log.topic);
+    this.#listener?.announced(end);
     return position;
   }
 

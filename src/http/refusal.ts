@@ -2,8 +2,9 @@
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import { brokerRetrySeconds } from "../settings/limits.ts";
-import { BrokerUnavailable } from "../topic/broker.ts";
+import { BrokerUnavailable, TopicEnded } from "../topic/broker.ts";
 import { DraftError } from "../topic/draft.ts";
+import { formatId } from "../topic/message.ts";
 import { closeCode } from "../wire/close-code.ts";
 import { type ProblemStatus, problem } from "./problem.ts";
 import type { Handler } from "./request-context.ts";
@@ -20,6 +21,7 @@ const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>>
   permission: [403, closeCode.forbidden],
   not_found: [404, closeCode.policyViolation],
   method: [405, closeCode.policyViolation],
+  ended: [409, closeCode.ended],
   not_resumable: [410, closeCode.cannotResume],
   message_size: [413, closeCode.tooBig],
   conflict: [422, closeCode.policyViolation],
@@ -99,6 +101,10 @@ export class Refusals {
   #read(error: unknown): Refusal {
     if (error instanceof Refusal) return error;
     if (error instanceof DraftError) return malformed(error.message);
+    if (error instanceof TopicEnded) {
+      const detail = `The topic ${error.topic} has ended: nothing is published to it any more.`;
+      return new Refusal("ended", detail, {}, { ended: formatId(error.end) });
+    }
     if (error instanceof BrokerUnavailable)
       return new Refusal("unavailable", "The broker is away; try again.", retryAfter(brokerRetrySeconds));
     const requestId = crypto.randomUUID();

@@ -1,6 +1,7 @@
 /** Settings that contradict each other, or that have no effect, found before anything is started. */
 import { type Config, ConfigError, type HandlerConfig, settings } from "./config.ts";
 import { connectionsFew, heartbeatSecondsAdvised } from "./limits.ts";
+import { readRetainedTopics } from "./units.ts";
 
 /** What else decides whether settings have an effect. */
 export interface Surroundings {
@@ -68,6 +69,15 @@ function checkSizesAndAges(config: HandlerConfig): void {
   if (positionAgeSeconds < historyAgeSeconds) {
     throw new ConfigError(
       `${shown(config, "positionAgeSeconds")} is less than ${shown(config, "historyAgeSeconds")}: ` +
+        "the position of a topic must live as long as its messages",
+    );
+  }
+  const tooLong = config.retain.find(
+    (text) => (readRetainedTopics(text)?.ageSeconds ?? 0) > positionAgeSeconds,
+  );
+  if (tooLong !== undefined) {
+    throw new ConfigError(
+      `${shown(config, "positionAgeSeconds")} is less than the age in --retain '${tooLong}': ` +
         "the position of a topic must live as long as its messages",
     );
   }

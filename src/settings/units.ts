@@ -1,5 +1,6 @@
 /** The units of settings: how text becomes a value, and which values are allowed. */
 import { isTopicPattern } from "../topic/message.ts";
+import type { RetainedTopics } from "../topic/retention.ts";
 import { Network } from "./networks.ts";
 
 /** A value that is not allowed. The message continues the name of the setting: "must be …, not …". */
@@ -124,6 +125,29 @@ export const topicPatterns: Unit<readonly string[]> = list(
   "topic names, or prefixes that end in *",
   isTopicPattern,
 );
+
+/** How much is kept of topics, each as `<pattern> <messages> <age>`. @example "log/* 1000 2h" */
+export const retainedTopics: Unit<readonly string[]> = list(
+  "<history>",
+  'texts such as "log/* 1000 2h": a topic or a prefix that ends in *, a number up to 1000000, a time up to 365d',
+  (text) => readRetainedTopics(text) !== undefined,
+);
+
+/** @returns undefined for a text that is not what the unit `retainedTopics` takes */
+export function readRetainedTopics(text: string): RetainedTopics | undefined {
+  const [pattern = "", messages = "", age = "", ...more] = text.split(" ");
+  if (!isTopicPattern(pattern) || more.length > 0) return undefined;
+  try {
+    return {
+      pattern,
+      messages: count(0, 1_000_000).parse(messages),
+      ageSeconds: duration(1, 365 * 86_400).parse(age),
+    };
+  } catch (error) {
+    if (error instanceof UnitError) return undefined;
+    throw error;
+  }
+}
 
 /** Networks in the notation of RFC 4632, such as `10.0.0.0/8`, or single addresses. */
 export const networks: Unit<readonly string[]> = list(

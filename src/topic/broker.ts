@@ -6,9 +6,19 @@
  * given follows 7, or if 7 is the topic's last offset. When an engine loses a topic's past, or may have lost it, it begins
  * another epoch. An example: a client has seen `k3-7`. If the topic is at `k3-9`, it lacks exactly `k3-8` and `k3-9`. If
  * the engine lost its memory and the topic is at `p0-9`, nothing says what came after `k3-7`, and the client is told a gap.
+ *
+ * A topic can end. The end is the last entry of its log and has an id of its own: a topic that ends after `k3-9` is at
+ * `k3-10` from then on. The end counts neither in retention nor in `last`, and is kept as long as the topic's position.
  */
 import type { Draft } from "./draft.ts";
-import type { Message, Position, Since } from "./message.ts";
+import {
+  type End,
+  formatId,
+  type Message,
+  type Position,
+  type Since,
+  type TopicPosition,
+} from "./message.ts";
 
 export interface Broker {
   readonly state: BrokerState;
@@ -22,24 +32,42 @@ export interface Broker {
   listen(listener: BrokerListener): void;
 
   /**
-   * Appends a message and announces it.
-   * Both MUST be one step: an announced message is kept, and a kept message is announced to every node that can be reached.
+   * Appends a message, the end of the topic, or both, and announces them. An example:
+   *
+   *     await broker.publish("answers/42", { draft: { data: "Hi", contentType: "text/plain" }, end: true });
+   *     // { message: { epoch: "k3", offset: 10 }, end: { epoch: "k3", offset: 11 } }
+   *
+   * The whole publication with its record MUST be one step: an announced entry is kept, a kept entry is announced to every
+   * node that can be reached, and an entry is kept if and only if its record is.
    * Calls made one after the other without waiting MUST be appended in that order.
    * With `once`, the same key of the same publisher on the same topic within `idempotencySeconds` MUST append nothing and
-   * MUST answer with the first position. An engine MAY forget the oldest keys of the publisher that holds most of them.
+   * MUST answer with the first positions, also where the topic has ended since. With `step`, the record of the stream is
+   * checked and replaced. An engine MAY forget the oldest records of the publisher that holds most of them.
    * MUST settle within 3 s, before clients and proxies give up, whatever the engine does, and MUST refuse at once past a bound of its own for
    * publications in flight.
-   * @throws {IdempotencyConflict} for a key that was used with another draft
-   * @throws {BrokerUnavailable} where it is unknown whether the message was appended
+   * @throws {IdempotencyConflict} for a key that was used with another publication; checked first
+   * @throws {StreamTakenOver} for a step of a writer that is not the record's
+   * @throws {TopicEnded} for a topic that has ended
+   * @throws {BrokerUnavailable} where it is unknown whether anything was appended
    */
-  publish(topic: string, draft: Draft, once?: Once): Promise<Position>;
+  publish(topic: string, publication: Publication): Promise<Appended>;
 
   /**
-   * From its resolution on, messages after the position it resolves with MUST be announced here, until `unsubscribe`.
+   * Makes `writer` the only one that may continue the stream `once` on a topic, and reads how far the stream has come. The
+   * record is new, with no items, where there is none within `idempotencySeconds`. It does not bring the topic into being.
+   * MUST settle within 3 s.
+   * @param writer identifies one request. An earlier writer's next step throws `StreamTakenOver`
+   * @throws {IdempotencyConflict} for a key that was used with a publication that is no stream
+   * @throws {BrokerUnavailable}
+   */
+  takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord>;
+
+  /**
+   * From its resolution on, entries after the position it resolves with MUST be announced here, until `unsubscribe`.
    * It brings the topic into being. Calls are not counted: one `unsubscribe` ends them. MUST settle within 3 s.
    * @throws {BrokerUnavailable}
    */
-  subscribe(topic: string): Promise<Position>;
+  subscribe(topic: string): Promise<TopicPosition>;
 
   unsubscribe(topic: string): void;
 
@@ -57,7 +85,7 @@ export interface Broker {
    * in pieces. MUST settle within 3 s for each `positionsPerCallMax` topics.
    * @throws {BrokerUnavailable}
    */
-  positions(topics: readonly string[]): Promise<(Position | undefined)[]>;
+  positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]>;
 
   /**
    * The topics' states for people, in the order asked; undefined for a topic that does not exist. May cost more than
@@ -95,11 +123,55 @@ export interface BrokerTraits {
 }
 
 export interface BrokerListener {
-  announced(message: Message): void;
+  announced(entry: Message | End): void;
   /** Announcements may have been lost: positions are to be compared now. */
   missed(): void;
   /** How many subscriptions to a topic are open on this node. Other nodes ask it through the engine. */
   subscriberCount(topic: string): number;
+}
+
+/** What one step appends: a message, the end of the topic, or a message and then the end. */
+export interface Publication {
+  /** Left out only with `end`. */
+  readonly draft?: Draft;
+  /** Ends the topic, after the message. */
+  readonly end?: boolean;
+  /** Not with `step`. */
+  readonly once?: Once;
+  /** The publication is an item of a stream, or the end after its items. */
+  readonly step?: StreamStep;
+}
+
+/** The positions of what a publication appended, or had appended at its first time. */
+export interface Appended {
+  readonly message?: Position;
+  readonly end?: Position;
+}
+
+/** The record that a step of a stream leaves. The engine adds the positions. */
+export interface StreamStep {
+  readonly once: Once;
+  /** As given to `takeStream`. */
+  readonly writer: string;
+  /** Items of the stream with this one. A step without a draft repeats the number. */
+  readonly items: number;
+  /** Covers all these items in their order. Compared only for equality. */
+  readonly digest: string;
+  /** The position of the stream's first item, unless it is this one: an engine may have forgotten the record. */
+  readonly first?: Position;
+}
+
+/** How far a stream has come. */
+export interface StreamRecord {
+  /** The number of published items. */
+  readonly items: number;
+  /** The digest of the last step; empty before the first. */
+  readonly digest: string;
+  /** The positions of the first and the last item. */
+  readonly first?: Position;
+  readonly last?: Position;
+  /** Set if a step of this stream has ended the topic. */
+  readonly end?: Position;
 }
 
 export interface Once {
@@ -109,7 +181,7 @@ export interface Once {
   readonly publisher: string;
 }
 
-/** How long an idempotency key is remembered. */
+/** How long an idempotency key is remembered; for a stream, since its last step. */
 export const idempotencySeconds = 300;
 
 /** Topics in one call of `positions`. 10,000 in one call blocked a server for 296 ms, 1,000 for 18 ms. */
@@ -127,13 +199,15 @@ export interface History {
   /** The position that the first message follows. */
   readonly from: Position;
   readonly messages: readonly Message[];
-  /** The topic's position at the time of the read. If the page ends before it, there is more to read. */
+  /** The topic's position at the time of the read. If the page ends before it, there is more to read, or only the end. */
   readonly position: Position;
+  /** The topic's end where it has ended, on every page. A reader meets it after the last message. */
+  readonly end?: End;
 }
 
 export interface TopicState {
-  readonly position: Position;
-  /** Number of retained messages. */
+  readonly position: TopicPosition;
+  /** Number of retained messages, the end not counted. */
   readonly retained: number;
   /** Number of open subscriptions on all nodes. */
   readonly subscribers: number;
@@ -142,6 +216,28 @@ export interface TopicState {
 /** The engine is away or overburdened. Whether it did what was asked is unknown: repeat it, with the same key. */
 export class BrokerUnavailable extends Error {
   override readonly name = "BrokerUnavailable";
+}
+
+/** The topic has ended: nothing is published to it any more. */
+export class TopicEnded extends Error {
+  override readonly name = "TopicEnded";
+
+  /** @param end the position of the topic's end */
+  constructor(
+    readonly topic: string,
+    readonly end: Position,
+  ) {
+    super(`the topic ${topic} has ended, at ${formatId(end)}`);
+  }
+}
+
+/** Another request has taken the stream over by its idempotency key. */
+export class StreamTakenOver extends Error {
+  override readonly name = "StreamTakenOver";
+
+  constructor() {
+    super("another request with this idempotency key has taken the stream over");
+  }
 }
 
 /** The idempotency key was used within the last 5 minutes with another message. */

@@ -5,7 +5,15 @@
 import type { Logger } from "../log.ts";
 import { type Broker, BrokerUnavailable, type History, type Page } from "./broker.ts";
 import { TopicLog } from "./log.ts";
-import { formatId, type Message, type Position, previousOffset, type Since } from "./message.ts";
+import {
+  type End,
+  formatId,
+  type Message,
+  type Position,
+  previousOffset,
+  type Since,
+  type TopicPosition,
+} from "./message.ts";
 import type { Retention } from "./retention.ts";
 import type { Gap, LocalTopic, Start, Subscription } from "./subscription.ts";
 
@@ -30,6 +38,9 @@ export interface ChannelDeps {
 /** Read from the broker at once. A replay holds a page until its client took it. */
 const page: Page = { messagesMax: 128, bytesMax: 256 * 1024 };
 
+/** Subscribers that are told the end of a topic in one turn of the event loop: each is one send and one close, 1 to 2 ms. */
+const endingsPerTurnMax = 64;
+
 /** Pause before a failed catch-up is tried again. A fault that lasts must not become a read for each announcement. */
 const retrySeconds = 1;
 
@@ -38,13 +49,14 @@ export class Channel implements LocalTopic {
   /** Resolves when the broker announces the topic here. */
   readonly ready: Promise<void>;
   readonly #deps: ChannelDeps;
-  /** The position of the last delivered message; without an epoch until the broker answered `subscribe`. */
+  /** The position of the last delivered entry; without an epoch until the broker answered `subscribe`. */
   #epoch: string | undefined;
   #offset = 0;
+  #end: End | undefined;
   /** The last delivered messages. */
   #recent: TopicLog | undefined;
   /** Announcements that came before the broker answered `subscribe`. */
-  #early: Message[] = [];
+  #early: (Message | End)[] = [];
   #isLeft = false;
   #isLagging = false;
   #catchingUp: Promise<void> | undefined;
@@ -68,7 +80,11 @@ export class Channel implements LocalTopic {
   get position(): Position {
     if (this.#epoch === undefined)
       throw new Error(`the topic ${this.topic} is used before the broker was subscribed to`);
-    return { epoch: this.#epoch, offset: this.#offset };
+    return { epoch: this.#epoch, offset: this.#end ? previousOffset(this.#end) : this.#offset };
+  }
+
+  get end(): End | undefined {
+    return this.#end;
   }
 
   isAt(epoch: string, offset: number): boolean {
@@ -111,16 +127,18 @@ export class Channel implements LocalTopic {
   }
 
   /** Frees its memory. What is still on its way to it is dropped: the topic may have another channel by then. */
-  end(): void {
+  release(): void {
     this.#isLeft = true;
     clearTimeout(this.#retry);
     if (this.#recent) this.#deps.recent?.forget(this.#recent);
   }
 
-  announced(message: Message): void {
-    if (this.#epoch === undefined) this.#keepEarly(message);
-    else if (this.#isNext(message)) this.#deliver(message);
-    else if (!this.#hasDelivered(message) && !this.#retry) this.#synchroniseInBackground();
+  announced(entry: Message | End): void {
+    if (this.#epoch === undefined) this.#keepEarly(entry);
+    else if (!this.#isNext(entry)) {
+      if (!this.#hasDelivered(entry) && !this.#retry) this.#synchroniseInBackground();
+    } else if (entry.isEnd) this.#finish(entry);
+    else this.#deliver(entry);
   }
 
   /** Makes up for missed announcements. @param position the engine's; undefined where the engine forgot the topic */
@@ -136,23 +154,24 @@ export class Channel implements LocalTopic {
     this.#startAt(await this.#deps.broker.subscribe(this.topic));
     const early = this.#early;
     this.#early = [];
-    for (const message of early) this.announced(message);
+    for (const entry of early) this.announced(entry);
   }
 
-  #startAt(position: Position): void {
+  #startAt(position: TopicPosition): void {
     this.#epoch = position.epoch;
     this.#offset = position.offset;
+    this.#end = position.end;
     if (this.#deps.recent) this.#recent = new TopicLog(this.topic, position);
   }
 
   /** Only the last of many are kept: the broker has those before them. */
-  #keepEarly(message: Message): void {
-    this.#early.push(message);
+  #keepEarly(entry: Message | End): void {
+    this.#early.push(entry);
     if (this.#early.length > page.messagesMax) this.#early.shift();
   }
 
-  #isNext(message: Message): boolean {
-    return previousOffset(message) === this.#offset && message.epoch === this.#epoch;
+  #isNext(entry: Message | End): boolean {
+    return previousOffset(entry) === this.#offset && entry.epoch === this.#epoch;
   }
 
   #hasDelivered({ epoch, offset }: Position): boolean {
@@ -168,6 +187,21 @@ export class Channel implements LocalTopic {
       this.#deps.recent?.appended(this.#recent, bytes, now);
     }
     this.#deps.fanOut.deliver(message);
+  }
+
+  /** The topic has ended: each live subscriber is told, in slices, because a topic may have many. */
+  #finish(end: End): void {
+    const detached = [...this.#deps.fanOut.detachLive(this.topic)];
+    // From here on each meets the end at its next step, as one that replays does.
+    for (const subscription of detached) subscription.fallBack(this.position);
+    this.#offset = end.offset;
+    this.#end = end;
+    this.#recent?.close(end);
+    const advanceSome = (): void => {
+      for (const subscription of detached.splice(0, endingsPerTurnMax)) subscription.advance();
+      if (detached.length > 0) setImmediate(advanceSome);
+    };
+    advanceSome();
   }
 
   /** Reads history, and delivers to the live subscribers up to what was read: a replay must not end ahead of them. */
@@ -226,6 +260,7 @@ export class Channel implements LocalTopic {
         for (const message of history.messages) {
           if (!this.#isLeft && this.#isNext(message)) this.#deliver(message);
         }
+        if (history.end && !this.#isLeft && this.#isNext(history.end)) this.#finish(history.end);
         if (!this.#hasDelivered(history.position)) this.#isLagging = true;
       }
     } catch (error) {
@@ -265,7 +300,7 @@ export class Channel implements LocalTopic {
 }
 
 /** @returns how an engine's answer contradicts itself; undefined if it does not */
-function faultOf({ complete, from, messages, position }: History, since: Since): string | undefined {
+function faultOf({ complete, from, messages, position, end }: History, since: Since): string | undefined {
   if (complete && since.kind === "position") {
     const { epoch, offset } = since.position;
     if (from.epoch !== epoch || from.offset !== offset)
@@ -279,5 +314,7 @@ function faultOf({ complete, from, messages, position }: History, since: Since):
   }
   if (position.epoch !== epoch || position.offset < offset)
     return `${formatId({ epoch, offset })} is past ${formatId(position)}`;
+  if (end && (end.epoch !== position.epoch || end.offset !== position.offset))
+    return `its end ${formatId(end)} is not its position ${formatId(position)}`;
   return undefined;
 }

@@ -1,10 +1,13 @@
 /** What may be published: text or bytes, and the rules of their media type. */
+import type { Attributes } from "./attributes.ts";
 
 /** A message before it is published. */
 export interface Draft {
   readonly data: string | Uint8Array<ArrayBuffer>;
   /** A media type. Text is JSON only if this is a JSON type. */
   readonly contentType: string;
+  /** Left out where there is none. */
+  readonly attributes?: Attributes;
 }
 
 /** The media type is kept with each message. */

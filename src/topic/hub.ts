@@ -6,10 +6,18 @@
  */
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
-import { type Broker, BrokerUnavailable, type Once, positionsPerCallMax, type TopicState } from "./broker.ts";
+import {
+  type Appended,
+  type Broker,
+  BrokerUnavailable,
+  type Once,
+  type Publication,
+  positionsPerCallMax,
+  type StreamRecord,
+  type TopicState,
+} from "./broker.ts";
 import { Channel, type ChannelDeps, type FanOut } from "./channel.ts";
-import type { Draft } from "./draft.ts";
-import type { Position, Since } from "./message.ts";
+import type { Since } from "./message.ts";
 import { type HistoryLimits, Retention } from "./retention.ts";
 import { Subscription } from "./subscription.ts";
 
@@ -60,7 +68,7 @@ export class Hub {
     const recent = isInProcess ? undefined : new Retention(limits);
     this.#channelDeps = { broker, fanOut, recent, log, unused: (channel) => this.#unused(channel) };
     broker.listen({
-      announced: (message) => this.#channels.get(message.topic)?.announced(message),
+      announced: (entry) => this.#channels.get(entry.topic)?.announced(entry),
       missed: () => this.#compare(),
       subscriberCount: (topic) => this.subscriberCount(topic),
     });
@@ -74,20 +82,28 @@ export class Hub {
   }
 
   /** @throws what `Broker.publish` throws */
-  async publish(topic: string, draft: Draft, once?: Once): Promise<Position> {
+  async publish(topic: string, publication: Publication): Promise<Appended> {
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     const begunMilliseconds = performance.now();
     try {
-      const position = await this.#broker.publish(topic, draft, once);
-      this.#counters.publishedMessages++;
-      this.#counters.publishedCharacters += draft.data.length;
-      return position;
+      const appended = await this.#broker.publish(topic, publication);
+      if (publication.draft) {
+        this.#counters.publishedMessages++;
+        this.#counters.publishedCharacters += publication.draft.data.length;
+      }
+      return appended;
     } catch (error) {
       this.#counters.publishFailures++;
       throw error;
     } finally {
       this.#counters.publishMilliseconds += performance.now() - begunMilliseconds;
     }
+  }
+
+  /** @throws what `Broker.takeStream` throws */
+  async takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
+    if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
+    return await this.#broker.takeStream(topic, once, writer);
   }
 
   /** The number of open subscriptions to a topic on this node. */
@@ -123,7 +139,7 @@ export class Hub {
   close(): void {
     this.#isClosed = true;
     for (const timer of this.#timers) clearInterval(timer);
-    for (const channel of this.#channels.values()) channel.end();
+    for (const channel of this.#channels.values()) channel.release();
     this.#channels.clear();
     this.#lingering.clear();
   }
@@ -167,7 +183,7 @@ export class Hub {
 
   #leave(channel: Channel): void {
     this.#lingering.delete(channel);
-    channel.end();
+    channel.release();
     this.#channels.delete(channel.topic);
     this.#broker.unsubscribe(channel.topic);
   }

@@ -1,11 +1,21 @@
 /** One topic's bounded log: messages of one epoch, each following the one before it, the oldest dropped first. No I/O, no clock. */
 import type { History, Page } from "./broker.ts";
-import { type Message, type Position, previousOffset, retainedBytes, type Since } from "./message.ts";
+import {
+  type End,
+  type Message,
+  type Position,
+  previousOffset,
+  retainedBytes,
+  type Since,
+  type TopicPosition,
+} from "./message.ts";
 
 export class TopicLog {
   readonly epoch: string;
-  /** The offset of the last message, kept or dropped; 0 before the first. */
+  /** The offset of the last entry, kept or dropped; 0 before the first. */
   lastOffset: number;
+  /** Set once the topic has ended. Never dropped. */
+  end: End | undefined;
   /** When the last dropped message was received, in milliseconds since 1970; `-Infinity` where none was dropped. */
   droppedTime = Number.NEGATIVE_INFINITY;
   /** By `retainedBytes`. */
@@ -28,8 +38,9 @@ export class TopicLog {
     this.lastOffset = last.offset;
   }
 
-  get last(): Position {
-    return { epoch: this.epoch, offset: this.lastOffset };
+  get last(): TopicPosition {
+    const { epoch, lastOffset: offset, end } = this;
+    return end ? { epoch, offset, end } : { epoch, offset };
   }
 
   /** The number of kept messages. */
@@ -41,9 +52,9 @@ export class TopicLog {
     return this.#messages[this.#head];
   }
 
-  /** The offset that the kept messages follow; the last offset where none is kept. */
+  /** The offset that the kept messages follow; that of the last message where none is kept. */
   get beginning(): number {
-    return this.first ? previousOffset(this.first) : this.lastOffset;
+    return this.first ? previousOffset(this.first) : this.#lastMessageOffset;
   }
 
   /**
@@ -52,11 +63,7 @@ export class TopicLog {
    * @returns the bytes that it takes
    */
   append(message: Message, receivedTime = message.time): number {
-    if (message.epoch !== this.epoch || previousOffset(message) !== this.lastOffset) {
-      throw new Error(
-        `the log of ${this.topic} ends at ${this.epoch}-${this.lastOffset}, not at what ${message.epoch}-${message.offset} follows`,
-      );
-    }
+    this.#requireNext(message);
     if (receivedTime !== message.time) this.#receivedTimes ??= this.#messages.map((kept) => kept?.time ?? 0);
     this.#receivedTimes?.push(receivedTime);
     this.#messages.push(message);
@@ -64,6 +71,13 @@ export class TopicLog {
     const bytes = retainedBytes(message);
     this.bytes += bytes;
     return bytes;
+  }
+
+  /** @param end it follows the last message */
+  close(end: End): void {
+    this.#requireNext(end);
+    this.lastOffset = end.offset;
+    this.end = end;
   }
 
   /** The kept message that directly follows an offset. */
@@ -84,17 +98,19 @@ export class TopicLog {
       const after = this.#indexAfter(offset);
       complete = epoch === this.epoch && this.#follows(after, offset);
       // An offset that was skipped is of another past. A reader there already has what comes before it.
-      const isSkipped = epoch === this.epoch && offset >= this.beginning && offset < this.lastOffset;
+      const isSkipped = epoch === this.epoch && offset >= this.beginning && offset < this.#lastMessageOffset;
       if (complete || isSkipped) index = after;
     } else if (since.kind === "time") {
       complete = this.droppedTime < since.time && knownSinceTime <= since.time;
       index = this.#indexSince(since.time);
+    } else if (since.kind === "last") {
+      index = Math.max(this.#head, this.#messages.length - since.count);
     } else if (since.kind === "unknown") {
       complete = false;
     }
-    const first = this.#messages[index];
-    const from = { epoch: this.epoch, offset: first ? previousOffset(first) : this.lastOffset };
-    return { complete, from, messages: this.#page(index, page), position: this.last };
+    const history = { complete, from: this.#from(since, index, complete), messages: this.#page(index, page) };
+    const position = { epoch: this.epoch, offset: this.lastOffset };
+    return this.end ? { ...history, position, end: this.end } : { ...history, position };
   }
 
   /** @returns the bytes that dropping the oldest message freed; 0 where none is kept */
@@ -140,6 +156,24 @@ export class TopicLog {
     this.#receivedTimes = this.#messages.map((_, index) => Math.min(this.#receivedTime(index), now));
   }
 
+  get #lastMessageOffset(): number {
+    return this.end ? previousOffset(this.end) : this.lastOffset;
+  }
+
+  #requireNext(entry: Message | End): void {
+    if (!this.end && entry.epoch === this.epoch && previousOffset(entry) === this.lastOffset) return;
+    throw new Error(
+      `the log of ${this.topic} ends at ${this.epoch}-${this.lastOffset}, not at what ${entry.epoch}-${entry.offset} follows`,
+    );
+  }
+
+  /** What the message at `index` follows. Before the end where there is none, unless the reader has seen the end. */
+  #from(since: Since, index: number, complete: boolean): Position {
+    if (complete && since.kind === "position") return since.position;
+    const first = this.#messages[index];
+    return { epoch: this.epoch, offset: first ? previousOffset(first) : this.#lastMessageOffset };
+  }
+
   #page(start: number, { messagesMax, bytesMax }: Page): Message[] {
     const messages: Message[] = [];
     let bytes = 0;
@@ -155,13 +189,14 @@ export class TopicLog {
   /** Whether a reader at `offset` lacks exactly the messages from `index` on. */
   #follows(index: number, offset: number): boolean {
     const message = this.#messages[index];
-    return offset === (message ? previousOffset(message) : this.lastOffset);
+    if (message) return offset === previousOffset(message);
+    return offset === this.#lastMessageOffset || offset === this.lastOffset;
   }
 
   /** The index of the first kept message after an offset; the length of `#messages` where there is none. */
   #indexAfter(offset: number): number {
     // Offsets mostly grow by one, and then the index is known without a search.
-    const guess = this.#messages.length - (this.lastOffset - offset);
+    const guess = this.#messages.length - (this.#lastMessageOffset - offset);
     const message = this.#messages[guess];
     if (message && previousOffset(message) === offset) return guess;
     return this.#search(({ offset: later }) => later > offset);

@@ -1,4 +1,5 @@
 /** A topic's name, a message, its position, and where a client begins to read. */
+import { bytesOfAttributes } from "./attributes.ts";
 import type { Draft } from "./draft.ts";
 
 /** A place in a topic's past. The first message has an offset above 0; 0 is the place before it. */
@@ -15,15 +16,37 @@ export interface Message extends Draft, Position {
   readonly time: number;
   /** The offset of the topic's message before this one, where that is not `offset - 1`. */
   readonly previous?: number;
+  /** Tells it from an `End`. */
+  readonly isEnd?: undefined;
 }
 
-/** The offset that a message follows. A reader that has seen it lacks nothing before the message. */
-export const previousOffset = ({ previous, offset }: Message): number => previous ?? offset - 1;
+/**
+ * The end of a topic: the last entry of its log, with an id of its own. It lives as long as the topic's position: it counts
+ * neither in retention nor in `last`.
+ */
+export interface End extends Position {
+  readonly topic: string;
+  /** Milliseconds since 1970. At least the `time` of the topic's last message. */
+  readonly time: number;
+  /** The offset of the topic's last message, where that is not `offset - 1`. */
+  readonly previous?: number;
+  readonly isEnd: true;
+}
+
+/** A topic's position, and its end where it has ended. The position of an ended topic is that of its end. */
+export interface TopicPosition extends Position {
+  readonly end?: End;
+}
+
+/** The offset that a message or an end follows. A reader that has seen it lacks nothing before that entry. */
+export const previousOffset = ({ previous, offset }: Message | End): number => previous ?? offset - 1;
 
 /** Where a reader begins: after a message, with everything retained, or with the messages since a time. */
 export type Since =
   | { readonly kind: "position"; readonly position: Position }
   | { readonly kind: "all" }
+  /** The last `count` retained messages, the end not counted. Never a gap. */
+  | { readonly kind: "last"; readonly count: number }
   /** Milliseconds since 1970. */
   | { readonly kind: "time"; readonly time: number }
   /** A last id that no server has made. It is always a gap. */
@@ -76,21 +99,44 @@ export function parseId(text: string): Position | undefined {
 
 const secondsPer: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
-/** Reads one value of `since`: an id, `all`, or a span such as `90s` that ends `now` (milliseconds). */
+/**
+ * A time as RFC 3339 writes it. A space before the zone is a "+" that was decoded in a query.
+ * @example "2026-11-24T17:30:00Z", "2026-11-24T17:30:00.5+01:00"
+ */
+const rfc3339 = /^(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?)(?:([Zz])|([+ -])(\d{2}:\d{2}))$/;
+
+/**
+ * Reads one value of `since`: an id, `all`, `last:N`, a time, or a span such as `90s` that ends `now`.
+ * @param now milliseconds since 1970
+ */
 export function parseSince(text: string, now: number): Since | undefined {
   if (text === "all") return { kind: "all" };
   const position = parseId(text);
   if (position) return { kind: "position", position };
+  const [, count] = /^last:([1-9][0-9]{0,8})$/.exec(text) ?? [];
+  if (count !== undefined) return { kind: "last", count: Number(count) };
+  const time = parseTime(text);
+  if (time !== undefined) return { kind: "time", time };
   const [, digits, unit] = /^([0-9]{1,9})([smhd])$/.exec(text) ?? [];
   if (unit === undefined) return undefined;
   return { kind: "time", time: now - Number(digits) * (secondsPer[unit] ?? 0) * 1000 };
 }
 
+function parseTime(text: string): number | undefined {
+  const [, date, clock, , sign, zone] = rfc3339.exec(text) ?? [];
+  if (date === undefined) return undefined;
+  const time = Date.parse(
+    `${date}T${clock}${zone === undefined ? "Z" : `${sign === "-" ? "-" : "+"}${zone}`}`,
+  );
+  return Number.isNaN(time) ? undefined : time;
+}
+
 /** Memory of the objects around a message. Measured: 193 bytes. */
 const messageBytes = 200;
 
-/** A message's share of a limit on history: its data in UTF-8, its content type, and the objects around them. */
-export function retainedBytes({ data, contentType }: Draft): number {
+/** A message's share of a limit on history: data in UTF-8, content type, attributes, and the objects around them. */
+export function retainedBytes({ data, contentType, attributes }: Draft): number {
   const dataBytes = typeof data === "string" ? Buffer.byteLength(data) : data.length;
-  return dataBytes + contentType.length + messageBytes;
+  const attributesBytes = attributes === undefined ? 0 : bytesOfAttributes(attributes);
+  return dataBytes + contentType.length + attributesBytes + messageBytes;
 }

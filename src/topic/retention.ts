@@ -1,5 +1,6 @@
 /** Limits history: by count and age in each log, and by bytes in all logs together, the coldest log first. */
 import type { TopicLog } from "./log.ts";
+import { matchesTopic } from "./message.ts";
 
 export interface HistoryLimits {
   /** Messages of one topic; 0 keeps none. */
@@ -8,7 +9,32 @@ export interface HistoryLimits {
   readonly historyAgeSeconds: number;
   /** Bytes of all topics together, by `retainedBytes`. */
   readonly historyBytesMax: number;
+  /** Other numbers and ages for the topics that match. The first match counts. */
+  readonly retained: readonly RetainedTopics[];
 }
+
+/** How much is kept of each topic that matches a pattern. */
+export interface RetainedTopics extends TopicLimits {
+  /** A topic's name, or a prefix that ends in `*`. */
+  readonly pattern: string;
+}
+
+/** How much is kept of one topic. */
+export interface TopicLimits {
+  /** 0 keeps none. */
+  readonly messages: number;
+  readonly ageSeconds: number;
+}
+
+/** The limits of a topic. */
+export function limitsOf(limits: HistoryLimits, topic: string): TopicLimits {
+  const { historyMessages: messages, historyAgeSeconds: ageSeconds } = limits;
+  return retainedOf(limits, topic) ?? { messages, ageSeconds };
+}
+
+/** Numbers and ages of a topic's own; undefined for one that has the general ones. */
+const retainedOf = ({ retained }: HistoryLimits, topic: string): RetainedTopics | undefined =>
+  retained.find(({ pattern }) => matchesTopic([pattern], topic));
 
 /** A clock that is adjusted goes back by less. Ageing need not follow such small steps. */
 const clockStepMilliseconds = 1000;
@@ -16,8 +42,34 @@ const clockStepMilliseconds = 1000;
 /** A log that keeps a message, in a list ordered by the last append. */
 interface Place {
   readonly log: TopicLog;
+  readonly list: PlaceList;
+  /** Counts the appends to all logs. */
+  appended: number;
   colder: Place | undefined;
   warmer: Place | undefined;
+}
+
+/** The logs with the same limits, the one without an append for the longest first. */
+class PlaceList {
+  coldest: Place | undefined;
+  warmest: Place | undefined;
+
+  constructor(readonly limits: TopicLimits) {}
+
+  add(place: Place): void {
+    place.colder = this.warmest;
+    place.warmer = undefined;
+    if (this.warmest) this.warmest.warmer = place;
+    else this.coldest = place;
+    this.warmest = place;
+  }
+
+  remove(place: Place): void {
+    if (place.colder) place.colder.warmer = place.warmer;
+    else this.coldest = place.warmer;
+    if (place.warmer) place.warmer.colder = place.colder;
+    else this.warmest = place.colder;
+  }
 }
 
 export class Retention {
@@ -27,8 +79,9 @@ export class Retention {
   readonly #emptied: (log: TopicLog) => void;
   /** A linked list: a Set that repeatedly loses its first entry steps over the lost ones at each read. */
   readonly #places = new Map<TopicLog, Place>();
-  #coldest: Place | undefined;
-  #warmest: Place | undefined;
+  /** By what is retained of their logs. A log that ages faster must not wait for the others. */
+  readonly #lists: ReadonlyMap<RetainedTopics | undefined, PlaceList>;
+  #appends = 0;
   /** The latest time that was seen, in milliseconds since 1970. */
   #latestTime = 0;
 
@@ -36,6 +89,8 @@ export class Retention {
   constructor(limits: HistoryLimits, emptied: (log: TopicLog) => void = () => undefined) {
     this.#limits = limits;
     this.#emptied = emptied;
+    const general = { messages: limits.historyMessages, ageSeconds: limits.historyAgeSeconds };
+    this.#lists = new Map([...limits.retained, undefined].map((own) => [own, new PlaceList(own ?? general)]));
   }
 
   /**
@@ -46,9 +101,9 @@ export class Retention {
   appended(log: TopicLog, addedBytes: number, now: number): void {
     this.#noticeTime(now);
     this.bytes += addedBytes;
-    this.#makeWarmest(log);
-    this.bytes -= log.dropBeyond(this.#limits.historyMessages);
-    this.#dropAged(log, now);
+    const { limits } = this.#makeWarmest(log).list;
+    this.bytes -= log.dropBeyond(limits.messages);
+    this.#dropAged(log, limits, now);
     if (log.length === 0) this.#empty(log);
     this.#dropColdest();
   }
@@ -56,19 +111,15 @@ export class Retention {
   /** Drops what became too old in the logs without recent appends. The others are trimmed at each append. */
   sweep(now: number): void {
     this.#noticeTime(now);
-    while (this.#coldest) {
-      const { log } = this.#coldest;
-      this.#dropAged(log, now);
-      if (log.length > 0) return;
-      this.#empty(log);
-    }
+    for (const list of this.#lists.values()) this.#sweepList(list, now);
   }
 
   /** Drops what became too old in one log, before it is read. */
   refresh(log: TopicLog, now: number): void {
     this.#noticeTime(now);
-    if (log.length === 0) return;
-    this.#dropAged(log, now);
+    const place = this.#places.get(log);
+    if (!place) return;
+    this.#dropAged(log, place.list.limits, now);
     if (log.length === 0) this.#empty(log);
   }
 
@@ -87,16 +138,36 @@ export class Retention {
     }
   }
 
-  #dropAged(log: TopicLog, now: number): void {
-    this.bytes -= log.dropBefore(now - this.#limits.historyAgeSeconds * 1000);
+  #sweepList(list: PlaceList, now: number): void {
+    while (list.coldest) {
+      const { log } = list.coldest;
+      this.#dropAged(log, list.limits, now);
+      if (log.length > 0) return;
+      this.#empty(log);
+    }
+  }
+
+  #dropAged(log: TopicLog, { ageSeconds }: TopicLimits, now: number): void {
+    this.bytes -= log.dropBefore(now - ageSeconds * 1000);
   }
 
   #dropColdest(): void {
-    while (this.#coldest && this.bytes > this.#limits.historyBytesMax) {
-      const { log } = this.#coldest;
+    while (this.bytes > this.#limits.historyBytesMax) {
+      const log = this.#coldestLog();
+      if (!log) return;
       this.bytes -= log.dropFirst();
       if (log.length === 0) this.#empty(log);
     }
+  }
+
+  /** The log without an append for the longest. */
+  #coldestLog(): TopicLog | undefined {
+    let coldest: Place | undefined;
+    for (const list of this.#lists.values()) {
+      const candidate = list.coldest;
+      if (candidate && (!coldest || candidate.appended < coldest.appended)) coldest = candidate;
+    }
+    return coldest?.log;
   }
 
   #empty(log: TopicLog): void {
@@ -104,14 +175,21 @@ export class Retention {
     this.#emptied(log);
   }
 
-  #makeWarmest(log: TopicLog): void {
-    if (this.#warmest?.log === log) return;
-    this.#takeOut(log);
-    const place: Place = { log, colder: this.#warmest, warmer: undefined };
+  #makeWarmest(log: TopicLog): Place {
+    const place = this.#places.get(log) ?? this.#newPlace(log);
+    place.appended = ++this.#appends;
+    if (place.list.warmest === place) return place;
+    if (place.warmer) place.list.remove(place);
+    place.list.add(place);
+    return place;
+  }
+
+  #newPlace(log: TopicLog): Place {
+    const list = this.#lists.get(retainedOf(this.#limits, log.topic));
+    if (!list) throw new Error("every topic has a list");
+    const place: Place = { log, list, appended: 0, colder: undefined, warmer: undefined };
     this.#places.set(log, place);
-    if (this.#warmest) this.#warmest.warmer = place;
-    else this.#coldest = place;
-    this.#warmest = place;
+    return place;
   }
 
   /** @returns whether it was in */
@@ -119,10 +197,7 @@ export class Retention {
     const place = this.#places.get(log);
     if (!place) return false;
     this.#places.delete(log);
-    if (place.colder) place.colder.warmer = place.warmer;
-    else this.#coldest = place.warmer;
-    if (place.warmer) place.warmer.colder = place.colder;
-    else this.#warmest = place.colder;
+    place.list.remove(place);
     return true;
   }
 }

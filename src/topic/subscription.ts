@@ -1,5 +1,5 @@
 /** One subscriber's way through one topic: a replay at the subscriber's pace, then live delivery. */
-import { formatId, type Message, type Position, type Since } from "./message.ts";
+import { type End, formatId, type Message, type Position, previousOffset, type Since } from "./message.ts";
 
 /** Messages that a subscriber will never get: those after what it asked for, up to `from`. */
 export interface Gap {
@@ -32,6 +32,8 @@ export interface Subscriber {
   gap(gap: Gap): void;
   /** The subscriber has caught up. From this step on it MUST be among those that fan-out reaches. */
   live(subscription: Subscription): void;
+  /** The topic has ended: the subscription is closed, and no call for it follows. */
+  end(end: End): void;
   /** The next messages cannot be read now. */
   fail(error: unknown): void;
 }
@@ -39,8 +41,10 @@ export interface Subscriber {
 /** A topic on this node, as its subscriptions see it. */
 export interface LocalTopic {
   readonly topic: string;
-  /** The position of the last message that was delivered to the live subscribers. */
+  /** Where a subscriber from now on begins: after the last message that was delivered to the live subscribers. */
   readonly position: Position;
+  /** Set once every message before the end was delivered. */
+  readonly end: End | undefined;
   isAt(epoch: string, offset: number): boolean;
   /** The message that follows a position, if the node has it in memory. */
   next(epoch: string, offset: number): Message | undefined;
@@ -84,6 +88,12 @@ export class Subscription {
   /** The gap that `begin` will report first. Valid before `begin`. */
   get gap(): Gap | undefined {
     return this.#start?.gap;
+  }
+
+  /** True if the topic has ended and its client returns with the id of the end. Valid before `begin`. */
+  get hasSeenEnd(): boolean {
+    const { end } = this.#topic;
+    return end !== undefined && !this.gap && this.from.epoch === end.epoch && this.from.offset === end.offset;
   }
 
   /** True if it continues where its client asked. Valid before `begin`. */
@@ -135,6 +145,13 @@ export class Subscription {
   /** Gives the subscriber messages until it can take no more or is live. The subscriber calls it when it can take more. */
   advance(): void {
     while (this.#state === "replaying") {
+      const end = this.#endHere();
+      if (end) {
+        const subscriber = this.#subscriber;
+        this.close();
+        subscriber?.end(end);
+        return;
+      }
       if (this.#topic.isAt(this.#epoch, this.#offset)) {
         this.#state = "live";
         this.#page = [];
@@ -167,6 +184,13 @@ export class Subscription {
     this.#page = messages;
     this.#pageIndex = 0;
     if (gap) this.#subscriber?.gap(gap);
+  }
+
+  /** The topic's end, if the subscriber has everything before it. One that has seen the end is told again. */
+  #endHere(): End | undefined {
+    const { end } = this.#topic;
+    if (end?.epoch !== this.#epoch) return undefined;
+    return this.#offset === end.offset || this.#offset === previousOffset(end) ? end : undefined;
   }
 
   #next(): Message | undefined {

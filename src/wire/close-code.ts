@@ -5,7 +5,7 @@
  * Codes below 3000 are those of RFC 6455 section 7.4.1 and its IANA registry; 4000 to 4999 are ours.
  */
 export const closeCode = {
-  /** The client closed, or the server has nothing more to send. Come back: as you like. */
+  /** The client closed, or the server has nothing more to send: "ended" where every topic has ended. Come back: as you like; not after "ended". */
   normal: 1000,
   /** The server stops. Come back: as you like. */
   goingAway: 1001,
@@ -29,6 +29,8 @@ export const closeCode = {
   unauthorized: 4401,
   /** The token does not allow this. Come back: no. */
   forbidden: 4403,
+  /** The client published to a topic that has ended. Come back: yes, without publishing to it. */
+  ended: 4409,
   /** A raw socket cannot be told of a gap, so it cannot resume after this id. Come back: without `since`. */
   cannotResume: 4410,
 } as const;

@@ -1,6 +1,6 @@
 /** CloudEvents 1.0 in JSON: messages, and the control events of a connection. */
 import { isJson } from "../topic/draft.ts";
-import { formatId, type Message } from "../topic/message.ts";
+import { type End, formatId, type Message } from "../topic/message.ts";
 import type { Gap } from "../topic/subscription.ts";
 
 /**
@@ -41,7 +41,10 @@ export const gapData = ({ topic, requested, from }: Gap): object => ({
   from: formatId(from),
 });
 
-/** Events about one connection, from the source `/connections/<random>`. Their ids count from 1. */
+/** The `data` of `longwire.end` in the plain event stream, which has no attributes. */
+export const endData = ({ topic, ...position }: End): object => ({ topic, id: formatId(position) });
+
+/** Events about one connection, from the source `/connections/<random>`. Their ids count from 1, but an end has its own. */
 export class ControlEvents {
   readonly #source = `/connections/${crypto.randomUUID()}`;
   #count = 0;
@@ -52,6 +55,18 @@ export class ControlEvents {
 
   gap(gap: Gap): string {
     return this.#event("longwire.gap", gapData(gap));
+  }
+
+  /** Like a message it has its topic and its id there, so that a client stores the id as it stores that of a message. */
+  end(end: End): string {
+    return JSON.stringify({
+      specversion: "1.0",
+      type: "longwire.end",
+      source: this.#source,
+      id: formatId(end),
+      topic: end.topic,
+      time: new Date(end.time).toISOString(),
+    });
   }
 
   pong(): string {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import type { Position } from "../../src/topic/message.ts";
 import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { after, all, listen, newTopic, numbered, publishOneByOne, read, text } from "./messages.ts";
+import { after, all, listen, newTopic, numbered, post, publishOneByOne, read, text } from "./messages.ts";
 
 export function describeAnnouncing<Kind extends Engine>({ withNodes }: Contract<Kind>): void {
   describe("subscribing", () => {
@@ -13,7 +13,7 @@ export function describeAnnouncing<Kind extends Engine>({ withNodes }: Contract<
         const topic = newTopic();
         const announced = listen(other);
         await other.subscribe(topic);
-        let last = await one.publish(topic, text("first"));
+        let last = await post(one, topic, text("first"));
         await until(async () => {
           last = (await publishOneByOne(one, topic, 20)).at(-1) as Position;
           return announced.of(topic).length > 20;

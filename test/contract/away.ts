@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { BrokerUnavailable } from "../../src/topic/broker.ts";
 import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { all, listen, newTopic, numbered, read, text, wholePage } from "./messages.ts";
+import { all, listen, newTopic, numbered, post, read, text, wholePage } from "./messages.ts";
 
 /** The longest time in which an engine may leave a call unanswered, by `topic/broker.ts`. */
 export const settleSeconds = 3;
@@ -19,13 +19,13 @@ export function describeAway<Kind extends Engine>({ withNode, can }: Contract<Ki
         const announced = listen(broker);
         expect(broker.state.available).toBe(true);
         await broker.subscribe(topic);
-        const known = await broker.publish(topic, text("before"));
+        const known = await post(broker, topic, text("before"));
 
         await cutOff?.(engine, broker);
         expect(broker.state.available).toBe(false);
         const once = { key: "key", publisher: "publisher" };
         const asked = [
-          broker.publish(topic, text("unknown"), once),
+          post(broker, topic, text("unknown"), once),
           broker.subscribe(topic),
           broker.history(topic, all, wholePage),
           broker.positions([topic]),
@@ -38,7 +38,7 @@ export function describeAway<Kind extends Engine>({ withNode, can }: Contract<Ki
 
         await reconnect?.(engine, broker);
         await until(() => broker.state.available && announced.misses > 0, "the engine to be back");
-        const repeated = await broker.publish(topic, text("unknown"), once);
+        const repeated = await post(broker, topic, text("unknown"), once);
         expect(repeated).toEqual({ epoch: known.epoch, offset: known.offset + 1 });
         const { messages } = await read(broker, topic, all, repeated);
         expect(messages.map(({ data }) => data)).toEqual(["before", "unknown"]);
@@ -50,12 +50,12 @@ export function describeAway<Kind extends Engine>({ withNode, can }: Contract<Ki
       `that falls silent settles every call within ${settleSeconds} s`,
       withNode(async (broker, engine) => {
         const topic = newTopic();
-        await broker.publish(topic, text("before"));
+        await post(broker, topic, text("before"));
         await silence?.(engine);
         const began = performance.now();
         const calls = [
-          ...numbered(1000).map((word) => broker.publish(topic, text(word))),
-          broker.publish(topic, text("keyed"), { key: "key", publisher: "publisher" }),
+          ...numbered(1000).map((word) => post(broker, topic, text(word))),
+          post(broker, topic, text("keyed"), { key: "key", publisher: "publisher" }),
           broker.subscribe(newTopic()),
           broker.history(topic, all, wholePage),
           broker.positions([topic]),

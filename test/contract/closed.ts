@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { listen, newTopic, text } from "./messages.ts";
+import { listen, newTopic, post, text } from "./messages.ts";
 
 export function describeClosed<Kind extends Engine>({ withNodes, can }: Contract<Kind>): void {
   describe("a closed node", () => {
@@ -15,7 +15,7 @@ export function describeClosed<Kind extends Engine>({ withNodes, can }: Contract
         await other.subscribe(topic);
         await other.close();
         await until(async () => {
-          await one.publish(topic, text("after"));
+          await post(one, topic, text("after"));
           return announced.of(topic).length > 10;
         }, "announcements on the other node");
         expect(otherAnnounced.of(topic)).toEqual([]);

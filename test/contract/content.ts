@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Draft } from "../../src/topic/draft.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { all, bytes, listen, newTopic, publicPart, read, text } from "./messages.ts";
+import { all, bytes, listen, newTopic, post, publicPart, read, text } from "./messages.ts";
 
 const drafts: Record<string, Draft> = {
   "every byte": bytes(Uint8Array.from({ length: 256 }, (_, byte) => byte)),
@@ -27,7 +27,7 @@ export function describeContent<Kind extends Engine>({ withNodes, can }: Contrac
           const topic = newTopic();
           const announced = listen(other);
           await other.subscribe(topic);
-          const position = await one.publish(topic, draft);
+          const position = await post(one, topic, draft);
           const { messages } = await read(other, topic, all, position);
           expect(messages.map(publicPart)).toEqual([{ topic, ...position, ...draft }]);
           if (!can.announcesAll) return;

@@ -5,9 +5,11 @@
  */
 import { describe, setDefaultTimeout } from "bun:test";
 import { describeAnnouncing } from "./announcing.ts";
+import { describeAttributes } from "./attributes.ts";
 import { describeAway } from "./away.ts";
 import { describeClosed } from "./closed.ts";
 import { describeContent } from "./content.ts";
+import { describeEnd } from "./end.ts";
 import { type Abilities, Contract, type Engine, type OpenEngine } from "./engine.ts";
 import { describeHistory } from "./history.ts";
 import { describeIdempotency } from "./idempotency.ts";
@@ -16,6 +18,7 @@ import { describeOrder } from "./order.ts";
 import { describePages } from "./pages.ts";
 import { describeReading } from "./reading.ts";
 import { describeRetention } from "./retention.ts";
+import { describeStream } from "./stream.ts";
 import { describeSubscribing } from "./subscribing.ts";
 import { describeTime } from "./time.ts";
 import { describeUnsubscribing } from "./unsubscribing.ts";
@@ -32,7 +35,10 @@ export function describeBrokerContract<Kind extends Engine>(
   describe(name, () => {
     describeOrder(contract);
     describeContent(contract);
+    describeAttributes(contract);
     describeIdempotency(contract);
+    describeStream(contract);
+    describeEnd(contract);
     describeHistory(contract);
     describeRetention(contract);
     describeTime(contract);

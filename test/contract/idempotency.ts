@@ -3,16 +3,9 @@ import { describe, expect, test } from "bun:test";
 import { IdempotencyConflict, idempotencySeconds, type Once } from "../../src/topic/broker.ts";
 import type { Position } from "../../src/topic/message.ts";
 import { type Contract, type Engine, five, generous } from "./engine.ts";
-import { newTopic, numbered, text } from "./messages.ts";
+import { failureOf, newTopic, numbered, post, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
-
-/** Awaited, because `expect().rejects` runs an event loop of its own in which no Worker answers. */
-const failureOf = (publication: Promise<unknown>): Promise<unknown> =>
-  publication.then(
-    () => undefined,
-    (error) => error,
-  );
 
 export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
   describe("a key", () => {
@@ -20,11 +13,11 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
       "publishes once, and answers every repetition with the first position",
       withNodes(async (one, other) => {
         const topic = newTopic();
-        const first = await one.publish(topic, text("same"), once);
-        await one.publish(topic, text("another"));
-        expect(await one.publish(topic, text("same"), once)).toEqual(first);
-        expect(await other.publish(topic, text("same"), once)).toEqual(first);
-        const last = await other.publish(topic, text("last"));
+        const first = await post(one, topic, text("same"), once);
+        await post(one, topic, text("another"));
+        expect(await post(one, topic, text("same"), once)).toEqual(first);
+        expect(await post(other, topic, text("same"), once)).toEqual(first);
+        const last = await post(other, topic, text("last"));
         expect(last.offset).toBe(3);
       }),
     );
@@ -34,10 +27,10 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
       withNodes(async (one, other) => {
         const topic = newTopic();
         const positions = await Promise.all(
-          [one, other, one, other].map((broker) => broker.publish(topic, text("same"), once)),
+          [one, other, one, other].map((broker) => post(broker, topic, text("same"), once)),
         );
         expect(positions.map(({ offset }) => offset)).toEqual([1, 1, 1, 1]);
-        expect((await one.publish(topic, text("last"))).offset).toBe(2);
+        expect((await post(one, topic, text("last"))).offset).toBe(2);
       }),
     );
 
@@ -45,12 +38,10 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
       "is a conflict with another message, and nothing is appended",
       withNode(async (broker) => {
         const topic = newTopic();
-        const first = await broker.publish(topic, text("one"), once);
-        expect(await failureOf(broker.publish(topic, text("other"), once))).toBeInstanceOf(
-          IdempotencyConflict,
-        );
-        expect(await broker.publish(topic, text("one"), once)).toEqual(first);
-        expect((await broker.publish(topic, text("last"))).offset).toBe(2);
+        const first = await post(broker, topic, text("one"), once);
+        expect(await failureOf(post(broker, topic, text("other"), once))).toBeInstanceOf(IdempotencyConflict);
+        expect(await post(broker, topic, text("one"), once)).toEqual(first);
+        expect((await post(broker, topic, text("last"))).offset).toBe(2);
       }),
     );
 
@@ -67,10 +58,10 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
           [other, { key: "c", publisher: "a:b" }],
         ];
         for (const [index, [topic, once]] of publications.entries()) {
-          await broker.publish(topic, text(String(index)), once);
+          await post(broker, topic, text(String(index)), once);
         }
-        expect((await broker.publish(topic, text("last"))).offset).toBe(6);
-        expect((await broker.publish(other, text("last"))).offset).toBe(2);
+        expect((await post(broker, topic, text("last"))).offset).toBe(6);
+        expect((await post(broker, other, text("last"))).offset).toBe(2);
       }),
     );
 
@@ -78,11 +69,11 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
       "is a conflict with the same data of another content type",
       withNode(async (broker) => {
         const topic = newTopic();
-        await broker.publish(topic, { data: "1", contentType: "application/json" }, once);
-        const other = broker.publish(topic, { data: "1", contentType: "text/plain" }, once);
+        await post(broker, topic, { data: "1", contentType: "application/json" }, once);
+        const other = post(broker, topic, { data: "1", contentType: "text/plain" }, once);
         expect(await failureOf(other)).toBeInstanceOf(IdempotencyConflict);
         const bytes = { data: new TextEncoder().encode("1"), contentType: "application/json" };
-        expect(await failureOf(broker.publish(topic, bytes, once))).toBeInstanceOf(IdempotencyConflict);
+        expect(await failureOf(post(broker, topic, bytes, once))).toBeInstanceOf(IdempotencyConflict);
       }),
     );
 
@@ -92,14 +83,12 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
         async (broker) => {
           const topic = newTopic();
           const careful = { key: "careful", publisher: "careful" };
-          const first = await broker.publish(topic, text("same"), careful);
+          const first = await post(broker, topic, text("same"), careful);
           const flood = numbered(4000).map((key) => ({ key, publisher: "flood" }));
-          const positions = await Promise.all(
-            flood.map((once) => broker.publish(topic, text(once.key), once)),
-          );
-          expect(await broker.publish(topic, text("same"), careful)).toEqual(first);
+          const positions = await Promise.all(flood.map((once) => post(broker, topic, text(once.key), once)));
+          expect(await post(broker, topic, text("same"), careful)).toEqual(first);
           const last = flood.at(-1) as Once;
-          expect(await broker.publish(topic, text(last.key), last)).toEqual(positions.at(-1) as Position);
+          expect(await post(broker, topic, text(last.key), last)).toEqual(positions.at(-1) as Position);
         },
         { ...generous, idempotencyBytesMax: 64 * 1024 },
       ),
@@ -110,12 +99,12 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
       `is remembered for ${idempotencySeconds} s, also by topics that lost their messages, and not for longer`,
       withNode(async (broker, engine) => {
         const topic = newTopic();
-        const first = await broker.publish(topic, text("same"), once);
-        for (const word of numbered(6)) await broker.publish(topic, text(word));
+        const first = await post(broker, topic, text("same"), once);
+        for (const word of numbered(6)) await post(broker, topic, text(word));
         await advance?.(engine, idempotencySeconds - 10);
-        expect(await broker.publish(topic, text("same"), once)).toEqual(first);
+        expect(await post(broker, topic, text("same"), once)).toEqual(first);
         await advance?.(engine, 11);
-        expect((await broker.publish(topic, text("other"), once)).offset).toBe(8);
+        expect((await post(broker, topic, text("other"), once)).offset).toBe(8);
       }, five),
     );
   });

@@ -9,6 +9,7 @@ import {
   expectHistory,
   listen,
   newTopic,
+  post,
   publishOneByOne,
   read,
   text,
@@ -25,7 +26,7 @@ export function describeLostMemory<Kind extends Engine>({ withNode, can }: Contr
         const topic = newTopic();
         const epochs = [];
         for (let round = 0; round < 10; round++) {
-          const position = await broker.publish(topic, text(String(round)));
+          const position = await post(broker, topic, text(String(round)));
           expect(position.offset).toBe(1);
           epochs.push(position.epoch);
           await loseEverything?.(engine);
@@ -70,11 +71,11 @@ export function describeLostMemory<Kind extends Engine>({ withNode, can }: Contr
         const topic = newTopic();
         const announced = listen(broker);
         const before = await broker.subscribe(topic);
-        await broker.publish(topic, text("before"));
+        await post(broker, topic, text("before"));
         await loseEverything?.(engine);
         let after = before;
         await until(async () => {
-          after = await broker.publish(topic, text("after"));
+          after = await post(broker, topic, text("after"));
           return announced.of(topic).some(({ data }) => data === "after");
         }, "an announcement in the new epoch");
         expect(after.epoch).not.toBe(before.epoch);

@@ -1,8 +1,8 @@
 /** What the parts of the contract publish, read and listen with: all of it through the interface alone. */
 import { expect } from "bun:test";
-import type { Broker, BrokerListener, History, Page } from "../../src/topic/broker.ts";
+import type { Broker, BrokerListener, History, Once, Page } from "../../src/topic/broker.ts";
 import type { Draft } from "../../src/topic/draft.ts";
-import { formatId, type Message, type Position, type Since } from "../../src/topic/message.ts";
+import { type End, formatId, type Message, type Position, type Since } from "../../src/topic/message.ts";
 import { until, within } from "../support/wait.ts";
 
 export const wholePage: Page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 };
@@ -10,12 +10,12 @@ export const wholePage: Page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 }
 /** Records the announcements that a node receives. */
 export class Announcements implements BrokerListener {
   misses = 0;
-  readonly #first = new Map<string, Message>();
+  readonly #first = new Map<string, Message | End>();
   #announced = Promise.withResolvers<void>();
 
-  announced(message: Message): void {
-    const id = `${message.topic} ${formatId(message)}`;
-    if (!this.#first.has(id)) this.#first.set(id, message);
+  announced(entry: Message | End): void {
+    const id = `${entry.topic} ${formatId(entry)}`;
+    if (!this.#first.has(id)) this.#first.set(id, entry);
     this.#announced.resolve();
     this.#announced = Promise.withResolvers();
   }
@@ -30,7 +30,12 @@ export class Announcements implements BrokerListener {
 
   /** Each message of a topic once, as it was first announced. */
   of(topic: string): Message[] {
-    return [...this.#first.values()].filter((message) => message.topic === topic);
+    return this.entriesOf(topic).filter((entry): entry is Message => !entry.isEnd);
+  }
+
+  /** The same with the end. */
+  entriesOf(topic: string): (Message | End)[] {
+    return [...this.#first.values()].filter((entry) => entry.topic === topic);
   }
 
   async upTo(topic: string, position: Position | undefined): Promise<void> {
@@ -57,6 +62,32 @@ export const bytes = (data: Uint8Array<ArrayBuffer>): Draft => ({
   contentType: "application/octet-stream",
 });
 
+/** Publishes one message. @returns its position */
+export const post = (
+  broker: Pick<Broker, "publish">,
+  topic: string,
+  draft: Draft,
+  once?: Once,
+): Promise<Position> =>
+  broker.publish(topic, { draft, ...(once && { once }) }).then(({ message }) => {
+    if (!message) throw new Error("the answer to a publication with a message has no position of it");
+    return message;
+  });
+
+/** Ends a topic. @returns the position of its end */
+export async function endTopic(broker: Pick<Broker, "publish">, topic: string): Promise<Position> {
+  const { end } = await broker.publish(topic, { end: true });
+  if (!end) throw new Error("the answer to an end has no position of it");
+  return end;
+}
+
+/** The error of a call that fails. `expect().rejects` runs an event loop of its own, in which no Worker answers. */
+export const failureOf = (call: Promise<unknown>): Promise<unknown> =>
+  call.then(
+    () => undefined,
+    (error) => error,
+  );
+
 export const numbered = (count: number): string[] =>
   Array.from({ length: count }, (_, index) => `#${index + 1}`);
 
@@ -68,7 +99,7 @@ export const publicPart = ({ time: _, ...rest }: Message): Omit<Message, "time">
 
 export async function publishOneByOne(broker: Broker, topic: string, count: number): Promise<Position[]> {
   const positions: Position[] = [];
-  for (const word of numbered(count)) positions.push(await broker.publish(topic, text(word)));
+  for (const word of numbered(count)) positions.push(await post(broker, topic, text(word)));
   return positions;
 }
 
@@ -84,7 +115,7 @@ export async function publishUntilTimePasses(
 ): Promise<{ late: Message; messages: readonly Message[] }> {
   let messages = (await read(broker, topic, all, first)).messages;
   await until(async () => {
-    ({ messages } = await read(broker, topic, all, await broker.publish(topic, text("late"))));
+    ({ messages } = await read(broker, topic, all, await post(broker, topic, text("late"))));
     return messages.at(-1)?.time !== messages[0]?.time;
   }, "the engine's clock to move on");
   return { late: messages.at(-1) as Message, messages };

@@ -2,7 +2,17 @@
 import { describe, expect, test } from "bun:test";
 import { previousOffset } from "../../src/topic/message.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { all, epochOf, newTopic, numbered, offsetsBetween, publishOneByOne, read, text } from "./messages.ts";
+import {
+  all,
+  epochOf,
+  newTopic,
+  numbered,
+  offsetsBetween,
+  post,
+  publishOneByOne,
+  read,
+  text,
+} from "./messages.ts";
 
 export function describeOrder<Kind extends Engine>({ withNode, withNodes }: Contract<Kind>): void {
   describe("publishing", () => {
@@ -22,7 +32,7 @@ export function describeOrder<Kind extends Engine>({ withNode, withNodes }: Cont
       withNode(async (broker) => {
         const topic = newTopic();
         const words = numbered(50);
-        const positions = await Promise.all(words.map((word) => broker.publish(topic, text(word))));
+        const positions = await Promise.all(words.map((word) => post(broker, topic, text(word))));
         expect(positions.map(({ offset }) => offset)).toEqual(words.map((_, index) => index + 1));
         const { messages } = await read(broker, topic, all, positions[49]);
         expect(messages.map(({ data }) => data)).toEqual(words);
@@ -40,7 +50,7 @@ export function describeOrder<Kind extends Engine>({ withNode, withNodes }: Cont
         const offsets = await Promise.all(
           publishers.map(async ({ broker, words }) => {
             const mine: number[] = [];
-            for (const word of words) mine.push((await broker.publish(topic, text(word))).offset);
+            for (const word of words) mine.push((await post(broker, topic, text(word))).offset);
             return mine;
           }),
         );
@@ -62,7 +72,7 @@ export function describeOrder<Kind extends Engine>({ withNode, withNodes }: Cont
       withNode(async (broker) => {
         const [one, other] = [newTopic(), newTopic()];
         await publishOneByOne(broker, one, 3);
-        const position = await broker.publish(other, text("first"));
+        const position = await post(broker, other, text("first"));
         expect(position.offset).toBe(1);
         const { messages } = await read(broker, other, all, position);
         expect(messages.map(({ topic, data }) => [topic, data])).toEqual([[other, "first"]]);

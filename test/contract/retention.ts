@@ -1,10 +1,10 @@
 /** History of which messages were dropped, or that keeps none. */
 import { describe, expect, test } from "bun:test";
 import type { Position } from "../../src/topic/message.ts";
-import { type Contract, type Engine, five, none } from "./engine.ts";
+import { type Contract, type Engine, five, generous, none } from "./engine.ts";
 import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne, read } from "./messages.ts";
 
-export function describeRetention<Kind extends Engine>({ withNode }: Contract<Kind>): void {
+export function describeRetention<Kind extends Engine>({ withNode, can }: Contract<Kind>): void {
   describe("history", () => {
     test(
       "is a gap exactly if a message after the position was dropped",
@@ -35,6 +35,83 @@ export function describeRetention<Kind extends Engine>({ withNode }: Contract<Ki
           position: positions[7],
         });
       }, five),
+    );
+
+    for (const [count, from, offsets] of [
+      [1, 7, [8]],
+      [3, 5, [6, 7, 8]],
+      [5, 3, [4, 5, 6, 7, 8]],
+      [999_999_999, 3, [4, 5, 6, 7, 8]],
+    ] as const) {
+      test(
+        `of the last ${count} has at most so many, and is no gap`,
+        withNode(async (broker) => {
+          const topic = newTopic();
+          const positions = await publishOneByOne(broker, topic, 8);
+          expectHistory(await read(broker, topic, { kind: "last", count }, positions[7]), {
+            complete: true,
+            from: { epoch: positions[7]?.epoch ?? "", offset: from },
+            offsets,
+            position: positions[7],
+          });
+        }, five),
+      );
+    }
+
+    test(
+      "of a topic that matches a pattern has its own number, and the first pattern counts",
+      withNode(
+        async (broker) => {
+          const retained = async (topic: string): Promise<number | undefined> => {
+            const last = (await publishOneByOne(broker, topic, 8)).at(-1);
+            await read(broker, topic, all, last);
+            return (await broker.inspect([topic]))[0]?.retained;
+          };
+          const id = crypto.randomUUID();
+          expect(await retained(`few/${id}`)).toBe(2);
+          expect(await retained(`few/but/more/${id}`)).toBe(2);
+          expect(await retained(`many/${id}`)).toBe(8);
+          expect(await retained(`none/${id}`)).toBe(0);
+          expect(await retained(`other/${id}`)).toBe(5);
+        },
+        {
+          ...five,
+          retained: [
+            { pattern: "few/*", messages: 2, ageSeconds: 3600 },
+            { pattern: "few/but/more/*", messages: 7, ageSeconds: 3600 },
+            { pattern: "many/*", messages: 100, ageSeconds: 3600 },
+            { pattern: "none/*", messages: 0, ageSeconds: 3600 },
+          ],
+        },
+      ),
+    );
+
+    const { advance } = can;
+    test.skipIf(!advance)(
+      "of a topic that matches a pattern has its own age",
+      withNode(
+        async (broker, engine) => {
+          const id = crypto.randomUUID();
+          const last = (await publishOneByOne(broker, `brief/${id}`, 3)).at(-1);
+          const lastLong = (await publishOneByOne(broker, `long/${id}`, 3)).at(-1);
+          const lastOther = (await publishOneByOne(broker, `other/${id}`, 3)).at(-1);
+          const kept = async (topic: string, position: Position | undefined): Promise<number> =>
+            (await read(broker, topic, all, position)).messages.length;
+          await advance?.(engine, 120);
+          expect(await kept(`brief/${id}`, last)).toBe(0);
+          expect(await kept(`other/${id}`, lastOther)).toBe(3);
+          await advance?.(engine, 3600);
+          expect(await kept(`other/${id}`, lastOther)).toBe(0);
+          expect(await kept(`long/${id}`, lastLong)).toBe(3);
+        },
+        {
+          ...generous,
+          retained: [
+            { pattern: "brief/*", messages: 100, ageSeconds: 60 },
+            { pattern: "long/*", messages: 100, ageSeconds: 7200 },
+          ],
+        },
+      ),
     );
 
     test(

@@ -9,6 +9,7 @@ import {
   newTopic,
   numbered,
   offsetsBetween,
+  post,
   publishOneByOne,
   read,
   text,
@@ -29,7 +30,7 @@ export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, 
           offsets: [],
           position,
         });
-        expect(await broker.publish(topic, text("first"))).toEqual({ epoch: position.epoch, offset: 1 });
+        expect(await post(broker, topic, text("first"))).toEqual({ epoch: position.epoch, offset: 1 });
       }),
     );
 
@@ -66,9 +67,9 @@ export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, 
         const announced = listen(other);
         for (let round = 0; round < 20; round++) {
           const topic = newTopic();
-          const before = numbered(round).map((word) => one.publish(topic, text(word)));
+          const before = numbered(round).map((word) => post(one, topic, text(word)));
           const subscribed = other.subscribe(topic);
-          const since = numbered(10).map((word) => one.publish(topic, text(word)));
+          const since = numbered(10).map((word) => post(one, topic, text(word)));
           const position = await subscribed;
           const last = (await Promise.all([...before, ...since])).at(-1) as Position;
           // A slow engine may subscribe after the last of them, and then none has to be announced.

@@ -8,6 +8,7 @@ import {
   expectHistory,
   newTopic,
   offsetsBetween,
+  post,
   publishOneByOne,
   publishUntilTimePasses,
   read,
@@ -20,7 +21,7 @@ export function describeTime<Kind extends Engine>({ withNode, can }: Contract<Ki
       "since a time has what was published at that time and later",
       withNode(async (broker) => {
         const topic = newTopic();
-        const early = await broker.publish(topic, text("early"));
+        const early = await post(broker, topic, text("early"));
         const { late, messages } = await publishUntilTimePasses(broker, topic, early);
         const since = await read(broker, topic, { kind: "time", time: late.time }, late);
         expect(since.complete).toBe(true);
@@ -45,7 +46,7 @@ export function describeTime<Kind extends Engine>({ withNode, can }: Contract<Ki
       "since a time before the engine knew every topic is a gap, and from then on it is not",
       withNode(async (broker) => {
         const topic = newTopic();
-        const last = await broker.publish(topic, text("only"));
+        const last = await post(broker, topic, text("only"));
         const { sinceTime } = broker.state;
         for (const [time, complete] of [
           [sinceTime - 1, false],
@@ -67,11 +68,11 @@ export function describeTime<Kind extends Engine>({ withNode, can }: Contract<Ki
       withNode(async (broker, engine) => {
         const topic = newTopic();
         await setClock?.(engine, 86_400);
-        const ahead = await broker.publish(topic, text("ahead"));
+        const ahead = await post(broker, topic, text("ahead"));
         await setClock?.(engine, 0);
-        const back = await broker.publish(topic, text("back"));
+        const back = await post(broker, topic, text("back"));
         await advance?.(engine, 1800);
-        const last = await broker.publish(topic, text("last"));
+        const last = await post(broker, topic, text("last"));
         const { messages } = await read(broker, topic, all, last);
         expect(messages.map(({ data }) => data)).toEqual(["ahead", "back", "last"]);
         const times = messages.map(({ time }) => time);

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { listen, newTopic, text } from "./messages.ts";
+import { listen, newTopic, post, text } from "./messages.ts";
 
 export function describeUnsubscribing<Kind extends Engine>({
   withNode,
@@ -20,8 +20,8 @@ export function describeUnsubscribing<Kind extends Engine>({
         await broker.subscribe(kept);
         broker.unsubscribe(left);
         await until(async () => {
-          await broker.publish(left, text("unheard"));
-          await broker.publish(kept, text("heard"));
+          await post(broker, left, text("unheard"));
+          await post(broker, kept, text("heard"));
           return announced.of(kept).length > 10;
         }, "announcements on the topic that was kept");
         expect(announced.of(left)).toEqual([]);
@@ -39,7 +39,7 @@ export function describeUnsubscribing<Kind extends Engine>({
         }
         await broker.subscribe(topic);
         await until(async () => {
-          await broker.publish(topic, text("heard"));
+          await post(broker, topic, text("heard"));
           return announced.of(topic).length > 10;
         }, "announcements");
         expect(announced.of(topic).every(({ data }) => data === "heard")).toBe(true);
@@ -65,7 +65,7 @@ export function describeUnsubscribing<Kind extends Engine>({
         await other.subscribe(topic);
         other.unsubscribe(topic);
         await until(async () => {
-          await other.publish(topic, text("heard"));
+          await post(other, topic, text("heard"));
           return announced.of(topic).length > 10;
         }, "announcements on the node that is still subscribed");
         expect(otherAnnounced.of(topic)).toEqual([]);

@@ -102,6 +102,7 @@ class World {
       historyMessages: random.pick([0, 1, 3, 10, 30, 1000]),
       historyAgeSeconds: random.pick([20, 100_000]),
       historyBytesMax: Number.MAX_SAFE_INTEGER,
+      retained: [],
       positionAgeSeconds: 1_000_000,
       positionBytesMax: Number.MAX_SAFE_INTEGER,
       idempotencyBytesMax: Number.MAX_SAFE_INTEGER,
@@ -113,7 +114,9 @@ class World {
       faults: this.#climate,
       now: () => this.now,
       later: (task) => this.later(task),
-      appended: (message) => this.truth.append(message),
+      appended: (entry) => {
+        if (!entry.isEnd) this.truth.append(entry);
+      },
     });
     const recent = { ...limits, historyMessages: random.pick([0, 1, 4, 20, 1000]) };
     this.nodes = Array.from({ length: random.between(1, 3) }, () => {
@@ -205,8 +208,10 @@ class World {
     once: { key: string; publisher: string } | undefined,
   ): Promise<void> {
     try {
-      const position = await hub.publish(topic, { data, contentType: "text/plain" }, once);
-      if (this.truth.message(topic, position)?.data !== data) {
+      const draft = { data, contentType: "text/plain" };
+      const { message: position } = await hub.publish(topic, { draft, ...(once && { once }) });
+      if (!position) this.violate("a publisher was answered without a position");
+      else if (this.truth.message(topic, position)?.data !== data) {
         this.violate(`a publisher was answered ${formatId(position)}, where something else was appended`);
       }
     } catch (error) {
@@ -481,6 +486,10 @@ class Visit implements Subscriber {
     if (this.#world.mishap(0.03)) this.close();
     this.#waiting = !this.#world.random.chance(this.#world.eagerness);
     return !this.#waiting;
+  }
+
+  end(): void {
+    this.#violate("is told the end of a topic that did not end");
   }
 
   deliver(message: Message): void {

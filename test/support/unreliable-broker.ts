@@ -6,6 +6,7 @@
 
 import { MemoryBroker, type MemoryBrokerLimits } from "../../src/engine/memory.ts";
 import {
+  type Appended,
   type Broker,
   type BrokerListener,
   type BrokerState,
@@ -14,10 +15,11 @@ import {
   type History,
   type Once,
   type Page,
+  type Publication,
+  type StreamRecord,
   type TopicState,
 } from "../../src/topic/broker.ts";
-import type { Draft } from "../../src/topic/draft.ts";
-import type { Message, Position, Since } from "../../src/topic/message.ts";
+import type { End, Message, Since, TopicPosition } from "../../src/topic/message.ts";
 import type { Random } from "./random.ts";
 
 /** Probabilities from 0 to 1. */
@@ -44,7 +46,7 @@ export interface UnreliableEngineOptions {
   /** After how long a call fails that the engine does not answer, by a real timer. Left out: never. */
   readonly settleMilliseconds?: number;
   /** Told of each message in the step in which it is appended. */
-  readonly appended?: (message: Message) => void;
+  readonly appended?: (entry: Message | End) => void;
 }
 
 export class UnreliableEngine {
@@ -54,7 +56,7 @@ export class UnreliableEngine {
   readonly settleMilliseconds: number | undefined;
   readonly #limits: MemoryBrokerLimits;
   readonly #now: () => number;
-  readonly #appended: (message: Message) => void;
+  readonly #appended: (entry: Message | End) => void;
   readonly #nodes = new Set<UnreliableNode>();
   #memory: MemoryBroker;
 
@@ -124,7 +126,7 @@ export class UnreliableNode implements Broker {
   /** On their way to the engine. */
   readonly #requests: (() => void)[] = [];
   /** On their way to the node. */
-  readonly #announcements: Message[] = [];
+  readonly #announcements: (Message | End)[] = [];
   /** What the engine announces to this node. */
   readonly #heard = new Set<string>();
   /** What this node wants to hear of. */
@@ -146,11 +148,15 @@ export class UnreliableNode implements Broker {
     this.#listener = listener;
   }
 
-  publish(topic: string, draft: Draft, once?: Once): Promise<Position> {
-    return this.#ask((memory) => memory.publish(topic, draft, once));
+  publish(topic: string, publication: Publication): Promise<Appended> {
+    return this.#ask((memory) => memory.publish(topic, publication));
   }
 
-  subscribe(topic: string): Promise<Position> {
+  takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
+    return this.#ask((memory) => memory.takeStream(topic, once, writer));
+  }
+
+  subscribe(topic: string): Promise<TopicPosition> {
     this.#wanted.add(topic);
     return this.#ask((memory) => {
       this.#heard.add(topic);
@@ -174,7 +180,9 @@ export class UnreliableNode implements Broker {
       if (!history || !random.chance(faults.lagging)) return history;
       const offset = random.between(history.from.offset, history.position.offset);
       const messages = history.messages.filter((message) => message.offset <= offset);
-      return { ...history, messages, position: { epoch: history.position.epoch, offset } };
+      const { end, ...rest } = history;
+      const position = { epoch: history.position.epoch, offset };
+      return { ...rest, messages, position, ...(end?.offset === offset && { end }) };
     });
   }
 
@@ -182,7 +190,7 @@ export class UnreliableNode implements Broker {
     return this.#ask((memory) => memory.inspect(topics));
   }
 
-  positions(topics: readonly string[]): Promise<(Position | undefined)[]> {
+  positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]> {
     const { random, faults } = this.#engine;
     return this.#ask(async (memory) => {
       const states = await memory.inspect(topics);
@@ -221,7 +229,7 @@ export class UnreliableNode implements Broker {
     return this.#heard.size;
   }
 
-  announce(message: Message): void {
+  announce(message: Message | End): void {
     if (!this.#heard.has(message.topic)) return;
     const { random, faults, later } = this.#engine;
     if (!this.available || random.chance(faults.lost)) return;
@@ -234,7 +242,7 @@ export class UnreliableNode implements Broker {
     });
   }
 
-  #hear(message: Message): void {
+  #hear(message: Message | End): void {
     if (this.#wanted.has(message.topic) && this.available) this.#listener?.announced(message);
   }
 

@@ -12,9 +12,9 @@ import {
   streamHighWaterMarkBytes,
   streamRetryMilliseconds,
 } from "../../settings/limits.ts";
-import { formatId, type Message } from "../../topic/message.ts";
+import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
-import { ControlEvents, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
+import { ControlEvents, endData, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
 import type { Encoding, Encodings } from "../../wire/encodings.ts";
 import { serverSentEvent } from "../../wire/server-sent-events.ts";
 import type { GatheringStream, Turn } from "./turn.ts";
@@ -68,12 +68,14 @@ export function refuseStreamForNow(request: Request, refusal: Refusal): Response
 interface StreamCodec {
   open(topics: readonly OpenedTopic[], cursor: string): string;
   gap(gap: Gap, cursor: string): string;
+  end(end: End, cursor: string): string;
   close(code: number, reason: string): string;
 }
 
 const plainCodec: StreamCodec = {
   open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), cursor, "longwire.open"),
   gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), cursor, "longwire.gap"),
+  end: (end, cursor) => serverSentEvent(JSON.stringify(endData(end)), cursor, "longwire.end"),
   close: (code, reason) => serverSentEvent(JSON.stringify({ code, reason }), undefined, "longwire.close"),
 };
 
@@ -82,6 +84,7 @@ function cloudEventsCodec(): StreamCodec {
   return {
     open: (topics, cursor) => serverSentEvent(control.open(topics), cursor),
     gap: (gap, cursor) => serverSentEvent(control.gap(gap), cursor),
+    end: (end, cursor) => serverSentEvent(control.end(end), cursor),
     close: (code, reason) => serverSentEvent(control.close(code, reason)),
   };
 }
@@ -98,6 +101,8 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
    * message carries its own id.
    */
   readonly #cursor = new Map<string, string>();
+  /** Topics that have not ended. */
+  #openTopics: number;
   #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
   /** Whole events that are written together: by the end of the turn, or before if they are many. */
   #gathered: Uint8Array<ArrayBuffer>[] = [];
@@ -119,6 +124,7 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
     this.kind = inCloudEvents ? "events_cloudevents" : "events";
     this.#deps = deps;
     this.#subscriptions = subscriptions;
+    this.#openTopics = subscriptions.length;
     this.#limit = new UnsentLimit(deps.bufferedBytesMax);
     this.#codec = inCloudEvents ? cloudEventsCodec() : plainCodec;
     if (!inCloudEvents) this.#encoded = "serverSentEvents";
@@ -178,6 +184,17 @@ export class EventStream implements HttpConnection, Subscriber, DirectSubscriber
 
   live(subscription: Subscription): void {
     this.#deps.fanOut.addDirect(subscription, this);
+  }
+
+  end(end: End): void {
+    const controller = this.#controller;
+    if (!controller) return;
+    this.#cursor.set(end.topic, formatId(end));
+    this.#write(utf8.encode(this.#codec.end(end, this.#cursorText())));
+    if (--this.#openTopics > 0) return;
+    this.flush();
+    this.#end();
+    controller.close();
   }
 
   fail(error: unknown): void {

@@ -1,7 +1,14 @@
 /** A subscription of the library: messages for `for await`, as fast as the program takes them. */
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { formatId, type Message, type Position, retainedBytes, type Since } from "../../topic/message.ts";
+import {
+  type End,
+  formatId,
+  type Message,
+  type Position,
+  retainedBytes,
+  type Since,
+} from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 
 /** A message as the library hands it out. */
@@ -58,8 +65,8 @@ export class MessageIterators {
   }
 
   /** Ends each after the messages that it has already received. */
-  endAll(): void {
-    for (const iterator of this.#open) iterator.end();
+  stopAll(): void {
+    for (const iterator of this.#open) iterator.stop();
   }
 }
 
@@ -74,7 +81,7 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
   readonly #options: IteratorOptions;
   /** Holds it from its first `next()` to its end. */
   readonly #register: Set<MessageIterator>;
-  readonly #abort = (): void => this.end();
+  readonly #abort = (): void => this.stop();
   #opening: Promise<void> | undefined;
   #subscription: Subscription | undefined;
   /** Received and not taken. */
@@ -104,11 +111,12 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
 
   async return(): Promise<IteratorResult<ReceivedMessage, undefined>> {
     this.#messages.length = 0;
-    this.end();
+    this.stop();
     return { done: true, value: undefined };
   }
 
-  end(error?: unknown): void {
+  /** @param error thrown by the next `next()`, after the messages that were received */
+  stop(error?: unknown): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.#error = error;
@@ -133,27 +141,31 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
   }
 
   gap(gap: Gap): void {
-    this.end(new GapError(gap));
+    this.stop(new GapError(gap));
   }
 
   live(subscription: Subscription): void {
     this.#deps.fanOut.addDirect(subscription, this);
   }
 
+  end(_end: End): void {
+    this.stop();
+  }
+
   fail(error: unknown): void {
-    this.end(error);
+    this.stop(error);
   }
 
   async #open(): Promise<void> {
     const { topic, since, requested, signal } = this.#options;
-    if (signal?.aborted) this.end();
+    if (signal?.aborted) this.stop();
     if (this.#isEnded) return;
     signal?.addEventListener("abort", this.#abort);
     this.#register.add(this);
     try {
       this.#subscription = await this.#deps.hub.open(topic, since, requested);
     } catch (error) {
-      this.end(error);
+      this.stop(error);
       return;
     }
     if (this.#isEnded) {

@@ -5,7 +5,7 @@ import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts
 import { Refusal, retryAfter } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
 import { brokerRetrySeconds } from "../../settings/limits.ts";
-import { formatId, type Message } from "../../topic/message.ts";
+import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { closeCode } from "../../wire/close-code.ts";
 import { ControlEvents } from "../../wire/cloud-events.ts";
@@ -100,9 +100,16 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
   }
 
   live(subscription: Subscription): void {
-    this.#lagging.delete(subscription.topic);
     this.#deps.fanOut.addDirect(subscription, this);
-    if (this.#lagging.size === 0) this.#caughtUp();
+    this.#hasCaughtUp(subscription.topic);
+  }
+
+  end(end: End): void {
+    if (this.#isEnded) return;
+    const isFirst = this.#isWaiting && this.#events.length === 0;
+    this.#push(this.#control.end(end), end.topic, formatId(end));
+    if (isFirst) setImmediate(() => this.#finish());
+    this.#hasCaughtUp(end.topic);
   }
 
   fail(error: unknown): void {
@@ -158,7 +165,8 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
     this.#cursor.set(topic, id);
   }
 
-  #caughtUp(): void {
+  #hasCaughtUp(topic: string): void {
+    if (!this.#lagging.delete(topic) || this.#lagging.size > 0) return;
     if (this.#events.length > 0 || this.#waitSecondsLeft === 0) this.#finish();
     else this.#isWaiting = true;
   }

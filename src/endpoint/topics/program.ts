@@ -72,7 +72,8 @@ export class ProgramTopics implements Disposable {
         `a message may have ${this.#messageBytesMax} bytes (messageBytesMax); this one has ${bytes}`,
       );
     const once = idempotencyKey === undefined ? undefined : { key: idempotencyKey, publisher: "the program" };
-    return { topic, id: formatId(await this.#hub.publish(topic, draft, once)) };
+    const { message } = await this.#hub.publish(topic, { draft, ...(once && { once }) });
+    return { topic, id: message ? formatId(message) : "" };
   }
 
   subscribe(topic: string, { since, signal }: SubscribeOptions = {}): AsyncIterable<ReceivedMessage> {
@@ -88,7 +89,7 @@ export class ProgramTopics implements Disposable {
   /** Ends its iterators and refuses everything that comes later. */
   [Symbol.dispose](): void {
     this.#isStopped = true;
-    this.#iterators.endAll();
+    this.#iterators.stopAll();
   }
 
   #require(topic: string): void {

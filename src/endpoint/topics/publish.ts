@@ -41,8 +41,13 @@ export async function publishBody(
     );
   }
   const draft = draftOf(body, request.headers.get("content-type") ?? undefined);
-  const publishTo = ({ topic, publisher }: PublishTarget): Promise<Position> =>
-    hub.publish(topic, draft, key === undefined ? undefined : { key, publisher });
+  const publishTo = async ({ topic, publisher }: PublishTarget): Promise<Position> => {
+    const { message } = await hub.publish(topic, {
+      draft,
+      ...(key !== undefined && { once: { key, publisher } }),
+    });
+    return message as Position;
+  };
   const [only] = targets;
   if (only && targets.length === 1) {
     try {

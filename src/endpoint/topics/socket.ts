@@ -10,7 +10,7 @@ import type { Counters } from "../../metrics.ts";
 import { publishAheadMax } from "../../settings/limits.ts";
 import { DraftError } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import type { Message } from "../../topic/message.ts";
+import type { End, Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { type ClientFrame, readEventFrame, readRawFrame } from "../../wire/client-frame.ts";
 import { closeCode } from "../../wire/close-code.ts";
@@ -35,6 +35,7 @@ interface SocketCodec {
   encode(message: Message): string | Uint8Array<ArrayBuffer>;
   open(socket: Socket, topics: readonly OpenedTopic[]): void;
   gap(socket: Socket, gap: Gap): void;
+  end(socket: Socket, end: End): void;
   /**
    * @param topic the connection's topic, if it has only one
    * @throws {DraftError}
@@ -49,6 +50,7 @@ export const rawCodec: SocketCodec = {
   encode: ({ data }) => data,
   open: () => undefined,
   gap: (socket, { requested }) => socket.close(closeCode.cannotResume, `cannot continue after ${requested}`),
+  end: () => undefined,
   read: readRawFrame,
   pong: () => "pong",
 };
@@ -61,6 +63,7 @@ export function cloudEventsCodec(encodings: Encodings): SocketCodec {
     encode: (message) => encodings.get("cloudEvents", message),
     open: (socket, topics) => void socket.send(control.open(topics)),
     gap: (socket, gap) => void socket.send(control.gap(gap)),
+    end: (socket, end) => void socket.send(control.end(end)),
     read: readEventFrame,
     pong: () => control.pong(),
   };
@@ -77,6 +80,8 @@ export class TopicSocket implements SocketHandler, Subscriber {
   /** Frames that wait for the message that is being published. Undefined while nothing is being published. */
   #publishing: ClientFrame[] | undefined;
   #isHeld = false;
+  /** Topics that have not ended. */
+  #openTopics: number;
   /** From then on nothing is published. */
   #hasFailed = false;
   /** Replayed since the socket's buffer was last looked at. */
@@ -92,6 +97,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#permissions = permissions;
     this.#codec = codec;
     this.#subscriptions = subscriptions;
+    this.#openTopics = subscriptions.length;
     this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
   }
 
@@ -159,6 +165,15 @@ export class TopicSocket implements SocketHandler, Subscriber {
     if (this.#socket) this.#deps.fanOut.addSocket(this.#codec.form, subscription, this.#socket);
   }
 
+  end(end: End): void {
+    const socket = this.#socket;
+    if (!socket) return;
+    this.#codec.end(socket, end);
+    if (--this.#openTopics > 0) return;
+    this.#hasFailed = true;
+    socket.close(closeCode.normal, "ended");
+  }
+
   fail(error: unknown): void {
     this.#hasFailed = true;
     const { code, message } = this.#deps.refusalOf(error);
@@ -208,7 +223,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
   async #publishOne({ topic, draft }: Exclude<ClientFrame, "pong">): Promise<void> {
     const asked = this.#permissions.require("publish", topic);
     if (asked instanceof Promise) await asked;
-    await this.#deps.hub.publish(topic, draft);
+    await this.#deps.hub.publish(topic, { draft });
   }
 
   #hold(socket: Socket): void {

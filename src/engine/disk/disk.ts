@@ -6,6 +6,7 @@
  */
 import type { Logger } from "../../log.ts";
 import {
+  type Appended,
   type Broker,
   type BrokerListener,
   type BrokerState,
@@ -15,10 +16,14 @@ import {
   IdempotencyConflict,
   type Once,
   type Page,
+  type Publication,
+  type StreamRecord,
+  StreamTakenOver,
+  TopicEnded,
   type TopicState,
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
-import type { Message, Position, Since } from "../../topic/message.ts";
+import type { End, Message, Position, Since, TopicPosition } from "../../topic/message.ts";
 import type { Clock, Evicted, MemoryBrokerLimits } from "../memory.ts";
 import { OwnedDirectory } from "./directory.ts";
 import { DiskMeter } from "./meter.ts";
@@ -28,6 +33,7 @@ import {
   type HistoryColumns,
   type Operation,
   type OperationColumns,
+  type Outcome,
   type OutcomeColumns,
   outcomes,
   type Request,
@@ -68,7 +74,7 @@ interface Pending {
   readonly operation: Operation;
   readonly bytes: number;
   readonly deadline: number;
-  readonly resolve: (position: Position) => void;
+  readonly resolve: (outcome: Outcome) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -146,19 +152,28 @@ export class DiskBroker implements Broker {
     this.#listener = listener;
   }
 
-  async publish(topic: string, draft: Draft, once?: Once): Promise<Position> {
+  async publish(topic: string, publication: Publication): Promise<Appended> {
     if (this.#failure) throw this.#unavailable();
-    const { data, contentType } = draft;
-    const operation: Operation = once
-      ? { kind: "publish", topic, draft: { data, contentType }, once }
-      : { kind: "publish", topic, draft: { data, contentType } };
-    return await this.#enqueue(operation, data.length * (typeof data === "string" ? 2 : 1));
+    const { position: message, end } = await this.#enqueue(
+      { kind: "publish", topic, publication },
+      bytesOf(publication.draft),
+    );
+    return { ...(message && { message }), ...(end && { end }) };
   }
 
-  async subscribe(topic: string): Promise<Position> {
+  async takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
+    if (this.#failure) throw this.#unavailable();
+    const { record } = await this.#enqueue({ kind: "takeStream", topic, once, writer }, 0);
+    if (!record) throw new Error("a stream that was taken has a record");
+    return record;
+  }
+
+  async subscribe(topic: string): Promise<TopicPosition> {
     if (this.#failure?.isGone) throw this.#unavailable();
     this.#subscribed.add(topic);
-    return await this.#enqueue({ kind: "subscribe", topic }, 0);
+    const { position, end, time = 0 } = await this.#enqueue({ kind: "subscribe", topic }, 0);
+    if (!position) throw new Error("a subscribed topic has a position");
+    return end ? { ...position, end: endOf(topic, end, time) } : position;
   }
 
   unsubscribe(topic: string): void {
@@ -172,7 +187,7 @@ export class DiskBroker implements Broker {
     return answer.kind === "history" && answer.history ? historyOf(topic, answer.history) : undefined;
   }
 
-  async positions(topics: readonly string[]): Promise<(Position | undefined)[]> {
+  async positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]> {
     if (topics.length === 0) return [];
     const answer = await this.#read({ kind: "positions", topics });
     return answer.kind === "positions" ? answer.positions : [];
@@ -273,12 +288,12 @@ export class DiskBroker implements Broker {
   }
 
   #pending(operation: Operation, bytes: number, deadline: number) {
-    const { promise, resolve, reject } = Promise.withResolvers<Position>();
+    const { promise, resolve, reject } = Promise.withResolvers<Outcome>();
     if (operation.kind === "unsubscribe") promise.catch(() => undefined);
     return { operation, bytes, deadline, promise, resolve, reject };
   }
 
-  #enqueue(operation: Operation, bytes: number): Promise<Position> {
+  #enqueue(operation: Operation, bytes: number): Promise<Outcome> {
     const waiting = this.#queue.length + (this.#batch?.pending.length ?? 0);
     if (waiting >= operationsMax || (this.#bytes > 0 && this.#bytes + bytes > bytesMax))
       throw new BrokerUnavailable("too many publications wait for the disk");
@@ -381,19 +396,25 @@ export class DiskBroker implements Broker {
 
   #settle({ operation, resolve, reject }: Pending, results: OutcomeColumns, index: number): void {
     const outcome = results.outcomes[index];
-    const position = { epoch: results.epochs[index] ?? "", offset: results.offsets[index] ?? 0 };
+    const settled = outcomeAt(results, index);
     if (outcome === outcomes.conflict) reject(new IdempotencyConflict());
+    else if (outcome === outcomes.takenOver) reject(new StreamTakenOver());
+    else if (outcome === outcomes.ended && settled.end) reject(new TopicEnded(operation.topic, settled.end));
     else if (outcome === outcomes.tooLarge)
       reject(new BrokerUnavailable("the message is larger than the disk's file can hold"));
     else if (outcome === outcomes.failed) reject(this.#unavailable());
     else {
-      if (outcome === outcomes.done && operation.kind === "publish") {
-        const { topic, draft } = operation;
-        const message: Message = { topic, ...position, time: results.times[index] ?? 0, ...draft };
-        this.#listener?.announced(message);
-      }
-      resolve(position);
+      if (outcome === outcomes.done && operation.kind === "publish") this.#announce(operation, settled);
+      resolve(settled);
     }
+  }
+
+  #announce(
+    { topic, publication: { draft } }: Extract<Operation, { kind: "publish" }>,
+    { position, end, time = 0 }: Outcome,
+  ): void {
+    if (draft && position) this.#listener?.announced({ topic, ...position, time, ...draft });
+    if (end) this.#listener?.announced(endOf(topic, end, time));
   }
 
   #swept({ usage, failure }: Extract<Answer, { kind: "swept" }>): void {
@@ -428,24 +449,67 @@ export class DiskBroker implements Broker {
   }
 }
 
+const bytesOf = (draft: Draft | undefined): number =>
+  draft ? draft.data.length * (typeof draft.data === "string" ? 2 : 1) : 0;
+
+const endOf = (topic: string, position: Position, time: number): End => ({
+  topic,
+  ...position,
+  time,
+  isEnd: true,
+});
+
+function outcomeAt({ epochs, offsets, ends, times, records }: OutcomeColumns, index: number): Outcome {
+  const epoch = epochs[index] ?? "";
+  const offset = offsets[index] ?? 0;
+  const end = ends[index] ?? 0;
+  return {
+    // A subscribed topic without a message is at 0; a publication has no message there.
+    position: offset > 0 || (epoch !== "" && end === 0) ? { epoch, offset } : undefined,
+    end: end > 0 ? { epoch, offset: end } : undefined,
+    time: times[index],
+    record: records[index],
+  };
+}
+
 function columnsOf(pending: readonly Pending[]): OperationColumns {
-  const columns: OperationColumns = { kinds: [], topics: [], data: [], contentTypes: [], onces: [] };
+  const columns: OperationColumns = {
+    kinds: [],
+    topics: [],
+    data: [],
+    contentTypes: [],
+    attributes: [],
+    ends: [],
+    onces: [],
+    steps: [],
+    writers: [],
+  };
   for (const { operation } of pending) {
-    const draft = operation.kind === "publish" ? operation.draft : undefined;
+    const publication = operation.kind === "publish" ? operation.publication : undefined;
+    const attributes = publication?.draft?.attributes;
     columns.kinds.push(operation.kind);
     columns.topics.push(operation.topic);
-    columns.data.push(draft?.data);
-    columns.contentTypes.push(draft?.contentType ?? "");
-    columns.onces.push(operation.kind === "publish" ? operation.once : undefined);
+    columns.data.push(publication?.draft?.data);
+    columns.contentTypes.push(publication?.draft?.contentType ?? "");
+    columns.attributes.push(attributes === undefined ? null : JSON.stringify(attributes));
+    columns.ends.push(publication?.end ?? false);
+    columns.onces.push(operation.kind === "takeStream" ? operation.once : publication?.once);
+    columns.steps.push(publication?.step);
+    columns.writers.push(operation.kind === "takeStream" ? operation.writer : undefined);
   }
   return columns;
 }
 
 function historyOf(topic: string, columns: HistoryColumns): History {
-  const { complete, from, position, offsets, times, contentTypes, data } = columns;
+  const { complete, from, position, end, offsets, times, contentTypes, attributes, data } = columns;
   const messages = offsets.map((offset, index): Message => {
-    const draft = { data: data[index] ?? "", contentType: contentTypes[index] ?? "" };
+    const text = attributes[index];
+    const draft = {
+      data: data[index] ?? "",
+      contentType: contentTypes[index] ?? "",
+      ...(typeof text === "string" && { attributes: JSON.parse(text) }),
+    };
     return { topic, epoch: position.epoch, offset, time: times[index] ?? 0, ...draft };
   });
-  return { complete, from, messages, position };
+  return { complete, from, messages, position, ...(end && { end }) };
 }

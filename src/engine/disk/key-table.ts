@@ -1,21 +1,22 @@
 /** The rows of `publication`: idempotency keys on disk, beside those in memory where they are looked up. */
 import type { Database } from "bun:sqlite";
 import { idempotencySeconds } from "../../topic/broker.ts";
-import type { Position } from "../../topic/message.ts";
-import { IdempotencyKeys, type Publication } from "../idempotency.ts";
+import { IdempotencyKeys, type PublicationRecord } from "../idempotency.ts";
 import type { Moment } from "./protocol.ts";
 
-interface KeyRow extends Position {
+interface KeyRow {
   readonly seq: number;
   readonly fingerprint: string;
   readonly publisher: string;
-  readonly digest: string;
+  /** A `PublicationRecord` without its fingerprint, in JSON. */
+  readonly record: string;
   /** In milliseconds since 1970. */
   readonly added: number;
 }
 
-/** A key that the transaction in progress adds. */
-export interface AddedKey extends Publication {
+/** A record that the transaction in progress adds or replaces. */
+interface ChangedKey {
+  readonly record: PublicationRecord;
   readonly publisher: string;
 }
 
@@ -28,7 +29,9 @@ export class KeyTable {
   #evictedRows: number[] = [];
   #evictedCount = 0;
   /** Of the transaction in progress, by fingerprint. */
-  readonly #added = new Map<string, AddedKey>();
+  readonly #changed = new Map<string, ChangedKey>();
+  /** Rows that the transaction in progress has replaced, by fingerprint. */
+  readonly #replacedRows = new Map<string, number>();
 
   constructor(database: Database, bytesMax: number, moment: Moment) {
     this.#database = database;
@@ -37,40 +40,47 @@ export class KeyTable {
     this.#evictedCount = 0;
   }
 
-  get(fingerprint: string, { monotonic }: Moment): Publication | undefined {
-    return this.#added.get(fingerprint) ?? this.#keys.get(fingerprint, monotonic - idempotencySeconds * 1000);
+  get(fingerprint: string, { monotonic }: Moment): PublicationRecord | undefined {
+    const changed = this.#changed.get(fingerprint);
+    return changed ? changed.record : this.#keys.get(fingerprint, monotonic - idempotencySeconds * 1000);
   }
 
-  add(key: AddedKey): void {
-    this.#added.set(key.fingerprint, key);
+  put(record: PublicationRecord, publisher: string): void {
+    this.#changed.set(record.fingerprint, { record, publisher });
   }
 
-  /** Writes the added keys into the transaction. */
+  /** Writes the changed records into the transaction. */
   save({ now }: Moment): void {
     // If the transaction fails, these rows stay until they expire.
     for (const seq of this.#evictedRows.splice(0))
       this.#database.query("DELETE FROM publication WHERE seq = ?").run(seq);
-    for (const { fingerprint, publisher, digest, position } of this.#added.values()) {
+    for (const { record, publisher } of this.#changed.values()) {
+      const { fingerprint, ...kept } = record;
+      const replaced = this.#rows.get(fingerprint);
+      if (replaced !== undefined) {
+        this.#database.query("DELETE FROM publication WHERE seq = ?").run(replaced);
+        this.#replacedRows.set(fingerprint, replaced);
+      }
       const { lastInsertRowid } = this.#database
-        .query(
-          "INSERT INTO publication (fingerprint, publisher, digest, epoch, offset, added) VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .run(fingerprint, publisher, digest, position.epoch, position.offset, now);
+        .query("INSERT INTO publication (fingerprint, publisher, record, added) VALUES (?, ?, ?, ?)")
+        .run(fingerprint, publisher, JSON.stringify(kept), now);
       this.#rows.set(fingerprint, Number(lastInsertRowid));
     }
   }
 
   /** The transaction is durable. */
   keepChanges({ monotonic }: Moment): void {
-    for (const { publisher, ...publication } of this.#added.values())
-      this.#keys.add(publication, publisher, monotonic);
-    this.#added.clear();
+    for (const { record, publisher } of this.#changed.values()) this.#keys.put(record, publisher, monotonic);
+    this.#changed.clear();
+    this.#replacedRows.clear();
   }
 
   /** The transaction was rolled back. */
   forgetChanges(): void {
-    for (const fingerprint of this.#added.keys()) this.#rows.delete(fingerprint);
-    this.#added.clear();
+    for (const fingerprint of this.#changed.keys()) this.#rows.delete(fingerprint);
+    for (const [fingerprint, seq] of this.#replacedRows) this.#rows.set(fingerprint, seq);
+    this.#changed.clear();
+    this.#replacedRows.clear();
   }
 
   /**
@@ -87,7 +97,8 @@ export class KeyTable {
       .all(countMax) as KeyRow[];
     const kept = rows.findIndex(({ added }) => added >= now - idempotencySeconds * 1000 && added <= now);
     const expired = kept === -1 ? rows : rows.slice(0, kept);
-    for (const { fingerprint } of expired) this.#rows.delete(fingerprint);
+    for (const { seq, fingerprint } of expired)
+      if (this.#rows.get(fingerprint) === seq) this.#rows.delete(fingerprint);
     const last = expired.at(-1);
     return last && { seq: last.seq, count: expired.length };
   }
@@ -107,15 +118,15 @@ export class KeyTable {
     const rows = this.#database
       .query("SELECT * FROM publication WHERE added >= ? ORDER BY seq")
       .all(now - idempotencySeconds * 1000) as KeyRow[];
-    for (const { seq, fingerprint, publisher, digest, epoch, offset, added } of rows) {
+    for (const { seq, fingerprint, publisher, record, added } of rows) {
       this.#rows.set(fingerprint, seq);
-      const position = { epoch, offset };
+      const kept = JSON.parse(record) as Omit<PublicationRecord, "fingerprint">;
       // The clock may have been set back since: no key is younger than now.
-      this.#keys.add({ fingerprint, digest, position }, publisher, monotonic - Math.max(0, now - added));
+      this.#keys.put({ fingerprint, ...kept }, publisher, monotonic - Math.max(0, now - added));
     }
   }
 
-  #evicted({ fingerprint }: Publication): void {
+  #evicted({ fingerprint }: PublicationRecord): void {
     const row = this.#rows.get(fingerprint);
     this.#rows.delete(fingerprint);
     if (row !== undefined) this.#evictedRows.push(row);

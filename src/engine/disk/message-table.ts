@@ -22,6 +22,8 @@ interface MessageRow {
   readonly offset: number;
   readonly time: number;
   readonly content_type: string;
+  /** In JSON. */
+  readonly attributes: string | null;
   readonly data: string | Uint8Array<ArrayBuffer>;
 }
 
@@ -43,30 +45,31 @@ export class MessageTable {
       .all() as readonly ClockStep[];
   }
 
-  /** @param received the time by the clock; `topic.time` never decreases */
-  insert(topic: Topic, { content_type, data }: Omit<MessageRow, "offset" | "time">, received: number): void {
+  /** @param received the time by the clock; `row.time` never decreases */
+  insert(topic: Topic, row: MessageRow, received: number): void {
     this.#database
       .query(
-        "INSERT INTO message (topic, offset, time, received, content_type, data) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO message (topic, offset, time, received, content_type, attributes, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
       )
-      .run(topic.id, topic.last, topic.time, received, content_type, data);
+      .run(topic.id, row.offset, row.time, received, row.content_type, row.attributes, row.data);
   }
 
   page(topic: Topic, start: number, { messagesMax, bytesMax }: Page): MessageColumns {
-    const columns: MessageColumns = { offsets: [], times: [], contentTypes: [], data: [] };
+    const columns: MessageColumns = { offsets: [], times: [], contentTypes: [], attributes: [], data: [] };
     const began = performance.now();
     let bytes = 0;
     const rows = this.#database
       .query(
-        "SELECT offset, time, content_type, data FROM message WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT ?",
+        "SELECT offset, time, content_type, attributes, data FROM message WHERE topic = ? AND offset >= ? ORDER BY offset LIMIT ?",
       )
       .iterate(topic.id, start, messagesMax) as IterableIterator<MessageRow>;
-    for (const { offset, time, content_type, data } of rows) {
+    for (const { offset, time, content_type, attributes, data } of rows) {
       columns.offsets.push(offset);
       columns.times.push(time);
       columns.contentTypes.push(content_type);
+      columns.attributes.push(attributes);
       columns.data.push(data);
-      bytes += retainedBytes({ data, contentType: content_type });
+      bytes += retainedBytes({ data, contentType: content_type }) + (attributes?.length ?? 0);
       if (bytes >= bytesMax || performance.now() - began > readMillisecondsMax) break;
     }
     return columns;

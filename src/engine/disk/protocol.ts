@@ -1,7 +1,7 @@
 /** What a node and its Worker say to each other. Columns and not rows: an array of strings costs less to copy than objects. */
-import type { Once, Page, TopicState } from "../../topic/broker.ts";
+import type { Once, Page, Publication, StreamRecord, StreamStep, TopicState } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
-import type { Position, Since } from "../../topic/message.ts";
+import type { End, Position, Since, TopicPosition } from "../../topic/message.ts";
 import type { MemoryBrokerLimits } from "../memory.ts";
 
 /** The node's clock: the Worker has none of its own. */
@@ -13,7 +13,8 @@ export interface Moment {
 }
 
 export type Operation =
-  | { readonly kind: "publish"; readonly topic: string; readonly draft: Draft; readonly once?: Once }
+  | { readonly kind: "publish"; readonly topic: string; readonly publication: Publication }
+  | { readonly kind: "takeStream"; readonly topic: string; readonly once: Once; readonly writer: string }
   /** Brings the topic into being. */
   | { readonly kind: "subscribe"; readonly topic: string }
   | { readonly kind: "unsubscribe"; readonly topic: string };
@@ -24,17 +25,67 @@ export interface OperationColumns {
   readonly topics: string[];
   readonly data: (Draft["data"] | undefined)[];
   readonly contentTypes: string[];
+  /** In JSON. */
+  readonly attributes: (string | null)[];
+  readonly ends: boolean[];
   readonly onces: (Once | undefined)[];
+  readonly steps: (StreamStep | undefined)[];
+  /** Of `takeStream`. */
+  readonly writers: (string | undefined)[];
 }
 
 /** How an operation of a transaction came out. */
-export const outcomes = { done: 0, repeated: 1, conflict: 2, tooLarge: 3, failed: 4 } as const;
+export const outcomes = {
+  done: 0,
+  repeated: 1,
+  conflict: 2,
+  tooLarge: 3,
+  failed: 4,
+  ended: 5,
+  takenOver: 6,
+} as const;
 
 export interface OutcomeColumns {
   readonly outcomes: number[];
   readonly epochs: string[];
+  /** Of the message, or of the subscribed topic's position; 0 where there is neither. */
   readonly offsets: number[];
+  /** The offset of the topic's end, where the operation made or met it; else 0. */
+  readonly ends: number[];
   readonly times: number[];
+  /** Of `takeStream`. */
+  readonly records: (StreamRecord | undefined)[];
+}
+
+export const noOutcomes = (): OutcomeColumns => ({
+  outcomes: [],
+  epochs: [],
+  offsets: [],
+  ends: [],
+  times: [],
+  records: [],
+});
+
+/** One operation's outcome, of which every part may be missing. */
+export interface Outcome {
+  readonly position?: Position | undefined;
+  readonly end?: Position | undefined;
+  /** Of the last entry. */
+  readonly time?: number | undefined;
+  readonly record?: StreamRecord | undefined;
+}
+
+export function pushOutcome(
+  results: OutcomeColumns,
+  outcome: number,
+  { position, end, time, record }: Outcome,
+): void {
+  results.outcomes.push(outcome);
+  results.epochs.push((position ?? end)?.epoch ?? "");
+  results.offsets.push(position?.offset ?? 0);
+  results.ends.push(end?.offset ?? 0);
+  results.times.push(time ?? 0);
+  results.records.push(record);
 }
 
 export interface Opening {
@@ -58,6 +109,8 @@ export interface MessageColumns {
   readonly offsets: number[];
   readonly times: number[];
   readonly contentTypes: string[];
+  /** In JSON. */
+  readonly attributes: (string | null)[];
   readonly data: Draft["data"][];
 }
 
@@ -66,6 +119,7 @@ export interface HistoryColumns extends MessageColumns {
   readonly complete: boolean;
   readonly from: Position;
   readonly position: Position;
+  readonly end: End | undefined;
 }
 
 export type StoredTopic = Omit<TopicState, "subscribers">;
@@ -98,7 +152,7 @@ export type Answer = { readonly id: number } & (
       readonly failure?: Failure;
     }
   | { readonly kind: "history"; readonly history: HistoryColumns | undefined }
-  | { readonly kind: "positions"; readonly positions: (Position | undefined)[] }
+  | { readonly kind: "positions"; readonly positions: (TopicPosition | undefined)[] }
   | { readonly kind: "inspected"; readonly topics: (StoredTopic | undefined)[] }
   | { readonly kind: "swept"; readonly usage: DiskUsage; readonly failure?: Failure }
   | { readonly kind: "refused"; readonly failure: Failure }

@@ -32,7 +32,8 @@ const migrations: readonly string[] = [
     id INTEGER PRIMARY KEY AUTOINCREMENT, -- Never used again, since an epoch belongs to one topic.
     name TEXT NOT NULL UNIQUE,
     last INTEGER NOT NULL,         -- The offset of the last message.
-    time INTEGER NOT NULL,         -- Its time.
+    ended INTEGER NOT NULL,        -- 1 where the topic has ended: the end is at last + 1. Otherwise 0.
+    time INTEGER NOT NULL,         -- Of the end, or else of the last message.
     dropped INTEGER NOT NULL,      -- The offset of the last message that was deleted.
     dropped_time INTEGER,          -- When that one was received.
     used INTEGER NOT NULL          -- When the last message came or the last subscriber left.
@@ -45,6 +46,7 @@ const migrations: readonly string[] = [
     time INTEGER NOT NULL,
     received INTEGER NOT NULL,     -- By the clock; earlier than time where the clock was set back.
     content_type TEXT NOT NULL,
+    attributes TEXT,               -- An object in JSON.
     data NOT NULL                  -- TEXT or BLOB, as it was published.
   );
   CREATE UNIQUE INDEX message_of_topic ON message (topic, offset);
@@ -56,9 +58,7 @@ const migrations: readonly string[] = [
     seq INTEGER PRIMARY KEY,
     fingerprint TEXT NOT NULL,
     publisher TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    epoch TEXT NOT NULL,
-    offset INTEGER NOT NULL,
+    record TEXT NOT NULL,          -- \`PublicationRecord\` in JSON, without the fingerprint.
     added INTEGER NOT NULL
   );
   `,

@@ -2,10 +2,28 @@
 import { Database } from "bun:sqlite";
 import { closeSync, openSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import type { Once, Page } from "../../topic/broker.ts";
+import {
+  type Appended,
+  IdempotencyConflict,
+  type Once,
+  type Page,
+  type Publication,
+  type StreamStep,
+  StreamTakenOver,
+  TopicEnded,
+} from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
-import type { Position, Since } from "../../topic/message.ts";
-import { draftDigest, fingerprintOf } from "../idempotency.ts";
+import type { Position, Since, TopicPosition } from "../../topic/message.ts";
+import { limitsOf, type TopicLimits } from "../../topic/retention.ts";
+import {
+  fingerprintOf,
+  publicationDigest,
+  recordAfter,
+  recordOf,
+  recordTaken,
+  repeatedAnswer,
+  requireWriter,
+} from "../idempotency.ts";
 import { databaseName, type FileRow, fileRowOf, identityOf, makeDurable, witnessText } from "./directory.ts";
 import { KeyTable } from "./key-table.ts";
 import { MessageTable } from "./message-table.ts";
@@ -13,10 +31,12 @@ import {
   type DiskUsage,
   type HistoryColumns,
   type Moment,
+  noOutcomes,
   type Opening,
   type OperationColumns,
   type OutcomeColumns,
   outcomes,
+  pushOutcome,
   type StoredTopic,
 } from "./protocol.ts";
 import { codeOf } from "./schema.ts";
@@ -98,12 +118,13 @@ export class Store {
    * @throws an error of SQLite or `FileGone`: nothing was done, or it is unknown
    */
   commit(operations: OperationColumns, moment: Moment): OutcomeColumns {
-    const results: OutcomeColumns = { outcomes: [], epochs: [], offsets: [], times: [] };
+    const results = noOutcomes();
     try {
       this.#noticeTime(moment.now);
       for (const [index, kind] of operations.kinds.entries()) {
         const topic = operations.topics[index] ?? "";
         if (kind === "publish") this.#publish(operations, index, moment, results);
+        else if (kind === "takeStream") this.#takeStream(operations, index, moment, results);
         else if (kind === "subscribe") this.#subscribe(topic, moment.now, results);
         else this.#unsubscribe(topic, moment.now, results);
       }
@@ -122,35 +143,38 @@ export class Store {
   }
 
   /** The position of a topic that exists, where nothing can be written. */
-  existing(name: string, now: number): Position | undefined {
+  existing(name: string, now: number): TopicPosition | undefined {
     const topic = this.#known(name, now);
-    return topic && this.#positionOf(topic);
+    return topic && this.#topicPositionOf(topic);
   }
 
   history(name: string, since: Since, page: Page, now: number): HistoryColumns | undefined {
     this.#noticeTime(now);
     const topic = this.#known(name, now);
     if (!topic) return undefined;
-    const { epoch } = this.#positionOf(topic);
+    const { end, ...position } = this.#topicPositionOf(topic);
+    const { epoch } = position;
     const first = this.#firstVisible(topic, now);
     let start = first;
     let complete = true;
     if (since.kind === "position") {
       const { offset } = since.position;
-      complete = since.position.epoch === epoch && offset >= first - 1 && offset <= topic.last;
+      complete = since.position.epoch === epoch && offset >= first - 1 && offset <= position.offset;
       if (complete) start = offset + 1;
     } else if (since.kind === "time") {
       complete = this.#droppedTime(topic, first) < since.time && this.sinceTime <= since.time;
       start = this.#messages.firstSince(topic, first, since.time);
+    } else if (since.kind === "last") {
+      start = Math.max(first, topic.last - since.count + 1);
     } else if (since.kind === "unknown") {
       complete = false;
     }
     const columns = this.#messages.page(topic, start, page);
     const from = { epoch, offset: start - 1 };
-    return { complete, from, position: { epoch, offset: topic.last }, ...columns };
+    return { complete, from, position, end, ...columns };
   }
 
-  positions(names: readonly string[], now: number): (Position | undefined)[] {
+  positions(names: readonly string[], now: number): (TopicPosition | undefined)[] {
     return names.map((name) => this.existing(name, now));
   }
 
@@ -160,7 +184,7 @@ export class Store {
       const topic = this.#known(name, now);
       if (!topic) return undefined;
       return {
-        position: this.#positionOf(topic),
+        position: this.#topicPositionOf(topic),
         retained: topic.last - this.#firstVisible(topic, now) + 1,
       };
     });
@@ -216,56 +240,104 @@ export class Store {
     };
   }
 
-  #publish(
-    { topics, data, contentTypes, onces }: OperationColumns,
+  #publish(operations: OperationColumns, index: number, moment: Moment, results: OutcomeColumns): void {
+    const name = operations.topics[index] ?? "";
+    const publication = publicationAt(operations, index);
+    const { once, step } = publication;
+    try {
+      if (once) this.#publishOnce(name, publication, once, moment, results);
+      else if (step) this.#publishStep(name, publication, step, moment, results);
+      else this.#done(this.#append(name, publication, moment.now), results);
+    } catch (error) {
+      pushFailure(results, error);
+    }
+  }
+
+  #publishOnce(
+    name: string,
+    publication: Publication,
+    once: Once,
+    moment: Moment,
+    results: OutcomeColumns,
+  ): void {
+    const fingerprint = fingerprintOf(name, once);
+    const digest = publicationDigest(publication);
+    const earlier = this.#keys.get(fingerprint, moment);
+    if (earlier) {
+      const { message, end } = repeatedAnswer(earlier, digest);
+      pushOutcome(results, outcomes.repeated, { position: message, end });
+      return;
+    }
+    const step = this.#append(name, publication, moment.now);
+    this.#keys.put(recordOf(fingerprint, digest, step.appended), once.publisher);
+    this.#done(step, results);
+  }
+
+  #publishStep(
+    name: string,
+    publication: Publication,
+    step: StreamStep,
+    moment: Moment,
+    results: OutcomeColumns,
+  ): void {
+    const fingerprint = fingerprintOf(name, step.once);
+    const earlier = this.#keys.get(fingerprint, moment);
+    requireWriter(earlier, step);
+    const appending = this.#append(name, publication, moment.now);
+    this.#keys.put(recordAfter(fingerprint, earlier, step, appending.appended), step.once.publisher);
+    this.#done(appending, results);
+  }
+
+  #done({ appended, time }: Appending, results: OutcomeColumns): void {
+    pushOutcome(results, outcomes.done, { position: appended.message, end: appended.end, time });
+  }
+
+  #takeStream(
+    { topics, onces, writers }: OperationColumns,
     index: number,
     moment: Moment,
     results: OutcomeColumns,
   ): void {
-    const name = topics[index] ?? "";
-    const draft: Draft = { data: data[index] ?? "", contentType: contentTypes[index] ?? "" };
     const once = onces[index];
-    const key = once && this.#keyOf(name, draft, once);
-    const earlier = key && this.#keys.get(key.fingerprint, moment);
-    if (earlier) {
-      const outcome = earlier.digest === key.digest ? outcomes.repeated : outcomes.conflict;
-      push(results, outcome, earlier.position, 0);
-      return;
-    }
+    const writer = writers[index];
+    if (!once || writer === undefined) throw new Error("a stream has a key and a writer");
+    const fingerprint = fingerprintOf(topics[index] ?? "", once);
     try {
-      const topic = this.#append(name, draft, moment.now);
-      const position = this.#positionOf(topic);
-      if (key) this.#keys.add({ ...key, position });
-      push(results, outcomes.done, position, topic.time);
+      const record = recordTaken(fingerprint, this.#keys.get(fingerprint, moment), writer);
+      this.#begin();
+      this.#keys.put(record, once.publisher);
+      pushOutcome(results, outcomes.done, { record });
     } catch (error) {
-      if (codeOf(error) !== "SQLITE_TOOBIG" && !(error instanceof RangeError)) throw error;
-      push(results, outcomes.tooLarge, undefined, 0);
+      pushFailure(results, error);
     }
   }
 
-  #keyOf(topic: string, draft: Draft, once: Once) {
-    return {
-      fingerprint: fingerprintOf(topic, once),
-      digest: draftDigest(draft),
-      publisher: once.publisher,
-    };
-  }
-
-  #append(name: string, { data, contentType }: Draft, now: number): Topic {
+  /** @throws {TopicEnded} */
+  #append(name: string, { draft, end = false }: Publication, now: number): Appending {
+    const known = this.#known(name, now);
+    if (known?.ended) throw new TopicEnded(name, this.#positionOf(known));
     this.#begin();
-    const topic = this.#knownOrNew(name, now);
+    const topic = known ?? this.#knownOrNew(name, now);
     const time = Math.max(now, topic.time); // A clock that was set back must not make a topic's time decrease.
-    topic.last++;
+    if (draft) this.#appendMessage(topic, draft, time, now);
+    const message = draft && this.#positionOf(topic);
+    if (end) topic.ended = 1;
     topic.time = time;
     topic.used = now;
-    if (this.#opening.limits.historyMessages > 0) {
-      this.#messages.insert(topic, { content_type: contentType, data }, now);
+    this.#changed.add(topic);
+    return { appended: { ...(message && { message }), ...(end && { end: this.#positionOf(topic) }) }, time };
+  }
+
+  #appendMessage(topic: Topic, { data, contentType, attributes }: Draft, time: number, now: number): void {
+    const offset = topic.last + 1;
+    if (this.#limitsOf(topic).messages > 0) {
+      const text = attributes === undefined ? null : JSON.stringify(attributes);
+      this.#messages.insert(topic, { offset, time, content_type: contentType, attributes: text, data }, now);
     } else {
-      topic.dropped = topic.last;
+      topic.dropped = offset;
       topic.droppedTime = now;
     }
-    this.#changed.add(topic);
-    return topic;
+    topic.last = offset;
   }
 
   #subscribe(name: string, now: number, results: OutcomeColumns): void {
@@ -275,14 +347,15 @@ export class Store {
       topic = this.#knownOrNew(name, now);
     }
     this.subscribed.add(name);
-    push(results, outcomes.done, this.#positionOf(topic), topic.time);
+    const position = this.#topicPositionOf(topic);
+    pushOutcome(results, outcomes.done, { position, end: position.end, time: topic.time });
   }
 
   #unsubscribe(name: string, now: number, results: OutcomeColumns): void {
     const topic = this.subscribed.has(name) ? this.#known(name, now) : undefined;
     this.subscribed.delete(name);
     if (topic) this.#use(topic, now);
-    push(results, outcomes.done, undefined, 0);
+    pushOutcome(results, outcomes.done, {});
   }
 
   #use(topic: Topic, now: number): void {
@@ -324,10 +397,10 @@ export class Store {
 
   /** Deletes what exceeds `--history-messages` by a number that is worth it. */
   #trim(topic: Topic): void {
-    const { historyMessages } = this.#opening.limits;
-    const surplus = topic.last - topic.dropped - historyMessages;
-    if (surplus <= Math.min(surplusMax, historyMessages)) return;
-    this.#dropUpTo(topic, topic.last - historyMessages);
+    const { messages } = this.#limitsOf(topic);
+    const surplus = topic.last - topic.dropped - messages;
+    if (surplus <= Math.min(surplusMax, messages)) return;
+    this.#dropUpTo(topic, topic.last - messages);
   }
 
   #dropUpTo(topic: Topic, offset: number): void {
@@ -341,10 +414,12 @@ export class Store {
    * @returns whether there may be more to drop
    */
   #dropOldest(rowsMax: number, now: number): boolean {
-    const { historyAgeSeconds, historyBytesMax } = this.#opening.limits;
+    const { historyAgeSeconds, historyBytesMax, retained } = this.#opening.limits;
     const { used, pageBytes } = this.#pages();
     const isTooLarge = used * pageBytes > historyBytesMax;
-    const oldest = now - historyAgeSeconds * 1000;
+    // Messages of topics with a shorter age are in between: readers do not see them, and they take space until then.
+    const ageSecondsMax = Math.max(historyAgeSeconds, ...retained.map(({ ageSeconds }) => ageSeconds));
+    const oldest = now - ageSecondsMax * 1000;
     const [front] = this.#messages.oldest(1);
     if (!front || (!isTooLarge && front.received >= oldest)) return false;
     this.#begin();
@@ -433,15 +508,26 @@ export class Store {
     );
   }
 
-  #positionOf({ id, last }: Topic): Position {
-    return { epoch: this.#file.generation + id.toString(36), offset: last };
+  /** Of the topic's end, where it has ended. */
+  #positionOf({ id, last, ended }: Topic): Position {
+    return { epoch: this.#file.generation + id.toString(36), offset: last + ended };
+  }
+
+  #topicPositionOf(topic: Topic): TopicPosition {
+    const position = this.#positionOf(topic);
+    if (!topic.ended) return position;
+    return { ...position, end: { topic: topic.name, ...position, time: topic.time, isEnd: true } };
+  }
+
+  #limitsOf({ name }: Topic): TopicLimits {
+    return limitsOf(this.#opening.limits, name);
   }
 
   /** The offset of the first message that readers see; one more than the last where there is none. */
   #firstVisible(topic: Topic, now: number): number {
-    const { historyMessages, historyAgeSeconds } = this.#opening.limits;
-    const first = Math.max(topic.dropped, topic.last - historyMessages) + 1;
-    return this.#messages.firstSince(topic, first, now - historyAgeSeconds * 1000);
+    const { messages, ageSeconds } = this.#limitsOf(topic);
+    const first = Math.max(topic.dropped, topic.last - messages) + 1;
+    return this.#messages.firstSince(topic, first, now - ageSeconds * 1000);
   }
 
   /** When the last message that readers do not see was received. */
@@ -513,9 +599,36 @@ export class Store {
 /** Bytes on disk of a topic without messages: its row and its places in two indexes. Measured with names of 20 characters. */
 const positionBytes = 200;
 
-function push(results: OutcomeColumns, outcome: number, position: Position | undefined, time: number): void {
-  results.outcomes.push(outcome);
-  results.epochs.push(position?.epoch ?? "");
-  results.offsets.push(position?.offset ?? 0);
-  results.times.push(time);
+/** What was appended, and the time of the last of it. */
+interface Appending {
+  readonly appended: Appended;
+  readonly time: number;
+}
+
+function publicationAt(operations: OperationColumns, index: number): Publication {
+  const data = operations.data[index];
+  const attributes = operations.attributes[index];
+  const once = operations.onces[index];
+  const step = operations.steps[index];
+  const draft = data !== undefined && {
+    data,
+    contentType: operations.contentTypes[index] ?? "",
+    ...(typeof attributes === "string" && { attributes: JSON.parse(attributes) }),
+  };
+  return {
+    end: operations.ends[index] ?? false,
+    ...(draft && { draft }),
+    ...(once && { once }),
+    ...(step && { step }),
+  };
+}
+
+/** @throws an error that is no answer to one publication */
+function pushFailure(results: OutcomeColumns, error: unknown): void {
+  if (error instanceof IdempotencyConflict) pushOutcome(results, outcomes.conflict, {});
+  else if (error instanceof StreamTakenOver) pushOutcome(results, outcomes.takenOver, {});
+  else if (error instanceof TopicEnded) pushOutcome(results, outcomes.ended, { end: error.end });
+  else if (codeOf(error) === "SQLITE_TOOBIG" || error instanceof RangeError)
+    pushOutcome(results, outcomes.tooLarge, {});
+  else throw error;
 }

@@ -6,6 +6,7 @@ export interface Topic {
   readonly name: string;
   /** The columns of the same names, as schema.ts explains them. */
   last: number;
+  ended: 0 | 1;
   time: number;
   dropped: number;
   droppedTime: number | null;
@@ -18,6 +19,7 @@ interface TopicRow {
   readonly id: number;
   readonly name: string;
   readonly last: number;
+  readonly ended: 0 | 1;
   readonly time: number;
   readonly dropped: number;
   readonly dropped_time: number | null;
@@ -67,7 +69,7 @@ export class TopicTable {
 
   create(name: string, now: number): Topic {
     const { lastInsertRowid } = this.#database
-      .query("INSERT INTO topic (name, last, time, dropped, used) VALUES (?, 0, 0, 0, ?)")
+      .query("INSERT INTO topic (name, last, ended, time, dropped, used) VALUES (?, 0, 0, 0, 0, ?)")
       .run(name, now);
     this.count++;
     this.idleCount++;
@@ -76,6 +78,7 @@ export class TopicTable {
       id,
       name,
       last: 0,
+      ended: 0,
       time: 0,
       dropped: 0,
       droppedTime: null,
@@ -86,8 +89,10 @@ export class TopicTable {
 
   save(topic: Topic): void {
     this.#database
-      .query("UPDATE topic SET last = ?, time = ?, dropped = ?, dropped_time = ?, used = ? WHERE id = ?")
-      .run(topic.last, topic.time, topic.dropped, topic.droppedTime, topic.used, topic.id);
+      .query(
+        "UPDATE topic SET last = ?, ended = ?, time = ?, dropped = ?, dropped_time = ?, used = ? WHERE id = ?",
+      )
+      .run(topic.last, topic.ended, topic.time, topic.dropped, topic.droppedTime, topic.used, topic.id);
     if (topic.wasIdle !== isIdle(topic)) this.idleCount += isIdle(topic) ? 1 : -1;
     topic.wasIdle = isIdle(topic);
     // Kept again: it may have been forgotten while the transaction held it.

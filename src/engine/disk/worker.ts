@@ -7,10 +7,12 @@ import {
   type Answer,
   type Failure,
   type Moment,
+  noOutcomes,
   type Opening,
   type OperationColumns,
   type OutcomeColumns,
   outcomes,
+  pushOutcome,
   type Request,
 } from "./protocol.ts";
 import { codeOf } from "./schema.ts";
@@ -88,16 +90,17 @@ function commit(id: number, operations: OperationColumns, moment: Moment): Answe
 
 /** Subscribers of topics that exist need no write. */
 function withoutWriting({ kinds, topics }: OperationColumns, moment: Moment): OutcomeColumns {
-  const results: OutcomeColumns = { outcomes: [], epochs: [], offsets: [], times: [] };
+  const results = noOutcomes();
   for (const [index, kind] of kinds.entries()) {
     const topic = topics[index] ?? "";
     const position =
       kind === "subscribe" && !failure?.isGone ? store?.existing(topic, moment.now) : undefined;
     if (position) store?.subscribed.add(topic);
-    results.outcomes.push(position ? outcomes.done : outcomes.failed);
-    results.epochs.push(position?.epoch ?? "");
-    results.offsets.push(position?.offset ?? 0);
-    results.times.push(0);
+    pushOutcome(results, position ? outcomes.done : outcomes.failed, {
+      position,
+      end: position?.end,
+      time: position?.end?.time,
+    });
   }
   return results;
 }
