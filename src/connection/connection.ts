@@ -63,6 +63,8 @@ export class Connection {
   framesInTurn = 0;
   /** Set while the socket is not read from. */
   waiting: WaitingFrames | undefined;
+  /** Its place in the SocketList; -1 while it is in none. */
+  listIndex = -1;
 
   readonly handler: SocketHandler;
   readonly kind: ConnectionKind;

@@ -6,6 +6,7 @@ import { refusedRetrySeconds } from "../settings/limits.ts";
 import { clientNetwork } from "../settings/networks.ts";
 import { ClientAddress, type HttpConnection, type Socket } from "./connection.ts";
 import { connectionsAllowed } from "./descriptors.ts";
+import { SocketList } from "./socket-list.ts";
 
 const retryLater = retryAfter(refusedRetrySeconds);
 
@@ -19,7 +20,7 @@ export class Connections {
   readonly connectionsMax: number;
   readonly #connectionsPerAddressMax: number;
   readonly #counters: Counters;
-  readonly #sockets = new Set<Socket>(); // Bun cannot list its sockets.
+  readonly #sockets = new SocketList();
   readonly #httpConnections = new Set<HttpConnection>();
   /** Addresses with an open connection. */
   readonly #addresses = new Map<string | undefined, ClientAddress>();
@@ -48,7 +49,7 @@ export class Connections {
     return this.#isDraining;
   }
 
-  sockets(): ReadonlySet<Socket> {
+  sockets(): Iterable<Socket> & { readonly size: number } {
     return this.#sockets;
   }
 

@@ -13,12 +13,10 @@ const drainReason = "this node is draining: come back, elsewhere";
 export async function drainAll(connections: Connections, windowSeconds: number): Promise<void> {
   connections.stopAdmitting();
   const code = closeCode.serviceRestart;
+  const oldestFirst = [...connections.sockets()].reverse();
   const closings = [
     // A client with unsent bytes is left to `closeAll`, which waits for it.
-    ...Array.from(
-      connections.sockets(),
-      (socket) => () => socket.getBufferedAmount() === 0 && socket.close(code, drainReason),
-    ),
+    ...oldestFirst.map((socket) => () => socket.getBufferedAmount() === 0 && socket.close(code, drainReason)),
     ...Array.from(connections.httpConnections(), (stream) => () => stream.close(code, drainReason)),
   ];
   const steps = Math.max(1, Math.floor((windowSeconds * 1000) / closingStepMilliseconds));

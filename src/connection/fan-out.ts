@@ -13,6 +13,7 @@ import type { BufferLimits } from "./buffers.ts";
 import { bytesSent, type Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
 import type { HeldBytes } from "./held-bytes.ts";
+import { LiveList } from "./live-list.ts";
 import { NativeTopic, type SocketForm } from "./native-topic.ts";
 import { type Frame, SlicedDelivery } from "./sliced-delivery.ts";
 
@@ -42,7 +43,7 @@ export class NativeFanOut implements FanOut {
   /** By name. */
   readonly #native = new Map<string, NativeTopic>();
   /** By topic. */
-  readonly #direct = new Map<string, Map<DirectSubscriber, Subscription>>();
+  readonly #direct = new Map<string, LiveList<DirectSubscriber>>();
   /** Bytes of all frames published to native topics. */
   #publishedBytes = 0;
   /** `#publishedBytes` when Bun last reported a socket with unsent bytes. */
@@ -69,22 +70,27 @@ export class NativeFanOut implements FanOut {
   }
 
   /** Takes a closed socket off a topic. */
-  removeSocket(form: SocketForm, topic: string, socket: Socket): void {
-    const name = this.#nativeName(form, topic);
+  removeSocket(form: SocketForm, subscription: Subscription): void {
+    const name = this.#nativeName(form, subscription.topic);
     const native = this.#native.get(name);
-    native?.delete(socket);
+    native?.delete(subscription);
     if (native?.size === 0) this.#native.delete(name);
   }
 
   addDirect(subscription: Subscription, subscriber: DirectSubscriber): void {
-    const subscribers = this.#direct.get(subscription.topic);
-    if (subscribers) subscribers.set(subscriber, subscription);
-    else this.#direct.set(subscription.topic, new Map([[subscriber, subscription]]));
+    const { topic } = subscription;
+    let subscribers = this.#direct.get(topic);
+    if (!subscribers) {
+      subscribers = new LiveList();
+      this.#direct.set(topic, subscribers);
+    }
+    subscribers.add(subscriber, subscription);
   }
 
-  removeDirect(topic: string, subscriber: DirectSubscriber): void {
-    const subscribers = this.#direct.get(topic);
-    if (subscribers?.delete(subscriber) && subscribers.size === 0) this.#direct.delete(topic);
+  removeDirect(subscription: Subscription): void {
+    const subscribers = this.#direct.get(subscription.topic);
+    subscribers?.delete(subscription);
+    if (subscribers?.size === 0) this.#direct.delete(subscription.topic);
   }
 
   deliver(message: Message): void {
@@ -98,7 +104,7 @@ export class NativeFanOut implements FanOut {
     const bytes = frameBytes(message.data) * subscribers.size;
     this.#deps.held.makeRoom(bytes);
     this.#deps.held.add(bytes);
-    for (const subscriber of subscribers.keys()) this.#give(subscriber, message);
+    subscribers.visit((subscriber) => this.#give(subscriber, message));
   }
 
   detachLive(topic: string): Iterable<Subscription> {
@@ -107,7 +113,7 @@ export class NativeFanOut implements FanOut {
     for (const name of names) this.#native.delete(name);
     const direct = this.#direct.get(topic);
     this.#direct.delete(topic);
-    return [...sockets, ...(direct?.values() ?? [])];
+    return [...sockets, ...(direct?.clear() ?? [])];
   }
 
   #nativeName(form: SocketForm, topic: string): string {

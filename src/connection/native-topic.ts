@@ -1,6 +1,7 @@
 /** The sockets that are live on one topic in one form. One publish to a native topic of Bun reaches them all. */
 import type { Subscription } from "../topic/subscription.ts";
 import type { Socket } from "./connection.ts";
+import { LiveList } from "./live-list.ts";
 import type { Frame, SlicedDelivery } from "./sliced-delivery.ts";
 import { UnsentLimit } from "./unsent-limit.ts";
 
@@ -8,9 +9,7 @@ import { UnsentLimit } from "./unsent-limit.ts";
 export type SocketForm = "raw" | "cloudevents";
 
 export class NativeTopic {
-  /** Kept apart, because most topics have one socket, and a Map for one takes 260 bytes. */
-  #first: { readonly socket: Socket; readonly subscription: Subscription } | undefined;
-  #others: Map<Socket, Subscription> | undefined;
+  readonly #live = new LiveList<Socket>();
   /** Set from the first message that did not fit into memory at once. */
   #sliced: SlicedDelivery | undefined;
 
@@ -31,7 +30,7 @@ export class NativeTopic {
   }
 
   get size(): number {
-    return (this.#first ? 1 : 0) + (this.#others?.size ?? 0);
+    return this.#live.size;
   }
 
   /** True while messages wait that must come before the next one. */
@@ -46,25 +45,19 @@ export class NativeTopic {
   }
 
   /** Sockets may be removed meanwhile. */
-  *sockets(): Iterable<Socket> {
-    if (this.#first) yield this.#first.socket;
-    if (this.#others) yield* this.#others.keys();
+  sockets(): Iterable<Socket> {
+    return this.#live;
   }
 
   add(socket: Socket, subscription: Subscription): void {
     this.#sliced?.join(socket);
-    if (this.size === 0) this.#first = { socket, subscription };
-    else {
-      this.#others ??= new Map();
-      this.#others.set(socket, subscription);
-    }
+    this.#live.add(socket, subscription);
     socket.subscribe(this.name);
   }
 
-  /** Takes a closed socket off. Bun has unsubscribed it by itself. */
-  delete(socket: Socket): void {
-    if (this.#first?.socket === socket) this.#first = undefined;
-    else this.#others?.delete(socket);
+  /** Takes a closed socket off. Bun has unsubscribed it by itself. @param subscription of the socket; live or not */
+  delete(subscription: Subscription): void {
+    this.#live.delete(subscription);
   }
 
   /**
@@ -72,12 +65,8 @@ export class NativeTopic {
    * @returns the subscriptions of the others
    */
   detach(): Subscription[] {
-    for (const socket of [...this.sockets()]) if (this.#sliced?.owes(socket)) socket.terminate();
-    const subscriptions = [...(this.#others?.values() ?? [])];
-    if (this.#first) subscriptions.push(this.#first.subscription);
-    for (const socket of this.sockets()) socket.unsubscribe(this.name);
-    this.#first = undefined;
-    this.#others = undefined;
-    return subscriptions;
+    for (const socket of this.#live) if (this.#sliced?.owes(socket)) socket.terminate();
+    for (const socket of this.#live) socket.unsubscribe(this.name);
+    return this.#live.clear();
   }
 }

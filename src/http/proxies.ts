@@ -32,15 +32,17 @@ export class Proxies {
    */
   addressOf(context: RequestContext): string | undefined {
     const peer = peerOf(context);
-    if (!this.#trusts(peer)) return peer?.toString();
+    if (this.#trusted.length === 0) return peer && canonicalOf(peer);
+    const address = peer === undefined ? undefined : parseAddress(peer);
+    if (!this.#trusts(address)) return address?.toString();
     const hops = context.request.headers.get("x-forwarded-for")?.split(",") ?? [];
-    let nearest = peer;
+    let nearest = address;
     // Read from the end: the client can write anything before the first hop that a trusted proxy did not write.
     for (const hop of hops.toReversed()) {
-      const address = addressIn(hop);
-      if (address === undefined) break;
-      nearest = address;
-      if (!this.#trusts(address)) break;
+      const hopAddress = addressIn(hop);
+      if (hopAddress === undefined) break;
+      nearest = hopAddress;
+      if (!this.#trusts(hopAddress)) break;
     }
     return nearest?.toString();
   }
@@ -48,7 +50,9 @@ export class Proxies {
   targetOf(context: RequestContext): Target {
     const { request, url } = context;
     const own = { host: url.host, isSecure: url.protocol === "https:" };
-    if (this.#trusted.length === 0 || !this.#trusts(peerOf(context))) return own;
+    if (this.#trusted.length === 0) return own;
+    const peer = peerOf(context);
+    if (!this.#trusts(peer === undefined ? undefined : parseAddress(peer))) return own;
     return {
       host: firstOf(request, "x-forwarded-host") ?? own.host,
       isSecure: own.isSecure || firstOf(request, "x-forwarded-proto") === "https",
@@ -56,17 +60,19 @@ export class Proxies {
   }
 
   #trusts(address: Address | undefined): boolean {
-    if (this.#trusted.length === 0) return false;
     if (address === undefined) return true; // A unix socket: only proxies on this machine reach it.
     return this.#trusted.some((network) => network.includes(address));
   }
 }
 
 /** The address that the connection comes from; undefined on a unix socket. */
-function peerOf({ request, server }: RequestContext): Address | undefined {
-  const peer = server.requestIP(request);
-  return peer ? parseAddress(peer.address) : undefined;
+function peerOf({ request, server }: RequestContext): string | undefined {
+  return server.requestIP(request)?.address;
 }
+
+/** Bun writes an IPv4 address in its canonical text. To parse it costs more than all other steps of a handshake. */
+const canonicalOf = (peer: string): string | undefined =>
+  peer.includes(":") ? parseAddress(peer)?.toString() : peer;
 
 /** Some proxies write the port, too: `192.0.2.1:4711`, `[2001:db8::1]:4711`. */
 function addressIn(hop: string): Address | undefined {

@@ -54,7 +54,8 @@ export class Network {
  * @param address in its canonical text
  */
 export function clientNetwork(address: string): string {
-  const parsed = address.includes(":") ? parseAddress(address) : undefined;
+  if (!address.includes(":")) return address;
+  const parsed = parseAddress(address);
   if (!(parsed instanceof library().IPv6)) return address;
   return `${new (library().IPv6)([...parsed.parts.slice(0, 4), 0, 0, 0, 0])}/64`;
 }

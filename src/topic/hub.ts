@@ -123,8 +123,8 @@ export class Hub {
     const channel = this.#enter(topic);
     try {
       await channel.ready;
-      const start = since && (await channel.start(since, requested));
-      return new Subscription(channel, { since, requested }, start);
+      if (!since) return new Subscription(channel, undefined);
+      return new Subscription(channel, { since, requested, start: await channel.start(since, requested) });
     } catch (error) {
       channel.leave();
       throw error;

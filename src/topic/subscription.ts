@@ -17,12 +17,12 @@ export interface Start {
   readonly gap?: Gap;
 }
 
-/** Where a client asked to begin. */
-export interface StartRequest {
-  /** Undefined means from now on. */
-  readonly since: Since | undefined;
+/** Where a client asked to begin, and where it begins. */
+export interface Requested {
+  readonly since: Since;
   /** `since` as the client wrote it. */
   readonly requested: string;
+  readonly start: Start;
 }
 
 /** The client's end of a subscription. */
@@ -56,24 +56,28 @@ export interface LocalTopic {
 /** An id that no topic has, since no epoch is named `0`. A client that returns with it is told a gap. */
 const noId = "0-0";
 
+/** Shared, because JavaScriptCore takes 70 bytes for each empty array. */
+const noMessages: readonly Message[] = [];
+
 export class Subscription {
   readonly #topic: LocalTopic;
-  readonly #request: StartRequest;
   /** Set only before `begin`, and only if the client asked for `since`. */
-  #start: Start | undefined;
+  #requested: Requested | undefined;
   #subscriber: Subscriber | undefined;
   #state: "prepared" | "replaying" | "reading" | "live" | "closed" = "prepared";
   /** The position of the last message given to the subscriber while it is not live. */
   #epoch = "";
   #offset = 0;
   /** Messages read from the broker; those from `#pageIndex` on are not given yet. */
-  #page: readonly Message[] = [];
+  #page = noMessages;
   #pageIndex = 0;
+  /** Its place among the live subscriptions of its topic, which fan-out keeps; -1 while it has none. */
+  liveIndex = -1;
 
-  constructor(topic: LocalTopic, request: StartRequest, start: Start | undefined) {
+  /** @param requested undefined for a subscription from now on */
+  constructor(topic: LocalTopic, requested: Requested | undefined) {
     this.#topic = topic;
-    this.#request = request;
-    this.#start = start;
+    this.#requested = requested;
   }
 
   get topic(): string {
@@ -82,12 +86,12 @@ export class Subscription {
 
   /** The position that the first message follows. Valid before `begin`. */
   get from(): Position {
-    return this.#start?.from ?? this.#topic.position;
+    return this.#requested?.start.from ?? this.#topic.position;
   }
 
   /** The gap that `begin` will report first. Valid before `begin`. */
   get gap(): Gap | undefined {
-    return this.#start?.gap;
+    return this.#requested?.start.gap;
   }
 
   /** True if the topic has ended and its client returns with the id of the end. Valid before `begin`. */
@@ -98,7 +102,7 @@ export class Subscription {
 
   /** True if it continues where its client asked. Valid before `begin`. */
   get resumed(): boolean {
-    return this.#start !== undefined && this.#start.gap === undefined;
+    return this.#requested !== undefined && this.gap === undefined;
   }
 
   /**
@@ -109,10 +113,10 @@ export class Subscription {
    * happened since the gap was found.
    */
   get openId(): string {
-    const { gap } = this;
-    if (!gap) return formatId(this.from);
-    const { since, requested } = this.#request;
-    if (since?.kind !== "position") return noId;
+    const gap = this.#requested?.start.gap;
+    if (!this.#requested || !gap) return formatId(this.from);
+    const { since, requested } = this.#requested;
+    if (since.kind !== "position") return noId;
     const { epoch, offset } = since.position;
     const isAhead = epoch === gap.from.epoch && offset > gap.from.offset;
     return isAhead ? noId : requested;
@@ -125,8 +129,8 @@ export class Subscription {
   begin(subscriber: Subscriber): void {
     if (this.#state === "closed") return;
     this.#subscriber = subscriber;
-    const start = this.#start ?? { from: this.from, messages: [] };
-    this.#start = undefined;
+    const start = this.#requested?.start ?? { from: this.from, messages: noMessages };
+    this.#requested = undefined;
     this.#continueAt(start);
   }
 
@@ -139,7 +143,7 @@ export class Subscription {
 
   /** Returns a live subscriber that could not take a message to paced replay, after the last message it took. */
   fallBack(position: Position): void {
-    if (this.#state === "live") this.#continueAt({ from: position, messages: [] });
+    if (this.#state === "live") this.#continueAt({ from: position, messages: noMessages });
   }
 
   /** Gives the subscriber messages until it can take no more or is live. The subscriber calls it when it can take more. */
@@ -154,7 +158,7 @@ export class Subscription {
       }
       if (this.#topic.isAt(this.#epoch, this.#offset)) {
         this.#state = "live";
-        this.#page = [];
+        this.#page = noMessages;
         this.#subscriber?.live(this);
         return;
       }
@@ -173,7 +177,7 @@ export class Subscription {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#subscriber = undefined;
-    this.#page = [];
+    this.#page = noMessages;
     this.#topic.leave();
   }
 
@@ -199,7 +203,7 @@ export class Subscription {
       this.#pageIndex++;
       return message;
     }
-    this.#page = [];
+    this.#page = noMessages;
     return this.#topic.next(this.#epoch, this.#offset);
   }
 

@@ -94,7 +94,7 @@ class TopicsEndpoint {
   async get(context: RequestContext): Promise<Answer> {
     const { request, url } = context;
     const isSocket = wantsWebSocket(request);
-    const isStream = wantsEventStream(request);
+    const isStream = !isSocket && wantsEventStream(request);
     try {
       const isConnection = isSocket || isStream || url.searchParams.has("since");
       const turn = isConnection ? this.#deps.openings.turn(context) : undefined;

@@ -121,7 +121,7 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
     this.#isEnded = true;
     this.#error = error;
     this.#options.signal?.removeEventListener("abort", this.#abort);
-    this.#deps.fanOut.removeDirect(this.#options.topic, this);
+    if (this.#subscription) this.#deps.fanOut.removeDirect(this.#subscription);
     this.#subscription?.close();
     this.#register.delete(this);
     this.#settle();
@@ -136,8 +136,9 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
       this.#put(message);
       return;
     }
-    this.#deps.fanOut.removeDirect(this.#options.topic, this);
-    if (this.#last) this.#subscription?.fallBack(this.#last);
+    if (!this.#subscription) return;
+    this.#deps.fanOut.removeDirect(this.#subscription);
+    if (this.#last) this.#subscription.fallBack(this.#last);
   }
 
   gap(gap: Gap): void {

@@ -195,7 +195,7 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
     this.#isEnded = true;
     this.#deps.connections.deleteHttp(this);
     for (const subscription of this.#subscriptions) {
-      this.#deps.fanOut.removeDirect(subscription.topic, this);
+      this.#deps.fanOut.removeDirect(subscription);
       subscription.close();
     }
   }

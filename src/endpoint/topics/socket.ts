@@ -135,7 +135,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
     // What was read before the failure is handed over now, and dropped.
     if (this.#isHeld && this.#hasFailed) this.#release(socket);
     for (const subscription of this.#subscriptions) {
-      this.#deps.fanOut.removeSocket(this.#codec.form, subscription.topic, socket);
+      this.#deps.fanOut.removeSocket(this.#codec.form, subscription);
       subscription.close();
     }
   }
