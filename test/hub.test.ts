@@ -657,6 +657,19 @@ describe("comparing positions", () => {
     expect(stage.broker.askedTopics).toEqual([1000, 1000, 500, 1000, 1000, 500]);
   });
 
+  test("is repeated if that was requested during one that failed", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    stage.broker.losing = true;
+    await stage.publish(1);
+    stage.broker.away = true;
+    stage.broker.listener?.missed();
+    stage.broker.away = false;
+    stage.broker.listener?.missed(); // In the step of the engine's return, before the first one has failed.
+    await settled();
+    expect(told).toEqual(["live", "message 1"]);
+  });
+
   test("catches up with many topics at once, and with all of them though some fail", async () => {
     const stage = openStage();
     const visits = [];

@@ -191,26 +191,24 @@ export class Hub {
   /** Compares the node's positions with the engine's. Never two comparisons at once: a request during one repeats it. */
   #compare(): void {
     this.#compareAgain = true;
-    if (this.#isComparing) return;
-    this.#compareAll().catch((error) =>
-      // The next comparison, or the engine's return, tries again.
-      this.#log.warn({ err: error }, "could not compare positions with the broker"),
-    );
+    if (!this.#isComparing) void this.#compareAll();
   }
 
   async #compareAll(): Promise<void> {
     this.#isComparing = true;
-    try {
-      while (this.#compareAgain && !this.#isClosed) {
-        this.#compareAgain = false;
+    while (this.#compareAgain && !this.#isClosed) {
+      this.#compareAgain = false;
+      try {
         const channels = [...this.#channels.values()].filter(({ isSubscribed }) => isSubscribed);
         for (let start = 0; start < channels.length; start += positionsPerCallMax)
           await this.#compareSome(channels.slice(start, start + positionsPerCallMax));
+      } catch (error) {
+        // The next comparison, or the engine's return, tries again; that may have been requested in the meantime.
+        this.#log.warn({ err: error }, "could not compare positions with the broker");
       }
-    } finally {
-      // Cleared in the same step as the last check, so that a later request starts a new comparison.
-      this.#isComparing = false;
     }
+    // Cleared in the same step as the last check, so that a later request starts a new comparison.
+    this.#isComparing = false;
   }
 
   async #compareSome(channels: readonly Channel[]): Promise<void> {
