@@ -100,9 +100,12 @@ async function listen(config: Config, log: Logger): Promise<LongwireServer | und
   }
 }
 
-function whyNot({ host, port, unixSocket }: Config, error: unknown): string {
-  const cause = error instanceof Error ? error.message : error;
+function whyNot(config: Config, error: unknown): string {
+  const { host, port, unixSocket, operationsPort } = config;
+  const cause = error instanceof Error ? error.message : String(error);
   if (error instanceof DataDirectoryError) return `${cause}.`;
+  if (operationsPort > 0 && cause.includes(`port ${operationsPort} `))
+    return `port ${operationsPort} of ${host} is taken. Choose another with --operations-port.`;
   if (unixSocket) return `cannot listen on ${unixSocket}: ${cause}.`;
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   if (code === "EADDRINUSE") {

@@ -30,7 +30,8 @@ import {
 import type { DiskBroker } from "./engine/disk/disk.ts";
 import type { DiskMeter } from "./engine/disk/meter.ts";
 import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "./engine/memory.ts";
-import { listenOptions, requireLoopback } from "./http/listener.ts";
+import type { RedisBroker } from "./engine/redis/broker.ts";
+import { listenOptions, operationsListenOptions, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
@@ -49,7 +50,7 @@ import {
 } from "./settings/config.ts";
 import { stopSecondsMax } from "./settings/limits.ts";
 import { checkRelations, checkServerRelations, doubtsAbout } from "./settings/relations.ts";
-import { readRetainedTopics } from "./settings/units.ts";
+import { readRetainedTopics, type Unit } from "./settings/units.ts";
 import type { Broker } from "./topic/broker.ts";
 import { Hub } from "./topic/hub.ts";
 import { closeCode } from "./wire/close-code.ts";
@@ -236,28 +237,14 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   await using unlessListening = new AsyncDisposableStack();
   const parts = unlessListening.use(assemble(config, "", log, authorize));
   const operations = unlessListening.use(new Operations(parts));
-  const isOpen = parts.access.isOpen && !config.insecure;
-  if (isOpen) requireLoopback(config);
-  const { refusals, connections, counters } = parts;
-  const handlers = { ...pageHandlers(), ...parts.handlers, ...operations.handlers };
-  const guarded = Object.entries(handlers).map(([path, handler]) => [
-    path,
-    guardHost(handler, { config, log: parts.log }),
-  ]);
-  const server = Bun.serve({
-    ...(await listenOptions(config)),
-    // By default a compiled binary is in development, too, and shows its source in an error answer.
-    development: false,
-    // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
-    // of a body that nobody reads Bun keeps nothing.
-    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    routes: routesOf(isOpen ? Object.fromEntries(guarded) : handlers, refusals),
-    fetch: routeOf(notFound, refusals),
-    websocket: parts.websocket(),
-    error: (error) => refusals.of(error).response(),
-  });
+  const { connections, counters } = parts;
+  const listeners = unlessListening.use(await listen(config, parts, operations));
+  const { server } = listeners;
   const running = unlessListening.move();
-  log.info({ ...inForce(config), connectionsMax: connections.connectionsMax, isOpen }, "listening");
+  log.info(
+    { ...inForce(config), connectionsMax: connections.connectionsMax, isOpen: isOpen(parts, config) },
+    "listening",
+  );
 
   const refusalLog = logRefusals(counters, log);
   const descriptors = watchDescriptors(() => server.closeIdleConnections(), counters, parts.log);
@@ -287,6 +274,54 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   return { ...publicApi(parts), url, drain, stop, [Symbol.asyncDispose]: stop };
 }
 
+const isOpen = ({ access }: Parts, { insecure }: Config): boolean => access.isOpen && !insecure;
+
+/** The listener of a server, and the one of its endpoints for operators, if that is another. */
+interface Listeners extends AsyncDisposable {
+  readonly server: Bun.Server<unknown>;
+}
+
+async function listen(config: Config, parts: Parts, operations: Operations): Promise<Listeners> {
+  const { refusals } = parts;
+  const isGuarded = isOpen(parts, config);
+  if (isGuarded) requireLoopback(config);
+  const routes = (handlers: Readonly<Record<string, Handler>>): Routes => {
+    const guard = (handler: Handler): Handler =>
+      isGuarded ? guardHost(handler, { config, log: parts.log }) : handler;
+    return routesOf(
+      Object.fromEntries(Object.entries(handlers).map(([path, handler]) => [path, guard(handler)])),
+      refusals,
+    );
+  };
+  const common = {
+    // By default a compiled binary is in development, too, and shows its source in an error answer.
+    development: false,
+    fetch: routeOf(notFound, refusals),
+    error: (error: Error) => refusals.of(error).response(),
+    websocket: parts.websocket(),
+  };
+  await using unlessListening = new AsyncDisposableStack();
+  const operationsOptions = await operationsListenOptions(config);
+  if (operationsOptions) {
+    const separate = Bun.serve({ ...common, ...operationsOptions, routes: routes(operations.handlers) });
+    unlessListening.defer(() => separate.stop(true));
+  }
+  const server = Bun.serve({
+    ...common,
+    ...(await listenOptions(config)),
+    // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
+    // of a body that nobody reads Bun keeps nothing.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    routes: routes({
+      ...pageHandlers(),
+      ...parts.handlers,
+      ...(operationsOptions ? {} : operations.handlers),
+    }),
+  });
+  const listening = unlessListening.move();
+  return { server, [Symbol.asyncDispose]: () => listening.disposeAsync() };
+}
+
 /** The part of it that a program sees. */
 function publicApi(parts: Parts): Longwire {
   const { handlers, refusals, websocket, publish, subscribe, drain } = parts;
@@ -300,7 +335,8 @@ function inForce(config: Config): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(settings).map(([name, { unit }]) => {
       const value = config[name as keyof Config];
-      return [name, unit.isSecret && Array.isArray(value) ? `${value.length} set` : value];
+      if (!unit.isSecret) return [name, value];
+      return [name, Array.isArray(value) ? `${value.length} set` : (unit as Unit<unknown>).show(value)];
     }),
   );
 }
@@ -318,8 +354,10 @@ interface Parts extends Omit<Longwire, "routes"> {
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly access: Access;
   readonly broker: Broker;
-  readonly engine: EngineSize;
+  /** Undefined where the topics are in Redis. */
+  readonly engine: EngineSize | undefined;
   readonly disk: DiskMeter | undefined;
+  readonly redis: RedisBroker | undefined;
   readonly connections: Connections;
   readonly held: HeldBytes;
   readonly counters: Counters;
@@ -378,8 +416,9 @@ function assemble(
   return {
     ...deps,
     broker,
-    engine,
+    engine: "topicCount" in engine ? engine : undefined,
     disk: "meter" in engine ? engine.meter : undefined,
+    redis: "generation" in engine ? engine : undefined,
     held,
 
     handlers: {
@@ -409,7 +448,13 @@ function openEngine(
   limits: MemoryBrokerLimits,
   log: Logger,
   evicted: (what: Evicted, number: number) => void,
-): MemoryBroker | DiskBroker {
+): MemoryBroker | DiskBroker | RedisBroker {
+  if (config.redisUrl !== "") {
+    const { RedisBroker } = require("./engine/redis/broker.ts") as typeof import("./engine/redis/broker.ts");
+    const { redisUrl: url, redisPrefix: prefix, redisAcknowledge, redisLosslessFailover } = config;
+    const own = { url, prefix, acknowledge: redisAcknowledge, losslessFailover: redisLosslessFailover };
+    return new RedisBroker({ ...limits, ...own }, log);
+  }
   if (config.data === "") return new MemoryBroker(limits, { evicted });
   // Loaded when needed: SQLite takes 2 MiB. The URL is right only in a file at the top of src, also in a binary.
   const { DiskBroker } = require("./engine/disk/disk.ts") as typeof import("./engine/disk/disk.ts");

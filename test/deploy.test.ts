@@ -224,11 +224,11 @@ describe.skipIf(nginx.isMissing)("docs/deploy/nginx.conf", () => {
 const systemdAnalyze = Bun.which("systemd-analyze");
 if (systemdAnalyze === null) console.warn("SKIPPED: systemd-analyze verify, for there is none.");
 
-test.skipIf(systemdAnalyze === null)(
-  "docs/deploy/longwire.service is right in the eyes of systemd",
-  async () => {
-    const unit = await read("docs/deploy/longwire.service");
-    const file = join(folder, "longwire.service");
+test.skipIf(systemdAnalyze === null).each(["longwire.service", "longwire@.service"])(
+  "docs/deploy/%s is right in the eyes of systemd",
+  async (name) => {
+    const unit = await read(`docs/deploy/${name}`);
+    const file = join(folder, name.replace("@", "@1"));
     await Bun.write(file, replaceOnce(unit, "ExecStart=/usr/local/bin/longwire", "ExecStart=/bin/true"));
     const verified = Bun.spawn([String(systemdAnalyze), "verify", file], {
       stdout: "ignore",
@@ -340,8 +340,10 @@ describe("Dockerfile", () => {
 describe("docs/alerts.yml and docs/grafana.json", () => {
   let metrics: Metrics;
   beforeAll(async () => {
-    await using server = await spawnDiskServer(); // With --data there are all metrics.
-    metrics = await scrape(server.running);
+    // Each engine has some of its own.
+    await using disk = await spawnDiskServer();
+    await using redis = await spawnServer(["--redis", "redis://127.0.0.1:1"]);
+    metrics = new Map([...(await scrape(disk.running)), ...(await scrape(redis))]);
   });
 
   /** Names of metrics, and the values of their labels, that the server does not have. */

@@ -78,6 +78,7 @@ test("an engine that was reached only between two probes makes the node ready", 
     connections,
     engine: { topicCount: 0, historyBytes: 0 },
     disk: undefined,
+    redis: undefined,
     held: { measure: () => 0 },
     counters: new Counters(),
     access: { apiKeys: new ApiKeys([]) },
@@ -227,7 +228,6 @@ describe("/metrics", () => {
       secret: jwtSecret,
       subscribe: [topic],
       publish: [],
-      end: [],
       ttlSeconds: 1,
       subject: undefined,
     });
@@ -266,7 +266,6 @@ describe("/metrics counts refusals", () => {
       secret: jwtSecret,
       subscribe: [],
       publish: [],
-      end: [],
       ttlSeconds: 60,
       subject: undefined,
     });
@@ -318,7 +317,6 @@ describe("/metrics counts refusals", () => {
       unavailable: 0,
       draining: 0,
       ended: 0,
-      taken_over: 0,
       not_found: 0,
       method: 0,
       not_resumable: 0,
@@ -481,7 +479,6 @@ describe("the log", () => {
       secret: jwtSecret,
       subscribe: ["*"],
       publish: ["*"],
-      end: [],
       ttlSeconds: 60,
       subject: "someone",
     });
@@ -624,7 +621,8 @@ describe("docs/operations.md", async () => {
 
   test("has every metric with its type and labels, and no other", async () => {
     await using disk = await spawnDiskServer(); // With --data there are all those without it, and more.
-    const metrics = await scrape(disk.running);
+    await using redis = await spawnServer(["--redis", "redis://127.0.0.1:1"]); // The same with --redis.
+    const metrics = new Map([...(await scrape(disk.running)), ...(await scrape(redis))]);
     const shown = Array.from(metrics, ([name, { type, samples }]) => {
       const [label = ""] = samples.keys();
       return [`\`${name}\``, type, label === "" ? "" : `\`${label.split("=")[0]}\``];

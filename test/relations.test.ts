@@ -8,6 +8,7 @@ import { root, runCommand, spawnServer } from "./support/server.ts";
 setDefaultTimeout(20_000);
 
 const secret = "a-secret-for-tokens-of-40-characters-001";
+const redis = "redis://127.0.0.1:1";
 const key = "an-api-key-of-32-characters-0001";
 
 describe("settings that contradict each other end the command with 2 and one line that names them", () => {
@@ -42,6 +43,32 @@ describe("settings that contradict each other end the command with 2 and one lin
     "a cookie for any page": {
       flags: ["--token-cookie", "token", "--jwt-secret", secret, "--origin", "*"],
       said: ["--token-cookie", "--origin *"],
+    },
+    "two engines": { flags: ["--redis", redis, "--data", "somewhere"], said: ["--redis", "--data"] },
+    "a prefix without Redis": { flags: ["--redis-prefix", "mine"], said: ["--redis-prefix", "--redis"] },
+    "replicas without Redis": {
+      flags: ["--redis-acknowledge", "1"],
+      said: ["--redis-acknowledge", "--redis"],
+    },
+    "bytes of history in Redis": {
+      flags: ["--redis", redis, "--history-bytes", "1GiB"],
+      said: ["--history-bytes", "maxmemory"],
+    },
+    "a lossless failover that waits for no replica": {
+      flags: ["--redis", redis, "--redis-lossless-failover"],
+      said: ["--redis-lossless-failover", "--redis-acknowledge"],
+    },
+    "a shared port without a shared engine": {
+      flags: ["--reuse-port", "--port", "9191"],
+      said: ["--reuse-port", "--redis"],
+    },
+    "a shared port that is none": {
+      flags: ["--redis", redis, "--reuse-port"],
+      said: ["--reuse-port", "--port"],
+    },
+    "two listeners for operators": {
+      flags: ["--operations-port", "9191", "--operations-unix", "some.sock"],
+      said: ["--operations-port", "--operations-unix"],
     },
     "a certificate without its key": { flags: ["--tls-cert", "some.pem"], said: ["--tls-cert", "--tls-key"] },
     "a key without its certificate": { flags: ["--tls-key", "some.pem"], said: ["--tls-cert", "--tls-key"] },

@@ -26,9 +26,7 @@ export interface Logger {
 }
 /** `undefined` once the request became a WebSocket. */
 export type Answer = Response | undefined;
-type Attributes = Readonly<Record<string, AttributeValue>>;
-type AttributeValue = string | boolean | number;
-type Action = "subscribe" | "publish" | "end";
+type Action = "subscribe" | "publish";
 /**
  * An application's own rule, asked for each topic that no token allows. With `privatePing` and no keys it is asked for
  * the action `subscribe` on `ping` when a client connects to /ping.
@@ -107,7 +105,7 @@ interface Setting<Value> {
 	readonly takes?: "many" | "none";
 	/** `--api-key-file` names a file to read `--api-key` from: a command line can be read by others on the machine. */
 	readonly fromFile?: "lines" | "pem";
-	/** An empty value is refused. It is a mistake, such as a variable that was not filled in, and would leave the server open. */
+	/** An empty value is refused. It is a mistake, such as a variable that was not filled in, and would leave the server open, or alone. */
 	readonly isKey?: true;
 }
 declare const handlerSettings: {
@@ -178,6 +176,23 @@ declare const handlerSettings: {
 	 */
 	readonly idempotencyBytesMax: Setting<number>;
 	/**
+	 * URL of the Redis server that keeps the topics: `redis://`, `rediss://` with TLS, or `unix://`, with user, password and
+	 * database. Default none, which keeps them in this process. All nodes with the same server and prefix have the same topics.
+	 */
+	readonly redisUrl: Setting<string>;
+	/** Begins the name of every key and channel in Redis. Default `longwire`. Two prefixes do not see each other's topics. */
+	readonly redisPrefix: Setting<string>;
+	/**
+	 * Replicas of Redis that must have a message before its publisher is answered. Default 0, up to 16. Without it a failover
+	 * can lose messages that were answered with 200.
+	 */
+	readonly redisAcknowledge: Setting<number>;
+	/**
+	 * Whether the failover of Redis never promotes a replica that lacks an acknowledged message. Default false, and then each
+	 * failover is a gap for every topic: nobody can know. True only with `redisAcknowledge` of at least the number of replicas.
+	 */
+	readonly redisLosslessFailover: Setting<boolean>;
+	/**
 	 * Most connections open at once. Default 0, up to 10,000,000. 0 is what the limit on file descriptors allows: a server
 	 * without a free descriptor could not even refuse a connection.
 	 */
@@ -198,9 +213,9 @@ declare const handlerSettings: {
 	 */
 	readonly drainDelaySeconds: Setting<number>;
 	/**
-	 * Seconds over which draining closes the connections. Default 0 s, up to 1 h. 0 suits a node that no other can replace: a
-	 * client that is closed early finds nobody, and publishers wait (measured: 4.7 s, and clients were back after up to
-	 * 16 s). Where other nodes serve the same topics, 5 s keeps all clients from arriving there in one moment.
+	 * Seconds over which draining closes the connections. Default 0 s, with `redisUrl` 5 s, up to 1 h. 0 suits a node that no
+	 * other can replace: a client that is closed early finds nobody, and publishers wait (measured: 4.7 s, and clients were
+	 * back after up to 16 s). Where other nodes serve the same topics, 5 s keeps all clients from arriving there in one moment.
 	 */
 	readonly drainWindowSeconds: Setting<number>;
 	/**
@@ -231,11 +246,6 @@ declare const handlerSettings: {
 	/** Whether /ping needs a valid token. Default false. Needs a key or `authorize`. */
 	readonly privatePing: Setting<boolean>;
 	/**
-	 * Whether messages carry who sent them: the attribute `authid` has a token's `sub`, or the subject that `authorize` named.
-	 * Default false, because it shows each sender's `sub` to every reader. Needs a key or `authorize`.
-	 */
-	readonly stampSender: Setting<boolean>;
-	/**
 	 * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
 	 * such headers, so they are believed only from these networks.
 	 */
@@ -255,6 +265,18 @@ declare const serverSettings: {
 	readonly port: Setting<number>;
 	/** Path of a socket file to listen on, in place of host and port. Default none. For a proxy on the same machine. */
 	readonly unixSocket: Setting<string>;
+	/**
+	 * Whether other processes may listen on the same port, to use more than one core. Default false. The kernel spreads the
+	 * connections over them. Needs `redisUrl`, or each process would have other topics.
+	 */
+	readonly reusePort: Setting<boolean>;
+	/**
+	 * Port on which /healthz, /readyz and /metrics are served, and only there. Default 0, which serves them on the other port,
+	 * up to 65,535. With `reusePort` each process needs one of its own.
+	 */
+	readonly operationsPort: Setting<number>;
+	/** The same with the path of a socket file. Default none. */
+	readonly operationsUnixSocket: Setting<string>;
 	/** File with the certificate chain in PEM. Default none. Read once: a renewed certificate needs a restart. */
 	readonly tlsCertificateFile: Setting<string>;
 	/** File with the private key of the certificate in PEM, without a passphrase. Default none. */
@@ -284,8 +306,6 @@ export interface ReceivedMessage {
 	/** When it was published. */
 	readonly time: Date;
 	readonly contentType: string;
-	/** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
-	readonly attributes: Attributes;
 	readonly data: string | Uint8Array;
 }
 /** Messages after the last one received are gone. Subscribe again with `since: error.from` to continue. */
@@ -302,24 +322,15 @@ export interface PublishOptions {
 	readonly contentType?: string;
 	/** The same key within 5 minutes on the same topic publishes once and answers with the first id. */
 	readonly idempotencyKey?: string;
-	/**
-	 * CloudEvents attributes by name, such as `{ type: "token", subject: "42" }`: strings, booleans or whole numbers of 32 bits,
-	 * at most 20 and 1 KiB together. A name has only a-z and 0-9.
-	 */
-	readonly attributes?: Attributes;
-	/** Ends the topic after the message: nothing can be published to it later, and its subscribers are told. */
-	readonly end?: boolean;
 }
 /** Where a message is now. */
 export interface Published {
 	readonly topic: string;
 	/** `<epoch>-<offset>`. */
 	readonly id: string;
-	/** The id of the topic's end, if the publication ended it. */
-	readonly end?: string;
 }
 export interface SubscribeOptions {
-	/** An id, `all`, `last:N`, a span such as `90s`, or a time such as `2026-11-24T17:30:00Z`; left out, from now on. */
+	/** An id, `all`, or a span such as `90s`; left out, from now on. */
 	readonly since?: string;
 	/** Ends the iteration. */
 	readonly signal?: AbortSignal;

@@ -1,20 +1,19 @@
 /** What the sender of a request may do. */
 import type { Refusal } from "../http/refusal.ts";
 import { matchesTopic } from "../topic/message.ts";
-import { anonymous, authorizedSender, type Sender } from "./publishers.ts";
+import { authorizedPublisher } from "./publishers.ts";
 
-/** To end a topic is a permission of its own: otherwise anyone who may write could close a room for good. */
-export type Action = "subscribe" | "publish" | "end";
+export type Action = "subscribe" | "publish";
 
 /** What the sender of one request may do, for as long as its connection lasts. */
 export interface Permissions {
   /** Milliseconds since 1970 at which the sender's connections are closed; infinite without a token that expires. */
   readonly expiresTime: number;
   /**
-   * @returns the sender as a publisher
+   * @returns the sender's name as a publisher (publishers.ts)
    * @throws {Refusal} if the sender may not do this
    */
-  require(action: Action, topic: string): Sender | Promise<Sender>;
+  require(action: Action, topic: string): string | Promise<string>;
 }
 
 /**
@@ -47,24 +46,29 @@ export type TopicPatterns = Readonly<Record<Action, readonly string[]>>;
 
 /** Permissions for the topics that match a pattern. */
 export class TopicPermissions implements Permissions {
-  readonly #patterns: TopicPatterns;
+  readonly #subscribe: readonly string[];
+  readonly #publish: readonly string[];
 
-  /** @param refusal of every other topic */
+  /**
+   * @param publisher the sender's name as a publisher
+   * @param refusal of every other topic
+   */
   constructor(
-    readonly sender: Sender,
+    readonly publisher: string,
     readonly expiresTime: number,
-    patterns: TopicPatterns,
+    { subscribe, publish }: TopicPatterns,
     readonly refusal: (action: Action, topic: string) => Refusal,
   ) {
-    this.#patterns = patterns;
+    this.#subscribe = subscribe;
+    this.#publish = publish;
   }
 
   allows(action: Action, topic: string): boolean {
-    return matchesTopic(this.#patterns[action], topic);
+    return matchesTopic(action === "subscribe" ? this.#subscribe : this.#publish, topic);
   }
 
-  require(action: Action, topic: string): Sender {
-    if (this.allows(action, topic)) return this.sender;
+  require(action: Action, topic: string): string {
+    if (this.allows(action, topic)) return this.publisher;
     throw this.refusal(action, topic);
   }
 }
@@ -74,33 +78,24 @@ export class AuthorizedPermissions implements Permissions {
   readonly #granted: TopicPermissions;
   readonly #authorize: Authorize;
   readonly #request: Request;
-  readonly #isStamped: boolean;
-  /** Of the subject that `authorize` named last, which is mostly the only one. */
-  #asked: { readonly subject: string | undefined; readonly sender: Sender } | undefined;
 
-  /** @param isStamped whether readers are shown the subject that `authorize` names */
-  constructor(granted: TopicPermissions, authorize: Authorize, request: Request, isStamped: boolean) {
+  constructor(granted: TopicPermissions, authorize: Authorize, request: Request) {
     this.#granted = granted;
     this.#authorize = authorize;
     this.#request = request;
-    this.#isStamped = isStamped;
   }
 
   get expiresTime(): number {
     return this.#granted.expiresTime;
   }
 
-  require(action: Action, topic: string): Sender | Promise<Sender> {
-    return this.#granted.allows(action, topic) ? this.#granted.sender : this.#ask(action, topic);
+  require(action: Action, topic: string): string | Promise<string> {
+    return this.#granted.allows(action, topic) ? this.#granted.publisher : this.#ask(action, topic);
   }
 
-  async #ask(action: Action, topic: string): Promise<Sender> {
+  async #ask(action: Action, topic: string): Promise<string> {
     const answer = await this.#authorize(this.#request, { topic, action });
     if (!answer) throw this.#granted.refusal(action, topic);
-    if (this.#granted.sender.name !== anonymous.name) return this.#granted.sender;
-    const subject = answer === true ? undefined : answer.subject;
-    if (this.#asked?.subject !== subject || !this.#asked)
-      this.#asked = { subject, sender: authorizedSender(subject, this.#isStamped) };
-    return this.#asked.sender;
+    return this.#granted.publisher || authorizedPublisher(answer === true ? undefined : answer.subject);
   }
 }

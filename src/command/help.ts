@@ -18,7 +18,6 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "publicTopics",
     "tokenCookie",
     "privatePing",
-    "stampSender",
     "origins",
     "insecure",
   ],
@@ -32,6 +31,7 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "positionBytesMax",
     "idempotencyBytesMax",
   ],
+  "Many nodes": ["redisUrl", "redisPrefix", "redisAcknowledge", "redisLosslessFailover", "reusePort"],
   Limits: [
     "messageBytesMax",
     "bufferedBytesMax",
@@ -43,7 +43,13 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "heartbeatTimeoutSeconds",
   ],
   Network: ["unixSocket", "tlsCertificateFile", "tlsKeyFile", "trustedProxies"],
-  "Running it": ["drainDelaySeconds", "drainWindowSeconds", "logLevel"],
+  "Running it": [
+    "operationsPort",
+    "operationsUnixSocket",
+    "drainDelaySeconds",
+    "drainWindowSeconds",
+    "logLevel",
+  ],
 };
 
 export function serverHelp(): string {

@@ -7,6 +7,7 @@ import type { Connections } from "../connection/connections.ts";
 import { descriptorsMax } from "../connection/descriptors.ts";
 import type { HeldBytes } from "../connection/held-bytes.ts";
 import type { DiskMeter } from "../engine/disk/meter.ts";
+import type { RedisBroker } from "../engine/redis/broker.ts";
 import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
@@ -23,11 +24,19 @@ export interface EngineSize {
   readonly historyBytes: number;
 }
 
+type RedisMeter = Pick<
+  RedisBroker,
+  "generation" | "losses" | "disconnects" | "announcementDelaySeconds" | "publishesInFlight"
+>;
+
 export interface OperationsDeps {
   readonly broker: Pick<Broker, "state">;
-  readonly engine: EngineSize;
-  /** What the engine on disk measured; undefined where topics are in memory. */
+  /** Undefined where the topics are in Redis, which counts them itself. */
+  readonly engine: EngineSize | undefined;
+  /** What the engine on disk measured; undefined where topics are elsewhere. */
   readonly disk: DiskMeter | undefined;
+  /** The engine in Redis; undefined where topics are elsewhere. */
+  readonly redis: RedisMeter | undefined;
   readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
   readonly held: Pick<HeldBytes, "measure">;
   readonly counters: Counters;
@@ -49,6 +58,7 @@ export class Operations implements Disposable {
       ...trafficMetrics(deps),
       ...stateMetrics(deps),
       ...(deps.disk ? diskMetrics(deps.disk) : []),
+      ...(deps.redis ? redisMetrics(deps.redis) : []),
       ...processMetrics(this.#delay),
     ];
     const plain = { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" };
@@ -164,8 +174,12 @@ function stateMetrics({ broker, engine, connections, held }: OperationsDeps): Me
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
     gauge("longwire_connections_max", "Connections that may be open.", () => connections.connectionsMax),
     gauge("longwire_broker_up", "Whether the broker can be reached.", () => Number(broker.state.available)),
-    gauge("longwire_topics", "Topics whose position is known.", () => engine.topicCount),
-    gauge("longwire_history_bytes", "History kept, with its overhead.", () => engine.historyBytes),
+    ...(engine
+      ? [
+          gauge("longwire_topics", "Topics whose position is known.", () => engine.topicCount),
+          gauge("longwire_history_bytes", "History kept, with its overhead.", () => engine.historyBytes),
+        ]
+      : []),
     gauge("longwire_buffered_bytes", "Unsent bytes of all connections.", () => held.measure()),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),
   ];
@@ -183,6 +197,25 @@ function diskMetrics(meter: DiskMeter): Metric[] {
     count("longwire_disk_commit_failures_total", "Transactions that failed.", () => meter.failures),
     gauge("longwire_disk_file_bytes", "Size of the data file.", () => meter.usage.fileBytes),
     gauge("longwire_disk_wal_bytes", "Size of its write-ahead log.", () => meter.usage.walBytes),
+  ];
+}
+
+/** The engine in Redis. */
+function redisMetrics(redis: RedisMeter): Metric[] {
+  return [
+    gauge(
+      "longwire_redis_generation",
+      "Rises with each takeover, restart and flush of Redis.",
+      () => redis.generation,
+    ),
+    count("longwire_redis_losses_total", "Takeovers with a possible loss.", () => redis.losses),
+    count("longwire_redis_disconnects_total", "Connections to Redis that ended.", () => redis.disconnects),
+    gauge(
+      "longwire_redis_announcement_delay_seconds",
+      "From this node through Redis and back to it, by the last beat.",
+      () => redis.announcementDelaySeconds,
+    ),
+    gauge("longwire_redis_publishes_waiting", "Publications in flight.", () => redis.publishesInFlight),
   ];
 }
 

@@ -19,6 +19,7 @@ import type { Draft } from "../topic/draft.ts";
 import { TopicLog } from "../topic/log.ts";
 import type { End, Message, Position, Since, TopicPosition } from "../topic/message.ts";
 import { type HistoryLimits, Retention } from "../topic/retention.ts";
+import { Epochs } from "./epochs.ts";
 import {
   fingerprintOf,
   IdempotencyKeys,
@@ -273,15 +274,3 @@ export class MemoryBroker implements Broker {
 }
 
 const positionBytesOf = (name: string): number => positionBytes + 2 * name.length;
-
-/** Names that are never used again: a random one for the process, and a count. */
-class Epochs {
-  readonly #process = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) =>
-    word.toString(36).padStart(7, "0"),
-  ).join("");
-  #count = 0;
-
-  next(): string {
-    return this.#process + (this.#count++).toString(36);
-  }
-}

@@ -4,7 +4,7 @@ import { isLoopback } from "./origin.ts";
 
 /** @throws {ConfigError} for files that cannot be used, and for a socket file that another process uses */
 export async function listenOptions(config: Config): Promise<ListenOptions> {
-  const { host, port, unixSocket, tlsCertificateFile, tlsKeyFile } = config;
+  const { host, port, unixSocket, tlsCertificateFile, tlsKeyFile, reusePort } = config;
   const tls = tlsCertificateFile ? { tls: await readPair(tlsCertificateFile, tlsKeyFile) } : {};
   if (unixSocket) {
     await removeStaleSocket(unixSocket);
@@ -12,7 +12,23 @@ export async function listenOptions(config: Config): Promise<ListenOptions> {
   }
   // With `development: false` Bun shares a taken port unless `reusePort` is false. Half the connections would then go to
   // the other process.
-  return { hostname: host, port, reusePort: false, ...tls };
+  return { hostname: host, port, reusePort, ...tls };
+}
+
+/**
+ * Where the endpoints for operators listen by themselves, if anywhere: each process of one port needs its own.
+ * @throws {ConfigError} for a socket file that another process uses
+ */
+export async function operationsListenOptions({
+  host,
+  operationsPort,
+  operationsUnixSocket,
+}: Config): Promise<ListenOptions | undefined> {
+  if (operationsUnixSocket) {
+    await removeStaleSocket(operationsUnixSocket, "--operations-unix");
+    return { unix: operationsUnixSocket };
+  }
+  return operationsPort > 0 ? { hostname: host, port: operationsPort, reusePort: false } : undefined;
 }
 
 type ListenOptions =
@@ -53,7 +69,7 @@ async function readPem(file: string): Promise<string> {
 }
 
 /** A killed process leaves its socket file, and Bun then reports that the address is in use (oven-sh/bun#29166). */
-async function removeStaleSocket(file: string): Promise<void> {
+async function removeStaleSocket(file: string, flag = "--unix"): Promise<void> {
   const { stat, unlink } = await import("node:fs/promises");
   const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
@@ -62,7 +78,7 @@ async function removeStaleSocket(file: string): Promise<void> {
   if (!found) return;
   if (!found.isSocket()) throw new ConfigError(`${file} exists already and is not a socket`);
   if (await answers(file)) {
-    throw new ConfigError(`another process listens on ${file}: stop it, or choose another path with --unix`);
+    throw new ConfigError(`another process listens on ${file}: stop it, or choose another path with ${flag}`);
   }
   await unlink(file);
 }

@@ -6,6 +6,7 @@ import {
   count,
   duration,
   host,
+  keyPrefix,
   name,
   names,
   networks,
@@ -14,6 +15,7 @@ import {
   path,
   presentedSecrets,
   publicKeys,
+  redisUrl,
   retainedTopics,
   secrets,
   size,
@@ -37,7 +39,7 @@ export interface Setting<Value> {
   readonly takes?: "many" | "none";
   /** `--api-key-file` names a file to read `--api-key` from: a command line can be read by others on the machine. */
   readonly fromFile?: "lines" | "pem";
-  /** An empty value is refused. It is a mistake, such as a variable that was not filled in, and would leave the server open. */
+  /** An empty value is refused. It is a mistake, such as a variable that was not filled in, and would leave the server open, or alone. */
   readonly isKey?: true;
 }
 
@@ -185,6 +187,40 @@ export const handlerSettings = {
   ),
 
   /**
+   * URL of the Redis server that keeps the topics: `redis://`, `rediss://` with TLS, or `unix://`, with user, password and
+   * database. Default none, which keeps them in this process. All nodes with the same server and prefix have the same topics.
+   */
+  redisUrl: setting("redis", redisUrl, "", "server of Redis that keeps the topics, for many nodes", {
+    isKey: true,
+  }),
+
+  /** Begins the name of every key and channel in Redis. Default `longwire`. Two prefixes do not see each other's topics. */
+  redisPrefix: setting("redis-prefix", keyPrefix, "longwire", "begins the name of every key in Redis"),
+
+  /**
+   * Replicas of Redis that must have a message before its publisher is answered. Default 0, up to 16. Without it a failover
+   * can lose messages that were answered with 200.
+   */
+  redisAcknowledge: setting(
+    "redis-acknowledge",
+    count(0, 16),
+    0,
+    "replicas that must have a message before its 200",
+  ),
+
+  /**
+   * Whether the failover of Redis never promotes a replica that lacks an acknowledged message. Default false, and then each
+   * failover is a gap for every topic: nobody can know. True only with `redisAcknowledge` of at least the number of replicas.
+   */
+  redisLosslessFailover: setting(
+    "redis-lossless-failover",
+    toggle,
+    false,
+    "a failover loses nothing acknowledged, and is no gap",
+    { takes: "none" },
+  ),
+
+  /**
    * Most connections open at once. Default 0, up to 10,000,000. 0 is what the limit on file descriptors allows: a server
    * without a free descriptor could not even refuse a connection.
    */
@@ -229,15 +265,16 @@ export const handlerSettings = {
   ),
 
   /**
-   * Seconds over which draining closes the connections. Default 0 s, up to 1 h. 0 suits a node that no other can replace: a
-   * client that is closed early finds nobody, and publishers wait (measured: 4.7 s, and clients were back after up to
-   * 16 s). Where other nodes serve the same topics, 5 s keeps all clients from arriving there in one moment.
+   * Seconds over which draining closes the connections. Default 0 s, with `redisUrl` 5 s, up to 1 h. 0 suits a node that no
+   * other can replace: a client that is closed early finds nobody, and publishers wait (measured: 4.7 s, and clients were
+   * back after up to 16 s). Where other nodes serve the same topics, 5 s keeps all clients from arriving there in one moment.
    */
   drainWindowSeconds: setting(
     "drain-window",
     duration(0, 3600),
     0,
     "time over which draining closes the connections",
+    { defaultWith: { flag: "redis", value: 5 } },
   ),
 
   /**
@@ -294,14 +331,6 @@ export const handlerSettings = {
   privatePing: setting("private-ping", toggle, false, "ask for a token on /ping too", { takes: "none" }),
 
   /**
-   * Whether messages carry who sent them: the attribute `authid` has a token's `sub`, or the subject that `authorize` named.
-   * Default false, because it shows each sender's `sub` to every reader. Needs a key or `authorize`.
-   */
-  stampSender: setting("stamp-sender", toggle, false, "show readers who sent a message, as authid", {
-    takes: "none",
-  }),
-
-  /**
    * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
    * such headers, so they are believed only from these networks.
    */
@@ -336,6 +365,28 @@ const serverSettings = {
 
   /** Path of a socket file to listen on, in place of host and port. Default none. For a proxy on the same machine. */
   unixSocket: setting("unix", path, "", "socket file to listen on, in place of host and port"),
+
+  /**
+   * Whether other processes may listen on the same port, to use more than one core. Default false. The kernel spreads the
+   * connections over them. Needs `redisUrl`, or each process would have other topics.
+   */
+  reusePort: setting("reuse-port", toggle, false, "share the port with other processes, for more cores", {
+    takes: "none",
+  }),
+
+  /**
+   * Port on which /healthz, /readyz and /metrics are served, and only there. Default 0, which serves them on the other port,
+   * up to 65,535. With `reusePort` each process needs one of its own.
+   */
+  operationsPort: setting(
+    "operations-port",
+    count(0, 65_535),
+    0,
+    "port for /healthz, /readyz and /metrics alone",
+  ),
+
+  /** The same with the path of a socket file. Default none. */
+  operationsUnixSocket: setting("operations-unix", path, "", "socket file for the same, in place of a port"),
 
   /** File with the certificate chain in PEM. Default none. Read once: a renewed certificate needs a restart. */
   tlsCertificateFile: setting(

@@ -12,6 +12,7 @@ export interface Surroundings {
 /** @throws {ConfigError} that says what contradicts what, and what to do */
 export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surroundings): void {
   checkSizesAndAges(config);
+  checkRedis(config);
   const hasTokenKeys = config.jwtSecrets.length + config.jwtPublicKeys.length + config.jwksUrls.length > 0;
   const hasKeys = hasTokenKeys || config.apiKeys.length > 0;
   for (const name of ["jwtAudiences", "jwtIssuers"] as const) {
@@ -23,7 +24,6 @@ export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surround
   const guards = {
     "--public": config.publicTopics.length > 0,
     "--private-ping": config.privatePing,
-    "--stamp-sender": config.stampSender,
     "--token-cookie": config.tokenCookie !== "",
   };
   for (const [name, isSet] of Object.entries(guards)) {
@@ -43,11 +43,44 @@ export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surround
 }
 
 /** The same for settings that only a server with its own listener has. @throws {ConfigError} */
-export function checkServerRelations({ tlsCertificateFile, tlsKeyFile }: Config): void {
-  if (Boolean(tlsCertificateFile) === Boolean(tlsKeyFile)) return;
-  throw new ConfigError(
-    "--tls-cert and --tls-key go together: a certificate needs its key, and a key its certificate",
-  );
+export function checkServerRelations(config: Config): void {
+  if (Boolean(config.tlsCertificateFile) !== Boolean(config.tlsKeyFile)) {
+    throw new ConfigError(
+      "--tls-cert and --tls-key go together: a certificate needs its key, and a key its certificate",
+    );
+  }
+  if (config.operationsPort > 0 && config.operationsUnixSocket)
+    throw new ConfigError("--operations-port and --operations-unix contradict each other: give one of them");
+  if (!config.reusePort) return;
+  if (!config.redisUrl) {
+    throw new ConfigError(
+      "--reuse-port needs --redis: otherwise each process has topics of its own, and a client does not get what is " +
+        "published to another",
+    );
+  }
+  if (config.unixSocket || config.port === 0)
+    throw new ConfigError("--reuse-port needs a --port that all processes share, not --unix and not 0");
+}
+
+function checkRedis(config: HandlerConfig): void {
+  if (config.redisUrl && config.data) {
+    throw new ConfigError("--redis and --data contradict each other: topics are kept by one engine");
+  }
+  const onlyWithRedis = ["redisPrefix", "redisAcknowledge", "redisLosslessFailover"] as const;
+  const notWithRedis = ["historyBytesMax", "positionBytesMax", "idempotencyBytesMax"] as const;
+  for (const name of config.redisUrl ? [] : onlyWithRedis) {
+    if (config[name] !== settings[name].default)
+      throw new ConfigError(`${flag(name)} has no effect without --redis`);
+  }
+  for (const name of config.redisUrl ? notWithRedis : []) {
+    if (config[name] !== settings[name].default)
+      throw new ConfigError(`${flag(name)} has no effect with --redis: there its maxmemory is that limit`);
+  }
+  if (config.redisLosslessFailover && config.redisAcknowledge === 0) {
+    throw new ConfigError(
+      "--redis-lossless-failover needs --redis-acknowledge: a failover loses what no replica has acknowledged",
+    );
+  }
 }
 
 function checkSizesAndAges(config: HandlerConfig): void {

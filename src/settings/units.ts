@@ -156,6 +156,33 @@ export const networks: Unit<readonly string[]> = list(
   (text) => Network.parse(text) !== undefined,
 );
 
+/** A Redis server; empty for none. It may hold a password, so it is shown without it. */
+export const redisUrl: Unit<string> = {
+  placeholder: "<url>",
+  parse: checkRedisUrl,
+  check: checkRedisUrl,
+  show: (value) => value.replace(/:[^:@/]*@/, ":…@"),
+  isSecret: true,
+};
+
+/** The error does not repeat the value: it may hold a password. */
+function checkRedisUrl(value: unknown): string {
+  if (value === "") return value;
+  const isUrl = typeof value === "string" && URL.canParse(value) && /^(rediss?|unix):\/\/./.test(value);
+  const database = isUrl ? new URL(value).pathname : "";
+  if (isUrl && (value.startsWith("unix:") || /^\/?\d*$/.test(database))) return value;
+  throw new UnitError(
+    "must be redis://user:password@host:6379/0, or the same with rediss://, or unix:///path",
+  );
+}
+
+/** Begins the names of keys. Without a colon, so that no prefix with what follows it is another prefix. */
+export const keyPrefix: Unit<string> = pattern(
+  "<prefix>",
+  "1 to 64 letters, digits, dots, hyphens and underscores",
+  (text) => (/^[A-Za-z0-9._-]{1,64}$/.test(text) ? text : undefined),
+);
+
 /** URLs that can be fetched. */
 export const urls: Unit<readonly string[]> = list(
   "<urls>",

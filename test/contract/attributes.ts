@@ -51,7 +51,7 @@ export function describeAttributes<Kind extends Engine>({ withNode, withNodes, c
       }),
     );
 
-    test(
+    test.skipIf(can.ignoresBytesMax ?? false)(
       "count in the bytes of history",
       withNode(
         async (broker) => {

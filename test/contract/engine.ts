@@ -18,6 +18,8 @@ export interface Abilities<Kind extends Engine> {
   readonly announcesAll: boolean;
   /** False if a node also receives announcements of topics that it is not subscribed to. */
   readonly announcesOnlySubscribed: boolean;
+  /** True if the memory of the engine's server is the limit, and not `historyBytesMax`. */
+  readonly ignoresBytesMax?: true;
   /** Whether `node` may be called more than once. */
   readonly manyNodes: boolean;
   /** Makes the engine forget every topic, while its nodes stay connected. */

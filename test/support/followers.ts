@@ -5,7 +5,14 @@
 import type { GapError, Longwire } from "../../src/longwire.ts";
 import type { Random } from "./random.ts";
 import type { RunningServer } from "./server.ts";
-import { cloudEvents, offsetOf, openStream, openTopic, type ReceivedEvent } from "./topics.ts";
+import {
+  cloudEvents,
+  offsetOf,
+  openStream,
+  openTopic,
+  type ReceivedEvent,
+  type StreamBlock,
+} from "./topics.ts";
 import { until } from "./wait.ts";
 
 /** An event for a client, in any form. */
@@ -55,7 +62,7 @@ export const openLines = {
       const path = `${topics.join(",")}?format=cloudevents`;
       const stream = await openStream(server as RunningServer, path, headers);
       return {
-        next: async () => givenBy(JSON.parse((await stream.next()).data)),
+        next: async () => givenBy(JSON.parse(dataOf(await stream.next()))),
         leave: async () => stream[Symbol.asyncDispose](),
       };
     },
@@ -67,7 +74,9 @@ export const openLines = {
       const stream = await openStream(server as RunningServer, topic, headers);
       return {
         next: async () => {
-          const { event, id = "", data } = await stream.next();
+          const given = await stream.next();
+          const { event, id = "" } = given;
+          const data = dataOf(given);
           if (event === "longwire.open") return { kind: "open", ids: JSON.parse(data).topics };
           if (event === "longwire.gap") return { kind: "gap", topic, from: JSON.parse(data).from };
           return { kind: "message", topic, id, data };
@@ -76,6 +85,12 @@ export const openLines = {
       };
     },
 } as const;
+
+/** @throws if the server ends the stream: with `longwire.close`, or without data where it refuses a stream for now */
+function dataOf({ event, data }: Pick<StreamBlock, "event" | "data">): string {
+  if (event === "longwire.close" || data === "") throw new Error(`the stream ended with "${data}"`);
+  return data;
+}
 
 /** The same where the server is killed and comes back: the connection may break at any moment, and opening waits for it. */
 export const openSurviving =
@@ -133,6 +148,7 @@ function givenBy({ type, topic = "", id, data }: ReceivedEvent): Given {
   if (type === "longwire.open")
     return { kind: "open", ids: (data as { topics: { topic: string; id: string }[] }).topics };
   if (type === "longwire.gap") return { kind: "gap", ...(data as { topic: string; from: string }) };
+  if (type === "longwire.close") throw new Error("the stream ended with longwire.close");
   if (type !== "longwire.message") throw new Error(`a follower was given ${type}`);
   return { kind: "message", topic, id, data: String(data) };
 }

@@ -88,7 +88,8 @@ async function killAndStart(
 }
 
 /** Publishers that repeat until they have an answer, and followers that return until they have everything. */
-class Load {
+export class Load {
+  readonly topics = topics;
   readonly acknowledged = new Acknowledged();
   readonly #server: Pick<RunningServer, "url" | "socketUrl">;
   readonly #followers: readonly Follower[];

@@ -87,8 +87,6 @@ export interface ReceivedEvent {
   readonly id: string;
   readonly topic?: string;
   readonly time: string;
-  readonly authtype?: string;
-  readonly authid?: string;
   readonly datacontenttype?: string;
   readonly data?: unknown;
   readonly data_base64?: string;
@@ -159,7 +157,7 @@ export async function openEvents(
 }
 
 /** One event of a stream, or a comment, as sent. */
-interface StreamBlock {
+export interface StreamBlock {
   /** Its lines joined by LF, without the empty line at the end. */
   readonly text: string;
   readonly comment: boolean;

@@ -1,0 +1,78 @@
+/**
+ * The beat of a node: once a second it asks the primary for its generation, and is announced to the node itself. A beat that
+ * is not announced shows an announcement connection that is dead, or that leads to another server than the commands; one
+ * that was skipped shows lost announcements.
+ */
+
+/** How long a beat may take to be announced. */
+const beatMilliseconds = 1000;
+const lateMilliseconds = 2500;
+
+/** What the primary says of itself (fence.lua). */
+export interface Fence {
+  readonly generation: number;
+  /** The last generation that began with a possible loss, and when it began. */
+  readonly lossy: number;
+  readonly lossyTime: number;
+  /** The most replicas that were ever connected. */
+  readonly replicas: number;
+}
+
+export interface BeatDeps {
+  /** Sends the beat with this number. */
+  readonly send: (beat: number) => Promise<void>;
+  /** Announcements may have been lost. */
+  readonly missed: () => void;
+  /** The announcements do not arrive. */
+  readonly deaf: () => void;
+}
+
+export class Beat {
+  /** From the sending of the last announced beat to its announcement. */
+  delayMilliseconds = 0;
+  readonly #deps: BeatDeps;
+  /** When each beat was sent that was not yet announced, by its number, in milliseconds of `performance.now()`. */
+  readonly #sent = new Map<number, number>();
+  #last = 0;
+  #timer: Timer | undefined;
+
+  constructor(deps: BeatDeps) {
+    this.#deps = deps;
+  }
+
+  /** Begins when both connections are up. Beats from before are forgotten. */
+  start(): void {
+    this.stop();
+    this.#timer = setInterval(() => this.#beat(), beatMilliseconds).unref();
+    this.#beat();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#sent.clear();
+  }
+
+  announced(beat: number): void {
+    const sent = this.#sent.get(beat);
+    if (sent === undefined) return; // Of an earlier connection.
+    this.delayMilliseconds = performance.now() - sent;
+    for (const earlier of this.#sent.keys()) {
+      if (earlier > beat) break;
+      this.#sent.delete(earlier);
+      if (earlier < beat) this.#deps.missed();
+    }
+  }
+
+  #beat(): void {
+    const now = performance.now();
+    for (const sent of this.#sent.values()) {
+      if (now - sent <= lateMilliseconds) break;
+      this.#sent.clear();
+      this.#deps.deaf();
+      return;
+    }
+    const beat = ++this.#last;
+    this.#sent.set(beat, now);
+    this.#deps.send(beat).catch(() => this.#sent.delete(beat)); // The connection for commands reports why.
+  }
+}

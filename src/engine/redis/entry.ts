@@ -1,0 +1,54 @@
+/**
+ * A message as Redis keeps and announces it, three lines and the data:
+ *
+ *     <epoch> <offset> <time> <received> <previous> <received of previous>      written by append.lua
+ *     t<content type>    text; `b` for bytes; `T` and `B` with attributes; `e` for the end of the topic
+ *     <attributes as JSON>    only with `T` and `B`
+ *     <data>
+ *
+ * A node must be able to read what an older version has written. A kind that it does not know is an error, and never skipped.
+ */
+import type { Draft } from "../../topic/draft.ts";
+import type { End, Message } from "../../topic/message.ts";
+
+/** The part of an entry that comes from the publisher. */
+export function encodeDraft({ data, contentType, attributes }: Draft): Buffer {
+  const isText = typeof data === "string";
+  const kind = isText ? "t" : "b";
+  const head = attributes
+    ? `${kind.toUpperCase()}${contentType}\n${JSON.stringify(attributes)}\n`
+    : `${kind}${contentType}\n`;
+  return isText ? Buffer.from(head + data) : Buffer.concat([Buffer.from(head), data]);
+}
+
+const lineFeed = 10;
+
+/**
+ * @param epoch the topic's, where it is known; an entry from before a takeover has an older one
+ * @throws {Error} for an entry that this version cannot read
+ */
+export function decodeEntry(topic: string, entry: Buffer, epoch?: string): Message | End {
+  const headEnd = entry.indexOf(lineFeed);
+  const typeEnd = entry.indexOf(lineFeed, headEnd + 1);
+  const [ownEpoch, offset, time, , previous] = entry.toString("latin1", 0, headEnd).split(" ");
+  const kind = String.fromCharCode(entry[headEnd + 1] ?? 0);
+  if (typeEnd === -1 || !ownEpoch || previous === undefined || !"tbTBe".includes(kind))
+    throw new Error(`an entry of ${topic} in Redis has a format that this version does not know`);
+  const place = {
+    topic,
+    epoch: epoch ?? ownEpoch,
+    offset: Number(offset),
+    time: Number(time),
+    ...(Number(previous) !== Number(offset) - 1 && { previous: Number(previous) }),
+  };
+  if (kind === "e") return { ...place, isEnd: true };
+  const contentType = entry.toString("utf8", headEnd + 2, typeEnd);
+  const hasAttributes = kind === "T" || kind === "B";
+  const attributesEnd = hasAttributes ? entry.indexOf(lineFeed, typeEnd + 1) : typeEnd;
+  const bytes = entry.subarray(attributesEnd + 1);
+  // Copied: an entry is a view into what the socket read.
+  const data = kind === "t" || kind === "T" ? bytes.toString() : new Uint8Array(bytes);
+  if (!hasAttributes) return { ...place, data, contentType };
+  const attributes = JSON.parse(entry.toString("utf8", typeEnd + 1, attributesEnd));
+  return { ...place, data, contentType, attributes };
+}

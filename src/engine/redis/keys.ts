@@ -1,0 +1,60 @@
+/**
+ * The names of everything in Redis. `{topic}` is a hash tag. `docs/clustering.md` documents them.
+ *
+ *   <prefix>:fence                which server this is, and its generation (fence.lua)
+ *   <prefix>:{topic}:p            the topic's position
+ *   <prefix>:{topic}:l            its log
+ *   <prefix>:{topic}:k:<digest>   an idempotency key
+ *   <prefix>:nodes                the nodes, by the time of their last beat
+ * Channels, which Redis does not separate by database, so that its number is in them:
+ *   <prefix>:{topic}              announcements
+ *   <prefix>:ask                  a node asks all others for their subscribers
+ *   <prefix>:node:<node>          answers to a node, and its own beat
+ */
+import type { Once } from "../../topic/broker.ts";
+
+export class Keys {
+  readonly fence: string;
+  readonly nodes: string;
+  readonly ask: string;
+  readonly #keys: string;
+  readonly #channels: string;
+
+  /** @param prefix letters, digits, `.`, `_` and `-` */
+  constructor(prefix: string, database: number) {
+    this.#keys = `${prefix}:`;
+    this.#channels = database === 0 ? this.#keys : `${prefix}:${database}:`;
+    this.fence = `${this.#keys}fence`;
+    this.nodes = `${this.#keys}nodes`;
+    this.ask = `${this.#channels}ask`;
+  }
+
+  position(topic: string): string {
+    return `${this.#keys}{${topic}}:p`;
+  }
+
+  log(topic: string): string {
+    return `${this.#keys}{${topic}}:l`;
+  }
+
+  /** Of one length for every key, and different for every publisher and key. */
+  record(topic: string, { publisher, key }: Once): string {
+    const digest = new Bun.CryptoHasher("sha256")
+      .update(JSON.stringify([publisher, key]))
+      .digest("base64url");
+    return `${this.#keys}{${topic}}:k:${digest}`;
+  }
+
+  channel(topic: string): string {
+    return `${this.#channels}{${topic}}`;
+  }
+
+  /** The topic of a channel made by `channel`. */
+  topicOf(channel: Buffer): string {
+    return channel.toString("utf8", this.#channels.length + 1, channel.length - 1);
+  }
+
+  node(node: string): string {
+    return `${this.#channels}node:${node}`;
+  }
+}

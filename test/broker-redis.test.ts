@@ -1,0 +1,93 @@
+/** The contract of every engine, held against a real Redis server. */
+import { afterAll, describe } from "bun:test";
+import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
+import { RedisBroker, type RedisBrokerSettings } from "../src/engine/redis/broker.ts";
+import type { Broker } from "../src/topic/broker.ts";
+import { describeBrokerContract } from "./contract/contract.ts";
+import { recordingLog } from "./support/recording-log.ts";
+import { hasRedis, RedisLine, RedisServer } from "./support/redis.ts";
+import { until } from "./support/wait.ts";
+
+const shared = hasRedis ? await RedisServer.start() : undefined;
+afterAll(() => shared?.[Symbol.asyncDispose]());
+
+/** Topics of their own on the server that all tests share. */
+class Engine {
+  readonly #prefix = `test-${crypto.randomUUID()}`;
+  readonly #clock = `${this.#prefix}-clock`;
+  readonly #lines = new Map<Broker, RedisLine>();
+  readonly #server: RedisServer;
+  readonly #limits: MemoryBrokerLimits;
+
+  constructor(server: RedisServer, limits: MemoryBrokerLimits) {
+    this.#server = server;
+    this.#limits = limits;
+  }
+
+  async node(): Promise<Broker> {
+    const line = new RedisLine(this.#server);
+    const settings: RedisBrokerSettings = {
+      ...this.#limits,
+      url: line.url,
+      prefix: this.#prefix,
+      acknowledge: 0,
+      losslessFailover: false,
+      clockAhead: `(redis.call('GET', '${this.#clock}') or 0)`,
+    };
+    const broker = new RedisBroker(settings, recordingLog());
+    this.#lines.set(broker, line);
+    await until(() => broker.state.available, "a node to reach Redis");
+    return broker;
+  }
+
+  line(node: Broker): RedisLine {
+    return this.#lines.get(node) as RedisLine;
+  }
+
+  async loseEverything(): Promise<void> {
+    await this.#server.command("FLUSHALL");
+  }
+
+  silence(): void {
+    this.#server.pause();
+  }
+
+  async setClock(aheadSeconds: number): Promise<void> {
+    await this.#server.command("SET", this.#clock, String(aheadSeconds * 1000));
+  }
+
+  /** Sets the clock, and shortens the life of every key. */
+  async pass(seconds: number): Promise<void> {
+    await this.#server.command("INCRBY", this.#clock, String(seconds * 1000));
+    for (const key of (await this.#server.command("KEYS", `${this.#prefix}:*`)) as string[]) {
+      const left = Number(await this.#server.command("PTTL", key));
+      if (left > 0) await this.#server.command("PEXPIRE", key, String(left - seconds * 1000));
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#server.resume();
+    for (const [node, line] of this.#lines) {
+      await node.close();
+      line[Symbol.dispose]();
+    }
+  }
+}
+
+describe.skipIf(!shared)("with redis-server", () => {
+  describeBrokerContract("the engine in Redis", async (limits) => new Engine(shared as RedisServer, limits), {
+    announcesAll: true,
+    announcesOnlySubscribed: true,
+    ignoresBytesMax: true,
+    manyNodes: true,
+    loseEverything: (engine) => engine.loseEverything(),
+    advance: (engine, seconds) => engine.pass(seconds),
+    setClock: (engine, aheadSeconds) => engine.setClock(aheadSeconds),
+    silence: async (engine) => engine.silence(),
+    cutOff: async (engine, node) => {
+      engine.line(node).cut();
+      await until(() => !node.state.available, "the node to notice");
+    },
+    reconnect: async (engine, node) => engine.line(node).restore(),
+  });
+});

@@ -1,0 +1,314 @@
+/** What nodes do while Redis fails in each of its ways, and that all is well when it is back. */
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { resolve } from "node:path";
+import type { RedisBrokerSettings } from "../src/engine/redis/broker.ts";
+import { parseInfo, refusalOf } from "../src/engine/redis/server.ts";
+import { BrokerUnavailable } from "../src/topic/broker.ts";
+import { settleSeconds } from "./contract/away.ts";
+import { hasRedis, RedisServer } from "./support/redis.ts";
+import { RedisNode } from "./support/redis-node.ts";
+import { root, spawnServer } from "./support/server.ts";
+import { cloudEvents, openTopic, post, publish } from "./support/topics.ts";
+import { until } from "./support/wait.ts";
+
+setDefaultTimeout(30_000);
+
+const opened: AsyncDisposable[] = [];
+afterEach(async () => {
+  for (const resource of opened.splice(0).toReversed()) await resource[Symbol.asyncDispose]();
+});
+
+async function server(...flags: string[]): Promise<RedisServer> {
+  const server = await RedisServer.start(...flags);
+  opened.push(server);
+  return server;
+}
+
+async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
+  const node = unreadyOn(server, settings);
+  await node.ready();
+  return node;
+}
+
+function unreadyOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): RedisNode {
+  const node = RedisNode.unready(server, settings);
+  opened.push(node);
+  return node;
+}
+
+const reasonOf = ({ broker }: RedisNode): string => broker.state.reason ?? "";
+
+/** @returns the milliseconds until it was refused */
+async function expectRefused(node: RedisNode): Promise<void> {
+  const begun = performance.now();
+  await expect(node.publish("refused")).rejects.toBeInstanceOf(BrokerUnavailable);
+  expect(performance.now() - begun).toBeLessThan(settleSeconds * 1000 + 500); // Half a second for a busy machine.
+}
+
+describe.skipIf(!hasRedis)("while Redis", () => {
+  test("is stopped, a publication is refused within 3 s; then all that was accepted comes once and in order", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    await node.publish("1");
+    redis.pause();
+    await expectRefused(node);
+    await node.away();
+    expect(reasonOf(node)).toBe("Redis does not answer");
+    redis.resume();
+    await node.ready();
+    await node.publishAtLast("2");
+    await client.has("2");
+    expect(client.gaps).toBe(0);
+    // Redis has taken what it had not answered, or it has not: unknown is what the publisher was told.
+    expect(client.received.filter((data) => data !== "refused")).toEqual(["1", "2"]);
+  });
+
+  test("is behind a connection that a router forgot, the node opens another", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    await node.publish("1");
+    node.line.hold();
+    await expectRefused(node);
+    await node.away();
+    const another = await nodeOn(redis);
+    await another.publish("2");
+    node.line.restore();
+    await client.has("2");
+    expect([client.gaps, client.received]).toEqual([0, ["1", "2"]]);
+  });
+
+  test("has cut only the announcements, publishing goes on, and what was missed is made up for", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    for (let round = 0; round < 5; round++) {
+      await redis.command("CLIENT", "KILL", "TYPE", "pubsub");
+      await node.publish(String(round));
+    }
+    await client.has("4");
+    expect([client.gaps, client.received]).toEqual([0, ["0", "1", "2", "3", "4"]]);
+  });
+
+  test("does not carry the announcements, the node notices by its beat, though the connection is open", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    const clients = String(await redis.command("CLIENT", "LIST"));
+    const announcements = clients.split("\n").find((line) => / sub=[1-9]/.test(line)) ?? "";
+    node.line.holdOne(Number(/ addr=\S+:(\d+)/.exec(announcements)?.[1]));
+    await node.publish("1");
+    await client.has("1");
+    expect(node.log.lines.map(({ fields }) => ("reason" in fields ? fields.reason : ""))).toContain(
+      "announcements do not arrive",
+    );
+    expect(client.gaps).toBe(0);
+  });
+
+  test("is loading its data, the node waits and says so", async () => {
+    const redis = await server("--appendonly", "yes");
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    await node.publish("1");
+    await redis.command(
+      "EVAL",
+      "for i = 1, 200 do redis.call('SET', 'other' .. i, string.rep('x', 1000)) end",
+      "0",
+    );
+    await redis.command("BGREWRITEAOF");
+    await until(
+      async () => (await redis.info("aof_rewrite_in_progress")) === "0",
+      "the file to be rewritten",
+    );
+    await redis.kill();
+    await node.away();
+    const slowly = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"];
+    const loading = redis.restart(...slowly);
+    await until(() => reasonOf(node).includes("loading its data"), "the node to say that Redis is loading");
+    await loading;
+    await node.ready();
+    await node.publishAtLast("2");
+    await client.has("2");
+    expect([client.gaps, client.received]).toEqual([0, ["1", "2"]]);
+  });
+
+  test("refuses the password, the node says so, and goes on when it is right", async () => {
+    const redis = await server();
+    await redis.command("CONFIG", "SET", "requirepass", "secret");
+    const node = unreadyOn(redis);
+    await until(() => reasonOf(node).includes("asks for a password"), "the node to ask for a password");
+    const wrong = unreadyOn(redis, { url: `redis://:wrong@127.0.0.1:${redis.port}` });
+    await until(() => reasonOf(wrong).includes("refuses the user or password"), "the node to be refused");
+    await nodeOn(redis, { url: `redis://:secret@127.0.0.1:${redis.port}` });
+    await redis.command("CONFIG", "SET", "requirepass", "");
+    await node.ready();
+  });
+
+  test("is full, publishing is refused and says so, subscribers stay, and it goes on when there is room", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    await node.publish("1");
+    await redis.command("CONFIG", "SET", "maxmemory", "1");
+    await expect(node.publish("refused")).rejects.toThrow("Redis is full");
+    const returned = await node.come(client.ids[0]);
+    await redis.command("CONFIG", "SET", "maxmemory", "0");
+    await node.publish("2");
+    await client.has("2");
+    await returned.has("2");
+    expect([client.received, returned.received, client.gaps]).toEqual([["1", "2"], ["2"], 0]);
+  });
+
+  test("has forgotten the scripts, the node loads them again", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    await redis.command("SCRIPT", "FLUSH");
+    await node.publishAtLast("1");
+    await client.has("1");
+    expect([client.gaps, client.received]).toEqual([0, ["1"]]);
+  });
+
+  test("waits for a replica that does not answer, publishing is refused, soon at once, and goes on with it", async () => {
+    const [redis, replica] = [await server(), await server()];
+    await replica.follow(redis);
+    const node = await nodeOn(redis, { acknowledge: 1 });
+    await node.publish("1");
+    replica.pause();
+    await expect(node.publish("2")).rejects.toThrow("0 of 1 replicas acknowledged");
+    const begun = performance.now();
+    await expect(node.publish("3")).rejects.toThrow("fewer than 1 replicas acknowledge");
+    expect(performance.now() - begun).toBeLessThan(500);
+    replica.resume();
+    await node.publishAtLast("4");
+    await replica.kill();
+    await until(async () => (await redis.info("connected_slaves")) === "0", "the replica to be missed");
+    await expect(node.publish("5")).rejects.toThrow("too few replicas are connected");
+  });
+});
+
+describe.skipIf(!hasRedis)("a server that cannot be the engine is refused in words:", () => {
+  test("a Redis Cluster", async () => {
+    const node = unreadyOn(await server("--cluster-enabled", "yes"));
+    await until(() => reasonOf(node).includes("Redis Cluster"), "the refusal");
+  });
+
+  test("a replica, until it is promoted", async () => {
+    const [redis, replica] = [await server(), await server()];
+    await replica.follow(redis);
+    const node = unreadyOn(replica);
+    await until(() => reasonOf(node).includes("a replica"), "the refusal");
+    await replica.promote();
+    await node.ready();
+  });
+
+  test("a Sentinel, one that is too old, and one that hides master_replid", () => {
+    const info = (changed: Record<string, string>): string | undefined => {
+      const usual = {
+        redis_version: "7.0.15",
+        redis_mode: "standalone",
+        role: "master",
+        master_replid: "ab",
+      };
+      const lines = Object.entries({ ...usual, ...changed }).map(([name, value]) => `${name}:${value}`);
+      return refusalOf(parseInfo(["# Server", ...lines, ""].join("\r\n")));
+    };
+    expect(info({})).toBeUndefined();
+    expect(info({ redis_mode: "sentinel" })).toContain("this is a Sentinel");
+    expect(info({ redis_version: "6.2.14" })).toContain("Redis 6.2.14 is too old");
+    expect(refusalOf(parseInfo("redis_version:7.4.1\r\nrole:master\r\n"))).toContain("hides master_replid");
+  });
+});
+
+test.skipIf(!hasRedis)(
+  "a user with the permissions of docs/clustering.md can do all, and with one less it says so",
+  async () => {
+    const page = await Bun.file(resolve(root, "docs/clustering.md")).text();
+    const [, rules = ""] = /^user longwire (on [\s\S]*?)^```/m.exec(page) ?? [];
+    const redis = await server();
+    await redis.command("ACL", "SETUSER", "longwire", ...rules.trim().split(/\s+/));
+    const settings = { url: `redis://longwire:secret@127.0.0.1:${redis.port}`, prefix: "longwire" };
+    const [node, other] = [await nodeOn(redis, settings), await nodeOn(redis, settings)];
+    const client = await other.come();
+    const once = { key: "key", publisher: "publisher" };
+    await node.publishAtLast("1");
+    await node.hub.takeStream("stream", once, "writer");
+    await client.has("1");
+    expect((await node.hub.inspect(["news"]))[0]?.subscribers).toBe(1);
+    await node.come(client.id);
+    await node[Symbol.asyncDispose]();
+    await redis.command("ACL", "SETUSER", "longwire", "-rpush");
+    await expect(other.publish("2")).rejects.toThrow("lacks a permission");
+  },
+);
+
+describe.skipIf(!hasRedis)("a server on Redis", () => {
+  test("answers 503 with Retry-After within 3 s, says why at /readyz, and keeps its subscribers", async () => {
+    const redis = await server();
+    await using running = await spawnServer(["--redis", redis.url]);
+    await until(async () => (await fetch(new URL("/readyz", running.url))).ok, "the server to reach Redis");
+    const client = await openTopic(running, "news", cloudEvents);
+    await client.event();
+    redis.pause();
+    const begun = performance.now();
+    const refused = await post(running, "news", "refused");
+    expect(performance.now() - begun).toBeLessThan(settleSeconds * 1000 + 500);
+    expect([refused.status, refused.headers.get("Retry-After") !== null]).toEqual([503, true]);
+    const readiness = await fetch(new URL("/readyz", running.url));
+    expect([readiness.status, await readiness.json()]).toEqual([
+      200,
+      { ready: true, draining: false, broker: "away", reason: "Redis does not answer" },
+    ]);
+    await redis.kill();
+    await redis.restart();
+    await until(async () => (await post(running, "news", "again")).ok, "publishing to go on");
+    expect((await client.event()).type).toBe("longwire.gap"); // Nothing was persisted.
+    expect((await client.event()).data).toBe("again");
+  });
+
+  test("is not ready until Redis was reached, and says why", async () => {
+    await using running = await spawnServer(["--redis", "redis://:secret@127.0.0.1:1"]);
+    const readiness = await fetch(new URL("/readyz", running.url));
+    expect(readiness.status).toBe(503);
+    await until(async () => {
+      const { reason } = (await (await fetch(new URL("/readyz", running.url))).json()) as { reason: string };
+      return reason.includes("ECONNREFUSED");
+    }, "the reason");
+    expect(JSON.stringify(running.log())).not.toContain("secret");
+  });
+
+  test("counts the subscribers of all nodes, and forgets a node that died within 15 s", async () => {
+    const redis = await server();
+    const flags = ["--redis", redis.url];
+    await using one = await spawnServer(flags);
+    await using other = await spawnServer(flags);
+    const subscribers = async (): Promise<number> => {
+      const answer = (await (await fetch(new URL("/topics/news", one.url))).json()) as {
+        topics: { subscribers: number }[];
+      };
+      return answer.topics[0]?.subscribers ?? 0;
+    };
+    await until(async () => (await fetch(new URL("/readyz", other.url))).ok, "the server to reach Redis");
+    await until(async () => (await fetch(new URL("/readyz", one.url))).ok, "the server to reach Redis");
+    for (const server of [one, other, other]) await openTopic(server, "news");
+    await until(async () => (await subscribers()) === 3, "the subscribers of both");
+    other.process.kill("SIGKILL");
+    await until(async () => (await subscribers()) === 1, "the other node to be forgotten", 16);
+    await publish(one, "news", "to the one that is left");
+  });
+
+  test("serves a crowd that returns to a node where nobody was by a handful of reads", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const first = await node.publish("1");
+    for (let number = 2; number <= 50; number++) await node.publish(String(number));
+    const cold = await nodeOn(redis);
+    await redis.command("CONFIG", "RESETSTAT");
+    const id = `${first.epoch}-${first.offset}`;
+    const crowd = await Promise.all(Array.from({ length: 1000 }, () => cold.come(id)));
+    await Promise.all(crowd.map((client) => client.has("50")));
+    const calls = /calls=(\d+)/.exec((await redis.info("cmdstat_evalsha")) ?? "")?.[1];
+    expect(Number(calls)).toBeLessThan(20); // Two nodes beat once a second.
+  });
+});

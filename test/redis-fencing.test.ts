@@ -1,0 +1,346 @@
+/**
+ * What clients are told after everything that can happen to a Redis server: with real servers, through the real hub. An id
+ * is never given to two messages, and nothing is resumed across a possible loss.
+ */
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { cp, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { RedisBrokerSettings } from "../src/engine/redis/broker.ts";
+import { TopicEnded } from "../src/topic/broker.ts";
+import { formatId, type Position } from "../src/topic/message.ts";
+import { hasRedis, RedisLine, RedisServer } from "./support/redis.ts";
+import { type Client, RedisNode } from "./support/redis-node.ts";
+import { until } from "./support/wait.ts";
+
+setDefaultTimeout(30_000);
+
+const opened: AsyncDisposable[] = [];
+afterEach(async () => {
+  for (const resource of opened.splice(0).toReversed()) await resource[Symbol.asyncDispose]();
+});
+
+async function server(...flags: string[]): Promise<RedisServer> {
+  const server = await RedisServer.start(...flags);
+  opened.push(server);
+  return server;
+}
+
+async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
+  const node = await RedisNode.on(server, settings);
+  opened.push(node);
+  return node;
+}
+
+/** A node, a client that is away since message 5, and one that stays. */
+class Scene {
+  readonly #given = new Map<string, string>();
+  readonly #settings: Partial<RedisBrokerSettings>;
+  awayId = "";
+
+  private constructor(
+    readonly node: RedisNode,
+    readonly live: Client,
+    settings: Partial<RedisBrokerSettings>,
+  ) {
+    this.#settings = settings;
+  }
+
+  static async on(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<Scene> {
+    const node = await nodeOn(server, settings);
+    const scene = new Scene(node, await node.come(), settings);
+    for (const data of ["1", "2", "3", "4", "5"]) scene.awayId = await scene.publish(data);
+    await scene.live.has("5");
+    return scene;
+  }
+
+  /** @returns the id, which no other message may have */
+  async publish(data: string, node = this.node, topic = "news"): Promise<string> {
+    const id = formatId(await node.publishAtLast(data, topic));
+    expect(this.#given.get(id) ?? data).toBe(data);
+    this.#given.set(id, data);
+    return id;
+  }
+
+  /**
+   * @param at the server that goes on
+   * @param kept what it has of the messages after 5
+   */
+  async expectAfterwards(
+    at: RedisServer,
+    told: { away: "complete" | "gap"; live: "no gap" | "gap" },
+    kept: readonly string[] = [],
+  ): Promise<void> {
+    await this.node.ready();
+    if (told.live === "gap") await until(() => this.live.gaps > 0, "the gap of the live client");
+    await this.publish("after 1");
+    await this.publish("after 2");
+    await this.live.has("after 2");
+    expect({ gaps: this.live.gaps }).toEqual({ gaps: told.live === "gap" ? 1 : 0 });
+    expect(new Set(this.live.received).size).toBe(this.live.received.length);
+    expect(this.live.received.slice(-2)).toEqual(["after 1", "after 2"]);
+
+    // It comes back at another node, which was not there before.
+    const away = await (await nodeOn(at, this.#settings)).come(this.awayId);
+    await away.has("after 2");
+    expect({ gaps: away.gaps, received: away.received }).toEqual({
+      gaps: told.away === "gap" ? 1 : 0,
+      received: [...kept, "after 1", "after 2"],
+    });
+    // What they were given has the ids that the publishers were answered, or those of a newer past.
+    for (const client of [this.live, away])
+      for (const [index, id] of client.ids.entries())
+        expect(this.#given.get(id) ?? client.received[index]).toBe(client.received[index] ?? "");
+    // And a client that returns with its last id has everything.
+    const again = await this.node.come(away.id);
+    await this.publish("at last");
+    await again.has("at last");
+    expect({ gaps: again.gaps, received: again.received }).toEqual({ gaps: 0, received: ["at last"] });
+  }
+}
+
+/** A topic that has ended, told by a client that has seen its end and by one that has not. */
+async function endedTopic(node: RedisNode): Promise<{ lastId: string; endId: string }> {
+  const last = await node.publishAtLast("last", "ended");
+  const { end } = await node.hub.publish("ended", { end: true });
+  return { lastId: formatId(last), endId: formatId(end as Position) };
+}
+
+const everysec = ["--appendonly", "yes", "--appendfsync", "everysec"];
+
+describe.skipIf(!hasRedis)("a server that", () => {
+  test("is shut down and started again with its append-only file is no gap", async () => {
+    const redis = await server(...everysec);
+    const scene = await Scene.on(redis);
+    await scene.publish("6");
+    await redis.shutdown();
+    await scene.node.away();
+    await redis.restart();
+    await scene.expectAfterwards(redis, { away: "complete", live: "no gap" }, ["6"]);
+  });
+
+  test("is killed and started again with its append-only file is no gap", async () => {
+    const redis = await server(...everysec);
+    const scene = await Scene.on(redis);
+    await scene.publish("6");
+    await redis.kill();
+    await scene.node.away();
+    await redis.restart();
+    await scene.expectAfterwards(redis, { away: "complete", live: "no gap" }, ["6"]);
+  });
+
+  test("is killed and has persisted nothing is a gap", async () => {
+    const redis = await server();
+    const scene = await Scene.on(redis);
+    await redis.kill();
+    await scene.node.away();
+    await redis.restart();
+    await scene.expectAfterwards(redis, { away: "gap", live: "gap" });
+  });
+
+  test("is killed and has a snapshot that is three messages old is a gap", async () => {
+    const redis = await server();
+    const scene = await Scene.on(redis);
+    await redis.command("SAVE");
+    for (const data of ["6", "7", "8"]) await scene.publish(data);
+    await scene.live.has("8");
+    await redis.kill();
+    await scene.node.away();
+    await redis.restart();
+    await scene.expectAfterwards(redis, { away: "gap", live: "gap" });
+  });
+
+  test("is flushed is a gap", async () => {
+    const redis = await server(...everysec);
+    const scene = await Scene.on(redis);
+    await redis.command("FLUSHALL");
+    await scene.expectAfterwards(redis, { away: "gap", live: "gap" });
+  });
+
+  test("gets its first replica is no gap", async () => {
+    const redis = await server();
+    const scene = await Scene.on(redis);
+    const replid = await redis.info("master_replid");
+    await (await server()).follow(redis);
+    expect(await redis.info("master_replid")).not.toBe(replid);
+    await scene.expectAfterwards(redis, { away: "complete", live: "no gap" });
+  });
+
+  test("has had a replica, and is started again with its append-only file, is a gap: it may be a stale one", async () => {
+    const redis = await server(...everysec);
+    const scene = await Scene.on(redis);
+    await (await server()).follow(redis);
+    await scene.publish("6");
+    await redis.kill();
+    await scene.node.away();
+    await redis.restart();
+    await scene.expectAfterwards(redis, { away: "gap", live: "gap" }, ["6"]);
+  });
+
+  test("was a stale replica and is promoted, after three acknowledged messages were lost, is a gap", async () => {
+    const [primary, replica] = [await server(), await server()];
+    const scene = await Scene.on(primary);
+    await replica.follow(primary);
+    await scene.publish("6");
+    await replica.caughtUp(primary);
+    await replica.promote();
+    for (const data of ["lost 7", "lost 8", "lost 9"]) await scene.publish(data);
+    await scene.live.has("lost 9");
+    await primary.kill();
+    scene.node.line.leadTo(replica);
+    await scene.node.away();
+    await scene.expectAfterwards(replica, { away: "gap", live: "gap" }, ["6"]);
+  });
+
+  test("was a replica and is promoted, with nothing lost, is a gap: nobody can know", async () => {
+    const [primary, replica] = [await server(), await server()];
+    const scene = await Scene.on(primary);
+    await replica.follow(primary);
+    await scene.publish("6");
+    await replica.caughtUp(primary);
+    await primary.kill();
+    await replica.promote();
+    scene.node.line.leadTo(replica);
+    await scene.node.away();
+    await scene.expectAfterwards(replica, { away: "gap", live: "gap" }, ["6"]);
+  });
+
+  test("was a replica and is promoted keeps the end of a topic, and a client that has seen it gets nothing twice", async () => {
+    const [primary, replica] = [await server(), await server()];
+    const node = await nodeOn(primary);
+    const { lastId, endId } = await endedTopic(node);
+    await replica.follow(primary);
+    await primary.kill();
+    await replica.promote();
+    node.line.leadTo(replica);
+    await node.away();
+    await node.ready();
+    await expect(node.publish("late", "ended")).rejects.toBeInstanceOf(TopicEnded);
+    for (const id of [lastId, endId]) {
+      const client = await node.come(id, "ended");
+      await until(() => client.hasEnded, "the end");
+      expect([client.gaps, client.received]).toEqual([1, []]);
+    }
+  });
+
+  test("is started again with its append-only file keeps the end of a topic, without a gap", async () => {
+    const redis = await server(...everysec);
+    const node = await nodeOn(redis);
+    const { lastId, endId } = await endedTopic(node);
+    await redis.kill();
+    await node.away();
+    await redis.restart();
+    await node.ready();
+    await expect(node.publish("late", "ended")).rejects.toBeInstanceOf(TopicEnded);
+    for (const id of [lastId, endId]) {
+      const client = await (await nodeOn(redis)).come(id, "ended");
+      await until(() => client.hasEnded, "the end");
+      expect([client.gaps, client.received]).toEqual([0, []]);
+    }
+  });
+
+  test("was demoted, and promoted again after another took three messages, is a gap on the same connection", async () => {
+    const [first, second] = [await server(), await server()];
+    const scene = await Scene.on(first);
+    await second.follow(first);
+    await second.promote();
+    const other = await nodeOn(second);
+    for (const data of ["6", "7", "8"]) await scene.publish(data, other);
+    await first.follow(second);
+    await first.promote();
+    expect(scene.node.broker.disconnects).toBe(0);
+    await scene.expectAfterwards(first, { away: "gap", live: "gap" }, ["6", "7", "8"]);
+    expect(scene.node.broker.disconnects).toBe(0);
+  });
+
+  test("has an append-only file that was put back by three acknowledged messages is a gap, by testimony", async () => {
+    const redis = await server(...everysec);
+    const scene = await Scene.on(redis);
+    const files = join(redis.directory, "appendonlydir");
+    await cp(files, `${files}.copy`, { recursive: true });
+    for (const data of ["lost 6", "lost 7", "lost 8"]) await scene.publish(data);
+    await scene.live.has("lost 8");
+    await redis.kill();
+    await scene.node.away();
+    await rm(files, { recursive: true });
+    await cp(`${files}.copy`, files, { recursive: true });
+    await redis.restart();
+    await scene.expectAfterwards(redis, { away: "gap", live: "gap" });
+  });
+});
+
+describe.skipIf(!hasRedis)("a failover that the operator says to be lossless", () => {
+  const vouched = { acknowledge: 1, losslessFailover: true };
+
+  /** Two servers with a node that waits for the replica. */
+  async function pair(settings: Partial<RedisBrokerSettings> = vouched) {
+    const [primary, replica] = [await server(), await server()];
+    await replica.follow(primary);
+    return { primary, replica, scene: await Scene.on(primary, settings) };
+  }
+
+  test("is no gap", async () => {
+    const { primary, replica, scene } = await pair();
+    await scene.publish("6");
+    await primary.kill();
+    await replica.promote();
+    await (await server()).follow(replica); // Without it nothing could be acknowledged.
+    scene.node.line.leadTo(replica);
+    await scene.node.away();
+    await scene.expectAfterwards(replica, { away: "complete", live: "no gap" }, ["6"]);
+  });
+
+  test("and is not is a gap, by testimony", async () => {
+    const { primary, replica, scene } = await pair();
+    await replica.caughtUp(primary);
+    await replica.command("SAVE");
+    for (const data of ["lost 6", "lost 7", "lost 8"]) await scene.publish(data);
+    await scene.live.has("lost 8");
+    await primary.kill();
+    await replica.kill();
+    await replica.restart(); // With what it had at 5.
+    await (await server()).follow(replica);
+    scene.node.line.leadTo(replica);
+    await scene.node.away();
+    await scene.expectAfterwards(replica, { away: "gap", live: "gap" });
+  });
+
+  test("is a gap where more replicas were seen than acknowledge: one that has less may be promoted", async () => {
+    const { primary, replica, scene } = await pair();
+    const another = await server();
+    await another.follow(primary);
+    await scene.publish("6");
+    await another.caughtUp(primary);
+    await primary.kill();
+    await replica.promote();
+    await another.follow(replica);
+    scene.node.line.leadTo(replica);
+    await scene.node.away();
+    await scene.expectAfterwards(replica, { away: "gap", live: "gap" }, ["6"]);
+  });
+
+  test("skips what was announced and not acknowledged: a gap only for the client that has it", async () => {
+    const [primary, replica] = [await server(), await server()];
+    using line = new RedisLine(primary);
+    await replica.follow(primary, line.port);
+    const scene = await Scene.on(primary, vouched);
+    const other = await scene.node.come(undefined, "another topic");
+    await replica.caughtUp(primary);
+    line.hold();
+    await expect(scene.node.publish("unacknowledged")).rejects.toThrow("0 of 1 replicas acknowledged");
+    await scene.live.has("unacknowledged");
+    await primary.kill();
+    await replica.promote();
+    await (await server()).follow(replica);
+    scene.node.line.leadTo(replica);
+    await scene.node.away();
+    await scene.node.ready();
+    const away = await (await nodeOn(replica, vouched)).come(scene.awayId);
+    await scene.publish("6");
+    await scene.live.has("6");
+    await away.has("6");
+    await scene.publish("other", scene.node, "another topic");
+    await other.has("other");
+    expect([scene.live.gaps, away.gaps, other.gaps]).toEqual([1, 0, 0]);
+    expect([scene.live.received.at(-1), away.received]).toEqual(["6", ["6"]]);
+  });
+});

@@ -1,0 +1,183 @@
+/** A node on a Redis server, in the process of the test: a hub with its engine and a line, and clients that come back. */
+import { RedisBroker, type RedisBrokerSettings } from "../../src/engine/redis/broker.ts";
+import { Counters } from "../../src/metrics.ts";
+import type { Publication } from "../../src/topic/broker.ts";
+import type { FanOut } from "../../src/topic/channel.ts";
+import { Hub } from "../../src/topic/hub.ts";
+import { formatId, type Message, type Position, parseId } from "../../src/topic/message.ts";
+import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
+import { type RecordingLog, recordingLog } from "./recording-log.ts";
+import { RedisLine, type RedisServer } from "./redis.ts";
+import { until } from "./wait.ts";
+
+const limits = {
+  historyMessages: 1000,
+  historyAgeSeconds: 3600,
+  historyBytesMax: 64 * 1024 * 1024,
+  positionAgeSeconds: 7200,
+  retained: [],
+};
+
+/** Fan-out to the live clients of a node. */
+class LiveClients implements FanOut {
+  readonly #live = new Map<Client, Subscription>();
+
+  add(client: Client, subscription: Subscription): void {
+    this.#live.set(client, subscription);
+  }
+
+  remove(client: Client): void {
+    this.#live.delete(client);
+  }
+
+  deliver(message: Message): void {
+    for (const [client, { topic }] of this.#live) if (topic === message.topic) client.take(message);
+  }
+
+  *detachLive(topic: string): Iterable<Subscription> {
+    for (const [client, subscription] of [...this.#live]) {
+      if (subscription.topic !== topic) continue;
+      this.#live.delete(client);
+      yield subscription;
+    }
+  }
+}
+
+export class RedisNode implements AsyncDisposable {
+  readonly log: RecordingLog = recordingLog();
+  readonly line: RedisLine;
+  readonly broker: RedisBroker;
+  readonly hub: Hub;
+  readonly live = new LiveClients();
+
+  private constructor(server: RedisServer, settings: Partial<RedisBrokerSettings>) {
+    this.line = new RedisLine(server);
+    const given = { url: this.line.url, prefix: "test", acknowledge: 0, losslessFailover: false };
+    this.broker = new RedisBroker({ ...limits, ...given, ...settings }, this.log);
+    const { broker, live: fanOut, log } = this;
+    this.hub = new Hub({ broker, fanOut, limits, counters: new Counters(), log });
+  }
+
+  static async on(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
+    const node = RedisNode.unready(server, settings);
+    await node.ready();
+    return node;
+  }
+
+  /** A node that need not reach its server. */
+  static unready(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): RedisNode {
+    return new RedisNode(server, settings);
+  }
+
+  async ready(): Promise<void> {
+    await until(() => this.broker.state.available, "a node to reach Redis");
+  }
+
+  async away(): Promise<void> {
+    await until(() => !this.broker.state.available, "a node to notice that Redis is away");
+  }
+
+  publish(data: string, topic = "news"): Promise<Position> {
+    return this.#publish(topic, { draft: { data, contentType: "text/plain" } });
+  }
+
+  /** Publishes until it is accepted, as a publisher with a key does. */
+  async publishAtLast(data: string, topic = "news"): Promise<Position> {
+    const once = { key: crypto.randomUUID(), publisher: "test" };
+    let position: Position | undefined;
+    await until(async () => {
+      const publication = { draft: { data, contentType: "text/plain" }, once };
+      position = await this.#publish(topic, publication).catch(() => undefined);
+      return position !== undefined;
+    }, `"${data}" to be accepted`);
+    return position as Position;
+  }
+
+  async #publish(topic: string, publication: Publication): Promise<Position> {
+    return (await this.hub.publish(topic, publication)).message as Position;
+  }
+
+  /** @param id the last one that the client has; from now on without it */
+  come(id?: string, topic = "news"): Promise<Client> {
+    return Client.on(this, topic, id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.hub.close();
+    await this.broker.close();
+    this.line[Symbol.dispose]();
+  }
+}
+
+/** A client that stores its last id, and comes back where its node cannot serve it. */
+export class Client implements Subscriber {
+  /** The data of its messages, in order. */
+  readonly received: string[] = [];
+  readonly ids: string[] = [];
+  gaps = 0;
+  hasEnded = false;
+  id: string;
+  readonly #node: RedisNode;
+  readonly #topic: string;
+  #subscription: Subscription | undefined;
+
+  private constructor(node: RedisNode, topic: string, id: string) {
+    this.#node = node;
+    this.#topic = topic;
+    this.id = id;
+  }
+
+  static async on(node: RedisNode, topic: string, id: string | undefined): Promise<Client> {
+    const client = new Client(node, topic, id ?? "");
+    await client.#open();
+    return client;
+  }
+
+  async has(data: string): Promise<void> {
+    await until(() => this.received.includes(data), `"${data}" to arrive; there are ${this.received}`);
+  }
+
+  leave(): void {
+    this.#node.live.remove(this);
+    this.#subscription?.close();
+  }
+
+  replay(message: Message): boolean {
+    this.take(message);
+    return true;
+  }
+
+  take(message: Message): void {
+    this.id = formatId(message);
+    this.ids.push(this.id);
+    this.received.push(String(message.data));
+  }
+
+  gap({ from }: Gap): void {
+    this.gaps++;
+    this.id = formatId(from);
+  }
+
+  live(subscription: Subscription): void {
+    this.#node.live.add(this, subscription);
+  }
+
+  end(): void {
+    this.hasEnded = true;
+  }
+
+  fail(): void {
+    this.leave();
+    setTimeout(() => this.#open().catch(() => this.fail()), 50);
+  }
+
+  async #open(): Promise<void> {
+    const position = parseId(this.id);
+    const since = position && ({ kind: "position", position } as const);
+    const subscription = await this.#node.hub.open(this.#topic, since, this.id);
+    this.#subscription = subscription;
+    this.id = subscription.openId;
+    subscription.begin(this);
+    subscription.advance();
+  }
+}
