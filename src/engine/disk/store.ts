@@ -71,6 +71,9 @@ export class Store {
   #evictedPositions = 0;
   #commits: number;
   #witnessed = 0;
+  /** The transactions at the last sweep, and those that were moved from the write-ahead log when nothing was written. */
+  #commitsSwept = 0;
+  #commitsMoved = 0;
   readonly #witness: number;
   #latestTime: number;
   #isWriting = false;
@@ -211,7 +214,9 @@ export class Store {
     this.#topics.keepChanges();
     this.#requireFile();
     this.#writeWitness();
-    return this.#giveSpaceBack() || isBehind;
+    isBehind = this.#giveSpaceBack() || isBehind;
+    if (!isBehind) this.#checkpointIfIdle();
+    return isBehind;
   }
 
   /** Writes a transaction to find out whether that works again. */
@@ -570,6 +575,15 @@ export class Store {
     if (surplus <= 0) return false;
     this.#database.query(`PRAGMA incremental_vacuum(${Math.min(Math.ceil(surplus), slicePages)})`).all();
     return surplus > slicePages;
+  }
+
+  /** SQLite moves the write-ahead log into the file while there are writes. If none follow, the file would not shrink. */
+  #checkpointIfIdle(): void {
+    if (this.#commits === this.#commitsSwept && this.#commits !== this.#commitsMoved) {
+      this.#database.query("PRAGMA wal_checkpoint(PASSIVE)").all();
+      this.#commitsMoved = this.#commits;
+    }
+    this.#commitsSwept = this.#commits;
   }
 
   /** The number of a transaction that is durable already. */
