@@ -135,3 +135,25 @@ test("a restart keeps attributes, ends and the records of streams", async () => 
   expect(record).toMatchObject({ items: 1, digest: "d", first: message, last: message, end });
   expect(await failureOf(post(after, "answers/42", text("late")))).toBeInstanceOf(TopicEnded);
 });
+
+test("a crowd of readers does not hold up a publication", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), {
+    ...limits,
+    historyMessages: 10_000,
+  });
+  stack.defer(() => engine.close());
+  const broker = await engine.node();
+  const draft = { data: "x".repeat(1000), contentType: "text/plain" };
+  await Promise.all(Array.from({ length: 1000 }, () => broker.publish("news", { draft })));
+  let read = 0;
+  const page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 };
+  const reads = Array.from({ length: 200 }, async () => {
+    await broker.history("news", { kind: "all" }, page);
+    read++;
+  });
+  await broker.publish("news", { draft });
+  expect(read).toBeLessThan(100);
+  await Promise.all(reads);
+  expect(read).toBe(200);
+});

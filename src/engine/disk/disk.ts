@@ -113,6 +113,8 @@ export class DiskBroker implements Broker {
   readonly #reads = new Map<number, Reading>();
   #lastId = 0;
   #sweepId = 0;
+  /** When the answer to the sweep in progress is late. */
+  #sweepDeadline = Number.POSITIVE_INFINITY;
   #isFlushing = false;
   #isClosed = false;
   #restart: Timer | undefined;
@@ -357,10 +359,11 @@ export class DiskBroker implements Broker {
     if (!this.#isOpened || this.#sweepId !== 0) return;
     this.#flushSoon(); // Unsubscriptions that nothing else took along.
     this.#sweepId = this.#send({ kind: "sweep" });
+    this.#sweepDeadline = performance.now() + settleMilliseconds;
   }
 
   #answered(answer: Answer): void {
-    if (answer.id === this.#sweepId) this.#sweepId = 0;
+    if (answer.id === this.#sweepId) this.#endSweep();
     if (answer.kind === "committed") {
       this.#committed(answer);
     } else if (answer.kind === "swept") {
@@ -426,16 +429,23 @@ export class DiskBroker implements Broker {
     else this.#recovered();
   }
 
-  /** Settles what has waited too long. What the Worker has may still be committed, and is announced if it is. */
+  /**
+   * Settles what has waited too long. What the Worker has may still be committed, and is announced if it is.
+   * Reads that are late are only too many: the Worker serves them last.
+   */
   #giveUp(now: number): void {
     const isLate = ({ deadline }: { readonly deadline: number }): boolean => deadline <= now;
-    const late = [...(this.#batch?.pending ?? []), ...this.#queue, ...this.#reads.values()].filter(isLate);
-    if (late.length === 0) return;
+    for (const [id, reading] of this.#reads) {
+      if (!isLate(reading)) continue;
+      this.#reads.delete(id);
+      reading.reject(new BrokerUnavailable("the disk has too much to read"));
+    }
+    const late = [...(this.#batch?.pending ?? []), ...this.#queue].filter(isLate);
+    if (late.length === 0 && now < this.#sweepDeadline) return;
     this.#failed({ reason: `the disk has not answered for ${settleMilliseconds / 1000} s`, isGone: true });
     for (const { reject } of late) reject(this.#unavailable());
     for (const { bytes } of this.#queue.filter(isLate)) this.#bytes -= bytes;
     this.#queue = this.#queue.filter((pending) => !isLate(pending));
-    for (const [id, reading] of this.#reads) if (isLate(reading)) this.#reads.delete(id);
   }
 
   #rejectAll(error: Error): void {
@@ -445,7 +455,12 @@ export class DiskBroker implements Broker {
     this.#queue = [];
     this.#reads.clear();
     this.#bytes = 0;
+    this.#endSweep();
+  }
+
+  #endSweep(): void {
     this.#sweepId = 0;
+    this.#sweepDeadline = Number.POSITIVE_INFINITY;
   }
 }
 

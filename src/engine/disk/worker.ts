@@ -28,12 +28,42 @@ let store: Store | undefined;
 let failure: Failure | undefined;
 let nextSlice: Timer | undefined;
 
+/** Reads wait while there is something to commit: a crowd of readers must not hold up publishers. */
+const reads: { readonly request: Request; readonly sinceMilliseconds: number }[] = [];
+
+/** The node has given up a read that waited for so long. */
+const readWaitMilliseconds = 2500;
+
+/** Reads are served for so long, then what has come meanwhile is committed. */
+const readSliceMilliseconds = 5;
+
 self.onmessage = ({ data: request }: MessageEvent<Request>) => {
-  const answer = answerTo(request);
-  if (answer) self.postMessage(answer);
+  if (!isRead(request)) {
+    self.postMessage(answerTo(request));
+    return;
+  }
+  reads.push({ request, sinceMilliseconds: performance.now() });
+  if (reads.length === 1) setImmediate(serveReads);
 };
 
-function answerTo(request: Request): Answer | undefined {
+const isRead = ({ kind }: Request): boolean =>
+  kind === "history" || kind === "positions" || kind === "inspect";
+
+function serveReads(): void {
+  const end = performance.now() + readSliceMilliseconds;
+  while (reads.length > 0 && performance.now() < end) {
+    const { request, sinceMilliseconds } = reads.shift() ?? {};
+    if (
+      request &&
+      sinceMilliseconds !== undefined &&
+      performance.now() < sinceMilliseconds + readWaitMilliseconds
+    )
+      self.postMessage(answerTo(request));
+  }
+  if (reads.length > 0) setImmediate(serveReads);
+}
+
+function answerTo(request: Request): Answer {
   const { id } = request;
   try {
     switch (request.kind) {
