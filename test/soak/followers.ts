@@ -148,7 +148,10 @@ export class Follower {
         if (resumed) tally.resumed++;
         if (resumed && id !== since) tally.fault(`${this.topic} resumed from ${id}, not from ${since}`);
       },
-      gap: (_, from) => {
+      gap: (requested, from) => {
+        // A message always followed within the position's age, and a kill does not lose a topic on disk.
+        if (tally.restarts > 0 && epochOf(requested) !== epochOf(from))
+          tally.fault(`${this.topic} began the epoch of ${from} after ${requested}`);
         hasReportedGap = true;
         tally.gaps++;
         this.#last = from;
@@ -164,6 +167,8 @@ export class Follower {
     });
   }
 }
+
+const epochOf = (id: string): string => id.slice(0, id.lastIndexOf("-"));
 
 function after(id: string | undefined): string | undefined {
   if (id === undefined) return undefined;

@@ -1,12 +1,16 @@
 /**
- * All loads at once for a long time: `bun run soak --minutes 30 [--seed 1] [--update-docs]`. Clients connect and leave,
- * every message is checked, and at the end the server must hold no more memory and descriptors than after the warm-up.
+ * All loads at once for a long time: `bun run soak --minutes 30 [--seed 1] [--data] [--update-docs]`. Clients connect and
+ * leave, every message is checked, and at the end the server must hold no more memory and descriptors than after the
+ * warm-up. With `--data` topics are on disk, and the server is killed and started again after the first and the second tenth:
+ * its followers must not notice more than a reconnect.
  */
-import { resolve } from "node:path";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { Command } from "commander";
 import { machineWords, thisMachine } from "../bench/machine.ts";
 import { Random } from "../support/random.ts";
-import { type RunningServer, root, spawnServer } from "../support/server.ts";
+import { type LogLine, type RunningServer, root, spawnServer } from "../support/server.ts";
 import { bySocket, byStream, Follower, followRaw } from "./followers.ts";
 import { beRefused, dropLines, echo, leaveTopics, readSlowly } from "./others.ts";
 import { publishOverHttp, publishOverSocket } from "./publishers.ts";
@@ -20,14 +24,31 @@ const sampleSeconds = 5;
 const command = new Command("soak")
   .option("--minutes <number>", "duration", Number, 30)
   .option("--seed <number>", "of the random choices", Number, Date.now() % 1_000_000_000)
+  .option("--data", "keep topics on disk, and kill the server twice", false)
   .option("--update-docs", "write the result into docs/soak.md", false)
   .parse();
-const { minutes, seed, updateDocs } = command.opts<{ minutes: number; seed: number; updateDocs: boolean }>();
+const { minutes, seed, data, updateDocs } = command.opts<{
+  minutes: number;
+  seed: number;
+  data: boolean;
+  updateDocs: boolean;
+}>();
 
-await using server = await spawnServer(serverFlags);
+const directory = data ? mkdtempSync(join(tmpdir(), "longwire-soak-")) : undefined;
+const flags = directory === undefined ? serverFlags : [...serverFlags, "--data", directory];
 const tally = new Tally();
-const ending = new AbortController();
-const stage: Stage = { server, tally, random: new Random(seed), stopping: ending.signal };
+let server = await spawnServer(flags);
+let ending = new AbortController();
+const stage: Stage = {
+  tally,
+  random: new Random(seed),
+  get server() {
+    return server;
+  },
+  get stopping() {
+    return ending.signal;
+  },
+};
 console.log(`${minutes} minutes with seed ${seed} against process ${server.process.pid}`);
 
 const topics = ["open/0", "open/1", "open/2", "open/3", "closed/0", "closed/1"];
@@ -35,28 +56,59 @@ const followers = topics.flatMap((topic) => [
   ...Array.from({ length: 5 }, () => new Follower(stage, bySocket, topic)),
   ...Array.from({ length: 3 }, () => new Follower(stage, byStream, topic)),
 ]);
-const load = [
-  ...topics.map((topic, index) => (index % 2 ? publishOverSocket : publishOverHttp)(stage, topic)),
-  ...followers.map((follower) => follower.run()),
-  ...topics.filter((topic) => topic.startsWith("open/")).map((topic) => followRaw(stage, topic)),
-  ...Array.from({ length: 8 }, () => echo(stage)),
-  ...[readSlowly(stage), beRefused(stage), dropLines(stage), leaveTopics(stage)],
-];
-const ended = Promise.all(load);
-const failed = ended.then(
-  () => undefined,
-  (error) => tally.fault(`a part of the load ended: ${error}`),
-);
-const samples = await watch(minutes * 60);
-ending.abort();
-await failed;
+const log: LogLine[] = [];
+if (directory !== undefined) {
+  for (const leg of [1, 2]) {
+    await run((minutes * 60) / 10);
+    server.process.kill("SIGKILL");
+    await server.process.exited;
+    log.push(...server.log());
+    console.log(`killed after ${leg} of 10 parts, and started again`);
+    server = await spawnServer(flags);
+    ending = new AbortController();
+    tally.restarts++;
+  }
+}
+const samples = await run((minutes * 60 * (directory === undefined ? 10 : 8)) / 10);
 for (const topic of topics) await catchUp(topic);
 const left = await afterAll(server);
-const verdict = verdictOf({ samples, left, tally, log: server.log() });
-const text = report({ minutes, seed, samples, left, tally, verdict, machine: machineWords(thisMachine()) });
+log.push(...server.log());
+const verdict = verdictOf({ samples, left, tally, log });
+const shown = directory === undefined ? serverFlags : [...serverFlags, "--data", "…"];
+const text = report({
+  minutes,
+  seed,
+  flags: shown,
+  samples,
+  left,
+  tally,
+  verdict,
+  machine: machineWords(thisMachine()),
+});
 console.log(`\n${text}`);
-if (updateDocs) updatePage(resolve(root, "docs/soak.md"), text);
+if (updateDocs) updatePage(resolve(root, "docs/soak.md"), data ? "data" : "memory", text);
+await server[Symbol.asyncDispose]();
+if (directory !== undefined) rmSync(directory, { recursive: true });
 process.exitCode = exitCodeOf(verdict);
+
+/** All loads against the present server. */
+async function run(seconds: number): Promise<Sample[]> {
+  const load = [
+    ...topics.map((topic, index) => (index % 2 ? publishOverSocket : publishOverHttp)(stage, topic)),
+    ...followers.map((follower) => follower.run()),
+    ...topics.filter((topic) => topic.startsWith("open/")).map((topic) => followRaw(stage, topic)),
+    ...Array.from({ length: 8 }, () => echo(stage)),
+    ...[readSlowly(stage), beRefused(stage), dropLines(stage), leaveTopics(stage)],
+  ];
+  const ended = Promise.all(load).then(
+    () => undefined,
+    (error) => tally.fault(`a part of the load ended: ${error}`),
+  );
+  const taken = await watch(seconds);
+  ending.abort();
+  await ended;
+  return taken;
+}
 
 async function watch(seconds: number): Promise<Sample[]> {
   const begun = performance.now();

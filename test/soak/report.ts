@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import type { LogLine } from "../support/server.ts";
 import { median, type Sample } from "./samples.ts";
-import { apiKey, jwtSecret, serverFlags } from "./stage.ts";
+import { apiKey, jwtSecret } from "./stage.ts";
 import type { Tally } from "./tally.ts";
 
 /** The share of the run in which caches, compiled code and the idempotency keys of 5 minutes still grow. */
@@ -22,6 +22,7 @@ const expectedLogLines: ReadonlySet<string> = new Set([
   "a slow reader is cut",
   "a slow reader of an event stream is cut",
   "a page of another origin was refused",
+  "topics are kept on disk",
 ]);
 
 /** The log line that counts refusals and cuts, and the reasons that this load causes. */
@@ -105,18 +106,20 @@ const countsOf = (tally: Tally): Record<string, number> => ({
   "connections dropped": tally.dropped,
   echoes: tally.echoes,
   "topics used once": tally.passingTopics,
+  ...(tally.restarts > 0 ? { "kills of the server": tally.restarts } : {}),
 });
 
 export interface Report extends Omit<Findings, "log"> {
   readonly minutes: number;
   readonly seed: number;
+  readonly flags: readonly string[];
   readonly verdict: Verdict;
   readonly machine: string;
 }
 
 const rowsMax = 12;
 
-export function report({ minutes, seed, samples, left, tally, verdict, machine }: Report): string {
+export function report({ minutes, seed, flags, samples, left, tally, verdict, machine }: Report): string {
   const { memory, descriptors, failures } = verdict;
   const every = Math.max(1, Math.ceil(samples.length / rowsMax));
   const rows = samples
@@ -130,7 +133,7 @@ export function report({ minutes, seed, samples, left, tally, verdict, machine }
       : Number.NaN;
   return [
     `${new Date().toISOString().slice(0, 10)}, ${minutes} minutes, seed ${seed}, on ${machine}. ` +
-      `The server took ${processor.toFixed(1)} % of a core, and was started with \`${shownFlags()}\`.`,
+      `The server took ${processor.toFixed(1)} % of a core, and was started with \`${shownFlags(flags)}\`.`,
     failures.length === 0 ? "**Everything held.**" : `**It did not hold: ${failures.join("; ")}.**`,
     [
       "| | first quarter | last quarter | bound |",
@@ -166,16 +169,17 @@ const row = (
 const mebibytes = (bytes: number): string => `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
 
 /** The flags without the key and the secret. */
-function shownFlags(): string {
-  return serverFlags.map((word) => ([apiKey, jwtSecret].includes(word) ? "…" : word)).join(" ");
+function shownFlags(flags: readonly string[]): string {
+  return flags.map((word) => ([apiKey, jwtSecret].includes(word) ? "…" : word)).join(" ");
 }
 
-const beginMark = "<!-- soak: written by bun run soak --update-docs -->";
-const endMark = "<!-- end of soak -->";
-
-/** @throws if the page has no such part */
-export function updatePage(page: string, text: string): void {
+/** @param part `memory` or `data`, whose marks the page has @throws if it has not */
+export function updatePage(page: string, part: string, text: string): void {
   const whole = readFileSync(page, "utf8");
+  const [beginMark, endMark] = [
+    `<!-- soak ${part}: written by bun run soak -->`,
+    `<!-- end of soak ${part} -->`,
+  ];
   const from = whole.indexOf(beginMark);
   const to = whole.indexOf(endMark);
   if (from < 0 || to < from) throw new Error(`${page} needs the two lines\n${beginMark}\n${endMark}`);

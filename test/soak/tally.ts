@@ -17,6 +17,8 @@ export class Tally {
   /** Connections that were opened and dropped without a Close frame. */
   dropped = 0;
   passingTopics = 0;
+  /** Kills of the server, after which it was started again. */
+  restarts = 0;
   faultCount = 0;
   /** The first faults, in words. */
   readonly faults: string[] = [];
