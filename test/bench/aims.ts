@@ -31,6 +31,23 @@ export function atMostTimesRow(
   };
 }
 
+/** A figure of one peer is at least `times` that of another. */
+export function atLeastTimes(
+  samples: Samples,
+  row: Row,
+  measure: Measure,
+  peer: string,
+  against: string,
+  times: number,
+): Aim {
+  const ratio = samples.ratio(row.key, peer, against, measure.key);
+  return {
+    aim: `${row.heading}: ${measure.heading} at least ×${times} those of ${against}`,
+    met: ratio !== undefined && ratio >= times,
+    found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
+  };
+}
+
 /** A figure of Longwire is at most `max`. */
 export function atMost(samples: Samples, row: Row, measure: Measure, max: number, unit: string): Aim {
   const value = samples.median(row.key, longwire.key, measure.key);

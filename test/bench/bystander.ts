@@ -1,15 +1,17 @@
 /**
  * A companion that has no part in the load: `bun run test/bench/bystander.ts <port>`. It makes echoes on /ping until its
- * stdin ends, then prints the longest wait for one.
+ * stdin ends, then prints the longest wait for one and the 99th percentile.
  */
 import { frame, opcodes } from "../support/raw-socket.ts";
 import { Stdin } from "../support/stdin.ts";
 import { FrameReader } from "./frame.ts";
+import { Latencies } from "./latencies.ts";
 import { Wire } from "./wire.ts";
 
 export interface Waits {
   readonly echoes: number;
   readonly longestWaitMilliseconds: number;
+  readonly p99Milliseconds: number;
 }
 
 const everyMilliseconds = 5;
@@ -31,17 +33,21 @@ async function main(port: number): Promise<void> {
   );
   console.log("begun");
   let echoes = 0;
+  const latencies = new Latencies();
   let longestWaitMilliseconds = 0;
   while (!stdin.hasEnded || echoes < echoesMin) {
     answered = Promise.withResolvers();
     const sentAt = performance.now();
     wire.send(message);
     await answered.promise;
-    longestWaitMilliseconds = Math.max(longestWaitMilliseconds, performance.now() - sentAt);
+    const waitMilliseconds = performance.now() - sentAt;
+    latencies.add(waitMilliseconds);
+    longestWaitMilliseconds = Math.max(longestWaitMilliseconds, waitMilliseconds);
     echoes++;
     await Bun.sleep(everyMilliseconds);
   }
-  const waits: Waits = { echoes, longestWaitMilliseconds };
+  const p99Milliseconds = latencies.percentile(0.99);
+  const waits: Waits = { echoes, longestWaitMilliseconds, p99Milliseconds };
   console.log(JSON.stringify(waits));
   process.exit(0); // Does not wait for the socket.
 }

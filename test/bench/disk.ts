@@ -1,0 +1,133 @@
+/** Topics on disk beside topics in memory, and beside a bare loop of appends with an fdatasync. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beginCompanion } from "../support/companion.ts";
+import { atLeastTimes, atMostTimesRow } from "./aims.ts";
+import { type Aim, type Benchmark, loadTimes, type RunOptions, warmUpTimes } from "./benchmark.ts";
+import type { Waits } from "./bystander.ts";
+import { loadMeasures } from "./load.ts";
+import { control, longwire, longwireWith, type Peer, peerFile, type RunningPeer } from "./peer.ts";
+import type { EngineFigures } from "./peers/disk-engine.ts";
+import { runPublishLoad } from "./publish-load.ts";
+import type { Measure, Row, Samples } from "./samples.ts";
+
+const connections = 16;
+const payloadBytes = 256;
+const inMemory = "memory";
+const engine = "engine";
+const engineInMemory = "engine-memory";
+
+const inProcess = (key: string, heading: string, kind: string): Peer => ({
+  key,
+  heading,
+  prepare: () => ({
+    command: [process.execPath, "run", peerFile("disk-engine.ts"), kind],
+    version: `Bun ${Bun.version}`,
+  }),
+});
+
+/** With a directory that is removed at the end. */
+const onDisk: Peer = {
+  ...longwire,
+  heading: "longwire with --data",
+  prepare: () => {
+    const directory = mkdtempSync(join(tmpdir(), "longwire-bench-disk-"));
+    process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+    return longwireWith(longwire.key, "", ["--data", directory]).prepare();
+  },
+};
+
+const peers: readonly Peer[] = [
+  onDisk,
+  longwireWith(inMemory, "longwire in memory", []),
+  inProcess(engine, "engine on disk, in process", "disk"),
+  inProcess(engineInMemory, "engine in memory, in process", "memory"),
+  inProcess(control, "appends and one fdatasync (control)", "bare"),
+];
+
+const { cpu, rate, median, p99 } = loadMeasures("publication", "publications");
+
+const rows: readonly (Row & { readonly inFlight: number })[] = [1, 64, 1000].map((inFlight) => ({
+  key: `in-process-${inFlight}`,
+  heading: `in process, ${inFlight.toLocaleString("en-US")} in flight`,
+  inFlight,
+}));
+const [, sixtyFour] = rows;
+const posts: Row = { key: "post", heading: `POST over ${connections} connections` };
+const quietEcho: Row = { key: "echo-quiet", heading: "an echo, without publishing" };
+const busyEcho: Row = { key: "echo-busy", heading: `an echo, while ${connections} connections publish` };
+const echoP99: Measure<keyof Waits> = { key: "p99Milliseconds", heading: "p99, ms", better: "less" };
+const longestWait: Measure<keyof Waits> = {
+  key: "longestWaitMilliseconds",
+  heading: "longest wait, ms",
+  better: "less",
+};
+
+export const disk: Benchmark = {
+  name: "disk",
+  description: "topics on disk beside topics in memory: rate, latency, and what an echo waits meanwhile",
+  secondsDefault: 2,
+  peers,
+  plan: (options) => ({
+    title: "Topics on disk",
+    load: `Messages of ${payloadBytes} bytes; in process to 100 topics, by POST to 1,000 over ${connections} kept-alive connections; the directory is in ${tmpdir()}`,
+    warmUp: (server, peer) =>
+      isServer(peer)
+        ? runPublishLoad(server, { connections, topics: 1000, payloadBytes, ...warmUpTimes(options) })
+        : runInProcess(server, 64, warmUpTimes(options).seconds),
+    measurements: [
+      ...rows.map((row) => ({
+        row,
+        peers: [engine, engineInMemory, control],
+        fresh: false,
+        measure: (server: RunningPeer) => runInProcess(server, row.inFlight, options.seconds),
+      })),
+      ...[posts, quietEcho, busyEcho].map((row) => ({
+        row,
+        peers: [longwire.key, inMemory],
+        fresh: false,
+        measure: (server: RunningPeer) => measureServer(row, server, options),
+      })),
+    ],
+    sections: [
+      { rows, measures: [rate, median, p99] },
+      { rows: [posts], measures: [rate, cpu, median, p99] },
+      { rows: [quietEcho, busyEcho], measures: [echoP99, longestWait] },
+    ],
+    aims,
+  }),
+};
+
+const isServer = (peer: string): boolean => peer === longwire.key || peer === inMemory;
+
+async function runInProcess(
+  { port }: RunningPeer,
+  inFlight: number,
+  seconds: number,
+): Promise<EngineFigures> {
+  const response = await fetch(`http://127.0.0.1:${port}/run?inFlight=${inFlight}&seconds=${seconds}`);
+  return (await response.json()) as EngineFigures;
+}
+
+async function measureServer(row: Row, server: RunningPeer, options: RunOptions): Promise<object> {
+  const publishing = { connections, topics: 1000, payloadBytes, ...loadTimes(options) };
+  if (row === posts) return await runPublishLoad(server, publishing);
+  const bystander = await beginCompanion<Waits>("test/bench/bystander.ts", [String(server.port)]);
+  try {
+    if (row === busyEcho) await runPublishLoad(server, publishing);
+    else await Bun.sleep(options.seconds * 1000);
+  } catch (error) {
+    await bystander.end();
+    throw error;
+  }
+  return await bystander.end();
+}
+
+function aims(samples: Samples): Aim[] {
+  return [
+    ...(sixtyFour ? [atLeastTimes(samples, sixtyFour, rate, engine, control, 0.5)] : []),
+    atLeastTimes(samples, posts, rate, longwire.key, inMemory, 0.6),
+    atMostTimesRow(samples, busyEcho, quietEcho, echoP99, 2),
+  ];
+}
