@@ -67,6 +67,7 @@ export class Counters {
     message_size: 0,
     malformed: 0,
     ended: 0,
+    taken_over: 0,
     conflict: 0,
     unavailable: 0,
     draining: 0,

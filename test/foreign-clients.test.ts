@@ -198,7 +198,7 @@ describe("the cloudevents SDK", () => {
       data: { a: 1 },
     });
     client.send(JSON.stringify(event));
-    expect(await client.event()).toMatchObject({ type: "longwire.message", data: { a: 1 } });
+    expect(await client.event()).toMatchObject({ type: "mine", data: { a: 1 } });
   });
 });
 
@@ -404,7 +404,7 @@ describe.skipIf(browserIsMissing)("Chromium, from a page of another origin", () 
     expect(seen.protocol).toBe("cloudevents.json");
     expect(seen.received.map((text) => JSON.parse(text))).toMatchObject([
       { type: "longwire.open" },
-      { type: "longwire.message", topic, data: "from the page" },
+      { type: "mine", topic, data: "from the page" },
     ]);
   });
 

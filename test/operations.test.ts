@@ -228,6 +228,7 @@ describe("/metrics", () => {
       secret: jwtSecret,
       subscribe: [topic],
       publish: [],
+      end: [],
       ttlSeconds: 1,
       subject: undefined,
     });
@@ -266,6 +267,7 @@ describe("/metrics counts refusals", () => {
       secret: jwtSecret,
       subscribe: [],
       publish: [],
+      end: [],
       ttlSeconds: 60,
       subject: undefined,
     });
@@ -317,6 +319,7 @@ describe("/metrics counts refusals", () => {
       unavailable: 0,
       draining: 0,
       ended: 0,
+      taken_over: 0,
       not_found: 0,
       method: 0,
       not_resumable: 0,
@@ -479,6 +482,7 @@ describe("the log", () => {
       secret: jwtSecret,
       subscribe: ["*"],
       publish: ["*"],
+      end: [],
       ttlSeconds: 60,
       subject: "someone",
     });

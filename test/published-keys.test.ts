@@ -5,6 +5,7 @@ import { type CryptoKey, exportJWK, generateKeyPair, type JWTVerifyGetKey, jwtVe
 import type { VerifiedToken } from "../src/access/jwt.ts";
 import { TopicPermissions } from "../src/access/permissions.ts";
 import { type FetchTimes, PublishedKeys } from "../src/access/published-keys.ts";
+import { anonymous } from "../src/access/publishers.ts";
 import { TokenError } from "../src/access/token-errors.ts";
 import { Tokens } from "../src/access/tokens.ts";
 import { Refusal } from "../src/http/refusal.ts";
@@ -238,9 +239,9 @@ const fetchAtOnce: FetchTimes = { refreshSeconds: 0, cooldownSeconds: 0, retrySe
 function keepingTokens(keys: Partial<HandlerConfig>): Tokens {
   const permissionsFor = ({ expiresTime }: VerifiedToken): TopicPermissions =>
     new TopicPermissions(
-      "",
+      anonymous,
       expiresTime,
-      { subscribe: [], publish: [] },
+      { subscribe: [], publish: [], end: [] },
       () => new Refusal("permission", "no"),
     );
   return new Tokens(completeConfig(handlerSettings, keys), permissionsFor, () => undefined, fetchAtOnce);

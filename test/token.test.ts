@@ -36,19 +36,35 @@ const verify = (token: string, key: string) => jwtVerify(token, new TextEncoder(
 describe("longwire token", () => {
   test("prints a token of what was asked for, signed with HS256, and nothing else", async () => {
     const before = Math.floor(Date.now() / 1000);
-    const flags = ["--subscribe", "chat/*,news", "--subscribe", "a", "--publish", "chat/1", "--sub", "ann"];
+    const flags = [
+      "--subscribe",
+      "chat/*,news",
+      "--subscribe",
+      "a",
+      "--publish",
+      "chat/1",
+      "--end",
+      "chat/2",
+      "--sub",
+      "ann",
+    ];
     const token = await tokenOf(["--jwt-secret", secret, ...flags, "--ttl", "10m"]);
     expect(decodeProtectedHeader(token)).toEqual({ alg: "HS256", typ: "JWT" });
     const { payload } = await verify(token, secret);
     const { iat = 0, exp = 0, ...claims } = payload;
-    expect(claims).toEqual({ sub: "ann", subscribe: ["chat/*", "news", "a"], publish: ["chat/1"] });
+    expect(claims).toEqual({
+      sub: "ann",
+      subscribe: ["chat/*", "news", "a"],
+      publish: ["chat/1"],
+      end: ["chat/2"],
+    });
     expect(iat).toBeWithin(before, before + 20);
     expect(exp - iat).toBe(600);
   });
 
   test("makes a token without permissions and subject for an hour by default", async () => {
     const { iat = 0, exp = 0, ...claims } = decodeJwt(await tokenOf(["--jwt-secret", secret]));
-    expect(claims).toEqual({ subscribe: [], publish: [] });
+    expect(claims).toEqual({ subscribe: [], publish: [], end: [] });
     expect(exp - iat).toBe(3600);
   });
 

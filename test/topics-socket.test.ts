@@ -325,7 +325,7 @@ describe("publishing by an event", () => {
       const received = (await client.next()) as string;
       expect(received).toContain(data);
       expect(JSON.parse(received)).toMatchObject({
-        type: "longwire.message",
+        type: "mine",
         topic,
         datacontenttype: contentType,
       });

@@ -26,7 +26,9 @@ export interface Logger {
 }
 /** `undefined` once the request became a WebSocket. */
 export type Answer = Response | undefined;
-type Action = "subscribe" | "publish";
+type Attributes = Readonly<Record<string, AttributeValue>>;
+type AttributeValue = string | boolean | number;
+type Action = "subscribe" | "publish" | "end";
 /**
  * An application's own rule, asked for each topic that no token allows. With `privatePing` and no keys it is asked for
  * the action `subscribe` on `ping` when a client connects to /ping.
@@ -246,6 +248,11 @@ declare const handlerSettings: {
 	/** Whether /ping needs a valid token. Default false. Needs a key or `authorize`. */
 	readonly privatePing: Setting<boolean>;
 	/**
+	 * Whether messages carry who sent them: the attribute `authid` has a token's `sub`, or the subject that `authorize` named.
+	 * Default false, because it shows each sender's `sub` to every reader. Needs a key or `authorize`.
+	 */
+	readonly stampSender: Setting<boolean>;
+	/**
 	 * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
 	 * such headers, so they are believed only from these networks.
 	 */
@@ -306,6 +313,8 @@ export interface ReceivedMessage {
 	/** When it was published. */
 	readonly time: Date;
 	readonly contentType: string;
+	/** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
+	readonly attributes: Attributes;
 	readonly data: string | Uint8Array;
 }
 /** Messages after the last one received are gone. Subscribe again with `since: error.from` to continue. */
@@ -322,15 +331,24 @@ export interface PublishOptions {
 	readonly contentType?: string;
 	/** The same key within 5 minutes on the same topic publishes once and answers with the first id. */
 	readonly idempotencyKey?: string;
+	/**
+	 * CloudEvents attributes by name, such as `{ type: "token", subject: "42" }`: strings, booleans or whole numbers of 32 bits,
+	 * at most 20 and 1 KiB together. A name has only a-z and 0-9.
+	 */
+	readonly attributes?: Attributes;
+	/** Ends the topic after the message: nothing can be published to it later, and its subscribers are told. */
+	readonly end?: boolean;
 }
 /** Where a message is now. */
 export interface Published {
 	readonly topic: string;
 	/** `<epoch>-<offset>`. */
 	readonly id: string;
+	/** The id of the topic's end, if the publication ended it. */
+	readonly end?: string;
 }
 export interface SubscribeOptions {
-	/** An id, `all`, or a span such as `90s`; left out, from now on. */
+	/** An id, `all`, `last:N`, a span such as `90s`, or a time such as `2026-11-24T17:30:00Z`; left out, from now on. */
 	readonly since?: string;
 	/** Ends the iteration. */
 	readonly signal?: AbortSignal;

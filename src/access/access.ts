@@ -13,7 +13,7 @@ import {
   type TopicPatterns,
   TopicPermissions,
 } from "./permissions.ts";
-import { anonymous, keyPublisher, tokenPublisher } from "./publishers.ts";
+import { anonymous, keySender, tokenSender } from "./publishers.ts";
 import { KeysUnavailable, TokenError } from "./token-errors.ts";
 import { Tokens } from "./tokens.ts";
 
@@ -24,7 +24,7 @@ export interface AccessDeps {
   readonly log: Logger;
 }
 
-const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"] };
+const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"], end: ["*"] };
 
 export class Access {
   readonly #deps: AccessDeps;
@@ -46,9 +46,10 @@ export class Access {
     this.apiKeys = new ApiKeys(config.apiKeys);
     this.#tokens = new Tokens(
       config,
-      ({ issuer, subject, expiresTime, subscribe, publish }) => {
-        const patterns = { subscribe: [...config.publicTopics, ...subscribe], publish };
-        return new TopicPermissions(tokenPublisher(issuer, subject), expiresTime, patterns, forbidden);
+      ({ issuer, subject, expiresTime, subscribe, publish, end }) => {
+        const patterns = { subscribe: [...config.publicTopics, ...subscribe], publish, end };
+        const sender = tokenSender(issuer, subject, config.stampSender);
+        return new TopicPermissions(sender, expiresTime, patterns, forbidden);
       },
       (error) =>
         log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
@@ -58,13 +59,13 @@ export class Access {
     this.#withoutToken = new TopicPermissions(
       anonymous,
       Number.POSITIVE_INFINITY,
-      this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [] },
+      this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [], end: [] },
       this.#hasKeys ? missing : forbidden,
     );
     this.#ofApiKeys = new Map(
       this.apiKeys.names.map((name) => [
         name,
-        new TopicPermissions(keyPublisher(name), Number.POSITIVE_INFINITY, everyTopic, forbidden),
+        new TopicPermissions(keySender(name), Number.POSITIVE_INFINITY, everyTopic, forbidden),
       ]),
     );
   }
@@ -78,7 +79,9 @@ export class Access {
     // Without any key no token can be checked, so none is read.
     const token = this.#hasKeys ? tokenOf(context, config.tokenCookie) : undefined;
     const granted = token === undefined ? this.#withoutToken : await this.#permissionsOf(token);
-    return authorize ? new AuthorizedPermissions(granted, authorize, context.request) : granted;
+    return authorize
+      ? new AuthorizedPermissions(granted, authorize, context.request, config.stampSender)
+      : granted;
   }
 
   /**
@@ -119,6 +122,6 @@ const missing = (): Refusal =>
   });
 
 const forbidden = (action: Action, topic: string): Refusal =>
-  new Refusal("permission", `Not allowed to ${action} to ${topic}.`, {
+  new Refusal("permission", `Not allowed to ${action}${action === "end" ? "" : " to"} ${topic}.`, {
     "WWW-Authenticate": 'Bearer error="insufficient_scope"',
   });

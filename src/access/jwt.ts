@@ -33,6 +33,7 @@ export interface VerifiedToken {
   /** Topic names, or prefixes that end in `*`. */
   readonly subscribe: readonly string[];
   readonly publish: readonly string[];
+  readonly end: readonly string[];
   /** Whether the keys that verified it are still those in use. */
   isCurrent(): boolean;
 }
@@ -115,13 +116,14 @@ function whyNot(reason: unknown): string {
 
 /** @throws {TokenError} */
 function readClaims({ payload, isCurrent }: Verified): VerifiedToken {
-  const { iss, sub, exp, subscribe, publish } = payload;
+  const { iss, sub, exp, subscribe, publish, end } = payload;
   return {
     issuer: text("iss", iss),
     subject: text("sub", sub),
     expiresTime: exp === undefined ? Number.POSITIVE_INFINITY : exp * 1000,
     subscribe: patterns("subscribe", subscribe),
     publish: patterns("publish", publish),
+    end: patterns("end", end),
     isCurrent,
   };
 }

@@ -1,19 +1,20 @@
 /** What the sender of a request may do. */
 import type { Refusal } from "../http/refusal.ts";
 import { matchesTopic } from "../topic/message.ts";
-import { authorizedPublisher } from "./publishers.ts";
+import { anonymous, authorizedSender, type Sender } from "./publishers.ts";
 
-export type Action = "subscribe" | "publish";
+/** To end a topic is a permission of its own: otherwise anyone who may write could close a room for good. */
+export type Action = "subscribe" | "publish" | "end";
 
 /** What the sender of one request may do, for as long as its connection lasts. */
 export interface Permissions {
   /** Milliseconds since 1970 at which the sender's connections are closed; infinite without a token that expires. */
   readonly expiresTime: number;
   /**
-   * @returns the sender's name as a publisher (publishers.ts)
+   * @returns the sender as a publisher
    * @throws {Refusal} if the sender may not do this
    */
-  require(action: Action, topic: string): string | Promise<string>;
+  require(action: Action, topic: string): Sender | Promise<Sender>;
 }
 
 /**
@@ -46,29 +47,24 @@ export type TopicPatterns = Readonly<Record<Action, readonly string[]>>;
 
 /** Permissions for the topics that match a pattern. */
 export class TopicPermissions implements Permissions {
-  readonly #subscribe: readonly string[];
-  readonly #publish: readonly string[];
+  readonly #patterns: TopicPatterns;
 
-  /**
-   * @param publisher the sender's name as a publisher
-   * @param refusal of every other topic
-   */
+  /** @param refusal of every other topic */
   constructor(
-    readonly publisher: string,
+    readonly sender: Sender,
     readonly expiresTime: number,
-    { subscribe, publish }: TopicPatterns,
+    patterns: TopicPatterns,
     readonly refusal: (action: Action, topic: string) => Refusal,
   ) {
-    this.#subscribe = subscribe;
-    this.#publish = publish;
+    this.#patterns = patterns;
   }
 
   allows(action: Action, topic: string): boolean {
-    return matchesTopic(action === "subscribe" ? this.#subscribe : this.#publish, topic);
+    return matchesTopic(this.#patterns[action], topic);
   }
 
-  require(action: Action, topic: string): string {
-    if (this.allows(action, topic)) return this.publisher;
+  require(action: Action, topic: string): Sender {
+    if (this.allows(action, topic)) return this.sender;
     throw this.refusal(action, topic);
   }
 }
@@ -78,24 +74,33 @@ export class AuthorizedPermissions implements Permissions {
   readonly #granted: TopicPermissions;
   readonly #authorize: Authorize;
   readonly #request: Request;
+  readonly #isStamped: boolean;
+  /** Of the subject that `authorize` named last, which is mostly the only one. */
+  #asked: { readonly subject: string | undefined; readonly sender: Sender } | undefined;
 
-  constructor(granted: TopicPermissions, authorize: Authorize, request: Request) {
+  /** @param isStamped whether readers are shown the subject that `authorize` names */
+  constructor(granted: TopicPermissions, authorize: Authorize, request: Request, isStamped: boolean) {
     this.#granted = granted;
     this.#authorize = authorize;
     this.#request = request;
+    this.#isStamped = isStamped;
   }
 
   get expiresTime(): number {
     return this.#granted.expiresTime;
   }
 
-  require(action: Action, topic: string): string | Promise<string> {
-    return this.#granted.allows(action, topic) ? this.#granted.publisher : this.#ask(action, topic);
+  require(action: Action, topic: string): Sender | Promise<Sender> {
+    return this.#granted.allows(action, topic) ? this.#granted.sender : this.#ask(action, topic);
   }
 
-  async #ask(action: Action, topic: string): Promise<string> {
+  async #ask(action: Action, topic: string): Promise<Sender> {
     const answer = await this.#authorize(this.#request, { topic, action });
     if (!answer) throw this.#granted.refusal(action, topic);
-    return this.#granted.publisher || authorizedPublisher(answer === true ? undefined : answer.subject);
+    if (this.#granted.sender.name !== anonymous.name) return this.#granted.sender;
+    const subject = answer === true ? undefined : answer.subject;
+    if (this.#asked?.subject !== subject || !this.#asked)
+      this.#asked = { subject, sender: authorizedSender(subject, this.#isStamped) };
+    return this.#asked.sender;
   }
 }

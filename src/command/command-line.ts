@@ -31,12 +31,12 @@ async function readTokenCommand(words: readonly string[]): Promise<CommandLine> 
   const values = readFlags(words, tokenSettings, process.env);
   if (values === "version") return { command: "print", text: version };
   if (values === "help") return { command: "print", text: (await import("./help.ts")).tokenHelp() };
-  const { jwtSecrets, subscribe, publish, ttlSeconds, subject } = completeConfig(tokenSettings, values);
+  const { jwtSecrets, subscribe, publish, end, ttlSeconds, subject } = completeConfig(tokenSettings, values);
   const [secret] = jwtSecrets;
   if (secret === undefined) throw new UsageError("--jwt-secret is needed, the one that the server was given");
   return {
     command: "token",
-    claims: { secret, subscribe, publish, ttlSeconds, subject: subject || undefined },
+    claims: { secret, subscribe, publish, end, ttlSeconds, subject: subject || undefined },
   };
 }
 

@@ -18,6 +18,7 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "publicTopics",
     "tokenCookie",
     "privatePing",
+    "stampSender",
     "origins",
     "insecure",
   ],

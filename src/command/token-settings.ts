@@ -19,6 +19,13 @@ export const tokenSettings = {
     help: "topics it may publish to",
     takes: "many",
   },
+  end: {
+    flag: "end",
+    unit: topicPatterns,
+    default: [],
+    help: "topics it may end, for good",
+    takes: "many",
+  },
   ttlSeconds: {
     flag: "ttl",
     unit: duration(1, madeTokenSecondsMax),

@@ -8,6 +8,7 @@ export interface TokenClaims {
   /** Topic names, or prefixes that end in `*`. */
   readonly subscribe: readonly string[];
   readonly publish: readonly string[];
+  readonly end: readonly string[];
   readonly ttlSeconds: number;
   /** The claim `sub`. */
   readonly subject: string | undefined;
@@ -17,11 +18,12 @@ export async function makeToken({
   secret,
   subscribe,
   publish,
+  end,
   ttlSeconds,
   subject,
 }: TokenClaims): Promise<string> {
   const issuedSeconds = Math.floor(Date.now() / 1000);
-  const token = new SignJWT({ subscribe: [...subscribe], publish: [...publish] })
+  const token = new SignJWT({ subscribe: [...subscribe], publish: [...publish], end: [...end] })
     .setProtectedHeader({ alg: "HS256", typ: "JWT" })
     .setIssuedAt(issuedSeconds)
     .setExpirationTime(issuedSeconds + ttlSeconds);

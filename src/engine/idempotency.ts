@@ -178,6 +178,13 @@ export function publicationDigest({ draft, end = false }: Publication): string {
   return hasher.digest("base64");
 }
 
+/** The digest of a stream with one more item. @param before the digest of the items before it; empty for the first */
+export function streamDigest(before: string, item: Draft): string {
+  const hasher = new Bun.CryptoHasher("sha256").update(before);
+  updateWith(hasher, item);
+  return hasher.digest("base64");
+}
+
 function updateWith(hasher: Bun.CryptoHasher, { data, contentType, attributes = {} }: Draft): void {
   hasher.update(JSON.stringify([typeof data, contentType, repeatedAttributes(attributes)])).update(data);
 }

@@ -22,6 +22,7 @@ const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>>
   not_found: [404, closeCode.policyViolation],
   method: [405, closeCode.policyViolation],
   ended: [409, closeCode.ended],
+  taken_over: [409, closeCode.policyViolation],
   not_resumable: [410, closeCode.cannotResume],
   message_size: [413, closeCode.tooBig],
   conflict: [422, closeCode.policyViolation],

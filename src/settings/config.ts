@@ -331,6 +331,14 @@ export const handlerSettings = {
   privatePing: setting("private-ping", toggle, false, "ask for a token on /ping too", { takes: "none" }),
 
   /**
+   * Whether messages carry who sent them: the attribute `authid` has a token's `sub`, or the subject that `authorize` named.
+   * Default false, because it shows each sender's `sub` to every reader. Needs a key or `authorize`.
+   */
+  stampSender: setting("stamp-sender", toggle, false, "show readers who sent a message, as authid", {
+    takes: "none",
+  }),
+
+  /**
    * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
    * such headers, so they are believed only from these networks.
    */

@@ -34,8 +34,11 @@ export const heartbeatSecondsAdvised = 30;
 
 // Buffers ————————————————————————————————————————————————————————————————————————————————————————————————————————————————
 
-/** Bytes around the data of a message in a CloudEvent: its attributes. */
-export const envelopeBytesMax = 2 * KiB;
+/**
+ * Bytes around the data of a message in a CloudEvent: a topic of 600 bytes twice, once percent-encoded; 1 KiB of attributes,
+ * escaped; and the `sub` of a token.
+ */
+export const envelopeBytesMax = 16 * KiB;
 
 /** Frames that Bun gathers for a socket before it counts them as unsent: at most 32, each under 16 KiB. */
 export const gatheredBytesMax = 32 * (16 * KiB + 16);

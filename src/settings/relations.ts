@@ -24,6 +24,7 @@ export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surround
   const guards = {
     "--public": config.publicTopics.length > 0,
     "--private-ping": config.privatePing,
+    "--stamp-sender": config.stampSender,
     "--token-cookie": config.tokenCookie !== "",
   };
   for (const [name, isSet] of Object.entries(guards)) {

@@ -1,5 +1,8 @@
 /** What may be published: text or bytes, and the rules of their media type. */
 import type { Attributes } from "./attributes.ts";
+import { DraftError } from "./draft-error.ts";
+
+export { DraftError };
 
 /** A message before it is published. */
 export interface Draft {
@@ -16,6 +19,11 @@ const mediaTypeLengthMax = 255;
 export const isMediaType = (text: string): boolean => kindOf(text) !== undefined;
 
 export const isJson = (contentType: string): boolean => kindOf(contentType) === "json";
+
+/** @param essence a media type without parameters, in lower case, such as `application/x-ndjson` */
+export const isType = (contentType: string, essence: string): boolean =>
+  contentType.length >= essence.length &&
+  /^\s*[^\s;]*/.exec(contentType)?.[0].trim().toLowerCase() === essence;
 
 export function isText(contentType: string): boolean {
   const kind = kindOf(contentType);
@@ -53,11 +61,6 @@ function readKind(contentType: string): Kind {
   if (type.essence === "application/json" || type.subtype.endsWith("+json")) return "json";
   if (type.type === "text" || type.essence === "application/x-www-form-urlencoded") return "text";
   return "binary";
-}
-
-/** Why a message cannot be published, in words for its publisher. */
-export class DraftError extends Error {
-  override readonly name = "DraftError";
 }
 
 const utf8Encoder = new TextEncoder();

@@ -1,4 +1,5 @@
 /** CloudEvents 1.0 in JSON: messages, and the control events of a connection. */
+import { type Attributes, messageType } from "../topic/attributes.ts";
 import { isJson } from "../topic/draft.ts";
 import { type End, formatId, type Message } from "../topic/message.ts";
 import type { Gap } from "../topic/subscription.ts";
@@ -8,12 +9,23 @@ import type { Gap } from "../topic/subscription.ts";
  * @param topicsPath the path before a topic's name, such as `/topics/`; with the name it is the `source`
  */
 export function cloudEvent(message: Message, topicsPath: string): string {
-  const { topic, contentType, data, time } = message;
+  const { topic, contentType, attributes, data, time } = message;
+  const type = attributes?.type;
   return (
-    `{"specversion":"1.0","type":"longwire.message","source":"${topicsPath}${topic}","id":"${formatId(message)}",` +
-    `"topic":"${topic}","time":"${new Date(time).toISOString()}","datacontenttype":${JSON.stringify(contentType)},` +
-    `${dataMember(contentType, data)}}`
+    `{"specversion":"1.0","type":${type === undefined ? `"${messageType}"` : JSON.stringify(type)},` +
+    `"source":"${topicsPath}${topic}","id":"${formatId(message)}",` +
+    `"topic":"${topic}","time":"${new Date(time).toISOString()}",${attributes ? attributeMembers(attributes) : ""}` +
+    `"datacontenttype":${JSON.stringify(contentType)},${dataMember(contentType, data)}}`
   );
+}
+
+/** Each member with the comma after it. */
+function attributeMembers(attributes: Attributes): string {
+  let members = "";
+  for (const name in attributes) {
+    if (name !== "type") members += `"${name}":${JSON.stringify(attributes[name])},`;
+  }
+  return members;
 }
 
 function dataMember(contentType: string, data: Message["data"]): string {

@@ -1,4 +1,4 @@
-/** Cuts a member's value out of JSON text as it was written, so that no number, space or escape in it changes. */
+/** Cuts values out of JSON text as they were written, so that no number, space or escape in them changes. */
 
 const quote = 0x22;
 const comma = 0x2c;
@@ -23,6 +23,21 @@ export function rawMember(object: string, name: string): string | undefined {
     at = skipSpace(object, skipSpace(object, valueEnd) + 1);
   }
   return found;
+}
+
+/**
+ * @param array the text of a JSON array, known to parse
+ * @returns the text of each element
+ */
+export function rawElements(array: string): string[] {
+  const elements: string[] = [];
+  let at = skipSpace(array, array.indexOf("[") + 1);
+  while (at < array.length && array.charCodeAt(at) !== closeBracket) {
+    const end = endOfValue(array, at);
+    elements.push(array.slice(at, end));
+    at = skipSpace(array, skipSpace(array, end) + 1);
+  }
+  return elements;
 }
 
 function isName(written: string, name: string): boolean {

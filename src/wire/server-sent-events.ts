@@ -22,9 +22,14 @@ export function eventLines(data: string, event?: string): string {
 const lineEnd = /[\r\n]/;
 const lineEnds = /\r\n|\r|\n/g;
 
-/** A message in the plain format: text as it is, bytes as base64 under the event name `longwire.binary`. */
+/**
+ * A message in the plain format: text as it is, under its type if the publisher gave one; bytes as base64 under the event
+ * name `longwire.binary`.
+ */
 export function messageEvent(message: Message): string {
   const id = formatId(message);
-  if (typeof message.data === "string") return serverSentEvent(message.data, id);
+  const type = message.attributes?.type;
+  if (typeof message.data === "string")
+    return serverSentEvent(message.data, id, type === undefined ? undefined : String(type));
   return serverSentEvent(message.data.toBase64(), id, "longwire.binary");
 }

@@ -37,7 +37,7 @@ export const bySocket: Transport = ({ server }, topic, since, token, listener) =
     if (event.type === "longwire.open")
       listener.opened(event.data.topics[0].id, event.data.topics[0].resumed);
     else if (event.type === "longwire.gap") listener.gap(event.data.requested, event.data.from);
-    else if (event.type === "longwire.message") listener.message(event.id);
+    else if (event.topic !== undefined) listener.message(event.id);
   };
   socket.onclose = ({ code }) => over.resolve(code);
   return { over: over.promise, leave: () => socket.close() };

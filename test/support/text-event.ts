@@ -10,6 +10,7 @@ export const textEvent = (topic: string, id: string, data: string): ReceivedEven
   id,
   topic,
   time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+  authtype: "unauthenticated",
   datacontenttype: "text/plain",
   data,
 });

@@ -87,6 +87,8 @@ export interface ReceivedEvent {
   readonly id: string;
   readonly topic?: string;
   readonly time: string;
+  readonly authtype?: string;
+  readonly authid?: string;
   readonly datacontenttype?: string;
   readonly data?: unknown;
   readonly data_base64?: string;

@@ -31,8 +31,9 @@ import {
   wantsEventStream,
 } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
-import { type PublishTarget, publishBody } from "./publish.ts";
-import { readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
+import { publishBody } from "./publish.ts";
+import type { PublishTarget } from "./publish-target.ts";
+import { readEnd, readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
 import { Turn } from "./turn.ts";
 
@@ -124,10 +125,15 @@ class TopicsEndpoint {
     const { access, hub, config } = this.#deps;
     const topics = readTopics(url, this.#path, socketTopicsMax);
     const permissions = await access.authenticate(context);
+    const ends = readEnd(url);
     const targets: PublishTarget[] = [];
-    for (const topic of topics)
-      targets.push({ topic, publisher: await permissions.require("publish", topic) });
-    return await publishBody(request, targets, { hub, messageBytesMax: config.messageBytesMax });
+    for (const topic of topics) {
+      if (ends) await permissions.require("end", topic);
+      const isPublished = !ends || request.body !== null;
+      const sender = await permissions.require(isPublished ? "publish" : "end", topic);
+      targets.push({ topic, sender });
+    }
+    return await publishBody(request, targets, ends, { hub, messageBytesMax: config.messageBytesMax });
   }
 
   async #openSocket(

@@ -1,5 +1,6 @@
 /** A subscription of the library: messages for `for await`, as fast as the program takes them. */
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
+import type { Attributes } from "../../topic/attributes.ts";
 import type { Hub } from "../../topic/hub.ts";
 import {
   type End,
@@ -19,6 +20,8 @@ export interface ReceivedMessage {
   /** When it was published. */
   readonly time: Date;
   readonly contentType: string;
+  /** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
+  readonly attributes: Attributes;
   readonly data: string | Uint8Array;
 }
 
@@ -207,6 +210,6 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
 }
 
 function received(message: Message): ReceivedMessage {
-  const { topic, time, contentType, data } = message;
-  return { topic, id: formatId(message), time: new Date(time), contentType, data };
+  const { topic, time, contentType, attributes = {}, data } = message;
+  return { topic, id: formatId(message), time: new Date(time), contentType, attributes, data };
 }

@@ -1,10 +1,13 @@
 /** Topics for the program that Longwire runs in: publishing and subscribing without a socket. */
+import { program } from "../../access/publishers.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
+import { type Attributes, readAttributes } from "../../topic/attributes.ts";
 import { draftOfValue } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { faultOfTopicName, formatId, parseSince } from "../../topic/message.ts";
 import { MessageIterators, type ReceivedMessage } from "./iterator.ts";
+import { stamped } from "./publish-target.ts";
 
 /** What a program may publish: text, bytes, or what JSON can hold. */
 export type PublishData = string | Uint8Array | ArrayBuffer | object;
@@ -14,6 +17,13 @@ export interface PublishOptions {
   readonly contentType?: string;
   /** The same key within 5 minutes on the same topic publishes once and answers with the first id. */
   readonly idempotencyKey?: string;
+  /**
+   * CloudEvents attributes by name, such as `{ type: "token", subject: "42" }`: strings, booleans or whole numbers of 32 bits,
+   * at most 20 and 1 KiB together. A name has only a-z and 0-9.
+   */
+  readonly attributes?: Attributes;
+  /** Ends the topic after the message: nothing can be published to it later, and its subscribers are told. */
+  readonly end?: boolean;
 }
 
 /** Where a message is now. */
@@ -21,10 +31,12 @@ export interface Published {
   readonly topic: string;
   /** `<epoch>-<offset>`. */
   readonly id: string;
+  /** The id of the topic's end, if the publication ended it. */
+  readonly end?: string;
 }
 
 export interface SubscribeOptions {
-  /** An id, `all`, or a span such as `90s`; left out, from now on. */
+  /** An id, `all`, `last:N`, a span such as `90s`, or a time such as `2026-11-24T17:30:00Z`; left out, from now on. */
   readonly since?: string;
   /** Ends the iteration. */
   readonly signal?: AbortSignal;
@@ -62,25 +74,29 @@ export class ProgramTopics implements Disposable {
   async publish(
     topic: string,
     data: PublishData,
-    { contentType, idempotencyKey }: PublishOptions = {},
+    { contentType, idempotencyKey, attributes: given, end: ends = false }: PublishOptions = {},
   ): Promise<Published> {
     this.#require(topic);
-    const draft = draftOfValue(data, contentType);
+    const attributes = given && readAttributes(given);
+    const draft = stamped({ ...draftOfValue(data, contentType), ...(attributes && { attributes }) }, program);
     const bytes = Buffer.byteLength(draft.data);
     if (bytes > this.#messageBytesMax)
       throw new MessageSizeError(
         `a message may have ${this.#messageBytesMax} bytes (messageBytesMax); this one has ${bytes}`,
       );
-    const once = idempotencyKey === undefined ? undefined : { key: idempotencyKey, publisher: "the program" };
-    const { message } = await this.#hub.publish(topic, { draft, ...(once && { once }) });
-    return { topic, id: message ? formatId(message) : "" };
+    const once = idempotencyKey === undefined ? undefined : { key: idempotencyKey, publisher: program.name };
+    const publication = { draft, end: ends, ...(once && { once }) };
+    const { message, end } = await this.#hub.publish(topic, publication);
+    return { topic, id: message ? formatId(message) : "", ...(end && { end: formatId(end) }) };
   }
 
   subscribe(topic: string, { since, signal }: SubscribeOptions = {}): AsyncIterable<ReceivedMessage> {
     this.#require(topic);
     const wanted = since === undefined ? undefined : parseSince(since, Date.now());
     if (since !== undefined && !wanted) {
-      throw new TypeError(`since must be an id, "all" or a span such as 90s, not "${since}"`);
+      throw new TypeError(
+        `since must be an id, "all", "last:N", a span such as 90s or a time, not "${since}"`,
+      );
     }
     const options = { topic, since: wanted, requested: since ?? "", signal };
     return { [Symbol.asyncIterator]: () => this.#iterators.iterate(options) };

@@ -1,14 +1,28 @@
-/** POST /topics/…: the body becomes a message of each topic in the URL. */
+/** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
 import { malformed, Refusal, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
-import { BrokerUnavailable, IdempotencyConflict } from "../../topic/broker.ts";
-import { DraftError, draftOf } from "../../topic/draft.ts";
+import {
+  type Appended,
+  BrokerUnavailable,
+  IdempotencyConflict,
+  type Publication,
+  StreamTakenOver,
+  TopicEnded,
+} from "../../topic/broker.ts";
+import { type Draft, DraftError, draftOf, isType } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { formatId, type Position } from "../../topic/message.ts";
+import { formatId } from "../../topic/message.ts";
+import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
+import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
+import { ItemPublisher } from "./item-publisher.ts";
+import { type PublishTarget, stamped } from "./publish-target.ts";
 
 interface Published {
   readonly topic: string;
+  /** Of the message, or of the topic's end where the request ended it. */
   readonly id: string;
+  /** The id of the message, where `id` is that of the end. */
+  readonly message?: string;
 }
 
 /** What publishing needs of the server. */
@@ -17,21 +31,18 @@ export interface PublishDeps {
   readonly messageBytesMax: number;
 }
 
-/** A topic to publish to, and the sender's name as a publisher of it (access/publishers.ts). */
-export interface PublishTarget {
-  readonly topic: string;
-  readonly publisher: string;
-}
-
 /**
+ * @param ends whether the topics are to end after the message
  * @throws {DraftError} for a body that its type does not allow
  * @throws {Refusal}
  */
 export async function publishBody(
   request: Request,
   targets: readonly PublishTarget[],
-  { hub, messageBytesMax }: PublishDeps,
+  ends: boolean,
+  deps: PublishDeps,
 ): Promise<Response> {
+  const { hub, messageBytesMax } = deps;
   const key = readIdempotencyKey(request);
   const body = await readBody(request, messageBytesMax);
   if (!body) {
@@ -40,18 +51,22 @@ export async function publishBody(
       `A message has at most ${messageBytesMax} bytes (--max-message). Send less, or a reference to it.`,
     );
   }
-  const draft = draftOf(body, request.headers.get("content-type") ?? undefined);
-  const publishTo = async ({ topic, publisher }: PublishTarget): Promise<Position> => {
-    const { message } = await hub.publish(topic, {
-      draft,
-      ...(key !== undefined && { once: { key, publisher } }),
-    });
-    return message as Position;
+  const contentType = request.headers.get("content-type") ?? undefined;
+  if (contentType !== undefined && isType(contentType, "application/cloudevents-batch+json"))
+    return await publishBatch(batchOf(body, targets), targets, key, ends, hub);
+  const draft = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, targets);
+  const publishTo = async ({ topic, sender }: PublishTarget): Promise<Published> => {
+    const publication: Publication = {
+      ...(draft && { draft: stamped(draft, sender) }),
+      ...(ends && { end: true }),
+      ...(key !== undefined && { once: { key, publisher: sender.name } }),
+    };
+    return publishedAs(topic, await hub.publish(topic, publication));
   };
   const [only] = targets;
   if (only && targets.length === 1) {
     try {
-      return Response.json({ published: [{ topic: only.topic, id: formatId(await publishTo(only)) }] });
+      return Response.json({ published: [await publishTo(only)] });
     } catch (error) {
       throw refusalOf([error], []);
     }
@@ -59,37 +74,110 @@ export async function publishBody(
   return publishToEach(targets, publishTo);
 }
 
+const topicsOf = (targets: readonly PublishTarget[]): string[] => targets.map(({ topic }) => topic);
+
+function publishedAs(topic: string, { message, end }: Appended): Published {
+  const messageId = message && formatId(message);
+  if (!end) return { topic, id: messageId ?? "" };
+  return { topic, id: formatId(end), ...(messageId !== undefined && { message: messageId }) };
+}
+
+/** CloudEvents HTTP protocol binding: structured mode by its content type, binary mode for every other. */
+function draftOfBody(
+  request: Request,
+  body: Uint8Array<ArrayBuffer>,
+  contentType: string | undefined,
+  targets: readonly PublishTarget[],
+): Draft {
+  const topics = topicsOf(targets);
+  if (contentType !== undefined && isType(contentType, "application/cloudevents+json"))
+    return draftOfJsonEvent(textOf(body), topics);
+  const draft = draftOf(body, contentType);
+  const attributes = attributesOfHeaders(request.headers, topics);
+  return attributes ? { ...draft, attributes } : draft;
+}
+
+function draftOfJsonEvent(text: string, topics: readonly string[]): Draft {
+  const event = parseEvent(text);
+  requireEnvelope(event, topics);
+  return draftOfEvent(text, event);
+}
+
+/** All events are read before the first is published. @throws {DraftError} */
+function batchOf(body: Uint8Array<ArrayBuffer>, targets: readonly PublishTarget[]): Draft[] {
+  if (targets.length !== 1) throw malformed("A batch of events is published to one topic.");
+  return splitBatch(textOf(body)).map((text) => draftOfJsonEvent(text, topicsOf(targets)));
+}
+
+const textOf = (body: Uint8Array<ArrayBuffer>): string => draftOf(body, undefined).data as string;
+
+async function publishBatch(
+  drafts: readonly Draft[],
+  targets: readonly PublishTarget[],
+  key: string | undefined,
+  ends: boolean,
+  hub: Hub,
+): Promise<Response> {
+  const [target] = targets as [PublishTarget];
+  const items = new ItemPublisher(hub, target, key);
+  try {
+    await items.begin();
+    for (const draft of drafts) await items.publish(stamped(draft, target.sender));
+    await items.finish(ends);
+  } catch (error) {
+    throw refusalOf([error], [items.published]);
+  }
+  return Response.json({ published: [items.published] });
+}
+
 /** Each on its own: what was published stays published, and the answer lists it. */
 async function publishToEach(
   targets: readonly PublishTarget[],
-  publishTo: (target: PublishTarget) => Promise<Position>,
+  publishTo: (target: PublishTarget) => Promise<Published>,
 ): Promise<Response> {
   const outcomes = await Promise.allSettled(targets.map(publishTo));
   const published: Published[] = [];
   const failed: unknown[] = [];
-  for (const [index, outcome] of outcomes.entries()) {
+  for (const outcome of outcomes) {
     if (outcome.status === "rejected") failed.push(outcome.reason);
-    else published.push({ topic: targets[index]?.topic ?? "", id: formatId(outcome.value) });
+    else published.push(outcome.value);
   }
   if (failed.length > 0) throw refusalOf(failed, published);
   return Response.json({ published });
 }
 
-/** @throws an error that no code foresaw */
-function refusalOf(failed: readonly unknown[], published: readonly Published[]): Refusal {
-  const unforeseen = failed.find(
-    (error) => !(error instanceof BrokerUnavailable || error instanceof IdempotencyConflict),
-  );
+/**
+ * The refusal of a publication that failed. 503 only where repeating can help.
+ * @param published what was published of it
+ * @throws an error that no code foresaw
+ */
+function refusalOf(failed: readonly unknown[], published: readonly object[]): Refusal {
+  const members = { published };
+  const isForeseen = (error: unknown): boolean => error instanceof BrokerUnavailable || isFinal(error);
+  const unforeseen = failed.find((error) => !isForeseen(error));
   if (unforeseen) throw unforeseen;
-  if (failed.every((error) => error instanceof IdempotencyConflict)) {
+  const [final] = failed;
+  if (!failed.every(isFinal)) {
     const detail =
-      "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
-    return new Refusal("conflict", detail, {}, { published });
+      "Not everything could be published, and whether the rest was is unknown. Repeat with the same Idempotency-Key.";
+    return new Refusal("unavailable", detail, retryAfter(brokerRetrySeconds), members);
+  }
+  if (final instanceof TopicEnded) {
+    const detail = `The topic ${final.topic} has ended: nothing is published to it any more.`;
+    return new Refusal("ended", detail, {}, { ...members, ended: formatId(final.end) });
+  }
+  if (final instanceof StreamTakenOver) {
+    const detail = "Another request with this Idempotency-Key has taken the stream over.";
+    return new Refusal("taken_over", detail, {}, members);
   }
   const detail =
-    "Not every topic could be published to, and whether the others were is unknown. Repeat with the same Idempotency-Key.";
-  return new Refusal("unavailable", detail, retryAfter(brokerRetrySeconds), { published });
+    "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
+  return new Refusal("conflict", detail, {}, members);
 }
+
+/** Whether repeating cannot help. */
+const isFinal = (error: unknown): boolean =>
+  error instanceof IdempotencyConflict || error instanceof TopicEnded || error instanceof StreamTakenOver;
 
 /** The header's value, with or without the quotes of a structured field (draft-ietf-httpapi-idempotency-key-header). */
 function readIdempotencyKey(request: Request): string | undefined {

@@ -73,6 +73,14 @@ function readLastEventId(header: string, topics: readonly string[]): TopicStart[
   });
 }
 
+/** Whether a POST asks that its topics end: `?end`. @throws {Refusal} */
+export function readEnd(url: URL): boolean {
+  const text = url.searchParams.get("end");
+  if (text === null || text === "false") return false;
+  if (text === "" || text === "true") return true;
+  throw malformed("end takes no value: POST /topics/answers/42?end.");
+}
+
 /** What the query of a poll asks for. @throws {Refusal} */
 export function readPollOptions(url: URL): PollOptions {
   return {

@@ -12,10 +12,16 @@ import { DraftError } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import type { End, Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
-import { type ClientFrame, readEventFrame, readRawFrame } from "../../wire/client-frame.ts";
+import {
+  type ClientFrame,
+  type PublishFrame,
+  readEventFrame,
+  readRawFrame,
+} from "../../wire/client-frame.ts";
 import { closeCode } from "../../wire/close-code.ts";
 import { ControlEvents, type OpenedTopic } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
+import { stamped } from "./publish-target.ts";
 
 /** The parts of the server that a socket uses. */
 export interface TopicSocketDeps {
@@ -220,10 +226,10 @@ export class TopicSocket implements SocketHandler, Subscriber {
     }
   }
 
-  async #publishOne({ topic, draft }: Exclude<ClientFrame, "pong">): Promise<void> {
-    const asked = this.#permissions.require("publish", topic);
-    if (asked instanceof Promise) await asked;
-    await this.#deps.hub.publish(topic, { draft });
+  async #publishOne({ topic, draft }: PublishFrame): Promise<void> {
+    const asked = this.#permissions.require(draft ? "publish" : "end", topic);
+    const sender = asked instanceof Promise ? await asked : asked;
+    await this.#deps.hub.publish(topic, draft ? { draft: stamped(draft, sender) } : { end: true });
   }
 
   #hold(socket: Socket): void {

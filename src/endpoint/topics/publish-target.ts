@@ -1,0 +1,15 @@
+/** Where a request or a frame publishes to, and in whose name. */
+import type { Sender } from "../../access/publishers.ts";
+import type { Draft } from "../../topic/draft.ts";
+
+/** A topic to publish to, and the sender as a publisher of it. */
+export interface PublishTarget {
+  readonly topic: string;
+  readonly sender: Sender;
+}
+
+/** A draft as the server publishes it: with who sent it. */
+export const stamped = (draft: Draft, { stamp }: Sender): Draft => ({
+  ...draft,
+  attributes: draft.attributes ? { ...draft.attributes, ...stamp } : stamp,
+});
