@@ -3,6 +3,7 @@ import { Database } from "bun:sqlite";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   copyFileSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -12,7 +13,9 @@ import {
   utimesSync,
 } from "node:fs";
 import { rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createHandler, DataDirectoryError } from "../src/longwire.ts";
 import { type DiskServer, spawnDiskServer } from "./support/disk-server.ts";
 import { runCommand } from "./support/server.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "./support/topics.ts";
@@ -222,5 +225,24 @@ describe("a start is refused in words, and deletes nothing, where", () => {
     ]);
     expect(exitCode).toBe(1);
     expect(errors).toStartWith("longwire: cannot make the directory ");
+  });
+});
+
+describe("a program", () => {
+  test("keeps topics on disk by an option, and cannot open a directory twice", async () => {
+    const data = mkdtempSync(join(tmpdir(), "longwire-data-"));
+    let id: string;
+    {
+      await using longwire = createHandler({ data, logLevel: "warn" });
+      ({ id } = await longwire.publish("news", "hello"));
+      expect(() => createHandler({ data, logLevel: "warn" })).toThrow(DataDirectoryError);
+    }
+    await using again = createHandler({ data, logLevel: "warn" });
+    for await (const message of again.subscribe("news", { since: "all" })) {
+      expect(message.id).toBe(id);
+      expect(String(message.data)).toBe("hello");
+      break;
+    }
+    rmSync(data, { recursive: true });
   });
 });
