@@ -2,7 +2,7 @@
 
 export type TopicNameFault = "empty" | "long" | "emptyPart" | "dots" | "characters";
 
-export const topicNameLengthMax = 200;
+const topicNameLengthMax = 200;
 
 /** @returns what is wrong with the name, or undefined */
 export function faultOfTopicName(name: string): TopicNameFault | undefined {

@@ -1,3 +1,3 @@
-/** What `import x from "#public/…" with { type: "text" }` yields; package.json's `imports` points the types here. */
+/** What `import x from "#redis/…" with { type: "text" }` yields; package.json's `imports` points the types here. */
 declare const text: string;
 export default text;

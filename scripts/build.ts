@@ -1,0 +1,32 @@
+/**
+ * Compiles the server into one file with the page inside: `bun run build`.
+ *   --outfile dist/longwire          where to write it
+ *   --target bun-linux-arm64         for another platform
+ */
+import { parseArgs } from "node:util";
+import { bundlePage } from "../src/endpoint/page.ts";
+
+const { values } = parseArgs({
+  options: {
+    outfile: { type: "string", default: "dist/longwire" },
+    target: { type: "string" },
+    "compile-executable-path": { type: "string" },
+  },
+});
+const { outfile, target, "compile-executable-path": executablePath } = values;
+
+const { outputs } = await Bun.build({
+  entrypoints: ["src/index.ts", "src/engine/disk/worker.ts"],
+  minify: true,
+  // The bundler does not run in a compiled binary, so the page is bundled here and takes the place of this expression.
+  define: { "globalThis.embeddedPage": JSON.stringify(await bundlePage()) },
+  compile: {
+    outfile,
+    // A file in the folder where the binary is started must not change what it does.
+    autoloadDotenv: false,
+    autoloadBunfig: false,
+    ...(target ? { target: target as Bun.Build.CompileTarget } : {}),
+    ...(executablePath ? { executablePath } : {}),
+  },
+});
+console.log(outputs[0]?.path ?? outfile);
