@@ -27,10 +27,10 @@
  *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
  *   log.ts  metrics.ts
  */
-import { version } from "../package.json";
 import { readCommandLine } from "./command/command-line.ts";
 import type { DataTask } from "./command/data.ts";
 import { UsageError } from "./command/flags.ts";
+import { startLines } from "./command/start-lines.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
 import { ConfigError, createServer, DataDirectoryError, type LongwireServer } from "./longwire.ts";
 import type { Config } from "./settings/config.ts";
@@ -73,16 +73,7 @@ async function serve(config: Config): Promise<void> {
   const server = await listen(config, log);
   if (!server) return;
   stopOnSignals(server, log);
-  const { url } = server;
-  if (url.protocol === "unix:") {
-    console.log(`Longwire ${version}: listens on ${url.pathname}, with /ping, /topics/… and the page at /`);
-    return;
-  }
-  if (["127.0.0.1", "0.0.0.0", "[::1]", "[::]"].includes(url.hostname)) url.hostname = "localhost";
-  const ping = new URL("/ping", url);
-  ping.protocol = url.protocol.replace("http", "ws");
-  console.log(`Longwire ${version}: open ${url} for the page`);
-  console.log(`or connect to ${ping} (echo) and ${new URL("/topics/any-name", url)}; Ctrl+C stops it`);
+  console.log(startLines(server.url, config));
 }
 
 /**
@@ -132,7 +123,10 @@ function stopOnSignals(server: LongwireServer, log: WritingLogger): void {
     stopping = true;
     log.info({ signal }, "stopping; a second signal ends at once");
     stop().then(
-      () => exit(0),
+      () => {
+        log.info({ signal }, "stopped");
+        exit(0);
+      },
       (error) => {
         log.error({ err: error }, "stopping failed");
         exit(1);

@@ -26,6 +26,8 @@ export interface Logger {
 
 /** The logger of the process itself. Call `flush` before the process exits, because lines are written asynchronously. */
 export interface WritingLogger extends Logger {
+  /** Its lines are for a person. */
+  readonly isOnTerminal: boolean;
   /** Calls back when every line so far has been handed to the kernel. */
   flush(callback: () => void): void;
   /** Drops the lines that are not written yet. Otherwise the exit of the process would wait for a stuck reader of stderr. */
@@ -47,12 +49,14 @@ export type LogLevel = keyof typeof severities;
 
 /** @param least the least severe level that is written */
 export function createLogger(least: LogLevel): WritingLogger {
-  const format = isTerminal() ? terminalLine : jsonLine;
+  const isOnTerminal = isTerminal();
+  const format = isOnTerminal ? terminalLine : jsonLine;
   const writer = (level: keyof Logger): WriteLine =>
     severities[level] < severities[least]
       ? () => undefined
       : (fields, message) => stderr.write(format(level, fields, message));
   return {
+    isOnTerminal,
     trace: writer("trace"),
     debug: writer("debug"),
     info: writer("info"),
@@ -62,6 +66,8 @@ export function createLogger(least: LogLevel): WritingLogger {
     abandon: () => stderr.abandon(),
   };
 }
+
+export const isWritingLogger = (log: Logger): log is WritingLogger => "isOnTerminal" in log;
 
 const stderrDescriptor = 2;
 

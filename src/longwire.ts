@@ -32,13 +32,13 @@ import type { DiskMeter } from "./engine/disk/meter.ts";
 import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "./engine/memory.ts";
 import type { RedisBroker } from "./engine/redis/broker.ts";
 import { listenOptions, operationsListenOptions, requireLoopback } from "./http/listener.ts";
-import { guardHost, guardOrigin } from "./http/origin.ts";
+import { guardHost, guardOrigin, isLoopback } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
 import { logRefusals } from "./http/refusal-log.ts";
 import type { Handler } from "./http/request-context.ts";
 import { type Routes, routeOf, routesOf } from "./http/routes.ts";
-import { createLogger, type Logger, sampled } from "./log.ts";
+import { createLogger, isWritingLogger, type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import {
   type Config,
@@ -241,10 +241,7 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   const listeners = unlessListening.use(await listen(config, parts, operations));
   const { server } = listeners;
   const running = unlessListening.move();
-  log.info(
-    { ...inForce(config), connectionsMax: connections.connectionsMax, isOpen: isOpen(parts, config) },
-    "listening",
-  );
+  logStart(config, parts, log);
 
   const refusalLog = logRefusals(counters, log);
   const descriptors = watchDescriptors(() => server.closeIdleConnections(), counters, parts.log);
@@ -272,6 +269,20 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   };
   const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
   return { ...publicApi(parts), url, drain, stop, [Symbol.asyncDispose]: stop };
+}
+
+function logStart(config: Config, parts: Parts, log: Logger): void {
+  const { connectionsMax } = parts.connections;
+  const inForceNow = { ...inForce(config), connectionsMax, isOpen: isOpen(parts, config) };
+  // On a terminal it is a line for each of 40 settings.
+  if (isWritingLogger(log) && log.isOnTerminal) log.debug(inForceNow, "listening");
+  else log.info(inForceNow, "listening");
+  const { host, port, unixSocket } = config;
+  if (parts.access.isOpen && !unixSocket && !isLoopback(host))
+    log.warn(
+      { host, port },
+      "open to other machines, without a key: everyone who reaches this address may publish, subscribe and end topics",
+    );
 }
 
 const isOpen = ({ access }: Parts, { insecure }: Config): boolean => access.isOpen && !insecure;

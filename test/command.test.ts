@@ -10,12 +10,15 @@ import { type Setting, settings } from "../src/settings/config.ts";
 import { openWs } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
-import { within } from "./support/wait.ts";
+import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
 
 /** Of this machine, as all of 127.0.0.0/8 is, and used by nothing else: a port that was freed stays free here. */
 const quietAddress = "127.91.0.1";
+
+const aKey = "an-api-key-of-32-characters-0001";
+const aSecret = "a-secret-for-tokens-of-40-characters-001";
 
 describe("help and version", () => {
   test("--help shows every flag once, grouped, with its default, and exits 0", async () => {
@@ -64,16 +67,74 @@ describe("help and version", () => {
 });
 
 describe("starting", () => {
-  test("two lines say where the page and the echo line are, and they are there", async () => {
+  test("three lines say where the page and the echo line are, and they are there", async () => {
     await using server = await spawnServer();
-    const lines = server.startLines.trimEnd().split("\n");
-    expect(lines.length).toBeLessThanOrEqual(2);
+    expect(server.startLines.trimEnd().split("\n").length).toBe(3);
     const [page] = /http:\/\/localhost:\d+\//.exec(server.startLines) ?? [];
     const [line] = /ws:\/\/localhost:\d+\/ping/.exec(server.startLines) ?? [];
     expect((await fetch(String(page))).headers.get("Content-Type")).toContain("text/html");
     using client = await openWs(String(line));
     client.send("ping");
     expect(await client.next()).toBe("pong");
+  });
+
+  test("the commands of the start lines follow a topic and publish to it", async () => {
+    await using server = await spawnServer();
+    const [, follow = "", publish = ""] =
+      /: (curl -N .*) — and publish: (curl .*)/.exec(server.startLines) ?? [];
+    const following = Bun.spawn(["sh", "-c", `exec ${follow}`], { stdout: "pipe", stderr: "ignore" });
+    try {
+      const stream = new StreamText(following.stdout);
+      await stream.until("longwire.open");
+      expect(
+        await new Response(Bun.spawn(["sh", "-c", publish], { stderr: "ignore" }).stdout).text(),
+      ).toContain('"published"');
+      await stream.until("data: hello");
+    } finally {
+      following.kill("SIGKILL");
+    }
+  });
+
+  test("the last start line says what is open and what is guarded", async () => {
+    for (const [flags, expected] of [
+      [
+        [],
+        "Open: no key is set, so every program on this machine may publish and subscribe; --api-key guards it",
+      ],
+      [["--insecure"], "Open: no key is set, so everyone who reaches it may publish"],
+      [["--api-key", aKey], "Guarded: topics need the API key, as Authorization: Bearer …; /ping is open"],
+      [
+        ["--jwt-secret", aSecret, "--public", "news,a/*", "--private-ping"],
+        "Guarded: topics need a token that allows them, as Authorization: Bearer …; anyone may subscribe to news, a/*",
+      ],
+    ] as const) {
+      await using server = await spawnServer(flags);
+      expect(server.startLines.split("\n")[2]).toStartWith(expected);
+    }
+  });
+
+  test("on a terminal there are three lines and nothing else, and the settings come at --log-level debug", async () => {
+    for (const [flags, hasSettings] of [
+      [[], false],
+      [["--log-level", "debug"], true],
+    ] as const) {
+      const shown = await terminalOf(flags);
+      expect(shown.includes("historyMessages: 100")).toBe(hasSettings);
+      expect(shown.split("\n").length > 4).toBe(hasSettings);
+    }
+  });
+
+  test("--insecure on an address of other machines is a warning, and on loopback it is none", async () => {
+    await using open = await spawnServer(["--insecure", "--host", "0.0.0.0"]);
+    expect(await open.logged("open to other machines")).toMatchObject({ level: 40, host: "0.0.0.0" });
+    await using guarded = await spawnServer(["--api-key", aKey, "--host", "0.0.0.0"]);
+    await using loopback = await spawnServer(["--insecure"]);
+    for (const server of [guarded, loopback]) {
+      await server.logged("listening");
+      server.process.kill("SIGTERM");
+      await within(server.process.exited, "the end of the process");
+      expect(server.log().filter(({ level }) => level === 40)).toEqual([]);
+    }
   });
 
   test("the server is ready in well under a second", async () => {
@@ -142,6 +203,32 @@ describe("settings", () => {
       host: "127.0.0.1",
       messagesPerSecondMax: 2,
     });
+  });
+
+  test("a variable that no setting has is refused like a flag, with the nearest name, and ends with 2", async () => {
+    for (const [name, advice] of [
+      ["LONGWIRE_API_KEYS", "the nearest is LONGWIRE_API_KEY"],
+      ["LONGWIRE_OPERATION_PORT", "the nearest is LONGWIRE_OPERATIONS_PORT"],
+      ["LONGWIRE_FAVOURITE_COLOUR", "longwire --help shows all"],
+    ] as const) {
+      const { exitCode, output, errors } = await runCommand(["--port", "0"], {
+        environment: { [name]: "1" },
+      });
+      expect([exitCode, output]).toEqual([2, ""]);
+      expectOneLine(errors, `there is no variable ${name}; ${advice}`);
+    }
+  });
+
+  test("variables of other commands and those that Kubernetes sets for services are no mistakes", async () => {
+    const environment = {
+      LONGWIRE_SUBSCRIBE: "news",
+      LONGWIRE_SERVICE_HOST: "10.0.0.1",
+      LONGWIRE_SERVICE_PORT_HTTP: "9090",
+      LONGWIRE_PORT_9090_TCP_ADDR: "10.0.0.1",
+      LONGWIRE_REDIS_PORT: "tcp://10.0.0.2:6379",
+    };
+    await using server = await spawnServer([], { environment });
+    expect((await fetch(new URL("/healthz", server.url))).status).toBe(200);
   });
 
   test("PORT is honoured where LONGWIRE_PORT is not set, and outranked where it is", async () => {
@@ -272,7 +359,9 @@ describe("the log", () => {
       await using server = await spawnServer();
       server.process.kill("SIGTERM");
       expect(await within(server.process.exited, "the end of the process")).toBe(0);
-      expect(await server.errors).toContain("stopping");
+      expect(JSON.parse((await server.errors).trimEnd().split("\n").at(-1) ?? "")).toMatchObject({
+        msg: "stopped",
+      });
     }
   });
 
@@ -326,6 +415,53 @@ describe("the log", () => {
     expect(await server.errors).toBe("");
   });
 });
+
+/** Reads a program's output until a text has come. */
+class StreamText {
+  #text = "";
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+
+  constructor(stream: ReadableStream<Uint8Array>) {
+    this.#reader = stream.getReader();
+  }
+
+  async until(expected: string): Promise<void> {
+    const decoder = new TextDecoder();
+    while (!this.#text.includes(expected)) {
+      const { value, done } = await within(this.#reader.read(), expected);
+      if (done) throw new Error(`the output ended before "${expected}": ${this.#text}`);
+      this.#text += decoder.decode(value, { stream: true });
+    }
+  }
+}
+
+/** What a person sees who starts the server on a terminal, until it answers. */
+async function terminalOf(flags: readonly string[]): Promise<string> {
+  let shown = "";
+  const decoder = new TextDecoder();
+  const running = Bun.spawn(
+    [process.execPath, "run", resolve(root, "src/index.ts"), "--port", "0", ...flags],
+    {
+      env: { ...process.env, NO_COLOR: "1" },
+      terminal: {
+        data: (_, bytes) => {
+          shown += decoder.decode(bytes, { stream: true });
+        },
+      },
+    },
+  );
+  try {
+    await until(() => /Open: .*\r?\n/.test(shown), "the third line");
+    const [url = ""] = /http:\S+/.exec(shown) ?? [];
+    expect((await fetch(new URL("/healthz", url))).status).toBe(200);
+    running.kill("SIGINT");
+    await within(running.exited, "the end of the server");
+  } finally {
+    running.kill("SIGKILL");
+  }
+  const [atStart = ""] = shown.replaceAll("\r\n", "\n").split(/^.*stopping;/m);
+  return atStart;
+}
 
 function flagWords(declared: Readonly<Record<string, Setting<unknown>>>): string[] {
   return Object.values(declared).flatMap(({ flag, fromFile }) =>

@@ -3,7 +3,7 @@ import { version } from "../../package.json";
 import { type Config, completeConfig, settings } from "../settings/config.ts";
 import type { DataTask } from "./data.ts";
 import { type DataAction, dataActions } from "./data-settings.ts";
-import { readFlags, UsageError } from "./flags.ts";
+import { readFlags, refuseUnknownVariables, UsageError } from "./flags.ts";
 import type { TokenClaims } from "./token.ts";
 import { tokenSettings } from "./token-settings.ts";
 
@@ -21,14 +21,14 @@ export type CommandLine =
 export async function readCommandLine(words: readonly string[]): Promise<CommandLine> {
   if (words[0] === "token") return await readTokenCommand(words.slice(1));
   if (words[0] === "data") return await readDataCommand(words.slice(1));
-  const values = readFlags(words, settings, process.env);
+  const values = readSettings(words, settings);
   if (values === "version") return { command: "print", text: version };
   if (values === "help") return { command: "print", text: (await import("./help.ts")).serverHelp() };
   return { command: "serve", config: completeConfig(settings, values) };
 }
 
 async function readTokenCommand(words: readonly string[]): Promise<CommandLine> {
-  const values = readFlags(words, tokenSettings, process.env);
+  const values = readSettings(words, tokenSettings);
   if (values === "version") return { command: "print", text: version };
   if (values === "help") return { command: "print", text: (await import("./help.ts")).tokenHelp() };
   const { jwtSecrets, subscribe, publish, end, ttlSeconds, subject } = completeConfig(tokenSettings, values);
@@ -47,7 +47,7 @@ async function readDataCommand([action = "", ...words]: readonly string[]): Prom
     throw new UsageError(`there is no "data ${action}"; there are ${Object.keys(dataActions).join(", ")}`);
   // `restore FILE` reads better than `restore --from FILE`.
   const isNamed = action === "restore" && words[0] !== undefined && !words[0].startsWith("-");
-  const values = readFlags(isNamed ? ["--from", ...words] : words, dataActions[action], process.env);
+  const values = readSettings(isNamed ? ["--from", ...words] : words, dataActions[action]);
   if (values === "version") return { command: "print", text: version };
   if (values === "help") return { command: "print", text: (await import("./help.ts")).dataHelp() };
   const needed = Object.entries(dataActions[action]).map(([name, { flag }]) => {
@@ -58,6 +58,17 @@ async function readDataCommand([action = "", ...words]: readonly string[]): Prom
   });
   const [directory = "", file = ""] = needed;
   return { command: "data", task: { action, directory, file } };
+}
+
+/** @throws {UsageError} */
+function readSettings(
+  words: readonly string[],
+  declared: Parameters<typeof readFlags>[1],
+): ReturnType<typeof readFlags> {
+  const values = readFlags(words, declared, process.env);
+  if (typeof values !== "string")
+    refuseUnknownVariables(process.env, [settings, tokenSettings, ...Object.values(dataActions)]);
+  return values;
 }
 
 const isDataAction = (word: string): word is DataAction => Object.hasOwn(dataActions, word);

@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { environmentName, type Setting } from "../settings/config.ts";
 import { UnitError } from "../settings/units.ts";
+import { nearest } from "./nearest.ts";
 
 /** A mistake in the command line or the environment. The message is one line. */
 export class UsageError extends Error {
@@ -35,6 +36,29 @@ const requests: Readonly<Record<string, Request>> = {
 
 type Settings = Readonly<Record<string, Setting<unknown>>>;
 type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * Refuses a variable that no setting has, as a mistyped flag is refused: its setting would keep its default in silence.
+ * @param known the settings of every command, which may share an environment
+ * @throws {UsageError}
+ */
+export function refuseUnknownVariables(environment: Environment, known: readonly Settings[]): void {
+  const given = Object.keys(environment).filter((name) => name.startsWith(environmentName("")));
+  if (given.length === 0) return;
+  const variables = new Set(known.flatMap(flagsOf).map(({ variable }) => variable));
+  for (const name of given) {
+    if (variables.has(name) || isServiceLink(name, environment[name])) continue;
+    const meant = nearest(name, [...variables]);
+    throw new UsageError(
+      `there is no variable ${name}; ${meant ? `the nearest is ${meant}` : "longwire --help shows all flags, and each is one"}`,
+    );
+  }
+}
+
+/** Kubernetes sets such variables in every pod for a service whose name begins with longwire. */
+const isServiceLink = (name: string, value = ""): boolean =>
+  /_SERVICE_HOST$|_SERVICE_PORT(_[A-Z0-9_]+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name) ||
+  (name.endsWith("_PORT") && /^(tcp|udp|sctp):/.test(value));
 
 export function flagsOf(settings: Settings): Flag[] {
   return Object.entries(settings).flatMap(([name, setting]) => {
@@ -122,29 +146,10 @@ function impliedValue(flag: Flag): string {
 }
 
 function unknownFlag(name: string, known: readonly string[]): UsageError {
-  const [nearest] = known
-    .map((word) => ({ word, distance: editDistance(name, word) }))
-    .toSorted((a, b) => a.distance - b.distance);
-  const isTypo = nearest !== undefined && nearest.distance <= typoDistanceMax;
+  const meant = nearest(name, known);
   return new UsageError(
-    `there is no flag ${name}; ${isTypo ? `the nearest is ${nearest.word}` : "--help shows all"}`,
+    `there is no flag ${name}; ${meant ? `the nearest is ${meant}` : "--help shows all"}`,
   );
-}
-
-const typoDistanceMax = 3;
-
-/** The number of characters to insert, delete or replace to turn one text into another (Levenshtein). */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, column) => column);
-  for (const [index, character] of [...from].entries()) {
-    const next = [index + 1];
-    for (let column = 1; column <= to.length; column++) {
-      const replaced = (row[column - 1] ?? 0) + (character === to[column - 1] ? 0 : 1);
-      next.push(Math.min(replaced, (row[column] ?? 0) + 1, (next[column - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
 }
 
 /** `PORT` is set by hosting platforms. */

@@ -71,7 +71,8 @@ export function serverHelp(): string {
     ...requestLines,
     "",
     "Each flag is an environment variable, too: --max-message is LONGWIRE_MAX_MESSAGE. A flag outranks its",
-    "variable. PORT is read where LONGWIRE_PORT is not set. Lists take commas, or their flag again.",
+    "variable, and a LONGWIRE_… variable that is none is refused. PORT is read where LONGWIRE_PORT is not set.",
+    "Lists take commas, or their flag again.",
     "A size is written 64KiB or 1MiB, a time 90s, 10m, 2h or 1d. docs/operations.md gives the reasons.",
   ].join("\n");
 }
