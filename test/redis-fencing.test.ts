@@ -122,6 +122,7 @@ describe.skipIf(!hasRedis)("a server that", () => {
     const redis = await server(...everysec);
     const scene = await Scene.on(redis);
     await scene.publish("6");
+    await redis.written();
     await redis.kill();
     await scene.node.away();
     await redis.restart();
@@ -170,6 +171,7 @@ describe.skipIf(!hasRedis)("a server that", () => {
     const scene = await Scene.on(redis);
     await (await server()).follow(redis);
     await scene.publish("6");
+    await redis.written();
     await redis.kill();
     await scene.node.away();
     await redis.restart();
@@ -226,6 +228,7 @@ describe.skipIf(!hasRedis)("a server that", () => {
     const redis = await server(...everysec);
     const node = await nodeOn(redis);
     const { lastId, endId } = await endedTopic(node);
+    await redis.written();
     await redis.kill();
     await node.away();
     await redis.restart();
@@ -255,6 +258,7 @@ describe.skipIf(!hasRedis)("a server that", () => {
   test("has an append-only file that was put back by three acknowledged messages is a gap, by testimony", async () => {
     const redis = await server(...everysec);
     const scene = await Scene.on(redis);
+    await redis.written();
     const files = join(redis.directory, "appendonlydir");
     await cp(files, `${files}.copy`, { recursive: true });
     for (const data of ["lost 6", "lost 7", "lost 8"]) await scene.publish(data);

@@ -88,6 +88,14 @@ export class RedisServer implements AsyncDisposable {
     return new RegExp(`^${name}:(.*?)\\r?$`, "m").exec(String(await this.command("INFO", "everything")))?.[1];
   }
 
+  /** Its append-only file has everything: with `everysec` a write waits for the fsync before it, for up to 2 s. */
+  async written(): Promise<void> {
+    await until(
+      async () => (await this.info("aof_buffer_length")) === "0",
+      "the append-only file to be written",
+    );
+  }
+
   /** Stops answering, and goes on after `resume`. */
   pause(): void {
     process.kill(this.pid, "SIGSTOP");
