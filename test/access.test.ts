@@ -171,6 +171,18 @@ describe("a token signed with a secret", () => {
     expect(await statusFor(await sign(everywhere, secret, { notBefore: 3 }))).toBe(200);
   });
 
+  test("is accepted as far before and after its time as --token-leeway says", async () => {
+    const statusWith = async (leeway: string, times: Parameters<typeof sign>[2]): Promise<number> => {
+      await using server = await spawnServer(["--jwt-secret", secret, "--token-leeway", leeway]);
+      const headers = { authorization: `Bearer ${await sign(everywhere, secret, times)}` };
+      return (await fetch(new URL("/topics/a", server.url), { headers })).status;
+    };
+    expect(await statusWith("2m", { notBefore: 60 })).toBe(200);
+    expect(await statusWith("2m", { expires: -60 })).toBe(200);
+    expect(await statusWith("0s", { notBefore: 3 })).toBe(401);
+    expect(await statusWith("0s", { expires: -3 })).toBe(401);
+  });
+
   const none = { alg: "none", typ: "JWT" };
   const refused: Record<string, () => string | Promise<string>> = {
     "signed with another secret": () => sign(everywhere, "a secret that this server was not given"),

@@ -40,6 +40,10 @@ describe("settings that contradict each other end the command with 2 and one lin
       said: ["--jwt-audience", "--jwt-secret"],
     },
     "an issuer without tokens": { flags: ["--jwt-issuer", "me"], said: ["--jwt-issuer", "--jwt-secret"] },
+    "a leeway without tokens": {
+      flags: ["--token-leeway", "1m", "--api-key", key],
+      said: ["--token-leeway", "--jwt-secret"],
+    },
     "a cookie for any page": {
       flags: ["--token-cookie", "token", "--jwt-secret", secret, "--origin", "*"],
       said: ["--token-cookie", "--origin *"],

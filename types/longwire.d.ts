@@ -238,6 +238,12 @@ declare const handlerSettings: {
 	readonly jwtAudiences: Setting<readonly string[]>;
 	/** A token must have one of these as `iss`. Default none, which takes any. Needs a key of tokens. */
 	readonly jwtIssuers: Setting<readonly string[]>;
+	/**
+	 * Seconds by which the clock of the issuer of tokens may differ from this machine's. Default 5 s, up to 5 min: so much
+	 * later than its `exp`, or earlier than its `nbf`, a token is still taken. Needs a key of tokens. An open connection ends
+	 * at `exp` all the same.
+	 */
+	readonly tokenLeewaySeconds: Setting<number>;
 	/** Topics that anyone may subscribe to: names, or prefixes that end in `*`. Default none. Needs a key or `authorize`. */
 	readonly publicTopics: Setting<readonly string[]>;
 	/**

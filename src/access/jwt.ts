@@ -1,7 +1,6 @@
 /** Checks JSON Web Tokens (RFC 7519) and reads their claims. Loaded only if a key of tokens is set, and jose with it. */
 import type { KeyObject } from "node:crypto";
 import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
-import { clockToleranceSeconds } from "../settings/limits.ts";
 import { isTopicPattern } from "../topic/message.ts";
 import { type PublicKey, publicKeyAlgorithms } from "./public-key.ts";
 import { type FetchTimes, PublishedKeys } from "./published-keys.ts";
@@ -18,6 +17,8 @@ export interface TokenRules {
   readonly audiences: readonly string[];
   /** A token must have one of these as its `iss`, unless the list is empty. */
   readonly issuers: readonly string[];
+  /** By how many seconds the clock of the issuer may differ. */
+  readonly leewaySeconds: number;
   /** Called when the keys at one of the URLs cannot be fetched. */
   onFailure(error: KeysUnavailable): void;
   readonly fetchTimes: FetchTimes | undefined;
@@ -42,14 +43,15 @@ export class TokenVerifier {
   readonly #verifiers: readonly Verifier[];
   readonly #options: JWTVerifyOptions;
 
-  constructor({ secrets, publicKeys, keyUrls, audiences, issuers, onFailure, fetchTimes }: TokenRules) {
+  constructor(rules: TokenRules) {
+    const { secrets, publicKeys, keyUrls, audiences, issuers, leewaySeconds, onFailure, fetchTimes } = rules;
     this.#verifiers = [
       ...secrets.map((secret) => verifierWith(new TextEncoder().encode(secret), ["HS256"])),
       ...publicKeys.map(({ key, algorithms }) => verifierWith(key, algorithms)),
       ...keyUrls.map((url) => verifierWithPublishedKeys(new PublishedKeys(url, onFailure, fetchTimes))),
     ];
     this.#options = {
-      clockTolerance: clockToleranceSeconds,
+      clockTolerance: leewaySeconds,
       ...(audiences.length > 0 && { audience: [...audiences] }),
       ...(issuers.length > 0 && { issuer: [...issuers] }),
     };

@@ -25,12 +25,13 @@ export class Tokens {
    * @throws {ConfigError} for a public key that cannot verify tokens
    */
   constructor(
-    { jwtSecrets, jwtPublicKeys, jwksUrls, jwtAudiences, jwtIssuers }: HandlerConfig,
+    config: HandlerConfig,
     permissionsFor: (token: VerifiedToken) => TopicPermissions,
     onFailure: (error: KeysUnavailable) => void,
     fetchTimes?: FetchTimes,
   ) {
     this.#permissionsFor = permissionsFor;
+    const { jwtSecrets, jwtPublicKeys, jwksUrls, jwtAudiences, jwtIssuers, tokenLeewaySeconds } = config;
     if (jwtSecrets.length + jwtPublicKeys.length + jwksUrls.length === 0) return;
     const rules = {
       secrets: jwtSecrets,
@@ -38,6 +39,7 @@ export class Tokens {
       keyUrls: jwksUrls,
       audiences: jwtAudiences,
       issuers: jwtIssuers,
+      leewaySeconds: tokenLeewaySeconds,
       onFailure,
       fetchTimes,
     };

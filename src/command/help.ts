@@ -15,6 +15,7 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "jwksUrls",
     "jwtAudiences",
     "jwtIssuers",
+    "tokenLeewaySeconds",
     "publicTopics",
     "tokenCookie",
     "privatePing",

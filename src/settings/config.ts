@@ -316,6 +316,18 @@ export const handlerSettings = {
   /** A token must have one of these as `iss`. Default none, which takes any. Needs a key of tokens. */
   jwtIssuers: setting("jwt-issuer", names, [], "accepted iss of tokens", { takes: "many" }),
 
+  /**
+   * Seconds by which the clock of the issuer of tokens may differ from this machine's. Default 5 s, up to 5 min: so much
+   * later than its `exp`, or earlier than its `nbf`, a token is still taken. Needs a key of tokens. An open connection ends
+   * at `exp` all the same.
+   */
+  tokenLeewaySeconds: setting(
+    "token-leeway",
+    duration(0, 300),
+    5,
+    "how far clocks of token issuers may differ",
+  ),
+
   /** Topics that anyone may subscribe to: names, or prefixes that end in `*`. Default none. Needs a key or `authorize`. */
   publicTopics: setting("public", topicPatterns, [], "topics that anyone may subscribe to", {
     takes: "many",

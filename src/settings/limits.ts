@@ -137,9 +137,6 @@ export const tokenLengthMax = 8192;
 /** Tokens whose permissions are kept: about 1 KiB each. The one that was not presented for the longest is dropped first. */
 export const keptTokensMax = 10_000;
 
-/** Seconds by which the clock of the machine that signs tokens may be ahead of this one. */
-export const clockToleranceSeconds = 5;
-
 /** Age in seconds from which published keys are fetched again. Until that succeeds they stay valid. */
 export const keysRefreshSeconds = 600;
 

@@ -15,10 +15,15 @@ export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surround
   checkRedis(config);
   const hasTokenKeys = config.jwtSecrets.length + config.jwtPublicKeys.length + config.jwksUrls.length > 0;
   const hasKeys = hasTokenKeys || config.apiKeys.length > 0;
-  for (const name of ["jwtAudiences", "jwtIssuers"] as const) {
-    if (config[name].length > 0 && !hasTokenKeys)
+  const ofTokens = {
+    jwtAudiences: config.jwtAudiences.length > 0,
+    jwtIssuers: config.jwtIssuers.length > 0,
+    tokenLeewaySeconds: config.tokenLeewaySeconds !== settings.tokenLeewaySeconds.default,
+  };
+  for (const [name, isSet] of Object.entries(ofTokens)) {
+    if (isSet && !hasTokenKeys)
       throw new ConfigError(
-        `${flag(name)} has no effect without a key of tokens: give --jwt-secret, --jwt-public-key or --jwks-url`,
+        `${flag(name as keyof typeof ofTokens)} has no effect without a key of tokens: give --jwt-secret, --jwt-public-key or --jwks-url`,
       );
   }
   const guards = {
