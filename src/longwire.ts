@@ -412,6 +412,7 @@ function assemble(
     config,
     hub,
     access,
+    buffers,
     connections,
     openings,
     reading,

@@ -1,9 +1,12 @@
 /** How many unsent bytes a socket may hold, for Longwire and for Bun, and how many all connections together. */
 import { totalmem } from "node:os";
 import {
+  aheadShare,
   checkedShare,
   envelopeBytesMax,
   gatheredBytesMax,
+  replayAheadBytesCap,
+  streamGatheredBytesCap,
   totalBytesMin,
   totalMemoryShare,
   waitingBytesCap,
@@ -21,6 +24,10 @@ export interface BufferLimits {
   readonly bufferedBytesMax: number;
   /** Bytes that may be published between two checks of the subscribers. Small beside the limit, so that it holds. */
   readonly checkEveryBytes: number;
+  /** A replay pauses while at least so many bytes are unsent. */
+  readonly replayAheadBytes: number;
+  /** So many bytes that are gathered for an event stream do not wait for the end of the turn. */
+  readonly streamGatheredBytes: number;
   /** Unsent bytes of all connections together. */
   readonly totalBytesMax: number;
   /** Frames of a topic that wait for its sockets one by one (sliced-delivery.ts). Past it publishers wait for them. */
@@ -43,5 +50,13 @@ export function bufferLimits(config: {
   const totalBytesMax =
     config.bufferedBytesTotalMax || Math.max(totalBytesMin, Math.floor(memoryBytes * totalMemoryShare));
   const waitingBytesMax = Math.min(waitingBytesCap, totalBytesMax * waitingShare);
-  return { bufferedBytesMax, checkEveryBytes, totalBytesMax, waitingBytesMax, backpressureBytesMax };
+  return {
+    bufferedBytesMax,
+    checkEveryBytes,
+    replayAheadBytes: Math.min(replayAheadBytesCap, bufferedBytesMax * aheadShare),
+    streamGatheredBytes: Math.min(streamGatheredBytesCap, bufferedBytesMax * aheadShare),
+    totalBytesMax,
+    waitingBytesMax,
+    backpressureBytesMax,
+  };
 }

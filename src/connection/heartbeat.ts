@@ -11,7 +11,7 @@ import { inSlices } from "./slices.ts";
 /** What a heartbeat is joined to. */
 export interface HeartbeatDeps {
   readonly config: Pick<HandlerConfig, "heartbeatIntervalSeconds" | "heartbeatTimeoutSeconds">;
-  readonly connections: Connections;
+  readonly connections: Pick<Connections, "everySecond" | "sockets" | "httpConnections">;
   readonly counters: Counters;
   readonly log: Logger;
 }

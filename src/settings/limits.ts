@@ -65,6 +65,15 @@ export const sliceSockets = 512;
 export const programMessageBytesMax = 16 * MiB;
 export const programBufferedBytesMax = 16 * MiB;
 
+/**
+ * Bytes that may be unsent to a reader before its replay pauses, and bytes that are gathered for an event stream before
+ * they are written amid a turn: so many keep a connection busy, and are little for many at once. Both are at most a part of
+ * `--max-buffered`: a reader that has caught up must be far from it.
+ */
+export const replayAheadBytesCap = 64 * KiB;
+export const streamGatheredBytesCap = 512 * KiB;
+export const aheadShare = 1 / 2;
+
 /** Frames of a socket that wait to be published. At this number it is held. */
 export const publishAheadMax = 64;
 
@@ -177,6 +186,14 @@ assertRelation(
 assertRelation(
   keysRetrySeconds < keysCooldownSeconds && keysCooldownSeconds < keysRefreshSeconds,
   "fetches that fail are repeated soonest",
+);
+assertRelation(
+  aheadShare + checkedShare < 1,
+  "a reader at the end of its replay is not cut for what is published until the next check",
+);
+assertRelation(
+  streamHighWaterMarkBytes < replayAheadBytesCap,
+  "a replay that pauses on an event stream is continued: Bun asks for more below its mark",
 );
 assertRelation(streamTopicsMax <= socketTopicsMax, "what a stream may subscribe to a socket may, too");
 

@@ -1,6 +1,7 @@
 /** /topics/…: a topic is a URL. A request becomes a subscription, a publication, a poll or an inspection. */
 import type { Access } from "../../access/access.ts";
 import type { Permissions } from "../../access/permissions.ts";
+import type { BufferLimits } from "../../connection/buffers.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
@@ -42,6 +43,7 @@ export interface TopicsDeps {
   readonly config: HandlerConfig;
   readonly hub: Hub;
   readonly access: Access;
+  readonly buffers: BufferLimits;
   readonly connections: Connections;
   readonly openings: Openings;
   readonly reading: Reading;
@@ -75,8 +77,7 @@ class TopicsEndpoint {
     this.#path = path;
     const { hub, fanOut, config, counters } = deps;
     const refusalOf = (error: unknown): Refusal => deps.refusals.of(error);
-    // Enough to keep a connection busy, and little for many at once. A reader that has caught up must be far from its limit.
-    const replayAheadBytes = Math.min(64 * 1024, config.bufferedBytesMax / 2);
+    const { replayAheadBytes, streamGatheredBytes } = deps.buffers;
     this.#socketDeps = { hub, reading: deps.reading, fanOut, counters, replayAheadBytes, refusalOf };
     this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax, refusalOf };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
@@ -84,8 +85,7 @@ class TopicsEndpoint {
       ...deps,
       bufferedBytesMax: config.bufferedBytesMax,
       replayAheadBytes,
-      // Many events in one write, and far from the limit, which counts them.
-      gatheredBytesMax: Math.min(512 * 1024, config.bufferedBytesMax / 2),
+      gatheredBytesMax: streamGatheredBytes,
       turn: new Turn(deps.log),
       heartbeatIntervalSeconds,
       refusalOf,
