@@ -432,7 +432,6 @@ function assemble(
     disk: "meter" in engine ? engine.meter : undefined,
     redis: "generation" in engine ? engine : undefined,
     held,
-
     handlers: {
       [`${prefix}/ping`]: guardOrigin(refusals.answering(echoEndpoint(deps)), deps),
       [`${topicsPath}*`]: guardOrigin(refusals.answering(topicsEndpoint(deps, topicsPath)), deps),
