@@ -68,8 +68,10 @@ export function retryDelaySeconds(retry: number, random: number): number {
 }
 
 /** Whether a client reconnects by itself after this code; `never` means only after a person acts, or with a new token. */
-export function comeback(code: number): "at once" | "later" | "never" {
+export function comeback(code: number, reason = ""): "at once" | "later" | "never" {
   switch (code) {
+    case 1000: // The topic has ended: nothing follows.
+      return reason === "ended" ? "never" : "later";
     case 1012: // This node is draining, and another one takes its place.
       return "at once";
     case 1002: // 1002 to 1010: the same data would end the next connection in the same way.
@@ -221,7 +223,7 @@ export class Line {
       this.#openedAtMilliseconds === undefined ? 0 : performance.now() - this.#openedAtMilliseconds;
     if (openMilliseconds >= settledSeconds * 1000) this.#tries = 0;
     this.#abandon();
-    const when = comeback(ending.code);
+    const when = comeback(ending.code, ending.reason);
     if (ending.cause === "own" || when === "never") {
       this.#enter({ name: "closed", ending });
       return;

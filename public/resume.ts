@@ -47,8 +47,14 @@ export class Resume {
     this.#check();
   }
 
+  /** @param id of the topic's end, which is no message */
+  ended(id: string): void {
+    this.#last = positionOf(id);
+    this.#check();
+  }
+
   #check(): void {
-    if (!this.#end) return;
+    if (!this.#end || this.#isComplete) return;
     // Another epoch: the topic has lost its past meanwhile, and the line receives a gap.
     const { epoch, offset } = this.#end;
     if (epoch !== this.#last.epoch || this.#last.offset < offset) return;

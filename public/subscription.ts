@@ -50,6 +50,11 @@ export class Subscription {
         this.#log.note(this.#words.gap(event.requested, event.from), "gap");
         this.#lastId = event.from;
         return;
+      case "end":
+        this.#lastId = event.id;
+        this.#resume?.ended(event.id);
+        this.#log.note(this.#words.noteTopicEnded(this.#topic, event.id));
+        return;
       case "message":
         this.#receiveMessage(event);
     }

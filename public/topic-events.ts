@@ -13,6 +13,8 @@ export type TopicEvent =
     }
   /** Messages after `requested` are lost. The topic continues after `from`. */
   | { readonly type: "gap"; readonly requested: string; readonly from: string }
+  /** The topic has ended: nothing follows. */
+  | { readonly type: "end"; readonly id: string }
   | { readonly type: "pong" }
   /** An event of a newer server, to be ignored. */
   | { readonly type: "other" };
@@ -25,14 +27,6 @@ export function readTopicEvent(frame: Data): TopicEvent {
   if (typeof frame !== "string") throw new Error("a frame of cloudevents.json is text");
   const event = asObject(JSON.parse(frame, keepNumber));
   switch (event.type) {
-    case "longwire.message":
-      return {
-        type: "message",
-        id: String(event.id),
-        time: new Date(String(event.time)),
-        contentType: String(event.datacontenttype),
-        data: dataOf(event),
-      };
     case "longwire.open": {
       const { topics } = asObject(event.data);
       const { id, resumed } = asObject(Array.isArray(topics) ? topics[0] : undefined);
@@ -42,12 +36,23 @@ export function readTopicEvent(frame: Data): TopicEvent {
       const { requested, from } = asObject(event.data);
       return { type: "gap", requested: String(requested), from: String(from) };
     }
+    case "longwire.end":
+      return { type: "end", id: String(event.id) };
     case "longwire.pong":
       return { type: "pong" };
     default:
-      return { type: "other" };
+      // A message has any type that its publisher gave it, and alone has a topic.
+      return event.topic === undefined ? { type: "other" } : messageOf(event);
   }
 }
+
+const messageOf = (event: Record<string, unknown>): TopicEvent => ({
+  type: "message",
+  id: String(event.id),
+  time: new Date(String(event.time)),
+  contentType: String(event.datacontenttype),
+  data: dataOf(event),
+});
 
 function dataOf({ data, data_base64: base64, datacontenttype: contentType }: Record<string, unknown>): Data {
   if (typeof base64 === "string") return Uint8Array.from(atob(base64), (byte) => byte.charCodeAt(0)).buffer;

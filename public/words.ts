@@ -70,6 +70,7 @@ export interface Words {
   readonly noteCut: string;
   noteSubscribed(topic: string, id: string): string;
   noteResumed(id: string): string;
+  noteTopicEnded(topic: string, id: string): string;
   noteComplete(missedCount: number): string;
   notCounted(reason: string): string;
   gap(requested: string, from: string): string;
@@ -140,6 +141,7 @@ const english: Words = {
     1013: "the server is over a limit at the moment",
     4401: "the token is missing, wrong or expired",
     4403: "this is not allowed",
+    4409: "a message was sent to a topic that has ended",
     4410: "the missed messages are no longer kept",
   },
   codeUnknown: "the server closed the line",
@@ -158,10 +160,11 @@ const english: Words = {
   moreCharacters: (count) => `… and ${count} characters more`,
   topicFaults: {
     empty: "A topic needs a name, such as news or chat/room/42.",
-    long: "A topic’s name has at most 200 characters.",
+    long: "A topic’s name has at most 200 characters and 600 bytes of UTF-8.",
     emptyPart: "A topic’s name needs text before and after each “/”, such as chat/room/42.",
     dots: "No part of a topic’s name can be “.” or “..”: a URL does not keep them.",
-    characters: "A topic’s name has only A–Z a–z 0–9 . _ ~ : - and “/” between its parts.",
+    characters: "A topic’s name has only letters, marks, digits, . _ ~ : - and “/” between its parts.",
+    form: "A topic’s name must be in the Unicode normalization form NFC.",
   },
   jsonMeaning: "Content-Type: application/json instead of text/plain",
   cutMeaning: "Drops the connection as a lost network would, and reconnects after 10 s",
@@ -172,6 +175,7 @@ const english: Words = {
   noteSubscribed: (topic, id) => `Subscribed to ${topic}. Messages after ${id} follow`,
   noteCut: "The line is cut. Messages published now are missed until it is back",
   noteResumed: (id) => `The line is back and continues after ${id}`,
+  noteTopicEnded: (topic, id) => `${topic} has ended, at ${id}. Nothing follows`,
   noteComplete: (count) =>
     count === 0
       ? "Complete: nothing was missed"
@@ -246,6 +250,7 @@ const chinese: Words = {
     1013: "服务器暂时超过了限额",
     4401: "令牌缺失、无效或已过期",
     4403: "没有权限",
+    4409: "向已结束的主题发送了消息",
     4410: "错过的消息已不再保留",
   },
   codeUnknown: "服务器关闭了连接",
@@ -264,10 +269,11 @@ const chinese: Words = {
   moreCharacters: (count) => `… 另有 ${count} 个字符`,
   topicFaults: {
     empty: "主题需要名称，例如 news 或 chat/room/42。",
-    long: "主题名称最多 200 个字符。",
+    long: "主题名称最多 200 个字符、600 字节（UTF-8）。",
     emptyPart: "每个“/”的前后都要有内容，例如 chat/room/42。",
     dots: "主题名称的任何一段都不能是“.”或“..”，因为 URL 不会保留它们。",
-    characters: "主题名称只能包含 A–Z a–z 0–9 . _ ~ : -，各段之间用“/”分隔。",
+    characters: "主题名称只能包含各种文字的字母、附加符号和数字，以及 . _ ~ : -，各部分之间用“/”分隔。",
+    form: "主题名称必须采用 Unicode 规范化形式 NFC。",
   },
   jsonMeaning: "Content-Type 为 application/json，而不是 text/plain",
   cutMeaning: "像网络中断一样切断连接，10 秒后自动恢复",
@@ -278,6 +284,7 @@ const chinese: Words = {
   noteSubscribed: (topic, id) => `已订阅 ${topic}，从 ${id} 之后开始`,
   noteCut: "连接已切断。此后发布的消息会错过，恢复时补上",
   noteResumed: (id) => `已恢复，从 ${id} 之后继续`,
+  noteTopicEnded: (topic, id) => `${topic} 已结束，结束于 ${id}，之后不再有消息`,
   noteComplete: (count) =>
     count === 0 ? "完整：没有错过任何消息" : `完整：错过的 ${count} 条消息已全部补上`,
   notCounted: (reason) => `无法查询错过了多少条消息。${reason}`,

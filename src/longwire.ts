@@ -71,7 +71,7 @@ export type { Answer } from "./http/request-context.ts";
 export type { RequestHandler, Routes } from "./http/routes.ts";
 export type { Logger } from "./log.ts";
 export { type Config, ConfigError, type HandlerConfig } from "./settings/config.ts";
-export { BrokerUnavailable, IdempotencyConflict } from "./topic/broker.ts";
+export { BrokerUnavailable, IdempotencyConflict, TopicEnded } from "./topic/broker.ts";
 export { DraftError } from "./topic/draft.ts";
 
 export interface Options extends HandlerConfig {
@@ -133,6 +133,7 @@ export interface Longwire extends AsyncDisposable {
    * @throws {DraftError} if the data is not what its type says, such as JSON
    * @throws {MessageSizeError} if the data is too large
    * @throws {IdempotencyConflict} if the key was used within 5 minutes with other data
+   * @throws {TopicEnded} if the topic has ended
    * @throws {BrokerUnavailable} if it is unknown whether the message was published: repeat it with the same key
    * @throws {StoppedError} after `stop()` or disposal
    */

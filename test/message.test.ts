@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { DraftError, draftOf, draftOfValue, isJson, isMediaType, isText } from "../src/topic/draft.ts";
-import { faultOfTopicName, formatId, parseId, parseSince, topicNameLengthMax } from "../src/topic/message.ts";
+import { faultOfTopicName, formatId, parseId, parseSince } from "../src/topic/message.ts";
 
 describe("an id", () => {
   const epoch = fc.string({
@@ -104,7 +104,7 @@ describe("a topic's name", () => {
     "A-Z.a_z~0:9",
     "...",
     "a/..b/.c",
-    "x".repeat(topicNameLengthMax),
+    "x".repeat(200),
     "__proto__",
     "constructor",
   ]) {
@@ -127,12 +127,13 @@ describe("a topic's name", () => {
     "a,b",
     "a*",
     "a%20b",
-    "é",
+    "e\u0301",
+    "🔌",
     "a\n",
     "a\0",
     "a?b",
     "a#b",
-    "x".repeat(topicNameLengthMax + 1),
+    "x".repeat(200 + 1),
   ]) {
     test(`must not be ${JSON.stringify(name.slice(0, 20))}, and the fault says why`, () => {
       expect(faultOfTopicName(name)).toMatch(/^(?:A topic's name|The topic) .+\.$/s);

@@ -22,12 +22,22 @@ const id = /^[0-9a-z]+-\d+$/;
 describe("the name of a topic", () => {
   const faults = {
     empty: [""],
-    long: ["x".repeat(201)],
+    long: ["x".repeat(201), "新".repeat(201), "\u{20000}".repeat(151)],
     emptyPart: ["/news", "news/", "chat//42", "/"],
     dots: [".", "..", "chat/./42", "chat/../42"],
-    characters: ["a b", "news,sport", "新闻", "50%", "a?b", "a#b", "a\\b", "a\n"],
+    characters: ["a b", "news,sport", "🔌", "50%", "a?b", "a#b", "a\\b", "a\n", "\ud842"],
+    form: ["cafe\u0301", "가".normalize("NFD")],
   };
-  const names = ["news", "chat/room/42", "A-Z.0_9~:x", "...", "x".repeat(200)];
+  const names = [
+    "news",
+    "chat/room/42",
+    "A-Z.0_9~:x",
+    "...",
+    "x".repeat(200),
+    "新闻",
+    "café/१२",
+    "新".repeat(200),
+  ];
 
   test("has the fault that is reported", () => {
     for (const [fault, faulty] of Object.entries(faults))
@@ -217,10 +227,10 @@ describe.skipIf(browserIsMissing)("the topics panel refuses", () => {
     await using view = await open();
     for (const [name, words] of [
       ["", "A topic needs a name"],
-      ["a b", "A topic’s name has only A–Z a–z 0–9 . _ ~ : - and “/” between its parts."],
+      ["a b", "A topic’s name has only letters, marks, digits, . _ ~ : - and “/” between its parts."],
       ["chat//42", "A topic’s name needs text before and after each “/”"],
       ["chat/../42", "No part of a topic’s name can be “.” or “..”"],
-      ["x".repeat(201), "A topic’s name has at most 200 characters."],
+      ["x".repeat(201), "A topic’s name has at most 200 characters and 600 bytes of UTF-8."],
     ] as const) {
       await view.part("topic").fill(name);
       await view.part("subscribe").click();
@@ -371,6 +381,19 @@ describe.skipIf(browserIsMissing)("the topics panel's line", () => {
     await view.entry("note", `The line is back and continues after ${newId}`).waitFor();
   });
 
+  test("shows the end of its topic, and does not come back by itself", async () => {
+    await using view = await open();
+    const topic = newTopic();
+    await subscribe(view, topic);
+    await view.entry("note", /^Subscribed/).waitFor();
+    const url = new URL(`/topics/${topic}?end`, shared.server.url);
+    await fetch(url, { method: "POST", body: "last words", headers: { "ce-type": "token" } });
+    await view.entry("received", "last words").waitFor();
+    await view.entry("note", /has ended, at [0-9a-z]+-2\. Nothing follows$/).waitFor();
+    await view.part("reconnect").waitFor();
+    expect(await view.entry("note", /ended/).count()).toBeGreaterThan(0);
+  });
+
   test("an event every 25 s keeps the line alive, measures the round trip and stays out of the log", async () => {
     const { promise: pinged, resolve: ping } = Promise.withResolvers<unknown>();
     await using scripted = serveScripted({
@@ -507,7 +530,15 @@ function openEvent(id: string): string {
 function messageEvent(id: string, data: string): string {
   const time = new Date().toISOString();
   const type = "longwire.message";
-  return JSON.stringify({ specversion: "1.0", type, id, time, datacontenttype: "text/plain", data });
+  return JSON.stringify({
+    specversion: "1.0",
+    type,
+    topic: "news",
+    id,
+    time,
+    datacontenttype: "text/plain",
+    data,
+  });
 }
 
 async function runInShell(command: string): Promise<string> {

@@ -90,6 +90,8 @@ describe("a line that comes back", () => {
     expect(comeback(1012)).toBe("at once");
     for (const code of [1000, 1001, 1005, 1006, 1011, 1013, 4000]) expect(comeback(code)).toBe("later");
     for (const code of [1002, 1007, 1008, 1009, 4401, 4403, 4410]) expect(comeback(code)).toBe("never");
+    expect(comeback(1000, "ended")).toBe("never");
+    expect(comeback(4409)).toBe("later");
   });
 });
 

@@ -7,6 +7,7 @@ import { exchange, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import {
+  everyEvent,
   inspect,
   newTopic,
   offsetOf,
@@ -422,7 +423,8 @@ describe("a topic's name", () => {
     ["a%20b", "a space", "may contain only"],
     ["a+b", "a plus", "may contain only"],
     ["a*", "a star", "may contain only"],
-    ["%C3%A4", "a letter beyond ASCII", "may contain only"],
+    ["%F0%9F%94%8C", "a sign that is no letter", "may contain only"],
+    ["cafe%CC%81", "a letter that is not composed", "NFC"],
     ["a%2561", "what would be right decoded twice", "may contain only"],
     ["a%2Cb", "a comma that was percent-encoded", "may contain only"],
     ["a%00", "a NUL", "may contain only"],
@@ -650,4 +652,16 @@ describe("a page's origin", () => {
     await using named = await spawnServer(["--origin", "*", "--origin", "null"]);
     expect(await status(named, { Origin: "null" })).toBe(200);
   });
+});
+
+test("a topic's name may have letters of every script, percent-encoded or not", async () => {
+  const names = ["新闻/२", "café", "Ωμέγα"];
+  for (const name of names) {
+    using events = await openEvents(server, encodeURI(name));
+    const head = `POST /topics/${name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx`;
+    expect((await exchange(server.url, head)).status).toBe(200);
+    const event = await events.event();
+    expect(event).toMatchObject({ topic: name, source: `/topics/${encodeURI(name)}`, data: "x" });
+    expect(await everyEvent(server, encodeURIComponent(name))).toEqual([event]);
+  }
 });

@@ -67,6 +67,14 @@ interface Position$1 {
 export declare class BrokerUnavailable extends Error {
 	readonly name = "BrokerUnavailable";
 }
+/** The topic has ended: nothing is published to it any more. */
+export declare class TopicEnded extends Error {
+	readonly topic: string;
+	readonly end: Position$1;
+	readonly name = "TopicEnded";
+	/** @param end the position of the topic's end */
+	constructor(topic: string, end: Position$1);
+}
 /** The idempotency key was used within the last 5 minutes with another message. */
 export declare class IdempotencyConflict extends Error {
 	readonly name = "IdempotencyConflict";
@@ -430,6 +438,7 @@ export interface Longwire extends AsyncDisposable {
 	 * @throws {DraftError} if the data is not what its type says, such as JSON
 	 * @throws {MessageSizeError} if the data is too large
 	 * @throws {IdempotencyConflict} if the key was used within 5 minutes with other data
+	 * @throws {TopicEnded} if the topic has ended
 	 * @throws {BrokerUnavailable} if it is unknown whether the message was published: repeat it with the same key
 	 * @throws {StoppedError} after `stop()` or disposal
 	 */

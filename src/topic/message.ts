@@ -52,31 +52,46 @@ export type Since =
   /** A last id that no server has made. It is always a gap. */
   | { readonly kind: "unknown" };
 
-export const topicNameLengthMax = 200;
+/** Characters, and bytes in UTF-8: a Chinese name has three bytes a character, and a URL nine. */
+const topicNameLengthMax = 200;
+const topicNameBytesMax = 600;
 
-const topicPart = /^[A-Za-z0-9._~:-]+$/;
+/** Letters, marks and digits of every script: a percent-encoded URL carries them. */
+const topicPart = /^[\p{L}\p{M}\p{N}._~:-]+$/u;
+
+const ascii = /^[\0-\x7f]*$/;
 
 /** @returns what is wrong with the name, or nothing */
 export function faultOfTopicName(name: string): string | undefined {
   if (name.length === 0) return "A topic's name must not be empty.";
-  if (name.length > topicNameLengthMax) return `A topic's name has at most ${topicNameLengthMax} characters.`;
+  if (isTooLong(name))
+    return `A topic's name has at most ${topicNameLengthMax} characters and ${topicNameBytesMax} bytes of UTF-8.`;
   for (const part of name.split("/")) {
     if (part === "")
       return `The topic "${name}" has an empty part: "/" stands between parts, as in chat/room/42.`;
     if (part === "." || part === "..")
       return `The topic "${name}" has a part "${part}", which a URL cannot carry.`;
     if (!topicPart.test(part))
-      return `The topic "${name}" may contain only A-Z a-z 0-9 . _ ~ : - and "/" between parts.`;
+      return `The topic "${name}" may contain only letters, marks and digits, . _ ~ : - and "/" between parts.`;
   }
+  // Otherwise two names would look the same.
+  if (!ascii.test(name) && name.normalize("NFC") !== name)
+    return `The topic "${name}" is not in the Unicode normalization form NFC.`;
   return undefined;
+}
+
+function isTooLong(name: string): boolean {
+  if (ascii.test(name)) return name.length > topicNameLengthMax;
+  return [...name].length > topicNameLengthMax || Buffer.byteLength(name) > topicNameBytesMax;
 }
 
 /** A topic's name, or a prefix of names that ends in `*`; `*` alone is every topic. */
 export function isTopicPattern(text: string): boolean {
   const prefix = text.endsWith("*") ? text.slice(0, -1) : text;
   return (
-    prefix.length <= topicNameLengthMax &&
-    (prefix === "" ? text === "*" : /^[A-Za-z0-9._~:/-]+$/.test(prefix))
+    !isTooLong(prefix) &&
+    prefix.normalize("NFC") === prefix &&
+    (prefix === "" ? text === "*" : /^[\p{L}\p{M}\p{N}._~:/-]+$/u.test(prefix))
   );
 }
 

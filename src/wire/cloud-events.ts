@@ -13,7 +13,7 @@ export function cloudEvent(message: Message, topicsPath: string): string {
   const type = attributes?.type;
   return (
     `{"specversion":"1.0","type":${type === undefined ? `"${messageType}"` : JSON.stringify(type)},` +
-    `"source":"${topicsPath}${topic}","id":"${formatId(message)}",` +
+    `"source":"${topicsPath}${encodeURI(topic)}","id":"${formatId(message)}",` +
     `"topic":"${topic}","time":"${new Date(time).toISOString()}",${attributes ? attributeMembers(attributes) : ""}` +
     `"datacontenttype":${JSON.stringify(contentType)},${dataMember(contentType, data)}}`
   );

@@ -69,6 +69,7 @@ export interface TopicState {
   readonly position: string | null;
   readonly retained: number;
   readonly subscribers: number;
+  readonly ended?: string;
 }
 
 export async function inspect(server: Pick<RunningServer, "url">, topic: string): Promise<TopicState> {

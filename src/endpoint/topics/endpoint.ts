@@ -196,6 +196,7 @@ class TopicsEndpoint {
     try {
       subscriptions = await openAll(hub, starts);
       this.#countResumes(subscriptions);
+      if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
       const clientAddress = connections.admit(proxies.addressOf(context));
       const { expiresTime } = permissions;
       const stream = new EventStream(
@@ -228,6 +229,7 @@ class TopicsEndpoint {
     const clientAddress = connections.admit(proxies.addressOf(context));
     const subscriptions = await openAll(hub, starts);
     this.#countResumes(subscriptions);
+    if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
     server.timeout(request, 2 * pollWaitSecondsMax);
     return await new Poll(this.#pollDeps, clientAddress, permissions.expiresTime, subscriptions, options).run(
       request,
@@ -252,6 +254,7 @@ class TopicsEndpoint {
         position: state ? formatId(state.position) : null,
         retained: state?.retained ?? 0,
         subscribers: state?.subscribers ?? 0,
+        ...(state?.position.end && { ended: formatId(state.position) }),
       };
     });
     return Response.json({ topics: found }, { headers: noStoreHeaders });
@@ -268,6 +271,16 @@ async function openAll(hub: Hub, starts: readonly TopicStart[]): Promise<Subscri
   if (!failure) return subscriptions;
   closeAll(subscriptions);
   throw failure.reason;
+}
+
+/** Whether the client returns with the ids of the ends of all its topics. */
+const haveAllEnded = (subscriptions: readonly Subscription[]): boolean =>
+  subscriptions.every(({ hasSeenEnd }) => hasSeenEnd);
+
+/** An `EventSource` stops by itself after 204, and not after any other answer of its own accord. */
+function nothingFollows(subscriptions: readonly Subscription[]): Response {
+  closeAll(subscriptions);
+  return new Response(null, { status: 204, headers: noStoreHeaders });
 }
 
 function closeAll(subscriptions: readonly Subscription[]): void {
