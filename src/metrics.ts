@@ -10,6 +10,11 @@ export type ConnectionKind =
   | "poll"
   | "refused";
 
+/** From a publication in memory to one that waits for a slow replica. */
+const delaySecondsBounds = [
+  0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10,
+];
+
 export class Counters {
   /** Open now. */
   readonly open: Record<ConnectionKind, number> = perKind();
@@ -23,8 +28,10 @@ export class Counters {
   publishedMessages = 0;
   publishedCharacters = 0;
   publishFailures = 0;
-  /** Milliseconds that the broker took for all publications. */
-  publishMilliseconds = 0;
+  /** Seconds that the broker took for each publication. */
+  readonly publishSeconds = new Histogram(delaySecondsBounds);
+  /** Seconds from a message's time to its last live subscriber here, for each form that has one. */
+  readonly deliverySeconds = new Histogram(delaySecondsBounds);
   /** Messages given to live subscribers and in replays. A message to ten subscribers counts ten times. */
   readonly delivered: Record<Exclude<ConnectionKind, "echo" | "poll" | "refused">, number> = {
     raw: 0,
@@ -95,8 +102,9 @@ export class Histogram {
   }
 
   observe(value: number): void {
-    const bucket = this.bounds.findIndex((bound) => value <= bound);
-    const index = bucket === -1 ? this.bounds.length : bucket;
+    const { bounds } = this;
+    let index = 0; // No findIndex: this is called for every message.
+    while (index < bounds.length && value > (bounds[index] as number)) index++;
     this.counts[index] = (this.counts[index] ?? 0) + 1;
     this.sum += value;
   }

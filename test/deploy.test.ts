@@ -293,6 +293,25 @@ test.skipIf(promtool.isMissing)("docs/alerts.yml is valid for Prometheus", async
   expect(await runTool(promtool.command, "check", "rules", resolve(root, "docs/alerts.yml"))).toBe("0 ");
 });
 
+test.skipIf(promtool.isMissing)(
+  "/metrics keeps the rules of Prometheus, with each engine in this process",
+  async () => {
+    await using memory = await spawnServer();
+    await using disk = await spawnDiskServer();
+    for (const { url } of [memory, disk.running]) {
+      const checking = Bun.spawn([promtool.command, "check", "metrics"], {
+        stdin: await fetch(new URL("/metrics", url)),
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+      const said = await Promise.all(
+        [checking.stdout, checking.stderr].map((stream) => new Response(stream).text()),
+      );
+      expect([await checking.exited, ...said]).toEqual([0, "", ""]);
+    }
+  },
+);
+
 describe("Dockerfile", () => {
   test("copies what is there and what .dockerignore lets in, and builds with the Bun that the project asks for", async () => {
     const dockerfile = await read("Dockerfile");

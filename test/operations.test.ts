@@ -70,6 +70,21 @@ describe("/healthz and /readyz", () => {
   });
 });
 
+test("a health check of HTTP/1.0, which sends no Host, is answered, and HTTP/1.1 needs one", async () => {
+  await using open = await spawnServer();
+  await using guarded = await spawnServer(["--api-key", apiKey]);
+  for (const { url } of [open, guarded]) {
+    for (const path of ["/", "/healthz", "/readyz"]) {
+      for (const method of ["GET", "HEAD", "OPTIONS"]) {
+        const { status } = await exchange(url, `${method} ${path} HTTP/1.0\r\n\r\n`);
+        expect(`${method} ${path} ${status}`).toBe(`${method} ${path} ${method === "OPTIONS" ? 204 : 200}`);
+      }
+      expect((await exchange(url, `GET ${path} HTTP/1.1\r\n\r\n`)).status).toBe(400);
+    }
+    expect((await exchange(url, "GET /topics/news HTTP/1.0\r\n\r\n")).status).toBe(400);
+  }
+});
+
 test("an engine that was reached only between two probes makes the node ready", async () => {
   const broker = { state: { available: false, sinceTime: 0 } };
   const connections = { connectionsMax: 1, isDraining: false };
@@ -157,7 +172,11 @@ describe("/metrics", () => {
     expect(sampleOf(metrics, "longwire_published_messages_total")).toBe(3);
     expect(sampleOf(metrics, "longwire_published_characters_total")).toBe(3 + 3 + 5);
     expect(sampleOf(metrics, "longwire_publish_failures_total")).toBe(0);
-    expect(sampleOf(metrics, "longwire_publish_seconds_total")).toBeLessThan(1);
+    expect(sampleOf(metrics, "longwire_publish_seconds", "count")).toBe(3);
+    expect(sampleOf(metrics, "longwire_publish_seconds", "sum")).toBeLessThan(1);
+    // Three messages in two native forms, and to two streams that are visited together.
+    expect(sampleOf(metrics, "longwire_delivery_delay_seconds", "count")).toBe(9);
+    expect(sampleOf(metrics, "longwire_delivery_delay_seconds", "sum")).toBeLessThan(9);
     expect(samplesOf(metrics, "longwire_delivered_messages_total")).toEqual({
       raw: 3,
       cloudevents: 3,

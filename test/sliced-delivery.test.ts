@@ -28,7 +28,7 @@ function stage(waitingBytesMax = 1024 * 1024) {
       return socket;
     },
     publish: (bytes = 10): void => {
-      delivery.push(`${published++} `.padEnd(bytes, "x"));
+      delivery.push({ frame: `${published++} `.padEnd(bytes, "x"), time: 0 });
     },
     settled: async (): Promise<void> => {
       while (delivery.isBusy) await new Promise((resolve) => setImmediate(resolve));

@@ -95,16 +95,22 @@ export class NativeFanOut implements FanOut {
 
   deliver(message: Message): void {
     const raw = this.#native.get(this.#nativeName("raw", message.topic));
-    if (raw) this.#publish(raw, "raw", message.data);
+    if (raw) this.#publish(raw, "raw", message.data, message.time);
     const cloudEvents = this.#native.get(this.#nativeName("cloudevents", message.topic));
     if (cloudEvents)
-      this.#publish(cloudEvents, "cloudevents", this.#deps.encodings.get("cloudEvents", message));
+      this.#publish(
+        cloudEvents,
+        "cloudevents",
+        this.#deps.encodings.get("cloudEvents", message),
+        message.time,
+      );
     const subscribers = this.#direct.get(message.topic);
     if (!subscribers) return;
     const bytes = frameBytes(message.data) * subscribers.size;
     this.#deps.held.makeRoom(bytes);
     this.#deps.held.add(bytes);
     subscribers.visit((subscriber) => this.#give(subscriber, message));
+    this.#delivered(message.time);
   }
 
   detachLive(topic: string): Iterable<Subscription> {
@@ -129,14 +135,19 @@ export class NativeFanOut implements FanOut {
     }
   }
 
-  #publish(native: NativeTopic, form: SocketForm, frame: Message["data"]): void {
+  /** @param time of the message, which another clock may have stamped */
+  #delivered(time: number): void {
+    this.#deps.counters.deliverySeconds.observe(Math.max(0, Date.now() - time) / 1000);
+  }
+
+  #publish(native: NativeTopic, form: SocketForm, frame: Message["data"], time: number): void {
     const { counters, held } = this.#deps;
     if (this.#isCheckDue(native)) this.#cutSlowReaders(native);
     counters.delivered[form] += native.size;
     const bytes = frameBytes(frame);
     this.#publishedBytes += bytes;
     if (native.isBusy || !held.fits(bytes * native.size)) {
-      native.deliverSliced(frame, () => this.#slicedDelivery(native, form));
+      native.deliverSliced({ frame, time }, () => this.#slicedDelivery(native, form));
       return;
     }
     held.add(bytes * native.size);
@@ -151,6 +162,7 @@ export class NativeFanOut implements FanOut {
       this.#laggingAtBytes = this.#publishedBytes; // -1: buffered for a socket; 0: dropped, or an empty frame.
       if (result === 0 && frame.length > 0) this.#cutAfterDrop(native);
     }
+    this.#delivered(time);
   }
 
   /**
@@ -191,7 +203,10 @@ export class NativeFanOut implements FanOut {
     return new SlicedDelivery({
       sockets: () => native.sockets(),
       waitingBytesMax: buffers.waitingBytesMax,
-      gave: (frame) => native.limit.gave(frameBytes(frame)),
+      gave: ({ frame, time }) => {
+        native.limit.gave(frameBytes(frame));
+        this.#delivered(time);
+      },
       give: (socket, frame) => {
         if (this.#isTooSlow(socket, native)) return this.#cut(socket);
         const before = socket.getBufferedAmount();

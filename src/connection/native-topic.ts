@@ -2,7 +2,7 @@
 import type { Subscription } from "../topic/subscription.ts";
 import type { Socket } from "./connection.ts";
 import { LiveList } from "./live-list.ts";
-import type { Frame, SlicedDelivery } from "./sliced-delivery.ts";
+import type { SlicedDelivery, TimedFrame } from "./sliced-delivery.ts";
 import { UnsentLimit } from "./unsent-limit.ts";
 
 /** A native topic carries the same bytes to all its sockets, so each form has its own. */
@@ -39,7 +39,7 @@ export class NativeTopic {
   }
 
   /** Gives a frame to the sockets one by one. @param begin makes the delivery at the first such frame */
-  deliverSliced(frame: Frame, begin: () => SlicedDelivery): void {
+  deliverSliced(frame: TimedFrame, begin: () => SlicedDelivery): void {
     this.#sliced ??= begin();
     this.#sliced.push(frame);
   }

@@ -8,19 +8,25 @@ import type { Socket } from "./connection.ts";
 
 export type Frame = string | Uint8Array<ArrayBuffer>;
 
+/** A frame of a message. */
+export interface TimedFrame {
+  readonly frame: Frame;
+  /** Of its message, in milliseconds since 1970. */
+  readonly time: number;
+}
+
 export interface SlicedDeliveryDeps {
   /** The sockets that are live now. One that is removed meanwhile is not visited. */
   sockets(): Iterable<Socket>;
   /** Sends a frame, or cuts the socket. */
   give(socket: Socket, frame: Frame): void;
   /** Called once all sockets have been given a frame. */
-  gave(frame: Frame): void;
+  gave(timed: TimedFrame): void;
   /** Bytes of waiting frames past which a publisher waits for the delivery. */
   readonly waitingBytesMax: number;
 }
 
-interface Waiting {
-  readonly frame: Frame;
+interface Waiting extends TimedFrame {
   readonly bytes: number;
   /** Its number among the messages of this delivery. */
   readonly number: number;
@@ -51,9 +57,9 @@ export class SlicedDelivery {
     if (this.isBusy) this.#joined.set(socket, this.#count);
   }
 
-  push(frame: Frame): void {
+  push({ frame, time }: TimedFrame): void {
     const bytes = Buffer.byteLength(frame);
-    this.#waiting.push({ frame, bytes, number: ++this.#count });
+    this.#waiting.push({ frame, time, bytes, number: ++this.#count });
     this.#waitingBytes += bytes;
     while (this.#waitingBytes > this.#deps.waitingBytesMax && this.isBusy) this.#slice();
     this.#schedule();
@@ -89,10 +95,10 @@ export class SlicedDelivery {
     }
   }
 
-  #finishFirst({ frame, bytes }: Waiting): void {
-    this.#deps.gave(frame);
+  #finishFirst(first: Waiting): void {
+    this.#deps.gave(first);
     this.#waiting.shift();
-    this.#waitingBytes -= bytes;
+    this.#waitingBytes -= first.bytes;
     this.#rest = undefined;
     if (!this.isBusy) this.#joined.clear();
   }

@@ -121,10 +121,15 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
       () => counters.publishedCharacters,
     ),
     count("longwire_publish_failures_total", "Publications that failed.", () => counters.publishFailures),
-    count(
-      "longwire_publish_seconds_total",
-      "Time that the broker took for all publications.",
-      () => counters.publishMilliseconds / 1000,
+    histogram(
+      "longwire_publish_seconds",
+      "Time that the broker took for a publication.",
+      counters.publishSeconds,
+    ),
+    histogram(
+      "longwire_delivery_delay_seconds",
+      "From a message's time to its last live subscriber on this node, by form.",
+      counters.deliverySeconds,
     ),
     counts(
       "longwire_delivered_messages_total",

@@ -24,12 +24,16 @@ export function routeOf(handler: Handler, refusals: Refusals): RequestHandler {
   };
 }
 
+/** What health checks of HTTP/1.0 ask for, such as haproxy's `httpchk`, which send no Host. */
+const hostlessPaths: ReadonlySet<string> = new Set(["/", "/healthz", "/readyz"]);
+
 /**
  * Bun makes `request.url` from the Host header as sent, of two such headers from the first. By itself it answers 400 only
  * to HTTP/1.1 without a Host. A proxy may read the other of the two, so RFC 9112 section 3.2 wants both refused.
  */
 function urlOf(request: Request): URL {
-  const url = URL.parse(request.url);
+  const isHostless = !request.headers.has("host") && hostlessPaths.has(request.url);
+  const url = URL.parse(isHostless ? `http://localhost${request.url}` : request.url);
   if (url && !request.headers.get("host")?.includes(",")) return url;
   throw malformed("A request needs one Host header, with a host name and an optional port.");
 }

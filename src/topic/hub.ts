@@ -96,7 +96,7 @@ export class Hub {
       this.#counters.publishFailures++;
       throw error;
     } finally {
-      this.#counters.publishMilliseconds += performance.now() - begunMilliseconds;
+      this.#counters.publishSeconds.observe((performance.now() - begunMilliseconds) / 1000);
     }
   }
 
