@@ -391,7 +391,7 @@ function assemble(
   const refusals = new Refusals(counters, log);
   const access = new Access({ config, authorize, log });
   const proxies = new Proxies(config.trustedProxies);
-  const connections = new Connections(config, counters);
+  const connections = new Connections(config, counters, log);
   const heartbeat = new Heartbeat({ config, connections, counters, log });
   const buffers = bufferLimits(config);
   const upgrader = new Upgrader(connections, proxies);

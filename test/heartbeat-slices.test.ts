@@ -76,6 +76,9 @@ describe("a heartbeat that is due for 5,000 connections at once", () => {
   test("writes the comments of a slice of the event streams in each turn", async () => {
     using ticks = new TurnMeter();
     const stream: HttpConnection = {
+      number: 1,
+      openedMilliseconds: 0,
+      purpose: () => ({ sub: undefined, topics: 1 }),
       clientAddress: address,
       kind: "events",
       expiresTime: Infinity,

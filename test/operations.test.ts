@@ -580,6 +580,42 @@ describe("the log", () => {
     }
   });
 
+  test("says at the debug level who is connected, to how many topics, and how long it lasted", async () => {
+    const flags = ["--log-level", "debug", "--jwt-secret", jwtSecret];
+    await using server = await spawnServer(flags);
+    const claims = {
+      secret: jwtSecret,
+      subscribe: ["*"],
+      publish: [],
+      end: [],
+      ttlSeconds: 60,
+      subject: "mary",
+    };
+    const token = await makeToken(claims);
+    const topics = `${newTopic()},${newTopic()}`;
+    const path = `/topics/${topics}?access_token=${token}`;
+    using socket = await openWs(server.socketUrl(path), cloudEvents);
+    const stream = await fetch(new URL(`${path}&format=cloudevents`, server.url), {
+      headers: { Accept: "text/event-stream" },
+    });
+    await stream.body?.cancel();
+    await fetch(new URL(`${path}&since=all`, server.url));
+    socket.close(1000);
+    const each = (message: string, form: string): Record<string, unknown>[] =>
+      server.log().filter((line) => line.msg === `connection ${message}` && line.form === form);
+    const numbers = new Set<unknown>();
+    for (const form of ["cloudevents", "events_cloudevents", "poll"]) {
+      await until(() => each("closed", form).length === 1, `the end of ${form}`);
+      const [opened] = each("opened", form);
+      const [closed] = each("closed", form);
+      expect(opened).toMatchObject({ sub: "mary", topics: 2, address: "127.0.0.1" });
+      expect(closed).toMatchObject({ sub: "mary", topics: 2, connection: opened?.connection });
+      expect(Number(closed?.seconds)).toBeWithin(0, 20);
+      numbers.add(opened?.connection);
+    }
+    expect(numbers.size).toBe(3);
+  });
+
   test("has a line for each connection at the debug level, and none above it", async () => {
     for (const level of ["debug", "info"]) {
       await using server = await spawnServer(["--log-level", level]);

@@ -10,6 +10,8 @@ export type Action = "subscribe" | "publish" | "end";
 export interface Permissions {
   /** Milliseconds since 1970 at which the sender's connections are closed; infinite without a token that expires. */
   readonly expiresTime: number;
+  /** A token's `sub`, or the subject that `authorize` named last, for the log. */
+  readonly subject: string | undefined;
   /**
    * @returns the sender as a publisher
    * @throws {Refusal} if the sender may not do this
@@ -59,6 +61,10 @@ export class TopicPermissions implements Permissions {
     this.#patterns = patterns;
   }
 
+  get subject(): string | undefined {
+    return this.sender.subject;
+  }
+
   allows(action: Action, topic: string): boolean {
     return matchesTopic(this.#patterns[action], topic);
   }
@@ -88,6 +94,10 @@ export class AuthorizedPermissions implements Permissions {
 
   get expiresTime(): number {
     return this.#granted.expiresTime;
+  }
+
+  get subject(): string | undefined {
+    return this.#granted.subject ?? this.#asked?.subject;
   }
 
   require(action: Action, topic: string): Sender | Promise<Sender> {

@@ -10,6 +10,8 @@ import type { Attributes } from "../topic/attributes.ts";
 /** One publisher. All its messages share the object. */
 export interface Sender {
   readonly name: string;
+  /** A token's `sub`, or the subject that `authorize` named, for the log. */
+  readonly subject?: string | undefined;
   /** `authtype`, and `authid` with `--stamp-sender` (CloudEvents Auth Context extension). */
   readonly stamp: Attributes;
 }
@@ -30,7 +32,7 @@ export function tokenSender(
   isStamped: boolean,
 ): Sender {
   const name = subject ? JSON.stringify(["token", issuer ?? null, subject]) : anonymous.name;
-  return { name, stamp: stampOf("app_user", subject, isStamped) };
+  return { name, subject, stamp: stampOf("app_user", subject, isStamped) };
 }
 
 /** @param digest of the API key, because a name is kept for minutes and the key itself must not be */
@@ -42,7 +44,11 @@ export const keySender = (digest: string): Sender => ({
 /** @param subject as an application's own `authorize` returned it */
 export function authorizedSender(subject: string | undefined, isStamped: boolean): Sender {
   if (!subject) return anonymous;
-  return { name: JSON.stringify(["authorize", subject]), stamp: stampOf("app_user", subject, isStamped) };
+  return {
+    name: JSON.stringify(["authorize", subject]),
+    subject,
+    stamp: stampOf("app_user", subject, isStamped),
+  };
 }
 
 const stampOf = (authtype: string, subject: string | undefined, isStamped: boolean): Attributes =>

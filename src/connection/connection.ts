@@ -17,10 +17,29 @@ export interface SocketHandler {
   /** The client took some of the bytes that were unsent. */
   drain?(socket: Socket): void;
   close?(socket: Socket): void;
+  /** Without it a connection has no topics. */
+  purpose?(): Purpose;
 }
+
+/** What a connection is used for, for the log. */
+export interface Purpose {
+  /** The `sub` of its token, or the subject that `authorize` named. */
+  readonly sub: string | undefined;
+  /** Number of its topics. */
+  readonly topics: number;
+}
+
+let lastConnectionNumber = 0;
+
+/** A number for the log that no other connection of the process has. */
+export const nextConnectionNumber = (): number => ++lastConnectionNumber;
 
 /** A long answer over HTTP. The server ends it as it ends a WebSocket. */
 export interface HttpConnection {
+  readonly number: number;
+  /** By `performance.now()`. */
+  readonly openedMilliseconds: number;
+  purpose(): Purpose;
   readonly clientAddress: ClientAddress;
   readonly kind: ConnectionKind;
   /** When its token expires, in milliseconds since 1970. */
@@ -66,6 +85,8 @@ export class Connection {
   /** Its place in the SocketList; -1 while it is in none. */
   listIndex = -1;
 
+  readonly number = nextConnectionNumber();
+  readonly openedMilliseconds = performance.now();
   readonly handler: SocketHandler;
   readonly kind: ConnectionKind;
   /** In milliseconds since 1970. */
@@ -83,5 +104,9 @@ export class Connection {
     this.handler = handler;
     this.kind = kind;
     this.expiresTime = expiresTime;
+  }
+
+  purpose(): Purpose {
+    return this.handler.purpose?.() ?? { sub: undefined, topics: 0 };
   }
 }

@@ -1,10 +1,12 @@
 /** The register of open connections. It decides whether one more may be opened. */
 import { Refusal, retryAfter } from "../http/refusal.ts";
+import type { Logger } from "../log.ts";
 import type { ConnectionKind, Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { refusedRetrySeconds } from "../settings/limits.ts";
 import { clientNetwork } from "../settings/networks.ts";
 import { ClientAddress, type HttpConnection, type Socket } from "./connection.ts";
+import { logClosed, logOpened } from "./connection-log.ts";
 import { connectionsAllowed } from "./descriptors.ts";
 import { SocketList } from "./socket-list.ts";
 
@@ -20,6 +22,7 @@ export class Connections {
   readonly connectionsMax: number;
   readonly #connectionsPerAddressMax: number;
   readonly #counters: Counters;
+  readonly #log: Logger;
   readonly #sockets = new SocketList();
   readonly #httpConnections = new Set<HttpConnection>();
   /** Addresses with an open connection. */
@@ -34,10 +37,12 @@ export class Connections {
   constructor(
     config: Pick<HandlerConfig, "connectionsMax" | "connectionsPerAddressMax">,
     counters: Counters,
+    log: Logger,
   ) {
     this.connectionsMax = config.connectionsMax || connectionsAllowed();
     this.#connectionsPerAddressMax = config.connectionsPerAddressMax;
     this.#counters = counters;
+    this.#log = log;
   }
 
   /** Open now. */
@@ -109,10 +114,13 @@ export class Connections {
   addHttp(connection: HttpConnection): void {
     this.#httpConnections.add(connection);
     this.#count(connection);
+    logOpened(this.#log, connection);
   }
 
   deleteHttp(connection: HttpConnection): void {
-    if (this.#httpConnections.delete(connection)) this.#uncount(connection);
+    if (!this.#httpConnections.delete(connection)) return;
+    this.#uncount(connection);
+    logClosed(this.#log, connection);
   }
 
   /** Calls `tick` once a second while a connection is open. */

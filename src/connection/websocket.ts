@@ -7,6 +7,7 @@ import { programBufferedBytesMax, programMessageBytesMax } from "../settings/lim
 import { closeCode } from "../wire/close-code.ts";
 import type { BufferLimits } from "./buffers.ts";
 import { Connection, type Socket } from "./connection.ts";
+import { logClosed, logOpened } from "./connection-log.ts";
 import type { Connections } from "./connections.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 import type { Reading } from "./reading.ts";
@@ -108,7 +109,7 @@ class SocketEvents {
     const { data } = socket;
     heartbeat.touch(data);
     connections.add(socket);
-    log.debug({ address: data.clientAddress.address, form: data.kind }, "connection opened");
+    logOpened(log, data);
     data.handler.open?.(socket);
   }
 
@@ -153,7 +154,7 @@ class SocketEvents {
     connections.delete(socket);
     if (code === closeCode.abnormal && refusedReason.test(reason))
       counters.refused[reason === tooBigReason ? "message_size" : "malformed"]++;
-    log.debug({ address: data.clientAddress.address, code, reason }, "connection closed");
+    logClosed(log, data, { code, reason });
     this.#deps.reading.drain(socket, data);
     data.handler.close?.(socket);
   }

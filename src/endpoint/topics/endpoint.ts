@@ -198,11 +198,10 @@ class TopicsEndpoint {
       this.#countResumes(subscriptions);
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
       const clientAddress = connections.admit(proxies.addressOf(context));
-      const { expiresTime } = permissions;
       const stream = new EventStream(
         this.#streamDeps,
         clientAddress,
-        expiresTime,
+        permissions,
         subscriptions,
         format !== null,
       );
@@ -231,9 +230,7 @@ class TopicsEndpoint {
     this.#countResumes(subscriptions);
     if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
     server.timeout(request, 2 * pollWaitSecondsMax);
-    return await new Poll(this.#pollDeps, clientAddress, permissions.expiresTime, subscriptions, options).run(
-      request,
-    );
+    return await new Poll(this.#pollDeps, clientAddress, permissions, subscriptions, options).run(request);
   }
 
   #countResumes(subscriptions: readonly Subscription[]): void {

@@ -1,5 +1,11 @@
 /** An event stream on /topics: messages as server-sent events, for `EventSource` and `curl -N`. */
-import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
+import type { Permissions } from "../../access/permissions.ts";
+import {
+  type ClientAddress,
+  type HttpConnection,
+  nextConnectionNumber,
+  type Purpose,
+} from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import { UnsentLimit } from "../../connection/unsent-limit.ts";
@@ -100,6 +106,9 @@ export class EventStream
 {
   readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
   readonly kind: "events" | "events_cloudevents";
+  readonly number = nextConnectionNumber();
+  readonly openedMilliseconds = performance.now();
+  readonly #permissions: Permissions;
   readonly #deps: EventStreamDeps;
   readonly #codec: StreamCodec;
   readonly #encoded: Encoding & `serverSent${string}`;
@@ -122,12 +131,13 @@ export class EventStream
   constructor(
     deps: EventStreamDeps,
     readonly clientAddress: ClientAddress,
-    readonly expiresTime: number,
+    permissions: Permissions,
     subscriptions: readonly Subscription[],
     inCloudEvents: boolean,
   ) {
     this.kind = inCloudEvents ? "events_cloudevents" : "events";
     this.#deps = deps;
+    this.#permissions = permissions;
     this.#subscriptions = subscriptions;
     this.#openTopics = subscriptions.length;
     this.#cursor = subscriptions.length > 1 ? new Map() : undefined;
@@ -163,6 +173,14 @@ export class EventStream
     this.#deps.counters.cut.slow++;
     this.#deps.log.info({ address: this.clientAddress.address }, "a slow reader of an event stream is cut");
     this.abandon();
+  }
+
+  get expiresTime(): number {
+    return this.#permissions.expiresTime;
+  }
+
+  purpose(): Purpose {
+    return { sub: this.#permissions.subject, topics: this.#subscriptions.length };
   }
 
   get heldBytes(): number {

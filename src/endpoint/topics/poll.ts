@@ -1,5 +1,11 @@
 /** GET /topics/…?since=: the messages after `since` as a batch of CloudEvents, and the cursor to continue with. */
-import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
+import type { Permissions } from "../../access/permissions.ts";
+import {
+  type ClientAddress,
+  type HttpConnection,
+  nextConnectionNumber,
+  type Purpose,
+} from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import { Refusal, retryAfter } from "../../http/refusal.ts";
@@ -38,6 +44,9 @@ export interface PollOptions {
 /** A poll is a subscription that ends when it has caught up, when its answer is full, or after its wait. */
 export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
   readonly kind = "poll";
+  readonly number = nextConnectionNumber();
+  readonly openedMilliseconds = performance.now();
+  readonly #permissions: Permissions;
   readonly #deps: PollDeps;
   readonly #options: PollOptions;
   readonly #subscriptions: readonly Subscription[];
@@ -58,11 +67,12 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
   constructor(
     deps: PollDeps,
     readonly clientAddress: ClientAddress,
-    readonly expiresTime: number,
+    permissions: Permissions,
     subscriptions: readonly Subscription[],
     options: PollOptions,
   ) {
     this.#deps = deps;
+    this.#permissions = permissions;
     this.#options = options;
     this.#subscriptions = subscriptions;
     this.#waitSecondsLeft = options.waitSeconds;
@@ -114,6 +124,14 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
 
   fail(error: unknown): void {
     this.#respond(this.#deps.refusalOf(error).response());
+  }
+
+  get expiresTime(): number {
+    return this.#permissions.expiresTime;
+  }
+
+  purpose(): Purpose {
+    return { sub: this.#permissions.subject, topics: this.#subscriptions.length };
   }
 
   get heldBytes(): number {

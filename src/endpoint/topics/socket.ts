@@ -1,6 +1,6 @@
 /** A WebSocket on /topics: it receives messages, live and in replay, and publishes frames. */
 import type { Permissions } from "../../access/permissions.ts";
-import { bytesSent, type Socket, type SocketHandler } from "../../connection/connection.ts";
+import { bytesSent, type Purpose, type Socket, type SocketHandler } from "../../connection/connection.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import type { Frame } from "../../connection/frames.ts";
 import type { SocketForm } from "../../connection/native-topic.ts";
@@ -112,6 +112,10 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#codec.open(socket, this.#subscriptions);
     for (const subscription of this.#subscriptions) subscription.begin(this);
     this.#advance();
+  }
+
+  purpose(): Purpose {
+    return { sub: this.#permissions.subject, topics: this.#subscriptions.length };
   }
 
   message(socket: Socket, frame: Frame): void {
