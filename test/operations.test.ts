@@ -599,7 +599,7 @@ describe("the log", () => {
       headers: { Accept: "text/event-stream" },
     });
     await stream.body?.cancel();
-    await fetch(new URL(`${path}&since=all`, server.url));
+    await fetch(new URL(`${path}&since=all,all`, server.url));
     socket.close(1000);
     const each = (message: string, form: string): Record<string, unknown>[] =>
       server.log().filter((line) => line.msg === `connection ${message}` && line.form === form);
