@@ -1,0 +1,37 @@
+/** `bun run chaos [--seed S] [--minutes N] [--lossless]`: see run.ts. The seed replays the same events. */
+import { Command } from "commander";
+import { runChaos } from "./run.ts";
+
+const command = new Command("chaos")
+  .option("--minutes <number>", "duration", Number, 1)
+  .option("--seed <number>", "of the random choices", Number, Date.now() % 1_000_000_000)
+  .option("--followers <number>", "of each of 3 topics in each of 3 forms", Number, 25)
+  .option("--publishers <number>", "of each topic", Number, 2)
+  .option("--lossless", "nodes wait for the replica, and a failover is said to be lossless", false)
+  .parse();
+const { minutes, seed, followers, publishers, lossless } = command.opts<{
+  minutes: number;
+  seed: number;
+  followers: number;
+  publishers: number;
+  lossless: boolean;
+}>();
+
+const begun = performance.now();
+const log = (line: string): void =>
+  console.log(`${((performance.now() - begun) / 1000).toFixed(1).padStart(7)} s  ${line}`);
+try {
+  const options = { seed, seconds: minutes * 60, followers, publishers, isLossless: lossless, log };
+  const tally = await runChaos(options);
+  const { acknowledged, takeovers, gaps, returns } = tally;
+  console.log(
+    `seed ${seed}: ${acknowledged} messages acknowledged, ${takeovers} takeovers, ${gaps} gaps told, ${returns} connections opened`,
+  );
+  if (Object.values(tally).includes(0)) throw new Error("one of these is 0, so the run has shown nothing");
+  process.exit(0);
+} catch (error) {
+  console.error(
+    `seed ${seed}${lossless ? " --lossless" : ""}: ${error instanceof Error ? error.stack : error}`,
+  );
+  process.exit(1);
+}

@@ -1,0 +1,97 @@
+/**
+ * A cluster under load, to which things happen in a random order. Every acknowledged message must reach every follower once
+ * and in order, or the follower is told a gap; and a gap is told only after something that may have lost messages.
+ */
+import { lastMessage } from "../support/followers.ts";
+import { Random } from "../support/random.ts";
+import { everyEvent } from "../support/topics.ts";
+import { until, within } from "../support/wait.ts";
+import { Checker, type Tally, Violation } from "./checker.ts";
+import { Follower, publishAtLast } from "./client.ts";
+import { Cluster, forms } from "./cluster.ts";
+
+const topics = ["one", "two", "three"];
+
+/** How long followers have to reach the last message when everything is healed. */
+const finishSeconds = 60;
+
+export interface ChaosOptions {
+  readonly seed: number;
+  readonly seconds: number;
+  /** Of each topic in each form. */
+  readonly followers: number;
+  /** Publishers of each topic. */
+  readonly publishers: number;
+  readonly isLossless: boolean;
+  readonly log: (line: string) => void;
+}
+
+/** @throws {Violation} naming what was promised and not kept */
+export async function runChaos(options: ChaosOptions): Promise<Tally> {
+  const { seed, seconds, isLossless, log } = options;
+  const random = new Random(seed);
+  const checker = new Checker();
+  await using cluster = await Cluster.start({
+    random: new Random(random.below(2 ** 31)),
+    checker,
+    isLossless,
+  });
+  await cluster.ready();
+  const { nodes } = cluster;
+  const client = (topic: string) => ({ topic, nodes, checker, random: new Random(random.below(2 ** 31)) });
+  const followers = topics.flatMap((topic) =>
+    forms.flatMap((open) =>
+      Array.from({ length: options.followers }, () => new Follower({ ...client(topic), open })),
+    ),
+  );
+  const stop = new AbortController();
+  const following = Promise.all(followers.map((follower) => follower.follow()));
+  const publishing = topics.flatMap((topic) =>
+    Array.from({ length: options.publishers }, (_, number) =>
+      publishUntil(stop.signal, client(topic), `${topic}/${number}`),
+    ),
+  );
+  const load = Promise.all([following, ...publishing]);
+  load.catch(() => stop.abort());
+  await until(() => checker.tally.returns >= followers.length, "every follower to have come", 30);
+  await happen(cluster, random, { seconds, log, signal: stop.signal });
+  stop.abort();
+  await cluster.ready();
+  await Promise.all(publishing);
+  for (const topic of topics) await publishAtLast(client(topic), lastMessage);
+  await within(following, "followers to have the last message", finishSeconds).catch((error) => {
+    throw new Violation(`${error}: ${followers.filter(({ isDone }) => !isDone).map(({ words }) => words)}`);
+  });
+  checker.finish();
+  for (const topic of topics)
+    for (const node of nodes) checker.checkLog(topic, await everyEvent(node, topic));
+  return checker.tally;
+}
+
+async function publishUntil(
+  signal: AbortSignal,
+  client: Parameters<typeof publishAtLast>[0],
+  name: string,
+): Promise<void> {
+  for (let count = 0; !signal.aborted; count++) {
+    await publishAtLast(client, `${name}/${count}`);
+    await Bun.sleep(client.random.between(0, 80));
+  }
+}
+
+/** Everything happens once in a random order, then again in another, so that a short run has seen each. */
+async function happen(
+  { events }: Cluster,
+  random: Random,
+  { seconds, log, signal }: { seconds: number; log: (line: string) => void; signal: AbortSignal },
+): Promise<void> {
+  const end = performance.now() + seconds * 1000;
+  let left: [string, () => Promise<void>][] = [];
+  while (performance.now() < end && !signal.aborted) {
+    if (left.length === 0) left = Object.entries(events);
+    const [name, event] = random.take(left);
+    log(name);
+    await event();
+    await Bun.sleep(random.between(100, 1500));
+  }
+}
