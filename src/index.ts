@@ -73,6 +73,7 @@ async function serve(config: Config): Promise<void> {
   const server = await listen(config, log);
   if (!server) return;
   stopOnSignals(server, log);
+  reloadOnSignal(server, log);
   console.log(startLines(server.url, config));
 }
 
@@ -140,4 +141,34 @@ function stopOnSignals(server: LongwireServer, log: WritingLogger): void {
       await server.stop();
     }),
   );
+}
+
+/** SIGHUP comes from a person or a job that has changed a file. On a terminal it says that its window was closed. */
+function reloadOnSignal(server: LongwireServer, log: WritingLogger): void {
+  if (log.isOnTerminal) return;
+  let reloading = Promise.resolve();
+  process.on("SIGHUP", () => {
+    reloading = reloading.then(() => reload(server, log));
+  });
+}
+
+async function reload(server: LongwireServer, log: Logger): Promise<void> {
+  try {
+    const line = await readCommandLine(process.argv.slice(2));
+    if (line.command !== "serve") return;
+    const { apiKeys, jwtSecrets, jwtPublicKeys } = line.config;
+    await server.reload({ apiKeys, jwtSecrets, jwtPublicKeys });
+    const counts = {
+      apiKeys: apiKeys.length,
+      jwtSecrets: jwtSecrets.length,
+      jwtPublicKeys: jwtPublicKeys.length,
+    };
+    log.info(counts, "keys and certificate were read again");
+  } catch (error) {
+    const isMistake = error instanceof UsageError || error instanceof ConfigError;
+    log.error(
+      isMistake ? { reason: error.message } : { err: error },
+      "keys and certificate stay as they were",
+    );
+  }
 }

@@ -31,11 +31,12 @@ import type { DiskBroker } from "./engine/disk/disk.ts";
 import type { DiskMeter } from "./engine/disk/meter.ts";
 import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "./engine/memory.ts";
 import type { RedisBroker } from "./engine/redis/broker.ts";
-import { listenOptions, operationsListenOptions, requireLoopback } from "./http/listener.ts";
+import { listenOptions, operationsListenOptions, readCertificate, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin, isLoopback } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
 import { logRefusals } from "./http/refusal-log.ts";
+import { RenewableServer } from "./http/renewable-server.ts";
 import type { Handler } from "./http/request-context.ts";
 import { type Routes, routeOf, routesOf } from "./http/routes.ts";
 import { createLogger, isWritingLogger, type Logger, sampled } from "./log.ts";
@@ -173,10 +174,29 @@ export interface Longwire extends AsyncDisposable {
   drain(): Promise<void>;
 }
 
+/** The settings that `reload` takes. */
+export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
+
 /** What `createServer` returns. Disposing it is `stop()`. */
 export interface LongwireServer extends Longwire {
   /** Where it listens: `http:` or `https:`, or `unix://` and the path of its socket file. */
   readonly url: URL;
+  /**
+   * Takes other keys, and reads the files of the certificate again. Open connections stay open, with what they were
+   * allowed; everyone who connects from now on needs the new keys and is shown the new certificate.
+   *
+   * ```ts
+   * import { createServer } from "longwire";
+   *
+   * await using server = await createServer({ port: 0, apiKeys: ["the-key-of-last-month"] });
+   * await server.reload({ apiKeys: ["the-key-of-last-month", "the-key-of-this-month"] });
+   * ```
+   *
+   * @param keys those left out stay
+   * @throws {ConfigError} and nothing has changed, if a key or a file cannot be used, or if the last key of a kind would be
+   * taken away or a first one set: whether the server is open is decided at its start
+   */
+  reload(keys?: Partial<Keys>): Promise<void>;
   /** Stops accepting, closes every connection with 1001, and resolves when all are gone, or after 2 s. */
   stop(): Promise<void>;
 }
@@ -240,7 +260,7 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   const operations = unlessListening.use(new Operations(parts));
   const { connections, counters } = parts;
   const listeners = unlessListening.use(await listen(config, parts, operations));
-  const { server } = listeners;
+  const { server, url } = listeners;
   const running = unlessListening.move();
   logStart(config, parts, log);
 
@@ -268,9 +288,28 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
     await parts.drain();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
   };
-  const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
-  return { ...publicApi(parts), url, drain, stop, [Symbol.asyncDispose]: stop };
+  const reload = (keys: Partial<Keys> = {}): Promise<void> => reloadFiles(config, keys, parts.access, server);
+  return { ...publicApi(parts), url, drain, stop, reload, [Symbol.asyncDispose]: stop };
 }
+
+/** @throws {ConfigError} before anything is changed */
+async function reloadFiles(
+  config: Config,
+  keys: Partial<Keys>,
+  access: Access,
+  server: RenewableServer,
+): Promise<void> {
+  const { tlsCertificateFile, tlsKeyFile, unixSocket } = config;
+  if (tlsCertificateFile && unixSocket)
+    throw new ConfigError("a certificate that is served on a socket file is taken over only by a restart");
+  const checked = completeConfig(keySettings, { ...config, ...keys });
+  const certificate = tlsCertificateFile && (await readCertificate(tlsCertificateFile, tlsKeyFile));
+  access.useKeys(checked);
+  if (certificate) server.renew(certificate);
+}
+
+const { apiKeys, jwtSecrets, jwtPublicKeys } = settings;
+const keySettings = { apiKeys, jwtSecrets, jwtPublicKeys };
 
 function logStart(config: Config, parts: Parts, log: Logger): void {
   const { connectionsMax } = parts.connections;
@@ -290,7 +329,8 @@ const isOpen = ({ access }: Parts, { insecure }: Config): boolean => access.isOp
 
 /** The listener of a server, and the one of its endpoints for operators, if that is another. */
 interface Listeners extends AsyncDisposable {
-  readonly server: Bun.Server<unknown>;
+  readonly server: RenewableServer;
+  readonly url: URL;
 }
 
 async function listen(config: Config, parts: Parts, operations: Operations): Promise<Listeners> {
@@ -318,20 +358,24 @@ async function listen(config: Config, parts: Parts, operations: Operations): Pro
     const separate = Bun.serve({ ...common, ...operationsOptions, routes: routes(operations.handlers) });
     unlessListening.defer(() => separate.stop(true));
   }
-  const server = Bun.serve({
-    ...common,
-    ...(await listenOptions(config)),
-    // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
-    // of a body that nobody reads Bun keeps nothing.
-    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    routes: routes({
-      ...pageHandlers(),
-      ...parts.handlers,
-      ...(operationsOptions ? {} : operations.handlers),
-    }),
+  const mainRoutes = routes({
+    ...pageHandlers(),
+    ...parts.handlers,
+    ...(operationsOptions ? {} : operations.handlers),
   });
+  const server = await RenewableServer.listen(await listenOptions(config), (options) =>
+    Bun.serve({
+      ...common,
+      ...options,
+      // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
+      // of a body that nobody reads Bun keeps nothing.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      routes: mainRoutes,
+    }),
+  );
+  const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
   const listening = unlessListening.move();
-  return { server, [Symbol.asyncDispose]: () => listening.disposeAsync() };
+  return { server, url, [Symbol.asyncDispose]: () => listening.disposeAsync() };
 }
 
 /** The part of it that a program sees. */

@@ -298,7 +298,7 @@ declare const serverSettings: {
 	readonly operationsPort: Setting<number>;
 	/** The same with the path of a socket file. Default none. */
 	readonly operationsUnixSocket: Setting<string>;
-	/** File with the certificate chain in PEM. Default none. Read once: a renewed certificate needs a restart. */
+	/** File with the certificate chain in PEM. Default none. A renewed one is taken by `reload`. */
 	readonly tlsCertificateFile: Setting<string>;
 	/** File with the private key of the certificate in PEM, without a passphrase. Default none. */
 	readonly tlsKeyFile: Setting<string>;
@@ -475,10 +475,28 @@ export interface Longwire extends AsyncDisposable {
 	 */
 	drain(): Promise<void>;
 }
+/** The settings that `reload` takes. */
+export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 /** What `createServer` returns. Disposing it is `stop()`. */
 export interface LongwireServer extends Longwire {
 	/** Where it listens: `http:` or `https:`, or `unix://` and the path of its socket file. */
 	readonly url: URL;
+	/**
+	 * Takes other keys, and reads the files of the certificate again. Open connections stay open, with what they were
+	 * allowed; everyone who connects from now on needs the new keys and is shown the new certificate.
+	 *
+	 * ```ts
+	 * import { createServer } from "longwire";
+	 *
+	 * await using server = await createServer({ port: 0, apiKeys: ["the-key-of-last-month"] });
+	 * await server.reload({ apiKeys: ["the-key-of-last-month", "the-key-of-this-month"] });
+	 * ```
+	 *
+	 * @param keys those left out stay
+	 * @throws {ConfigError} and nothing has changed, if a key or a file cannot be used, or if the last key of a kind would be
+	 * taken away or a first one set: whether the server is open is decided at its start
+	 */
+	reload(keys?: Partial<Keys>): Promise<void>;
 	/** Stops accepting, closes every connection with 1001, and resolves when all are gone, or after 2 s. */
 	stop(): Promise<void>;
 }

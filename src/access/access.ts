@@ -2,7 +2,7 @@
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
-import type { HandlerConfig } from "../settings/config.ts";
+import { ConfigError, type HandlerConfig } from "../settings/config.ts";
 import { ApiKeys } from "./api-keys.ts";
 import { tokenOf } from "./credentials.ts";
 import {
@@ -24,11 +24,14 @@ export interface AccessDeps {
   readonly log: Logger;
 }
 
+/** The keys that can be replaced while the server runs. */
+type Keys = Pick<HandlerConfig, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
+
 const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"], end: ["*"] };
 
 export class Access {
   readonly #deps: AccessDeps;
-  readonly apiKeys: ApiKeys;
+  #apiKeys: ApiKeys;
   readonly #tokens: Tokens;
   /** Without any key tokens cannot be checked, so they are not read. */
   readonly #hasKeys: boolean;
@@ -37,13 +40,13 @@ export class Access {
   /** Shared by all requests without a token. */
   readonly #withoutToken: TopicPermissions;
   /** By the name of the key. Shared by all requests with the key. */
-  readonly #ofApiKeys: ReadonlyMap<string, TopicPermissions>;
+  #ofApiKeys: ReadonlyMap<string, TopicPermissions>;
 
   /** @throws {ConfigError} */
   constructor(deps: AccessDeps) {
     const { config, authorize, log } = deps;
     this.#deps = deps;
-    this.apiKeys = new ApiKeys(config.apiKeys);
+    this.#apiKeys = new ApiKeys(config.apiKeys);
     this.#tokens = new Tokens(
       config,
       ({ issuer, subject, expiresTime, subscribe, publish, end }) => {
@@ -54,7 +57,7 @@ export class Access {
       (error) =>
         log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
     );
-    this.#hasKeys = !this.apiKeys.isEmpty || this.#tokens.hasKeys;
+    this.#hasKeys = !this.#apiKeys.isEmpty || this.#tokens.hasKeys;
     this.isOpen = !this.#hasKeys && !authorize;
     this.#withoutToken = new TopicPermissions(
       anonymous,
@@ -62,12 +65,23 @@ export class Access {
       this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [], end: [] },
       this.#hasKeys ? missing : forbidden,
     );
-    this.#ofApiKeys = new Map(
-      this.apiKeys.names.map((name) => [
-        name,
-        new TopicPermissions(keySender(name), Number.POSITIVE_INFINITY, everyTopic, forbidden),
-      ]),
-    );
+    this.#ofApiKeys = permissionsByKey(this.#apiKeys);
+  }
+
+  get apiKeys(): ApiKeys {
+    return this.#apiKeys;
+  }
+
+  /**
+   * From now on requests are checked with these keys. Permissions that were given stay.
+   * @throws {ConfigError} before anything is changed, if a kind of key would come or go
+   */
+  useKeys({ apiKeys, jwtSecrets, jwtPublicKeys }: Keys): void {
+    if (this.#apiKeys.isEmpty !== (apiKeys.length === 0))
+      throw new ConfigError("the first API key can be set, and the last one taken away, only by a restart");
+    this.#tokens.useKeys({ jwtSecrets, jwtPublicKeys });
+    this.#apiKeys = new ApiKeys(apiKeys);
+    this.#ofApiKeys = permissionsByKey(this.#apiKeys);
   }
 
   /**
@@ -101,7 +115,7 @@ export class Access {
   }
 
   async #permissionsOf(token: string): Promise<TopicPermissions> {
-    const ofApiKey = this.#ofApiKeys.get(this.apiKeys.nameOf(token) ?? "");
+    const ofApiKey = this.#ofApiKeys.get(this.#apiKeys.nameOf(token) ?? "");
     if (ofApiKey) return ofApiKey;
     try {
       return await this.#tokens.permissionsOf(token);
@@ -114,6 +128,15 @@ export class Access {
       throw new Refusal("token", error.message, { "WWW-Authenticate": 'Bearer error="invalid_token"' });
     }
   }
+}
+
+function permissionsByKey({ names }: ApiKeys): ReadonlyMap<string, TopicPermissions> {
+  return new Map(
+    names.map((name) => [
+      name,
+      new TopicPermissions(keySender(name), Number.POSITIVE_INFINITY, everyTopic, forbidden),
+    ]),
+  );
 }
 
 const missing = (): Refusal =>

@@ -41,20 +41,30 @@ export interface VerifiedToken {
 
 export class TokenVerifier {
   readonly #verifiers: readonly Verifier[];
+  readonly #published: readonly Verifier[];
   readonly #options: JWTVerifyOptions;
 
-  constructor(rules: TokenRules) {
+  private constructor(own: readonly Verifier[], published: readonly Verifier[], options: JWTVerifyOptions) {
+    this.#verifiers = [...own, ...published];
+    this.#published = published;
+    this.#options = options;
+  }
+
+  static of(rules: TokenRules): TokenVerifier {
     const { secrets, publicKeys, keyUrls, audiences, issuers, leewaySeconds, onFailure, fetchTimes } = rules;
-    this.#verifiers = [
-      ...secrets.map((secret) => verifierWith(new TextEncoder().encode(secret), ["HS256"])),
-      ...publicKeys.map(({ key, algorithms }) => verifierWith(key, algorithms)),
-      ...keyUrls.map((url) => verifierWithPublishedKeys(new PublishedKeys(url, onFailure, fetchTimes))),
-    ];
-    this.#options = {
+    const published = keyUrls.map((url) =>
+      verifierWithPublishedKeys(new PublishedKeys(url, onFailure, fetchTimes)),
+    );
+    return new TokenVerifier(ownVerifiers(secrets, publicKeys), published, {
       clockTolerance: leewaySeconds,
       ...(audiences.length > 0 && { audience: [...audiences] }),
       ...(issuers.length > 0 && { issuer: [...issuers] }),
-    };
+    });
+  }
+
+  /** The same with other keys. The published ones are shared, and so not fetched again. */
+  withKeys(secrets: readonly string[], publicKeys: readonly PublicKey[]): TokenVerifier {
+    return new TokenVerifier(ownVerifiers(secrets, publicKeys), this.#published, this.#options);
   }
 
   /**
@@ -84,6 +94,11 @@ interface Verified {
   readonly payload: JWTPayload;
   isCurrent(): boolean;
 }
+
+const ownVerifiers = (secrets: readonly string[], publicKeys: readonly PublicKey[]): Verifier[] => [
+  ...secrets.map((secret) => verifierWith(new TextEncoder().encode(secret), ["HS256"])),
+  ...publicKeys.map(({ key, algorithms }) => verifierWith(key, algorithms)),
+];
 
 function verifierWith(key: Uint8Array | KeyObject, algorithms: string[]): Verifier {
   const isCurrent = (): boolean => true;

@@ -1,5 +1,5 @@
 /** From a token to the permissions that it gives. Results are kept, because checking a signature takes 30 to 100 µs. */
-import type { HandlerConfig } from "../settings/config.ts";
+import { ConfigError, type HandlerConfig } from "../settings/config.ts";
 import { keptTokensMax, tokenLengthMax } from "../settings/limits.ts";
 import type { TokenVerifier, VerifiedToken } from "./jwt.ts";
 import type { TopicPermissions } from "./permissions.ts";
@@ -13,10 +13,12 @@ interface Kept {
 }
 
 export class Tokens {
-  readonly #verifier: Promise<TokenVerifier> | undefined;
+  #verifier: Promise<TokenVerifier> | undefined;
+  /** Keys that are settings, beside those published at URLs. */
+  readonly #hasOwnKeys: boolean;
   readonly #permissionsFor: (token: VerifiedToken) => TopicPermissions;
   /** By the digest of the token. All connections of a token share its permissions. */
-  readonly #kept = new Map<string, Kept>();
+  #kept = new Map<string, Kept>();
 
   /**
    * @param permissionsFor what a token's claims allow
@@ -32,6 +34,7 @@ export class Tokens {
   ) {
     this.#permissionsFor = permissionsFor;
     const { jwtSecrets, jwtPublicKeys, jwksUrls, jwtAudiences, jwtIssuers, tokenLeewaySeconds } = config;
+    this.#hasOwnKeys = jwtSecrets.length + jwtPublicKeys.length > 0;
     if (jwtSecrets.length + jwtPublicKeys.length + jwksUrls.length === 0) return;
     const rules = {
       secrets: jwtSecrets,
@@ -43,11 +46,28 @@ export class Tokens {
       onFailure,
       fetchTimes,
     };
-    this.#verifier = import("./jwt.ts").then(({ TokenVerifier }) => new TokenVerifier(rules));
+    this.#verifier = import("./jwt.ts").then(({ TokenVerifier }) => TokenVerifier.of(rules));
   }
 
   get hasKeys(): boolean {
     return this.#verifier !== undefined;
+  }
+
+  /**
+   * From now on tokens are verified with these keys, and with those published at the URLs, which stay.
+   * @throws {ConfigError} before anything is changed, if these would be the first keys or the last would be taken away, and
+   * for a public key that cannot verify tokens
+   */
+  useKeys({ jwtSecrets, jwtPublicKeys }: Pick<HandlerConfig, "jwtSecrets" | "jwtPublicKeys">): void {
+    const publicKeys = jwtPublicKeys.map(readPublicKey);
+    const isSet = jwtSecrets.length + jwtPublicKeys.length > 0;
+    if (isSet !== this.#hasOwnKeys)
+      throw new ConfigError(
+        "the first key of tokens can be set, and the last one taken away, only by a restart",
+      );
+    this.#verifier = this.#verifier?.then((verifier) => verifier.withKeys(jwtSecrets, publicKeys));
+    // Another map, because a verification under way adds to the one that it began with.
+    this.#kept = new Map();
   }
 
   /**
@@ -58,26 +78,27 @@ export class Tokens {
     if (token.length > tokenLengthMax)
       throw new TokenError(`A token has at most ${tokenLengthMax} characters.`);
     const digest = Bun.SHA256.hash(token, "base64url");
-    const kept = this.#kept.get(digest);
+    const all = this.#kept;
+    const kept = all.get(digest);
     if (kept) {
-      this.#kept.delete(digest);
+      all.delete(digest);
       if (kept.isCurrent() && Date.now() < kept.permissions.expiresTime) {
-        this.#kept.set(digest, kept);
+        all.set(digest, kept);
         return kept.permissions;
       }
     }
     if (!this.#verifier) throw new TokenError("The token is not one that this server takes.");
     const verified = await (await this.#verifier).verify(token);
     const permissions = this.#permissionsFor(verified);
-    this.#keep(digest, { permissions, isCurrent: verified.isCurrent });
+    keep(all, digest, { permissions, isCurrent: verified.isCurrent });
     return permissions;
   }
+}
 
-  #keep(digest: string, kept: Kept): void {
-    if (this.#kept.size >= keptTokensMax) {
-      const [oldest] = this.#kept.keys();
-      if (oldest !== undefined) this.#kept.delete(oldest);
-    }
-    this.#kept.set(digest, kept);
+function keep(all: Map<string, Kept>, digest: string, kept: Kept): void {
+  if (all.size >= keptTokensMax) {
+    const [oldest] = all.keys();
+    if (oldest !== undefined) all.delete(oldest);
   }
+  all.set(digest, kept);
 }

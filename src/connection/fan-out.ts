@@ -55,6 +55,9 @@ export class NativeFanOut implements FanOut {
 
   /** Must be called before one of the server's sockets is added. */
   addServer(server: Server<unknown>): void {
+    if (this.#servers.has(server)) return;
+    // A renewed certificate is another server. Those that it replaced must not stay when their last socket is gone.
+    for (const other of this.#servers) if (other.pendingWebSockets === 0) this.#servers.delete(other);
     this.#servers.add(server);
   }
 

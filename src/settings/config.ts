@@ -408,12 +408,12 @@ const serverSettings = {
   /** The same with the path of a socket file. Default none. */
   operationsUnixSocket: setting("operations-unix", path, "", "socket file for the same, in place of a port"),
 
-  /** File with the certificate chain in PEM. Default none. Read once: a renewed certificate needs a restart. */
+  /** File with the certificate chain in PEM. Default none. A renewed one is taken by `reload`. */
   tlsCertificateFile: setting(
     "tls-cert",
     path,
     "",
-    "certificate chain in PEM; a renewed one is taken by a restart",
+    "certificate chain in PEM; a renewed one is taken on SIGHUP",
   ),
 
   /** File with the private key of the certificate in PEM, without a passphrase. Default none. */
