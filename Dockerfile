@@ -8,7 +8,6 @@ RUN bun install --frozen-lockfile --production
 COPY tsconfig.json ./
 COPY src ./src
 COPY public ./public
-COPY scripts ./scripts
 RUN bun run build
 
 FROM debian:stable-slim

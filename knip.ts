@@ -8,13 +8,13 @@ import type { KnipConfig } from "knip";
 export default ({ production = false }: { readonly production?: boolean }): KnipConfig => ({
   entry: [
     "public/page.ts!",
-    "scripts/build.ts!",
+    "src/build.ts!",
     "test/{bench,chaos,fuzz,soak}/index.ts",
     "test/fuzz/{resume,slow-readers}.ts",
     "test/bench/peers/*.{ts,mjs}",
     "test/support/{application,busy,disk-worker,faults,lossy-engine,two-handlers}.ts", // Programs that tests start.
   ],
-  project: ["src/**!", "public/**/*.{ts,tsx}!", "scripts/**!", "test/**"],
+  project: ["src/**!", "public/**/*.{ts,tsx}!", "test/**"],
   ignoreDependencies: ["ws", "@types/ws"], // Bun has a `ws` of its own, so both look unused to knip.
   ignoreExportsUsedInFile: production,
 });

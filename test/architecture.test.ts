@@ -11,7 +11,7 @@ import { root } from "./support/server.ts";
  * layers below, so that a folder can be read without those above it.
  */
 const layers: readonly (readonly string[])[] = [
-  ["index.ts"],
+  ["index.ts", "build.ts"],
   ["longwire.ts"],
   ["endpoint"],
   ["connection", "access"],

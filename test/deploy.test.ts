@@ -331,8 +331,7 @@ describe("Dockerfile", () => {
 
   test("has a health check that the binary itself answers, right and wrong", async () => {
     const binary = join(folder, "longwire");
-    const build = packageJson.scripts.build.replace("dist/longwire", binary).split(" ");
-    const built = Bun.spawn([process.execPath, ...build.slice(1)], {
+    const built = Bun.spawn([process.execPath, "run", "build", "--outfile", binary], {
       cwd: root,
       stdout: "ignore",
       stderr: "pipe",

@@ -4,7 +4,7 @@
  *   --target bun-linux-arm64         for another platform
  */
 import { parseArgs } from "node:util";
-import { bundlePage } from "../src/endpoint/page.ts";
+import { bundlePage } from "./endpoint/page.ts";
 
 const { values } = parseArgs({
   options: {
