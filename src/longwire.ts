@@ -508,7 +508,13 @@ function openEngine(
   if (config.redisUrl !== "") {
     const { RedisBroker } = require("./engine/redis/broker.ts") as typeof import("./engine/redis/broker.ts");
     const { redisUrl: url, redisPrefix: prefix, redisAcknowledge, redisLosslessFailover } = config;
-    const own = { url, prefix, acknowledge: redisAcknowledge, losslessFailover: redisLosslessFailover };
+    const own = {
+      url,
+      prefix,
+      acknowledge: redisAcknowledge,
+      losslessFailover: redisLosslessFailover,
+      ...(config.redisReplicaUrl !== "" && { replicaUrl: config.redisReplicaUrl }),
+    };
     return new RedisBroker({ ...limits, ...own }, log);
   }
   if (config.data === "") return new MemoryBroker(limits, { evicted });

@@ -4,12 +4,19 @@ import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
 import { RedisBroker, type RedisBrokerSettings } from "../src/engine/redis/broker.ts";
 import type { Broker } from "../src/topic/broker.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
+import type { Abilities } from "./contract/engine.ts";
 import { recordingLog } from "./support/recording-log.ts";
 import { hasRedis, RedisLine, RedisServer } from "./support/redis.ts";
 import { until } from "./support/wait.ts";
 
 const shared = hasRedis ? await RedisServer.start() : undefined;
-afterAll(() => shared?.[Symbol.asyncDispose]());
+/** Follows `shared`. */
+const replica = hasRedis ? await RedisServer.start() : undefined;
+if (shared) await replica?.follow(shared);
+afterAll(async () => {
+  await replica?.[Symbol.asyncDispose]();
+  await shared?.[Symbol.asyncDispose]();
+});
 
 /** Topics of their own on the server that all tests share. */
 class Engine {
@@ -18,10 +25,13 @@ class Engine {
   readonly #lines = new Map<Broker, RedisLine>();
   readonly #server: RedisServer;
   readonly #limits: MemoryBrokerLimits;
+  readonly #replica: RedisServer | undefined;
 
-  constructor(server: RedisServer, limits: MemoryBrokerLimits) {
+  /** @param replica where the nodes hear and read */
+  constructor(server: RedisServer, limits: MemoryBrokerLimits, replica?: RedisServer) {
     this.#server = server;
     this.#limits = limits;
+    this.#replica = replica;
   }
 
   async node(): Promise<Broker> {
@@ -32,6 +42,7 @@ class Engine {
       prefix: this.#prefix,
       acknowledge: 0,
       losslessFailover: false,
+      ...(this.#replica && { replicaUrl: this.#replica.url }),
       clockAhead: `(redis.call('GET', '${this.#clock}') or 0)`,
     };
     const broker = new RedisBroker(settings, recordingLog());
@@ -75,19 +86,27 @@ class Engine {
 }
 
 describe.skipIf(!shared)("with redis-server", () => {
-  describeBrokerContract("the engine in Redis", async (limits) => new Engine(shared as RedisServer, limits), {
+  const abilities: Abilities<Engine> = {
     announcesAll: true,
     announcesOnlySubscribed: true,
     ignoresBytesMax: true,
     manyNodes: true,
-    loseEverything: (engine) => engine.loseEverything(),
-    advance: (engine, seconds) => engine.pass(seconds),
-    setClock: (engine, aheadSeconds) => engine.setClock(aheadSeconds),
-    silence: async (engine) => engine.silence(),
-    cutOff: async (engine, node) => {
+    loseEverything: (engine: Engine) => engine.loseEverything(),
+    advance: (engine: Engine, seconds: number) => engine.pass(seconds),
+    setClock: (engine: Engine, aheadSeconds: number) => engine.setClock(aheadSeconds),
+    silence: async (engine: Engine) => engine.silence(),
+    cutOff: async (engine: Engine, node: Broker) => {
       engine.line(node).cut();
       await until(() => !node.state.available, "the node to notice");
     },
-    reconnect: async (engine, node) => engine.line(node).restore(),
-  });
+    reconnect: async (engine: Engine, node: Broker) => engine.line(node).restore(),
+  };
+  const engineOf = (limits: MemoryBrokerLimits, replica?: RedisServer) =>
+    new Engine(shared as RedisServer, limits, replica);
+  describeBrokerContract("the engine in Redis", async (limits) => engineOf(limits), abilities);
+  describeBrokerContract(
+    "the engine in Redis, at a replica",
+    async (limits) => engineOf(limits, replica),
+    abilities,
+  );
 });

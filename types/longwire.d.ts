@@ -190,6 +190,11 @@ declare const handlerSettings: {
 	 * database. Default none, which keeps them in this process. All nodes with the same server and prefix have the same topics.
 	 */
 	readonly redisUrl: Setting<string>;
+	/**
+	 * URL of the nearest replica of that server, in the forms of `redisUrl`. Default none. A node far from the primary hears
+	 * announcements and reads history there; it publishes to the primary, and asks it whatever is in doubt.
+	 */
+	readonly redisReplicaUrl: Setting<string>;
 	/** Begins the name of every key and channel in Redis. Default `longwire`. Two prefixes do not see each other's topics. */
 	readonly redisPrefix: Setting<string>;
 	/**

@@ -33,7 +33,14 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "positionBytesMax",
     "idempotencyBytesMax",
   ],
-  "Many nodes": ["redisUrl", "redisPrefix", "redisAcknowledge", "redisLosslessFailover", "reusePort"],
+  "Many nodes": [
+    "redisUrl",
+    "redisReplicaUrl",
+    "redisPrefix",
+    "redisAcknowledge",
+    "redisLosslessFailover",
+    "reusePort",
+  ],
   Limits: [
     "messageBytesMax",
     "bufferedBytesMax",

@@ -26,7 +26,7 @@ export interface EngineSize {
 
 type RedisMeter = Pick<
   RedisBroker,
-  "generation" | "losses" | "disconnects" | "announcementDelaySeconds" | "publishesInFlight"
+  "generation" | "losses" | "disconnects" | "announcementDelaySeconds" | "publishesInFlight" | "near"
 >;
 
 export interface OperationsDeps {
@@ -98,7 +98,8 @@ export class Operations implements Disposable {
     const draining = connections.isDraining;
     const ready = this.#reach() && !draining;
     const { available, reason } = broker.state;
-    const body = { ready, draining, broker: available ? "available" : "away", reason };
+    const delaySeconds = available ? this.#deps.redis?.announcementDelaySeconds : undefined;
+    const body = { ready, draining, broker: available ? "available" : "away", reason, delaySeconds };
     return Response.json(body, { status: ready ? 200 : 503, headers: { "Cache-Control": "no-store" } });
   }
 }
@@ -221,6 +222,15 @@ function redisMetrics(redis: RedisMeter): Metric[] {
       () => redis.announcementDelaySeconds,
     ),
     gauge("longwire_redis_publishes_waiting", "Publications in flight.", () => redis.publishesInFlight),
+    gauge("longwire_redis_near", "Whether announcements come from the replica.", () =>
+      Number(redis.near?.isNear ?? false),
+    ),
+    counts(
+      "longwire_redis_near_reads_total",
+      "Reads of history and positions that were asked of the replica, by the server that answered.",
+      "server",
+      () => redis.near?.reads ?? { replica: 0, primary: 0 },
+    ),
   ];
 }
 

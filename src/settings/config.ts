@@ -194,6 +194,14 @@ export const handlerSettings = {
     isKey: true,
   }),
 
+  /**
+   * URL of the nearest replica of that server, in the forms of `redisUrl`. Default none. A node far from the primary hears
+   * announcements and reads history there; it publishes to the primary, and asks it whatever is in doubt.
+   */
+  redisReplicaUrl: setting("redis-replica", redisUrl, "", "its nearest replica, for a node far from it", {
+    isKey: true,
+  }),
+
   /** Begins the name of every key and channel in Redis. Default `longwire`. Two prefixes do not see each other's topics. */
   redisPrefix: setting("redis-prefix", keyPrefix, "longwire", "begins the name of every key in Redis"),
 

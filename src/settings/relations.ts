@@ -72,7 +72,12 @@ function checkRedis(config: HandlerConfig): void {
   if (config.redisUrl && config.data) {
     throw new ConfigError("--redis and --data contradict each other: topics are kept by one engine");
   }
-  const onlyWithRedis = ["redisPrefix", "redisAcknowledge", "redisLosslessFailover"] as const;
+  const onlyWithRedis = [
+    "redisReplicaUrl",
+    "redisPrefix",
+    "redisAcknowledge",
+    "redisLosslessFailover",
+  ] as const;
   const notWithRedis = ["historyBytesMax", "positionBytesMax", "idempotencyBytesMax"] as const;
   for (const name of config.redisUrl ? [] : onlyWithRedis) {
     if (config[name] !== settings[name].default)

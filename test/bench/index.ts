@@ -12,6 +12,7 @@ import { thisMachine } from "./machine.ts";
 import { findPart, rewritePart } from "./page-part.ts";
 import { control, longwire, root } from "./peer.ts";
 import { publish } from "./publish.ts";
+import { runRegions } from "./regions.ts";
 import { type Run, toJson, toMarkdown } from "./report.ts";
 import { runBenchmark } from "./rounds.ts";
 import { start } from "./start.ts";
@@ -44,6 +45,12 @@ for (const benchmark of benchmarks) {
     .option("--update-docs", "writes the tables into docs/benchmarks.md", false)
     .action((flags: Flags) => run(benchmark, flags));
 }
+program
+  .command("regions")
+  .description("clients far from Redis, with a node near them and without: connect, echo, resume and push")
+  .option("--quick", "only shows that everything works; the figures mean nothing", false)
+  .option("--update-docs", "writes the table into docs/regions.md", false)
+  .action(runRegions);
 if (process.argv.length > 2) {
   await program.parseAsync();
   process.exit(); // Ends the peers that are left.

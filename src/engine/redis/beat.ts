@@ -1,7 +1,7 @@
 /**
  * The beat of a node: once a second it asks the primary for its generation, and is announced to the node itself. A beat that
- * is not announced shows an announcement connection that is dead, or that leads to another server than the commands; one
- * that was skipped shows lost announcements.
+ * is not announced shows an announcement connection that is dead, or that leads to a server that does not follow the one
+ * of the commands; one that was skipped, or a replica that was filled anew, shows lost announcements.
  */
 
 /** How long a beat may take to be announced. */
@@ -34,6 +34,10 @@ export class Beat {
   /** When each beat was sent that was not yet announced, by its number, in milliseconds of `performance.now()`. */
   readonly #sent = new Map<number, number>();
   #last = 0;
+  /** When the last beat was announced. */
+  #announcedMilliseconds = Number.NEGATIVE_INFINITY;
+  /** Full resyncs of replicas, by the last announced beat. */
+  #resyncs: number | undefined;
   #timer: Timer | undefined;
 
   constructor(deps: BeatDeps) {
@@ -43,6 +47,7 @@ export class Beat {
   /** Begins when both connections are up. Beats from before are forgotten. */
   start(): void {
     this.stop();
+    this.#resyncs = undefined;
     this.#timer = setInterval(() => this.#beat(), beatMilliseconds).unref();
     this.#beat();
   }
@@ -50,12 +55,23 @@ export class Beat {
   stop(): void {
     clearInterval(this.#timer);
     this.#sent.clear();
+    this.#announcedMilliseconds = Number.NEGATIVE_INFINITY;
   }
 
-  announced(beat: number): void {
+  /** Whether announcements arrive. */
+  get isFresh(): boolean {
+    return performance.now() - this.#announcedMilliseconds < lateMilliseconds;
+  }
+
+  /** @param message the number of a beat and that of full resyncs (beat.lua) */
+  announced(message: string): void {
+    const [beat = 0, resyncs = 0] = message.split(" ").map(Number);
     const sent = this.#sent.get(beat);
     if (sent === undefined) return; // Of an earlier connection.
-    this.delayMilliseconds = performance.now() - sent;
+    this.#announcedMilliseconds = performance.now();
+    this.delayMilliseconds = this.#announcedMilliseconds - sent;
+    if (this.#resyncs !== undefined && this.#resyncs !== resyncs) this.#deps.missed();
+    this.#resyncs = resyncs;
     for (const earlier of this.#sent.keys()) {
       if (earlier > beat) break;
       this.#sent.delete(earlier);

@@ -18,8 +18,6 @@ import {
   type Page,
   type Publication,
   type StreamRecord,
-  StreamTakenOver,
-  TopicEnded,
   type TopicState,
 } from "../../topic/broker.ts";
 import type { End, Message, Position, Since, TopicPosition } from "../../topic/message.ts";
@@ -31,7 +29,9 @@ import { Beat, type Fence } from "./beat.ts";
 import { Counts } from "./counts.ts";
 import { decodeEntry, encodeDraft } from "./entry.ts";
 import { Keys } from "./keys.ts";
-import { type Argument, type Connection, Link, type Reply, reasonOf } from "./link.ts";
+import { type Argument, Connection, Link, type Reply, reasonOf } from "./link.ts";
+import { Near, requireReplica } from "./near.ts";
+import { appendedOf, arrayOf, historyOf, placeOf, positionOf } from "./replies.ts";
 import { type ScriptName, scriptTexts } from "./scripts.ts";
 import { parseInfo, refusalOf, warningsOf } from "./server.ts";
 import { Testimony } from "./testimony.ts";
@@ -45,6 +45,8 @@ export interface RedisBrokerSettings extends HistoryLimits {
   readonly acknowledge: number;
   /** Whether the operator says that a failover loses no acknowledged message. */
   readonly losslessFailover: boolean;
+  /** The nearest replica, for announcements and history; undefined for none. */
+  readonly replicaUrl?: string;
   readonly positionAgeSeconds: number;
   /** Milliseconds to add to the clock of Redis, in Lua. Only tests have it. */
   readonly clockAhead?: string;
@@ -69,6 +71,9 @@ const renewalSecondsMax = 3600;
 /** Beats that fail in a row before the connection is given up: the address may lead to another server by now. */
 const failedBeatsMax = 5;
 
+/** How often a node that hears the primary looks whether its replica is back. */
+const nearTrialSeconds = 5;
+
 const closeMilliseconds = 1000;
 
 export class RedisBroker implements Broker {
@@ -88,6 +93,12 @@ export class RedisBroker implements Broker {
   readonly #counts: Counts;
   readonly #testimony = new Testimony();
   readonly #renewal: Timer;
+  readonly #near: Near | undefined;
+  readonly #nearTimer: Timer | undefined;
+  /** Whether the connection of announcements leads, or is to lead, to the replica. */
+  #isNear = false;
+  /** Connections to the replica that failed since one was up. */
+  #nearFailures = 0;
   /** The digests by which Redis knows the scripts. */
   #digests: ReadonlyMap<ScriptName, string> = new Map();
   #acknowledging: Acknowledging | undefined;
@@ -119,17 +130,34 @@ export class RedisBroker implements Broker {
     const up = (): void => this.#up();
     const down = (reason: string): void => this.#down(reason);
     this.#commands = new Link({
-      options,
+      options: () => options,
       opened: (connection) => this.#prepareCommands(connection),
       up,
       down,
     });
     this.#announcements = new Link({
-      options,
+      options: () => ({ ...options, url: this.#announcementUrl() }),
       opened: (connection) => this.#prepareAnnouncements(connection),
       up,
-      down,
+      down: (reason) => {
+        if (this.#isNear) this.#nearFailures++;
+        down(reason);
+      },
     });
+    if (settings.replicaUrl) {
+      this.#near = new Near({
+        keys: this.#keys,
+        settings,
+        connection: () =>
+          this.#isNear && this.#announcements.isUp ? this.#announcements.connection : undefined,
+        generation: () => (this.#beat.isFresh ? this.#fence?.generation : undefined),
+        known: (topic) => this.#testimony.known(topic),
+      });
+      this.#nearTimer = setInterval(
+        () => this.#inBackground(this.#comeNear()),
+        nearTrialSeconds * 1000,
+      ).unref();
+    }
     const renewalSeconds = Math.min(settings.positionAgeSeconds / 4, renewalSecondsMax);
     this.#renewal = setInterval(() => this.#renew(), renewalSeconds * 1000).unref();
   }
@@ -149,6 +177,11 @@ export class RedisBroker implements Broker {
   /** How long the last beat took from this node through Redis and back. */
   get announcementDelaySeconds(): number {
     return this.#beat.delayMilliseconds / 1000;
+  }
+
+  /** Whether announcements come from the replica, and how many reads it and the primary answered; undefined without one. */
+  get near(): { readonly isNear: boolean; readonly reads: Near["reads"] } | undefined {
+    return this.#near && { isNear: this.#isNear && this.#announcements.isUp, reads: this.#near.reads };
   }
 
   get publishesInFlight(): number {
@@ -195,10 +228,25 @@ export class RedisBroker implements Broker {
     this.#testimony.subscribed(topic);
     const listener = this.#announced;
     await translated(this.#announcements.connection.subscribe([this.#keys.channel(topic)], listener));
+    const near = await this.#near?.position(topic);
+    if (!near) return await this.#enter(topic);
+    this.#testimony.heard(topic, near);
+    this.#inBackground(this.#touch(topic, near));
+    return near;
+  }
+
+  /** Brings the topic into being at the primary, or keeps it for another while. */
+  async #enter(topic: string): Promise<TopicPosition> {
     const keys = [this.#keys.position(topic), this.#keys.log(topic)];
     const position = positionOf(topic, await this.#script("subscribe", keys, [this.#epochs.next()]));
     this.#testimony.heard(topic, position);
     return position;
+  }
+
+  /** The same for a topic whose position a replica gave. */
+  async #touch(topic: string, near: Position): Promise<void> {
+    const { epoch } = await this.#enter(topic);
+    if (epoch !== near.epoch) this.#listener?.missed(); // It was forgotten meanwhile, and begins anew.
   }
 
   unsubscribe(topic: string): void {
@@ -212,21 +260,15 @@ export class RedisBroker implements Broker {
   }
 
   async history(topic: string, since: Since, page: Page): Promise<History | undefined> {
+    const keptMilliseconds = limitsOf(this.#settings, topic).ageSeconds * 1000;
+    if (this.#near && since.kind === "position") {
+      const found = await this.#near.history(topic, since.position, page, keptMilliseconds);
+      if (found) return found;
+    }
     const keys = [this.#keys.position(topic), this.#keys.log(topic)];
-    const { ageSeconds } = limitsOf(this.#settings, topic);
-    const limits = [page.messagesMax, page.bytesMax, ageSeconds * 1000].map(String);
+    const limits = [page.messagesMax, page.bytesMax, keptMilliseconds].map(String);
     const reply = await this.#script("read", keys, [...sinceArguments(since), ...limits]);
-    if (!Array.isArray(reply)) return undefined;
-    const [complete, epoch, from, last, ended, ...entries] = reply;
-    const name = String(epoch);
-    const { end, ...position } = positionOf(topic, [name, last, ended]);
-    return {
-      complete: complete === 1,
-      from: { epoch: name, offset: Number(from) },
-      messages: entries.map((entry) => decodeEntry(topic, entry as Buffer, name) as Message),
-      position,
-      ...(end && { end }),
-    };
+    return Array.isArray(reply) ? historyOf(topic, reply) : undefined;
   }
 
   positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]> {
@@ -254,6 +296,7 @@ export class RedisBroker implements Broker {
 
   async close(): Promise<void> {
     clearInterval(this.#renewal);
+    clearInterval(this.#nearTimer);
     this.#beat.stop();
     this.#listener = undefined;
     if (this.#commands.isUp) {
@@ -302,10 +345,12 @@ export class RedisBroker implements Broker {
     const positions: (Position | undefined)[] = [];
     for (const piece of piecesOf(topics, topicsPerCommandMax)) {
       const keys = piece.map((topic) => this.#keys.position(topic));
-      const found = arrayOf(await this.#script("positions", keys, [renew ? "1" : "0"]));
+      const answers = arrayOf(await this.#script("positions", keys, [renew ? "1" : "0"]));
       for (const [index, topic] of piece.entries()) {
-        const position = found[index];
-        positions.push(Array.isArray(position) ? positionOf(topic, position) : undefined);
+        const position = answers[index];
+        const found = Array.isArray(position) ? positionOf(topic, position) : undefined;
+        if (found) this.#testimony.heard(topic, found);
+        positions.push(found);
       }
     }
     return positions;
@@ -354,7 +399,7 @@ export class RedisBroker implements Broker {
   /** A beat of this node, or an answer to it. */
   readonly #heard = (message: Buffer): void => {
     if (message[0] === openingBrace) this.#counts.answered(message);
-    else this.#beat.announced(Number(message.toString()));
+    else this.#beat.announced(message.toString());
   };
 
   async #sendBeat(beat: number): Promise<void> {
@@ -438,7 +483,30 @@ export class RedisBroker implements Broker {
     for (const warning of warnings) this.#log.warn({}, `Redis: ${warning}`);
   }
 
+  /** Every second attempt goes to the primary, so that a replica that is away does not make the node deaf. */
+  #announcementUrl(): string {
+    const { url, replicaUrl } = this.#settings;
+    this.#isNear = replicaUrl !== undefined && (this.#nearFailures === 0 || !this.#isNear);
+    return this.#isNear && replicaUrl !== undefined ? replicaUrl : url;
+  }
+
+  /** Goes back to the replica if it can be used. */
+  async #comeNear(): Promise<void> {
+    const { replicaUrl: url } = this.#settings;
+    if (this.#isNear || url === undefined || !this.#announcements.isUp) return;
+    const trial = new Connection({ url, name: "longwire" });
+    try {
+      await trial.open();
+      await requireReplica(trial);
+    } finally {
+      trial.end("the replica was tried");
+    }
+    this.#nearFailures = 0;
+    this.#announcements.drop("the replica is back");
+  }
+
   async #prepareAnnouncements(connection: Connection): Promise<void> {
+    if (this.#isNear) await this.#near?.prepare(connection);
     await connection.subscribe([this.#keys.node(this.#node)], this.#heard);
     await connection.subscribe([this.#keys.ask], (message) => this.#counts.asked(message));
     for (const piece of piecesOf(this.#testimony.topics, topicsPerCommandMax))
@@ -451,7 +519,9 @@ export class RedisBroker implements Broker {
   #up(): void {
     if (!this.state.available) return;
     this.#reason = "";
-    this.#log.info({ generation: this.generation }, "connected to Redis");
+    if (this.#isNear) this.#nearFailures = 0;
+    const near = this.#near && { isNear: this.#isNear };
+    this.#log.info({ generation: this.generation, ...near }, "connected to Redis");
     this.#beat.start();
     this.#listener?.missed();
   }
@@ -482,41 +552,6 @@ function sinceArguments(since: Since): [kind: string, epoch: string, number: str
   if (since.kind === "position") return [since.kind, since.position.epoch, String(since.position.offset)];
   if (since.kind === "last") return [since.kind, "", String(since.count)];
   return [since.kind, "", since.kind === "time" ? String(since.time) : "0"];
-}
-
-/** @param reply what append.lua returns */
-function appendedOf(topic: string, reply: string): Appended {
-  const [epoch = "", message, end] = reply.split(" ");
-  if (epoch === "CONFLICT") throw new IdempotencyConflict();
-  if (epoch === "TAKEN") throw new StreamTakenOver();
-  if (epoch === "ENDED") throw new TopicEnded(topic, { epoch: message ?? "", offset: Number(end) });
-  return { ...placeOf("message", message, epoch), ...placeOf("end", end, epoch) };
-}
-
-/** @param place `<epoch>:<offset>`, or an offset where the epoch is given; `-` for none */
-function placeOf<Name extends string>(
-  name: Name,
-  place: string | undefined,
-  epoch?: string,
-): { readonly [Key in Name]?: Position } {
-  if (place === undefined || place === "-") return {};
-  const [own = "", offset] = epoch === undefined ? place.split(":") : [epoch, place];
-  return { [name]: { epoch: own, offset: Number(offset) } } as { readonly [Key in Name]?: Position };
-}
-
-/** @param reply `{ epoch, last offset, end }` (fence.lua) */
-function positionOf(topic: string, reply: Reply | readonly (Reply | undefined)[]): TopicPosition {
-  const [epoch, last, ended] = Array.isArray(reply) ? reply : [];
-  const position = { epoch: String(epoch), offset: Number(last) };
-  const [message, , time] = String(ended).split(":");
-  if (time === undefined) return position;
-  const previous = Number(message) === position.offset - 1 ? {} : { previous: Number(message) };
-  return { ...position, end: { topic, ...position, time: Number(time), ...previous, isEnd: true } };
-}
-
-function arrayOf(reply: Reply): readonly Reply[] {
-  if (!Array.isArray(reply)) throw new Error(`Redis answered a script with ${String(reply)}`);
-  return reply;
 }
 
 function* piecesOf<Item>(items: readonly Item[], count: number): Generator<readonly Item[]> {

@@ -22,7 +22,8 @@ export type Reply = Buffer | string | number | null | readonly Reply[];
 export type Argument = string | Buffer;
 
 export interface LinkDeps {
-  readonly options: RedisClientOptions;
+  /** Asked at each opening. */
+  readonly options: () => RedisClientOptions;
   /** Prepares a new connection. The link counts as up only when it has succeeded. */
   readonly opened: (connection: Connection) => Promise<void>;
   readonly up: () => void;
@@ -67,7 +68,7 @@ export class Link {
   async #run(): Promise<void> {
     let failures = 0;
     while (!this.#isClosed) {
-      const connection = new Connection(this.#deps.options);
+      const connection = new Connection(this.#deps.options());
       this.#connection = connection;
       try {
         await connection.open();

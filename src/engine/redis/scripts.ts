@@ -6,6 +6,8 @@ import fence from "#redis/fence.lua" with { type: "text" };
 import forks from "#redis/forks.lua" with { type: "text" };
 import inspect from "#redis/inspect.lua" with { type: "text" };
 import log from "#redis/log.lua" with { type: "text" };
+import near from "#redis/near.lua" with { type: "text" };
+import position from "#redis/position.lua" with { type: "text" };
 import positions from "#redis/positions.lua" with { type: "text" };
 import read from "#redis/read.lua" with { type: "text" };
 import subscribe from "#redis/subscribe.lua" with { type: "text" };
@@ -36,18 +38,12 @@ export type ScriptName =
   | "take"
   | "testify";
 
+/** Scripts that run at a replica. */
+export type NearScriptName = "nearPositions" | "nearRead";
+
 /** The scripts' texts. Settings are literals in them. */
 export function scriptTexts(settings: ScriptSettings): Readonly<Record<ScriptName, string>> {
-  const literals: Record<string, string> = {
-    LOSSLESS: String(settings.losslessFailover),
-    ACKNOWLEDGE: String(settings.acknowledge),
-    POSITION_SECONDS: String(settings.positionAgeSeconds),
-    KEY_SECONDS: String(idempotencySeconds),
-    CLOCK_AHEAD: settings.clockAhead ?? "0",
-    NODE_MILLISECONDS: String(nodeDeadSeconds * 1000),
-  };
-  const text = (...parts: string[]): string =>
-    [fence, ...parts].join("\n").replace(/\b[A-Z]+_?[A-Z]+\b/g, (name) => literals[name] ?? name);
+  const text = textOf(settings, [fence, position]);
   return {
     append: text(forks, append),
     beat: text(beat),
@@ -58,4 +54,22 @@ export function scriptTexts(settings: ScriptSettings): Readonly<Record<ScriptNam
     take: text(take),
     testify: text(testify),
   };
+}
+
+export function nearScriptTexts(settings: ScriptSettings): Readonly<Record<NearScriptName, string>> {
+  const text = textOf(settings, [near, position]);
+  return { nearPositions: text(positions), nearRead: text(log, read) };
+}
+
+function textOf(settings: ScriptSettings, begin: readonly string[]): (...parts: readonly string[]) => string {
+  const literals: Record<string, string> = {
+    LOSSLESS: String(settings.losslessFailover),
+    ACKNOWLEDGE: String(settings.acknowledge),
+    POSITION_SECONDS: String(settings.positionAgeSeconds),
+    KEY_SECONDS: String(idempotencySeconds),
+    CLOCK_AHEAD: settings.clockAhead ?? "0",
+    NODE_MILLISECONDS: String(nodeDeadSeconds * 1000),
+  };
+  return (...parts) =>
+    [...begin, ...parts].join("\n").replace(/\b[A-Z]+_?[A-Z]+\b/g, (name) => literals[name] ?? name);
 }

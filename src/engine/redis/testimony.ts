@@ -30,7 +30,17 @@ export class Testimony {
   }
 
   heard(topic: string, position: Position): void {
-    if (this.#subscribed.has(topic)) this.#subscribed.set(topic, position);
+    if (!this.#subscribed.has(topic)) return;
+    const before = this.#subscribed.get(topic);
+    if (before?.epoch === position.epoch && before.offset > position.offset) return; // A late announcement.
+    this.#subscribed.set(topic, position);
+  }
+
+  /** The last positions of a topic that this node knows of. */
+  known(topic: string): readonly Position[] {
+    return [this.#subscribed.get(topic), this.#acknowledged.get(topic)].filter(
+      (position) => position !== undefined,
+    );
   }
 
   acknowledged(topic: string, position: Position): void {

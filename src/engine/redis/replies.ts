@@ -1,0 +1,60 @@
+/** What the scripts answer, read into the types of the seam. */
+import {
+  type Appended,
+  type History,
+  IdempotencyConflict,
+  StreamTakenOver,
+  TopicEnded,
+} from "../../topic/broker.ts";
+import type { Message, Position, TopicPosition } from "../../topic/message.ts";
+import { decodeEntry } from "./entry.ts";
+import type { Reply } from "./link.ts";
+
+/** @param reply what append.lua returns */
+export function appendedOf(topic: string, reply: string): Appended {
+  const [epoch = "", message, end] = reply.split(" ");
+  if (epoch === "CONFLICT") throw new IdempotencyConflict();
+  if (epoch === "TAKEN") throw new StreamTakenOver();
+  if (epoch === "ENDED") throw new TopicEnded(topic, { epoch: message ?? "", offset: Number(end) });
+  return { ...placeOf("message", message, epoch), ...placeOf("end", end, epoch) };
+}
+
+/** @param place `<epoch>:<offset>`, or an offset where the epoch is given; `-` for none */
+export function placeOf<Name extends string>(
+  name: Name,
+  place: string | undefined,
+  epoch?: string,
+): { readonly [Key in Name]?: Position } {
+  if (place === undefined || place === "-") return {};
+  const [own = "", offset] = epoch === undefined ? place.split(":") : [epoch, place];
+  return { [name]: { epoch: own, offset: Number(offset) } } as { readonly [Key in Name]?: Position };
+}
+
+/** @param reply `{ epoch, last offset, end }` (fence.lua) */
+export function positionOf(topic: string, reply: Reply | readonly (Reply | undefined)[]): TopicPosition {
+  const [epoch, last, ended] = Array.isArray(reply) ? reply : [];
+  const position = { epoch: String(epoch), offset: Number(last) };
+  const [message, , time] = String(ended).split(":");
+  if (time === undefined) return position;
+  const previous = Number(message) === position.offset - 1 ? {} : { previous: Number(message) };
+  return { ...position, end: { topic, ...position, time: Number(time), ...previous, isEnd: true } };
+}
+
+export function arrayOf(reply: Reply): readonly Reply[] {
+  if (!Array.isArray(reply)) throw new Error(`Redis answered a script with ${String(reply)}`);
+  return reply;
+}
+
+/** @param reply what read.lua returns for a topic that exists */
+export function historyOf(topic: string, reply: readonly Reply[]): History {
+  const [complete, epoch, from, last, ended, ...entries] = reply;
+  const name = String(epoch);
+  const { end, ...position } = positionOf(topic, [name, last, ended]);
+  return {
+    complete: complete === 1,
+    from: { epoch: name, offset: Number(from) },
+    messages: entries.map((entry) => decodeEntry(topic, entry as Buffer, name) as Message),
+    position,
+    ...(end && { end }),
+  };
+}
