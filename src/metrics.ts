@@ -8,6 +8,7 @@ export type ConnectionKind =
   | "events"
   | "events_cloudevents"
   | "poll"
+  | "publish"
   | "refused";
 
 /** From a publication in memory to one that waits for a slow replica. */
@@ -33,7 +34,7 @@ export class Counters {
   /** Seconds from a message's time to its last live subscriber here, for each form that has one. */
   readonly deliverySeconds = new Histogram(delaySecondsBounds);
   /** Messages given to live subscribers and in replays. A message to ten subscribers counts ten times. */
-  readonly delivered: Record<Exclude<ConnectionKind, "echo" | "poll" | "refused">, number> = {
+  readonly delivered: Record<Exclude<ConnectionKind, "echo" | "poll" | "publish" | "refused">, number> = {
     raw: 0,
     cloudevents: 0,
     events: 0,
@@ -44,7 +45,7 @@ export class Counters {
    * Bytes of messages, event streams and polls that were handed to Bun, without headers and control frames. The echo line
    * is not in it: it sends back what it received, and an addition for each echo could be measured.
    */
-  readonly sentBytes: Record<Exclude<ConnectionKind, "echo" | "refused">, number> = {
+  readonly sentBytes: Record<Exclude<ConnectionKind, "echo" | "publish" | "refused">, number> = {
     raw: 0,
     cloudevents: 0,
     events: 0,
@@ -73,6 +74,7 @@ export class Counters {
     connections_per_ip: 0,
     message_size: 0,
     malformed: 0,
+    silence: 0,
     ended: 0,
     taken_over: 0,
     conflict: 0,
@@ -87,7 +89,16 @@ export class Counters {
 }
 
 function perKind(): Record<ConnectionKind, number> {
-  return { echo: 0, raw: 0, cloudevents: 0, events: 0, events_cloudevents: 0, poll: 0, refused: 0 };
+  return {
+    echo: 0,
+    raw: 0,
+    cloudevents: 0,
+    events: 0,
+    events_cloudevents: 0,
+    poll: 0,
+    publish: 0,
+    refused: 0,
+  };
 }
 
 /** Observations by size, as Prometheus counts them. */

@@ -96,7 +96,7 @@ describe("what is published", () => {
     "application/octet-stream",
     "image/png",
     "application/xml",
-    "application/jsonl",
+    "application/jsonlines",
   ]) {
     test(`is binary with Content-Type ${contentType}`, async () => {
       const topic = newTopic();

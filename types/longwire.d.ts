@@ -223,6 +223,11 @@ declare const handlerSettings: {
 	 */
 	readonly messagesPerSecondMax: Setting<number>;
 	/**
+	 * Seconds of silence after which a stream of publications is ended with 408. Default 1 h, from 1 s to 7 days. A model
+	 * thinks, a log waits: long silence is normal, and ends only what nobody writes to any more.
+	 */
+	readonly publishSilenceSeconds: Setting<number>;
+	/**
 	 * Seconds between the moment when /readyz turns 503 and the closing of the listener. Default 0 s, up to 1 h. A load
 	 * balancer needs them to send new clients elsewhere.
 	 */

@@ -50,6 +50,7 @@ const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
     "messagesPerSecondMax",
     "heartbeatIntervalSeconds",
     "heartbeatTimeoutSeconds",
+    "publishSilenceSeconds",
   ],
   Network: ["unixSocket", "tlsCertificateFile", "tlsKeyFile", "trustedProxies"],
   "Running it": [

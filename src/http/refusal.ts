@@ -21,6 +21,7 @@ const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>>
   permission: [403, closeCode.forbidden],
   not_found: [404, closeCode.policyViolation],
   method: [405, closeCode.policyViolation],
+  silence: [408, closeCode.tryAgainLater],
   ended: [409, closeCode.ended],
   taken_over: [409, closeCode.policyViolation],
   not_resumable: [410, closeCode.cannotResume],

@@ -262,6 +262,17 @@ export const handlerSettings = {
   ),
 
   /**
+   * Seconds of silence after which a stream of publications is ended with 408. Default 1 h, from 1 s to 7 days. A model
+   * thinks, a log waits: long silence is normal, and ends only what nobody writes to any more.
+   */
+  publishSilenceSeconds: setting(
+    "publish-silence",
+    duration(1, 7 * day),
+    3600,
+    "silence before a stream of publications is ended",
+  ),
+
+  /**
    * Seconds between the moment when /readyz turns 503 and the closing of the listener. Default 0 s, up to 1 h. A load
    * balancer needs them to send new clients elsewhere.
    */

@@ -24,6 +24,7 @@ import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
 import type { Subscription } from "../../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
+import { attributesOfHeaders } from "../../wire/event-headers.ts";
 import {
   EventStream,
   type EventStreamDeps,
@@ -32,10 +33,12 @@ import {
   wantsEventStream,
 } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
-import { publishBody } from "./publish.ts";
+import { publishBody, readIdempotencyKey } from "./publish.ts";
+import { PublishStream } from "./publish-stream.ts";
 import type { PublishTarget } from "./publish-target.ts";
 import { readEnd, readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
+import { type StreamKind, streamItemsOf, streamKindOf } from "./stream-items.ts";
 import { Turn } from "./turn.ts";
 
 /** What the endpoint needs of the server. */
@@ -133,7 +136,31 @@ class TopicsEndpoint {
       const sender = await permissions.require(isPublished ? "publish" : "end", topic);
       targets.push({ topic, sender });
     }
+    const kind = streamKindOf(request.headers.get("content-type"));
+    if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
     return await publishBody(request, targets, ends, { hub, messageBytesMax: config.messageBytesMax });
+  }
+
+  async #publishStream(
+    context: RequestContext,
+    { expiresTime }: Permissions,
+    targets: readonly PublishTarget[],
+    ends: boolean,
+    kind: StreamKind,
+  ): Promise<Response> {
+    const { connections, openings, proxies, config } = this.#deps;
+    const { request, server } = context;
+    const [target] = targets;
+    if (!target || targets.length > 1) throw malformed("A stream is published to one topic.");
+    const attributes = attributesOfHeaders(request.headers, [target.topic]);
+    const items = streamItemsOf(kind, attributes, config.messageBytesMax);
+    const key = readIdempotencyKey(request);
+    await openings.turn(context);
+    const clientAddress = connections.admit(proxies.addressOf(context));
+    // Bun ends a request whose body is silent for some seconds. The stream has a longer limit of its own.
+    server.timeout(request, 0);
+    const stream = { clientAddress, expiresTime, target, key, ends, items };
+    return await new PublishStream({ ...this.#deps, ...config }, stream).run(request.body);
   }
 
   async #openSocket(

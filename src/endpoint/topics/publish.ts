@@ -13,6 +13,7 @@ import { type Draft, DraftError, draftOf, isType } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
+import { ItemSizeError } from "../../wire/item-size.ts";
 import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
 import { ItemPublisher } from "./item-publisher.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
@@ -45,15 +46,10 @@ export async function publishBody(
   const { hub, messageBytesMax } = deps;
   const key = readIdempotencyKey(request);
   const body = await readBody(request, messageBytesMax);
-  if (!body) {
-    throw new Refusal(
-      "message_size",
-      `A message has at most ${messageBytesMax} bytes (--max-message). Send less, or a reference to it.`,
-    );
-  }
+  if (!body) throw tooLarge(messageBytesMax);
   const contentType = request.headers.get("content-type") ?? undefined;
   if (contentType !== undefined && isType(contentType, "application/cloudevents-batch+json"))
-    return await publishBatch(batchOf(body, targets), targets, key, ends, hub);
+    return await publishBatch(batchOf(body, targets), targets, key, ends, deps);
   const draft = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, targets);
   const publishTo = async ({ topic, sender }: PublishTarget): Promise<Published> => {
     const publication: Publication = {
@@ -68,10 +64,10 @@ export async function publishBody(
     try {
       return Response.json({ published: [await publishTo(only)] });
     } catch (error) {
-      throw refusalOf([error], []);
+      throw refusalOf([error], [], messageBytesMax);
     }
   }
-  return publishToEach(targets, publishTo);
+  return publishToEach(targets, publishTo, messageBytesMax);
 }
 
 const topicsOf = (targets: readonly PublishTarget[]): string[] => targets.map(({ topic }) => topic);
@@ -116,7 +112,7 @@ async function publishBatch(
   targets: readonly PublishTarget[],
   key: string | undefined,
   ends: boolean,
-  hub: Hub,
+  { hub, messageBytesMax }: PublishDeps,
 ): Promise<Response> {
   const [target] = targets as [PublishTarget];
   const items = new ItemPublisher(hub, target, key);
@@ -125,7 +121,7 @@ async function publishBatch(
     for (const draft of drafts) await items.publish(stamped(draft, target.sender));
     await items.finish(ends);
   } catch (error) {
-    throw refusalOf([error], [items.published]);
+    throw refusalOf([error], [items.published], messageBytesMax);
   }
   return Response.json({ published: [items.published] });
 }
@@ -134,6 +130,7 @@ async function publishBatch(
 async function publishToEach(
   targets: readonly PublishTarget[],
   publishTo: (target: PublishTarget) => Promise<Published>,
+  messageBytesMax: number,
 ): Promise<Response> {
   const outcomes = await Promise.allSettled(targets.map(publishTo));
   const published: Published[] = [];
@@ -142,7 +139,7 @@ async function publishToEach(
     if (outcome.status === "rejected") failed.push(outcome.reason);
     else published.push(outcome.value);
   }
-  if (failed.length > 0) throw refusalOf(failed, published);
+  if (failed.length > 0) throw refusalOf(failed, published, messageBytesMax);
   return Response.json({ published });
 }
 
@@ -151,7 +148,11 @@ async function publishToEach(
  * @param published what was published of it
  * @throws an error that no code foresaw
  */
-function refusalOf(failed: readonly unknown[], published: readonly object[]): Refusal {
+export function refusalOf(
+  failed: readonly unknown[],
+  published: readonly object[],
+  messageBytesMax: number,
+): Refusal {
   const members = { published };
   const isForeseen = (error: unknown): boolean => error instanceof BrokerUnavailable || isFinal(error);
   const unforeseen = failed.find((error) => !isForeseen(error));
@@ -166,6 +167,11 @@ function refusalOf(failed: readonly unknown[], published: readonly object[]): Re
     const detail = `The topic ${final.topic} has ended: nothing is published to it any more.`;
     return new Refusal("ended", detail, {}, { ...members, ended: formatId(final.end) });
   }
+  if (final instanceof Refusal)
+    return new Refusal(final.reason, final.message, final.headers, { ...final.members, ...members });
+  if (final instanceof ItemSizeError) return tooLarge(messageBytesMax, members);
+  if (final instanceof DraftError) return new Refusal("malformed", final.message, {}, members);
+  if (isBrokenOff(final)) return new Refusal("malformed", "The body broke off.", {}, members);
   if (final instanceof StreamTakenOver) {
     const detail = "Another request with this Idempotency-Key has taken the stream over.";
     return new Refusal("taken_over", detail, {}, members);
@@ -175,12 +181,25 @@ function refusalOf(failed: readonly unknown[], published: readonly object[]): Re
   return new Refusal("conflict", detail, {}, members);
 }
 
-/** Whether repeating cannot help. */
+/** Errors that are answered as they are. */
+const finalErrors = [IdempotencyConflict, TopicEnded, StreamTakenOver, DraftError, ItemSizeError, Refusal];
+
 const isFinal = (error: unknown): boolean =>
-  error instanceof IdempotencyConflict || error instanceof TopicEnded || error instanceof StreamTakenOver;
+  isBrokenOff(error) || finalErrors.some((kind) => error instanceof kind);
+
+/** Bun's error of a body whose connection was lost before its end. */
+const isBrokenOff = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
+
+const tooLarge = (bytesMax: number, members: Readonly<Record<string, unknown>> = {}): Refusal =>
+  new Refusal(
+    "message_size",
+    `A message has at most ${bytesMax} bytes (--max-message). Send less, or a reference to it.`,
+    {},
+    members,
+  );
 
 /** The header's value, with or without the quotes of a structured field (draft-ietf-httpapi-idempotency-key-header). */
-function readIdempotencyKey(request: Request): string | undefined {
+export function readIdempotencyKey(request: Request): string | undefined {
   const header = request.headers.get("idempotency-key");
   if (header === null) return undefined;
   const key = /^"(.*)"$/.exec(header)?.[1] ?? header;
@@ -198,8 +217,7 @@ async function readBody(request: Request, bytesMax: number): Promise<Uint8Array<
     if (declared !== null) return Number(declared) > bytesMax ? undefined : await request.bytes();
     return request.body ? await collect(request.body, bytesMax) : new Uint8Array();
   } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError")
-      throw new DraftError("The body broke off.");
+    if (isBrokenOff(error)) throw new DraftError("The body broke off.");
     throw error;
   }
 }
@@ -231,4 +249,4 @@ async function collect(
 /** Room for most bodies whose length is not declared. */
 const bodyBytesAtFirst = 4096;
 
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -1,0 +1,162 @@
+/** POST with a body that goes on: each event or line in it is published when it has arrived. */
+import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
+import type { Connections } from "../../connection/connections.ts";
+import { Refusal, retryAfter } from "../../http/refusal.ts";
+import type { Logger } from "../../log.ts";
+import type { Counters } from "../../metrics.ts";
+import { brokerRetrySeconds, streamItemsPerTurnMax } from "../../settings/limits.ts";
+import type { Draft } from "../../topic/draft.ts";
+import type { Hub } from "../../topic/hub.ts";
+import { closeCode } from "../../wire/close-code.ts";
+import { ItemPublisher } from "./item-publisher.ts";
+import { nextTurn, refusalOf } from "./publish.ts";
+import { type PublishTarget, stamped } from "./publish-target.ts";
+import type { StreamItems } from "./stream-items.ts";
+
+/** What a stream of publications needs of the server. */
+export interface PublishStreamDeps {
+  readonly hub: Hub;
+  readonly connections: Connections;
+  readonly counters: Counters;
+  readonly log: Logger;
+  readonly messageBytesMax: number;
+  readonly publishSilenceSeconds: number;
+  /** Items that one stream may publish in a second; 0 for no limit. */
+  readonly messagesPerSecondMax: number;
+}
+
+export interface PublishStreamOptions {
+  readonly clientAddress: ClientAddress;
+  readonly expiresTime: number;
+  readonly target: PublishTarget;
+  /** The request's idempotency key. */
+  readonly key: string | undefined;
+  /** Whether the topic ends with the body. */
+  readonly ends: boolean;
+  readonly items: StreamItems;
+}
+
+/** A request that publishes is a connection like every other: it is counted, limited, drained, and it expires. */
+export class PublishStream implements HttpConnection {
+  readonly kind = "publish";
+  readonly clientAddress: ClientAddress;
+  readonly expiresTime: number;
+  readonly #deps: PublishStreamDeps;
+  readonly #options: PublishStreamOptions;
+  readonly #publisher: ItemPublisher;
+  #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  #silentSeconds = 0;
+  #publishedInSecond = 0;
+  /** Resolves at the next second, for a stream that has used up its rate. */
+  #nextSecond: PromiseWithResolvers<void> | undefined;
+  /** Set where the server ends the request. */
+  #stopped: Refusal | undefined;
+
+  constructor(deps: PublishStreamDeps, options: PublishStreamOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.clientAddress = options.clientAddress;
+    this.expiresTime = options.expiresTime;
+    this.#publisher = new ItemPublisher(deps.hub, options.target, options.key);
+  }
+
+  /**
+   * Publishes until the body ends. Called once.
+   * @throws {Refusal} with `published`, which says how far it has come
+   */
+  async run(body: ReadableStream<Uint8Array> | null): Promise<Response> {
+    const { ends, items } = this.#options;
+    this.#deps.connections.addHttp(this);
+    try {
+      await this.#publisher.begin();
+      if (body) await this.#readAll(body);
+      await this.#publishAll(items.finish());
+      await this.#publisher.finish(ends);
+      return Response.json({ published: [this.#publisher.published] });
+    } catch (error) {
+      throw refusalOf([error], [this.#publisher.published], this.#deps.messageBytesMax);
+    } finally {
+      this.#deps.connections.deleteHttp(this);
+    }
+  }
+
+  /** UTF-16 units of an item that has not arrived whole: of text that is not ASCII about half of the bytes. */
+  get heldBytes(): number {
+    return this.#options.items.heldLength;
+  }
+
+  tick(): void {
+    this.#publishedInSecond = 0;
+    this.#nextSecond?.resolve();
+    this.#nextSecond = undefined;
+    if (++this.#silentSeconds < this.#deps.publishSilenceSeconds) return;
+    this.#deps.counters.cut.silent++;
+    const detail = `The body was silent for ${this.#deps.publishSilenceSeconds} s (--publish-silence).`;
+    this.#stop(new Refusal("silence", detail));
+  }
+
+  abandon(): void {
+    const detail = "All connections together hold too much (--max-buffered-total); try again.";
+    this.#stop(new Refusal("unavailable", detail, retryAfter(brokerRetrySeconds)));
+  }
+
+  close(code: number, reason: string): void {
+    const isExpired = code === closeCode.unauthorized;
+    const expired = { "WWW-Authenticate": 'Bearer error="invalid_token"' };
+    this.#stop(
+      isExpired
+        ? new Refusal("token", `${reason}: continue with a new one.`, expired)
+        : new Refusal("draining", `${reason}: continue at another node.`, retryAfter(brokerRetrySeconds)),
+    );
+  }
+
+  #stop(refusal: Refusal): void {
+    if (this.#stopped) return;
+    this.#stopped = refusal;
+    this.#nextSecond?.resolve();
+    this.#reader
+      ?.cancel()
+      .catch((error) => this.#deps.log.debug({ err: error }, "a body that was cancelled had an error"));
+  }
+
+  /** @throws an AbortError if the body broke off: what is not whole must not be taken for the last item */
+  async #readAll(body: ReadableStream<Uint8Array>): Promise<void> {
+    const reader = body.getReader();
+    this.#reader = reader;
+    for (;;) {
+      const { done, value } = await reader.read();
+      this.#requireRunning();
+      if (done) return;
+      this.#silentSeconds = 0;
+      await this.#publishAll(this.#options.items.read(value));
+      // Bun joins what arrives in one turn. Read at once, a body in pieces of one byte costs a step for each byte.
+      await nextTurn();
+    }
+  }
+
+  async #publishAll(drafts: Iterable<Draft>): Promise<void> {
+    const { sender } = this.#options.target;
+    let count = 0;
+    for (const draft of drafts) {
+      await this.#waitForRate();
+      this.#requireRunning();
+      await this.#publisher.publish(stamped(draft, sender));
+      this.#silentSeconds = 0;
+      if (++count % streamItemsPerTurnMax === 0) await nextTurn();
+    }
+  }
+
+  /** The body is not read meanwhile, so TCP slows the producer down. */
+  async #waitForRate(): Promise<void> {
+    const { messagesPerSecondMax } = this.#deps;
+    while (messagesPerSecondMax > 0 && this.#publishedInSecond >= messagesPerSecondMax && !this.#stopped) {
+      this.#nextSecond ??= Promise.withResolvers();
+      await this.#nextSecond.promise;
+    }
+    this.#publishedInSecond++;
+  }
+
+  #requireRunning(): void {
+    if (this.#stopped) throw this.#stopped;
+  }
+}
