@@ -164,7 +164,15 @@ describe("/metrics", () => {
 
     const isSettled = (metrics: Metrics): boolean => samplesOf(metrics, "longwire_connections").echo === 1;
     const metrics = await scrapeUntil(server, isSettled, "the closed line to be counted");
-    const each = { raw: 1, cloudevents: 1, events: 1, events_cloudevents: 1, poll: 0, publish: 0, refused: 0 };
+    const each = {
+      raw: 1,
+      cloudevents: 1,
+      events: 1,
+      events_cloudevents: 1,
+      poll: 0,
+      publish: 0,
+      refused: 0,
+    };
     expect(samplesOf(metrics, "longwire_connections")).toEqual({ echo: 1, ...each });
     expect(samplesOf(metrics, "longwire_connections_opened_total")).toEqual({ echo: 2, ...each });
     expect(sampleOf(metrics, "longwire_received_messages_total")).toBe(4);

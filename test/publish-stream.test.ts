@@ -367,9 +367,9 @@ describe("a stream is a connection like every other", () => {
   });
 
   test("it ends after --publish-silence: 408, and not before while something comes", async () => {
-    await using own = await spawnServer(["--publish-silence", "2s"]);
+    await using own = await spawnServer(["--publish-silence", "4s"]);
     using producer = await openProducer(own.url, "a");
-    for (let count = 0; count < 4; count++) {
+    for (let count = 0; count < 6; count++) {
       producer.write(":\n\n");
       await Bun.sleep(1000); // Each silence is shorter than the limit, and all together are longer.
     }

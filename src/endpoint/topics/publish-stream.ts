@@ -1,5 +1,10 @@
 /** POST with a body that goes on: each event or line in it is published when it has arrived. */
-import type { ClientAddress, HttpConnection } from "../../connection/connection.ts";
+import {
+  type ClientAddress,
+  type HttpConnection,
+  nextConnectionNumber,
+  type Purpose,
+} from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import { Refusal, retryAfter } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
@@ -39,6 +44,8 @@ export interface PublishStreamOptions {
 /** A request that publishes is a connection like every other: it is counted, limited, drained, and it expires. */
 export class PublishStream implements HttpConnection {
   readonly kind = "publish";
+  readonly number = nextConnectionNumber();
+  readonly openedMilliseconds = performance.now();
   readonly clientAddress: ClientAddress;
   readonly expiresTime: number;
   readonly #deps: PublishStreamDeps;
@@ -83,6 +90,11 @@ export class PublishStream implements HttpConnection {
   /** UTF-16 units of an item that has not arrived whole: of text that is not ASCII about half of the bytes. */
   get heldBytes(): number {
     return this.#options.items.heldLength;
+  }
+
+  purpose(): Purpose {
+    const { target } = this.#options;
+    return { sub: target.sender.subject, topics: 1 };
   }
 
   tick(): void {
