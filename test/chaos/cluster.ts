@@ -1,4 +1,4 @@
-/** Three nodes, a primary and a replica, and all that can happen to them. */
+/** Three nodes, of which one hears the replica, a primary and a replica, and all that can happen to them. */
 import { openLines } from "../support/followers.ts";
 import type { Random } from "../support/random.ts";
 import { RedisLine, RedisServer } from "../support/redis.ts";
@@ -30,12 +30,15 @@ export class Cluster implements AsyncDisposable {
   #replica: RedisServer;
   /** From the primary to the replica. */
   #replication: RedisLine;
+  /** From the first node to the replica. */
+  readonly #near: RedisLine;
 
   private constructor(options: ClusterOptions, primary: RedisServer, replica: RedisServer) {
     this.#options = options;
     this.#primary = primary;
     this.#replica = replica;
     this.#replication = new RedisLine(primary);
+    this.#near = new RedisLine(replica);
   }
 
   static async start(options: ClusterOptions): Promise<Cluster> {
@@ -96,6 +99,16 @@ export class Cluster implements AsyncDisposable {
       this.#replication.leadTo(this.#primary);
       await this.#replicate();
     },
+    "the near node is cut off from the replica": async () => {
+      this.#near.cut();
+      await this.#while(100, 2500);
+      this.#near.restore();
+    },
+    "the near node's connection to the replica is forgotten by a router": async () => {
+      this.#near.hold();
+      await this.#while(500, 3000);
+      this.#near.restore();
+    },
     "Redis is killed, and its replica promoted": () => this.#failOver(),
     "Redis is killed, and its replica promoted, which lags": async () => {
       this.#replication.hold();
@@ -122,6 +135,7 @@ export class Cluster implements AsyncDisposable {
     await old.restart();
     this.#replication.leadTo(promoted);
     await this.#replicate();
+    this.#near.leadTo(old);
   }
 
   async ready(): Promise<void> {
@@ -135,6 +149,7 @@ export class Cluster implements AsyncDisposable {
       line[Symbol.dispose]();
     }
     this.#replication[Symbol.dispose]();
+    this.#near[Symbol.dispose]();
     for (const redis of [this.#primary, this.#replica]) await redis[Symbol.asyncDispose]();
   }
 
@@ -150,17 +165,18 @@ export class Cluster implements AsyncDisposable {
 
   async #addNode(): Promise<void> {
     const line = new RedisLine(this.#primary);
-    const server = await spawnServer(this.#flags(line));
+    const server = await spawnServer(this.#flags(line, this.#nodes.length === 0));
     const { url, socketUrl } = server; // The port stays the same.
     this.#nodes.push({ line, server, address: { url, socketUrl } });
   }
 
-  #flags(line: RedisLine): string[] {
+  #flags(line: RedisLine, isNear: boolean): string[] {
     const lossless = ["--redis-acknowledge", "1", "--redis-lossless-failover"];
     return [
       ...["--redis", line.url, "--history-messages", "1000000", "--history-age", "1d"],
       ...["--log-level", "warn", "--drain-window", "1s"],
       ...(this.#options.isLossless ? lossless : []),
+      ...(isNear ? ["--redis-replica", this.#near.url] : []),
     ];
   }
 
@@ -169,7 +185,7 @@ export class Cluster implements AsyncDisposable {
     node.server.process.kill(signal);
     await node.server.process.exited;
     await this.#while(0, 500);
-    const flags = [...this.#flags(node.line), "--port", node.address.url.port];
+    const flags = [...this.#flags(node.line, node === this.#nodes[0]), "--port", node.address.url.port];
     node.server = await spawnServer(flags, { withoutPort: true });
   }
 }
