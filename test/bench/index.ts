@@ -5,6 +5,7 @@ import { join, relative, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import type { Benchmark, RunOptions } from "./benchmark.ts";
 import { toSvg } from "./chart.ts";
+import { cluster } from "./cluster.ts";
 import { disk } from "./disk.ts";
 import { echo } from "./echo.ts";
 import { fanout } from "./fanout.ts";
@@ -28,7 +29,7 @@ interface Flags {
   readonly updateDocs: boolean;
 }
 
-const benchmarks: readonly Benchmark[] = [disk, echo, fanout, publish, start, storm];
+const benchmarks: readonly Benchmark[] = [cluster, disk, echo, fanout, publish, start, storm];
 const docs = resolve(root, "docs");
 
 const program = new Command("bun run bench").description("Measures Longwire beside other servers.");

@@ -1,0 +1,74 @@
+/** Topics in Redis: what it takes from one node to another, beside PUBLISH and SUBSCRIBE by the same client. */
+import { atLeastTimes, atMostTimesControl } from "./aims.ts";
+import { type Benchmark, warmUpTimes } from "./benchmark.ts";
+import { loadMeasures } from "./load.ts";
+import { control, longwire, type Peer, peerFile, type RunningPeer } from "./peer.ts";
+import type { RedisFigures } from "./peers/redis-engine.ts";
+import type { Measure, Row } from "./samples.ts";
+
+const inProcess = (key: string, heading: string, kind: string): Peer => ({
+  key,
+  heading,
+  prepare: () =>
+    Bun.which("redis-server") === null
+      ? { missing: "there is no redis-server" }
+      : {
+          command: [process.execPath, "run", peerFile("redis-engine.ts"), kind],
+          version: `Bun ${Bun.version}`,
+        },
+});
+
+const { rate, median, p99 } = loadMeasures("publication", "publications");
+
+const rows: readonly (Row & { readonly inFlight: number })[] = [1, 64].map((inFlight) => ({
+  key: `in-flight-${inFlight}`,
+  heading: `node to node, ${inFlight} in flight`,
+  inFlight,
+}));
+const [one, sixtyFour] = rows;
+const topicRow: Row = { key: "topic", heading: "a topic with one message, without its data" };
+const topicBytes: Measure<"bytes"> = { key: "bytes", heading: "bytes in Redis", better: "less" };
+
+export const cluster: Benchmark = {
+  name: "cluster",
+  description: "topics in Redis from one node to another, beside bare PUBLISH and SUBSCRIBE",
+  secondsDefault: 2,
+  peers: [
+    inProcess(longwire.key, "longwire, two nodes", "redis"),
+    inProcess(control, "PUBLISH and SUBSCRIBE (control)", "bare"),
+  ],
+  plan: (options) => ({
+    title: "Topics in Redis",
+    load: "Messages of 256 bytes, each waited for at the other node; both nodes are in one process, without HTTP, and Redis persists nothing",
+    warmUp: (server) => run(server, 64, warmUpTimes(options).seconds),
+    measurements: [
+      ...rows.map((row) => ({
+        row,
+        fresh: false,
+        measure: (server: RunningPeer) => run(server, row.inFlight, options.seconds),
+      })),
+      {
+        row: topicRow,
+        peers: [longwire.key],
+        fresh: false,
+        measure: async ({ port }: RunningPeer) => {
+          const response = await fetch(`http://127.0.0.1:${port}/topic`);
+          return (await response.json()) as { bytes: number };
+        },
+      },
+    ],
+    sections: [
+      { rows, measures: [median, rate, p99] },
+      { rows: [topicRow], measures: [topicBytes] },
+    ],
+    aims: (samples) => [
+      ...(one ? [atMostTimesControl(samples, one, median, 2)] : []),
+      ...(sixtyFour ? [atLeastTimes(samples, sixtyFour, rate, longwire.key, control, 0.3)] : []),
+    ],
+  }),
+};
+
+async function run({ port }: RunningPeer, inFlight: number, seconds: number): Promise<RedisFigures> {
+  const response = await fetch(`http://127.0.0.1:${port}/run?inFlight=${inFlight}&seconds=${seconds}`);
+  return (await response.json()) as RedisFigures;
+}

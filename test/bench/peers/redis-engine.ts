@@ -1,0 +1,124 @@
+/**
+ * Two nodes on a Redis server of their own, without HTTP: `bun run redis-engine.ts redis|bare`. `GET /run?inFlight=64&seconds=1`
+ * publishes at one node with so many publications in flight, and answers with figures of what arrives at the other. `bare` is
+ * PUBLISH and SUBSCRIBE by the same client. `GET /topic` answers with the bytes that a topic takes in Redis.
+ */
+import { createClient } from "@redis/client";
+import { RedisBroker } from "../../../src/engine/redis/broker.ts";
+import { createLogger } from "../../../src/log.ts";
+import { RedisServer } from "../../support/redis.ts";
+import { until } from "../../support/wait.ts";
+import { Latencies } from "../latencies.ts";
+
+export interface RedisFigures {
+  readonly itemsPerSecond: number;
+  readonly medianMilliseconds: number;
+  readonly p99Milliseconds: number;
+}
+
+/** Publishes to a channel at one node; `arrived` is called when the other has it. */
+interface Pair {
+  publish(channel: string): Promise<unknown>;
+  subscribe(channel: string): Promise<unknown>;
+}
+
+const data = "x".repeat(256);
+const redis = await RedisServer.start();
+for (const signal of ["SIGTERM", "SIGINT"] as const)
+  process.on(signal, () => void redis[Symbol.asyncDispose]().finally(() => process.exit()));
+
+/** Told of each message that arrives at the other node. */
+let arrived: (channel: string) => void = () => undefined;
+const pair = process.argv[2] === "bare" ? await openBare() : await openEngines();
+const subscribed = new Set<string>();
+
+const server = Bun.serve({
+  hostname: "127.0.0.1",
+  port: 0,
+  idleTimeout: 255,
+  fetch: async (request) => {
+    const { pathname, searchParams } = new URL(request.url);
+    if (pathname === "/topic") return Response.json({ bytes: await bytesOfTopic() });
+    return Response.json(
+      await run(Number(searchParams.get("inFlight")), Number(searchParams.get("seconds"))),
+    );
+  },
+});
+console.log(server.url.href);
+
+async function openEngines(): Promise<Pair> {
+  const open = async (announced: (topic: string) => void): Promise<RedisBroker> => {
+    const limits = { historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 2 ** 26, retained: [] };
+    const own = { url: redis.url, prefix: "bench", acknowledge: 0, losslessFailover: false };
+    const settings = { ...limits, ...own, positionAgeSeconds: 86_400 };
+    const broker = new RedisBroker(settings, createLogger("error"));
+    broker.listen({
+      announced: ({ topic }) => announced(topic),
+      missed: () => undefined,
+      subscriberCount: () => 0,
+    });
+    await until(() => broker.state.available, "a node to reach Redis");
+    return broker;
+  };
+  const [one, other] = [await open(() => undefined), await open((topic) => arrived(topic))];
+  return {
+    publish: (topic) => one.publish(topic, { draft: { data, contentType: "text/plain" } }),
+    subscribe: (topic) => other.subscribe(topic),
+  };
+}
+
+async function openBare(): Promise<Pair> {
+  const commandOptions = { timeout: 0 };
+  const [one, other] = await Promise.all(
+    [1, 2].map(() => createClient({ url: redis.url, commandOptions }).connect()),
+  );
+  if (!one || !other) throw new Error("there are no clients");
+  const payload = Buffer.from(data);
+  return {
+    publish: (channel) => one.publish(channel, payload),
+    subscribe: (channel) => other.subscribe(channel, (_, name) => arrived(name.toString()), true),
+  };
+}
+
+async function run(inFlight: number, seconds: number): Promise<RedisFigures> {
+  const channels = Array.from({ length: inFlight }, (_, index) => `${index}`);
+  for (const channel of channels) {
+    if (!subscribed.has(channel)) await pair.subscribe(channel);
+    subscribed.add(channel);
+  }
+  const latencies = new Latencies();
+  const sent = new Map<string, number>();
+  const waiting = new Map<string, () => void>();
+  arrived = (channel) => {
+    latencies.add(performance.now() - (sent.get(channel) ?? 0));
+    waiting.get(channel)?.();
+  };
+  const began = performance.now();
+  let count = 0;
+  const publishEach = async (channel: string): Promise<void> => {
+    while (performance.now() < began + seconds * 1000) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      waiting.set(channel, resolve);
+      sent.set(channel, performance.now());
+      await Promise.all([pair.publish(channel), promise]);
+      count++;
+    }
+  };
+  await Promise.all(channels.map(publishEach));
+  return {
+    itemsPerSecond: (count / (performance.now() - began)) * 1000,
+    medianMilliseconds: latencies.percentile(0.5),
+    p99Milliseconds: latencies.percentile(0.99),
+  };
+}
+
+/** With one message of 256 bytes, less these. */
+async function bytesOfTopic(): Promise<number> {
+  const count = 10_000;
+  const used = async (): Promise<number> => Number(await redis.info("used_memory"));
+  const before = await used();
+  const names = Array.from({ length: count }, (_, index) => `topic/${index}`);
+  for (let start = 0; start < count; start += 1000)
+    await Promise.all(names.slice(start, start + 1000).map((name) => pair.publish(name)));
+  return ((await used()) - before) / count - data.length;
+}
