@@ -21,7 +21,6 @@ end
 if connected < ACKNOWLEDGE then
   return redis.error_reply('NOREPLICAS ' .. connected .. ' replicas are connected, ' .. ACKNOWLEDGE .. ' must acknowledge')
 end
-local now = milliseconds()
 local epoch, last, time, received, generation, clamp, forks, ended = read_position(KEYS[2])
 local jump = 1
 if not epoch then
@@ -35,38 +34,42 @@ elseif generation ~= current then
   -- server, so that two servers that took over in turn do not give the same id.
   jump = 4294967296 + tonumber(string.sub(replid, 1, 7), 16)
 end
-local function set_position()
+if ended ~= '-' then
   local position = table.concat({ epoch, last, time, received, current, clamp, forks, ended }, ' ')
   redis.call('SET', KEYS[2], position, 'EX', 'POSITION_SECONDS')
-end
-if ended ~= '-' then
-  set_position()
   return 'ENDED ' .. epoch .. ' ' .. last
 end
-if now < tonumber(received) then clamp = last .. ':' .. string.format('%.0f', now) end
-time = string.format('%.0f', math.max(now, tonumber(time)))
-now = string.format('%.0f', now)
-local entries = {}
-local function add(payload)
-  local offset = string.format('%.0f', last + jump)
-  entries[#entries + 1] = table.concat({ epoch, offset, time, now, last, received }, ' ') .. '\n' .. payload
-  last, received, jump = offset, now, 1
-  return offset
+local received_before = tonumber(received)
+if now < received_before then clamp = last .. ':' .. string.format('%.0f', now) end
+if now > tonumber(time) then time = string.format('%.0f', now) end
+local now_text = string.format('%.0f', now)
+local message, finish, entry, end_entry = '-', '-', nil, nil
+if ARGV[2] ~= '' then
+  message = string.format('%.0f', last + jump)
+  entry = table.concat({ epoch, message, time, now_text, last, received .. '\n' .. ARGV[2] }, ' ')
+  last, received, jump = message, now_text, 1
 end
-local message, finish = '-', '-'
-if ARGV[2] ~= '' then message = add(ARGV[2]) end
 if ARGV[6] == '1' then
+  finish = string.format('%.0f', last + jump)
+  end_entry = table.concat({ epoch, finish, time, now_text, last, received .. '\ne\n\n' }, ' ')
   ended = last .. ':' .. received .. ':' .. time
-  finish = add('e\n\n')
+  last, received = finish, now_text
 end
 -- The first write: a full server refuses it, and nothing has happened.
-set_position()
+local position = table.concat({ epoch, last, time, received, current, clamp, forks, ended }, ' ')
+redis.call('SET', KEYS[2], position, 'EX', 'POSITION_SECONDS')
 local messages = tonumber(ARGV[4])
-if message ~= '-' and messages > 0 then
-  if redis.call('RPUSH', KEYS[3], entries[1]) > messages then redis.call('LTRIM', KEYS[3], -messages, -1) end
-  redis.call('PEXPIRE', KEYS[3], ARGV[5])
+if entry and messages > 0 then
+  local length = redis.call('RPUSH', KEYS[3], entry)
+  if length > messages then redis.call('LTRIM', KEYS[3], -messages, -1) end
+  -- The log lives for another while after each message. It is told so once in each step of that while, for a step more.
+  local step = math.ceil(ARGV[5] / 16)
+  if length == 1 or math.floor(now / step) ~= math.floor(received_before / step) then
+    redis.call('PEXPIRE', KEYS[3], ARGV[5] + step)
+  end
 end
-for _, entry in ipairs(entries) do redis.call('PUBLISH', ARGV[1], entry) end
+if entry then redis.call('PUBLISH', ARGV[1], entry) end
+if end_entry then redis.call('PUBLISH', ARGV[1], end_entry) end
 local answer = table.concat({ epoch, message, finish }, ' ')
 if ARGV[7] == 'once' then
   redis.call('SET', KEYS[4], 'o ' .. ARGV[8] .. ' ' .. answer, 'EX', 'KEY_SECONDS')

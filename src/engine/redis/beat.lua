@@ -2,7 +2,6 @@
 -- It is announced with the number of full resyncs: a replica that is filled anew loses announcements.
 -- KEYS 1 fence, 2 nodes. ARGV 1 node, 2 channel, 3 number of the beat.
 -- Returns { generation, last generation with a possible loss, when that began, most replicas ever seen }.
-local now = milliseconds()
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - NODE_MILLISECONDS)
 local resyncs = string.match(redis.call('INFO', 'stats'), 'sync_full:(%d+)') or '0'

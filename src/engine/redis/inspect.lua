@@ -1,6 +1,6 @@
 -- KEYS 1 fence, 2 nodes, then position and log of each topic. ARGV 1 milliseconds of each that its messages are kept …
 -- Returns { nodes that live, { epoch, last offset, end or -, number of messages } or false, … }.
-local reply = { redis.call('ZCOUNT', KEYS[2], milliseconds() - NODE_MILLISECONDS, '+inf') }
+local reply = { redis.call('ZCOUNT', KEYS[2], now - NODE_MILLISECONDS, '+inf') }
 for index = 3, #KEYS, 2 do
   local epoch, last, _, received, generation, clamp, _, ended = read_position(KEYS[index])
   if epoch and tonumber(generation) >= lossy_number then

@@ -39,7 +39,7 @@ local function open_log(key, last, received, clamp, kept_milliseconds)
     end
     return log.search(function(o) return o > offset end)
   end
-  log.oldest = milliseconds() - kept_milliseconds
+  log.oldest = now - kept_milliseconds
   if log.length > 0 then
     local _, r = log.head(0)
     if r < log.oldest then log.first = log.search(function(_, r) return r >= log.oldest end) end

@@ -10,7 +10,5 @@ if not at or not string.find(info, 'role:slave', 1, true) or not current or curr
   or string.sub(fence, 1, 40) ~= string.sub(info, at + 14, at + 53) then
   return 'STALE'
 end
-local function milliseconds()
-  local clock = redis.call('TIME')
-  return clock[1] * 1000 + math.floor(clock[2] / 1000) + CLOCK_AHEAD
-end
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000) + CLOCK_AHEAD

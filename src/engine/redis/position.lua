@@ -1,4 +1,4 @@
-local current_number, lossy_number = tonumber(current), tonumber(lossy)
+local lossy_number = tonumber(lossy)
 -- A position is `<epoch> <last> <time> <received> <generation> <clamp> <forks> <end>`: the offset and the time of the last
 -- entry; when it was received; the generation that appended it; where the clock was set back, as `<offset>:<time>` (log.lua);
 -- the pasts before this one (forks.lua); and for a topic that has ended, whose last entry is the end, `<offset of the last

@@ -10,7 +10,8 @@ for index = 2, #KEYS do
 end
 if lost > 0 then
   current = string.format('%.0f', current + 1)
-  lossy, lossy_time = current, string.format('%.0f', milliseconds())
-  set_fence()
+  local run = string.sub(redis.call('GET', KEYS[1]), -40)
+  local time = string.format('%.0f', now)
+  redis.call('SET', KEYS[1], table.concat({ replid, current, current, time, replicas, run }, ' '))
 end
 return lost
