@@ -79,6 +79,19 @@ describe.skipIf(!hasRedis)("while Redis", () => {
     expect([client.gaps, client.received]).toEqual([0, ["1", "2"]]);
   });
 
+  test("answers while the node itself stands still, its connections stay", async () => {
+    const node = await nodeOn(await server());
+    const client = await node.come();
+    const published = node.publish("1");
+    await Bun.sleep(0); // It is sent.
+    Bun.sleepSync(4000);
+    await published;
+    await client.has("1");
+    await node.publish("2");
+    await client.has("2");
+    expect([node.broker.disconnects, client.gaps]).toEqual([0, 0]);
+  });
+
   test("has cut only the announcements, publishing goes on, and what was missed is made up for", async () => {
     const redis = await server();
     const node = await nodeOn(redis);

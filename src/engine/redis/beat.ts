@@ -8,6 +8,9 @@
 const beatMilliseconds = 1000;
 const lateMilliseconds = 2500;
 
+/** So many beats without an announcement show that the announcements do not arrive. */
+const lateBeats = 3;
+
 /** What the primary says of itself (fence.lua). */
 export interface Fence {
   readonly generation: number;
@@ -80,15 +83,14 @@ export class Beat {
   }
 
   #beat(): void {
-    const now = performance.now();
-    for (const sent of this.#sent.values()) {
-      if (now - sent <= lateMilliseconds) break;
+    // Counted in beats, because after a pause of this process the time is over though the announcement has arrived.
+    if (this.#sent.size >= lateBeats) {
       this.#sent.clear();
       this.#deps.deaf();
       return;
     }
     const beat = ++this.#last;
-    this.#sent.set(beat, now);
+    this.#sent.set(beat, performance.now());
     this.#deps.send(beat).catch(() => this.#sent.delete(beat)); // The connection for commands reports why.
   }
 }

@@ -5,11 +5,14 @@
 import type { RedisClientOptions } from "@redis/client";
 import { BrokerUnavailable } from "../../topic/broker.ts";
 
-/** The oldest unanswered command ends its connection after so long: a call of the engine settles within 3 s. */
-const answerMilliseconds = 2500;
-
 /** How often the oldest unanswered command is looked at. */
-const watchMilliseconds = 250;
+const lookMilliseconds = 250;
+
+/**
+ * A command that is unanswered for so many looks ends its connection, after 2.25 to 2.5 s: a call of the engine settles within
+ * 3 s. Counted in looks, because after a pause of this process the time is over though the answer has arrived.
+ */
+const looksMax = 9;
 
 const connectMilliseconds = 2000;
 
@@ -102,7 +105,8 @@ export class Link {
 
 /** A command that was sent and not yet answered. */
 interface Unanswered {
-  readonly sentMilliseconds: number;
+  /** The number of looks before it was sent. */
+  readonly sentAfter: number;
   readonly fail: (error: BrokerUnavailable) => void;
 }
 
@@ -127,13 +131,14 @@ export class Connection {
   readonly #options: RedisClientOptions;
   readonly #unanswered = new Set<Unanswered>();
   readonly #watch: Timer;
+  #looks = 0;
   #client: Client | undefined;
   #isEnded = false;
 
   constructor(options: RedisClientOptions) {
     this.#options = options;
     this.ended = this.#end.promise;
-    this.#watch = setInterval(() => this.#endIfSilent(), watchMilliseconds).unref();
+    this.#watch = setInterval(() => this.#look(), lookMilliseconds).unref();
   }
 
   get isOpen(): boolean {
@@ -192,7 +197,7 @@ export class Connection {
       reject(new BrokerUnavailable("the connection to Redis ended"));
       return promise;
     }
-    const unanswered = { sentMilliseconds: performance.now(), fail: reject };
+    const unanswered = { sentAfter: this.#looks, fail: reject };
     this.#unanswered.add(unanswered);
     ask(this.#client).then(
       (answer) => {
@@ -208,10 +213,10 @@ export class Connection {
   }
 
   /** Answers come in the order of commands, so the first is the oldest. */
-  #endIfSilent(): void {
-    for (const { sentMilliseconds } of this.#unanswered) {
-      if (performance.now() - sentMilliseconds > answerMilliseconds - watchMilliseconds)
-        this.end("Redis does not answer");
+  #look(): void {
+    this.#looks++;
+    for (const { sentAfter } of this.#unanswered) {
+      if (this.#looks - sentAfter > looksMax) this.end("Redis does not answer");
       return;
     }
   }
