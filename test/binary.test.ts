@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { version } from "../package.json";
 import { openBun, openWs } from "./support/clients.ts";
 import { spawnDiskServer } from "./support/disk-server.ts";
+import { hasRedis, RedisServer } from "./support/redis.ts";
 import { root, runCommand, spawnServer } from "./support/server.ts";
 import { everyEvent, publish } from "./support/topics.ts";
-import { within } from "./support/wait.ts";
+import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 
@@ -74,6 +75,14 @@ test("still takes its settings from flags and from the environment", async () =>
   using client = await openWs(server.socketUrl());
   client.send(Buffer.alloc(1025));
   expect((await within(client.closed, "a close")).code).toBe(1009);
+});
+
+test.skipIf(!hasRedis)("keeps topics in Redis, whose client it has", async () => {
+  await using redis = await RedisServer.start();
+  await using server = await spawnServer(["--redis", redis.url], { command: [binary], directory: "/" });
+  await until(async () => (await fetch(new URL("/readyz", server.url))).ok, "the server to reach Redis");
+  const id = await publish(server, "news", "kept");
+  expect(await redis.command("GET", "longwire:{news}:p")).toStartWith(id.replace("-", " "));
 });
 
 describe("from any folder", () => {

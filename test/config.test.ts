@@ -79,6 +79,12 @@ describe("completeConfig", () => {
     });
   });
 
+  test("fills in another default where a setting has one with another", () => {
+    const shared = completeConfig(settings, { redisUrl: "redis://localhost" });
+    expect(shared.drainWindowSeconds).toBe(5);
+    expect(completeConfig(settings, { ...shared, drainWindowSeconds: 0 }).drainWindowSeconds).toBe(0);
+  });
+
   test("treats undefined as not given", () => {
     const given = { messageBytesMax: undefined } as unknown as Parameters<typeof completeConfig>[1];
     expect(completeConfig(handlerSettings, given).messageBytesMax).toBe(

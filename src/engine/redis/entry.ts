@@ -8,6 +8,7 @@
  *
  * A node must be able to read what an older version has written. A kind that it does not know is an error, and never skipped.
  */
+import { BrokerUnavailable } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { End, Message } from "../../topic/message.ts";
 
@@ -25,7 +26,7 @@ const lineFeed = 10;
 
 /**
  * @param epoch the topic's, where it is known; an entry from before a takeover has an older one
- * @throws {Error} for an entry that this version cannot read
+ * @throws {BrokerUnavailable} for an entry that this version cannot read: a later node can
  */
 export function decodeEntry(topic: string, entry: Buffer, epoch?: string): Message | End {
   const headEnd = entry.indexOf(lineFeed);
@@ -33,7 +34,7 @@ export function decodeEntry(topic: string, entry: Buffer, epoch?: string): Messa
   const [ownEpoch, offset, time, , previous] = entry.toString("latin1", 0, headEnd).split(" ");
   const kind = String.fromCharCode(entry[headEnd + 1] ?? 0);
   if (typeEnd === -1 || !ownEpoch || previous === undefined || !"tbTBe".includes(kind))
-    throw new Error(`an entry of ${topic} in Redis has a format that this version does not know`);
+    throw new BrokerUnavailable(`an entry of ${topic} in Redis has a format that this version does not know`);
   const place = {
     topic,
     epoch: epoch ?? ownEpoch,
