@@ -1,7 +1,9 @@
 /** Cutting a member's value out of JSON exactly as it was written. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { rawMember } from "../src/wire/json-member.ts";
+
+setDefaultTimeout(30_000); // Thousands of generated texts, on a machine that may be busy.
 
 const space = fc.string({ unit: fc.constantFrom(" ", "\t", "\r", "\n"), maxLength: 3 });
 
