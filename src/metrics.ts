@@ -54,6 +54,8 @@ export class Counters {
   };
   /** Gaps reported, at the start of a subscription or later. */
   gaps = 0;
+  /** Reads of history by which a topic on this node made up for announcements that it missed. */
+  catchUps = 0;
   /** Subscriptions with a `since`, by how they began. */
   readonly resumes = { complete: 0, gap: 0 };
   /** Connections that the server ended, by the limit that they exceeded. */

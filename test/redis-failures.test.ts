@@ -102,6 +102,7 @@ describe.skipIf(!hasRedis)("while Redis", () => {
     }
     await client.has("4");
     expect([client.gaps, client.received]).toEqual([0, ["0", "1", "2", "3", "4"]]);
+    expect(node.counters.catchUps).toBeGreaterThan(0);
   });
 
   test("does not carry the announcements, the node notices by its beat, though the connection is open", async () => {

@@ -151,6 +151,11 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
       "result",
       () => counters.resumes,
     ),
+    count(
+      "longwire_catch_ups_total",
+      "Reads that made up for missed announcements.",
+      () => counters.catchUps,
+    ),
     count("longwire_gaps_total", "Gaps reported, at the start or later.", () => counters.gaps),
     counts("longwire_cut_total", "Connections ended by the server.", "reason", () => counters.cut),
     count(

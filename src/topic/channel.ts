@@ -3,6 +3,7 @@
  * missed, and reads history for subscribers that come back.
  */
 import type { Logger } from "../log.ts";
+import type { Counters } from "../metrics.ts";
 import { type Broker, BrokerUnavailable, type History, type Page } from "./broker.ts";
 import { TopicLog } from "./log.ts";
 import {
@@ -30,6 +31,7 @@ export interface ChannelDeps {
   readonly fanOut: FanOut;
   /** Keeps recent messages for subscribers that come back; undefined where the engine itself is as near. */
   readonly recent: Retention | undefined;
+  readonly counters: Pick<Counters, "catchUps">;
   readonly log: Logger;
   /** The last subscription of the channel has ended. */
   unused(channel: Channel): void;
@@ -253,6 +255,7 @@ export class Channel implements LocalTopic {
     try {
       while (this.#isLagging && !this.#isLeft) {
         this.#isLagging = false;
+        this.#deps.counters.catchUps++;
         const before = this.position;
         const history = await this.#read({ kind: "position", position: before });
         if (!history || this.#isLeft) return; // `compareWith` and `#readAndCatchUp` handle a forgotten topic.

@@ -66,7 +66,7 @@ export class Hub {
     const { isInProcess, comparisonSeconds } = broker.traits;
     this.#lingerSeconds = isInProcess ? 0 : (options.lingerSeconds ?? lingerSeconds);
     const recent = isInProcess ? undefined : new Retention(limits);
-    this.#channelDeps = { broker, fanOut, recent, log, unused: (channel) => this.#unused(channel) };
+    this.#channelDeps = { broker, fanOut, recent, counters, log, unused: (channel) => this.#unused(channel) };
     broker.listen({
       announced: (entry) => this.#channels.get(entry.topic)?.announced(entry),
       missed: () => this.#compare(),

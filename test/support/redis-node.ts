@@ -49,13 +49,14 @@ export class RedisNode implements AsyncDisposable {
   readonly broker: RedisBroker;
   readonly hub: Hub;
   readonly live = new LiveClients();
+  readonly counters = new Counters();
 
   private constructor(server: RedisServer, settings: Partial<RedisBrokerSettings>) {
     this.line = new RedisLine(server);
     const given = { url: this.line.url, prefix: "test", acknowledge: 0, losslessFailover: false };
     this.broker = new RedisBroker({ ...limits, ...given, ...settings }, this.log);
     const { broker, live: fanOut, log } = this;
-    this.hub = new Hub({ broker, fanOut, limits, counters: new Counters(), log });
+    this.hub = new Hub({ broker, fanOut, limits, counters: this.counters, log });
   }
 
   static async on(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
