@@ -56,6 +56,7 @@ export class Operations implements Disposable {
     this.#deps = deps;
     const metrics = [
       ...trafficMetrics(deps),
+      ...resumeMetrics(deps),
       ...stateMetrics(deps),
       ...(deps.disk ? diskMetrics(deps.disk) : []),
       ...(deps.redis ? redisMetrics(deps.redis) : []),
@@ -144,19 +145,6 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
       "form",
       () => counters.sentBytes,
     ),
-    count("longwire_replayed_messages_total", "Messages replayed.", () => counters.replayedMessages),
-    counts(
-      "longwire_resumes_total",
-      "Subscriptions with a since, by how they began.",
-      "result",
-      () => counters.resumes,
-    ),
-    count(
-      "longwire_catch_ups_total",
-      "Reads that made up for missed announcements.",
-      () => counters.catchUps,
-    ),
-    count("longwire_gaps_total", "Gaps reported, at the start or later.", () => counters.gaps),
     counts("longwire_cut_total", "Connections ended by the server.", "reason", () => counters.cut),
     count(
       "longwire_descriptor_shortages_total",
@@ -176,6 +164,25 @@ function trafficMetrics({ counters }: OperationsDeps): Metric[] {
       () => counters.evicted,
     ),
     counts("longwire_refused_total", "Requests and frames refused.", "reason", () => counters.refused),
+  ];
+}
+
+/** Clients that return, and what they missed. */
+function resumeMetrics({ counters }: OperationsDeps): Metric[] {
+  return [
+    count("longwire_replayed_messages_total", "Messages replayed.", () => counters.replayedMessages),
+    counts(
+      "longwire_resumes_total",
+      "Subscriptions with a since, by how they began.",
+      "result",
+      () => counters.resumes,
+    ),
+    count("longwire_gaps_total", "Gaps reported, at the start or later.", () => counters.gaps),
+    count(
+      "longwire_catch_ups_total",
+      "Reads that made up for missed announcements.",
+      () => counters.catchUps,
+    ),
   ];
 }
 
