@@ -68,6 +68,18 @@ describe("since", () => {
     expect(parseSince("2h", now)).toEqual({ kind: "time", time: now - 7_200_000 });
     expect(parseSince("1d", now)).toEqual({ kind: "time", time: now - 86_400_000 });
     expect(parseSince("0s", now)).toEqual({ kind: "time", time: now });
+    expect(parseSince("last:1", now)).toEqual({ kind: "last", count: 1 });
+    expect(parseSince("last:999999999", now)).toEqual({ kind: "last", count: 999_999_999 });
+    const time = Date.UTC(2026, 10, 24, 17, 30);
+    for (const text of [
+      "2026-11-24T17:30:00Z",
+      "2026-11-24t17:30:00.000z",
+      "2026-11-24T18:30:00+01:00",
+      "2026-11-24T18:30:00 01:00", // The "+" of a query that was not encoded.
+      "2026-11-24T12:00:00-05:30",
+    ])
+      expect(parseSince(text, now)).toEqual({ kind: "time", time });
+    expect(parseSince("2026-11-24T17:30:00.25Z", now)).toEqual({ kind: "time", time: time + 250 });
   });
 
   test("takes an id whose epoch reads like a word or a span for an id", () => {
@@ -90,6 +102,19 @@ describe("since", () => {
     "now",
     "-",
     "1h30m",
+    "last",
+    "last:",
+    "last:0",
+    "last:-1",
+    "last:01",
+    "last:1000000000",
+    "2026-11-24",
+    "2026-11-24T17:30:00",
+    "2026-11-24 17:30:00Z",
+    "2026-13-24T17:30:00Z",
+    "2026-11-24T25:30:00Z",
+    "2026-11-24T17:30:00.Z",
+    "2026-11-24T17:30:00+1:00",
   ]) {
     test(`is not ${JSON.stringify(text)}`, () => {
       expect(parseSince(text, now)).toBeUndefined();

@@ -136,6 +136,47 @@ describe("a poll", () => {
     expect(await poll(server, `${one},${other}?since=-,-`)).toEqual([]);
   });
 
+  test("since last:N gives the last N that are left, and is no gap", async () => {
+    const topic = newTopic();
+    await publishEach(forgetful, topic, ["1", "2", "3", "4", "5"]);
+    expect(dataOf(await poll(forgetful, `${topic}?since=last:2`))).toEqual(["4", "5"]);
+    expect(dataOf(await poll(forgetful, `${topic}?since=last:100`))).toEqual(["3", "4", "5"]);
+  });
+
+  test("of several topics applies one value to all of them, unless it is an id", async () => {
+    const [one, other] = [newTopic(), newTopic()];
+    const [, second] = await publishEach(server, one, ["a1", "a2"]);
+    await publishEach(server, other, ["b1", "b2"]);
+    const path = `${one},${other}`;
+    expect(dataOf(await poll(server, `${path}?since=last:1`))).toEqual(["a2", "b2"]);
+    expect(dataOf(await poll(server, `${path}?since=all`))).toHaveLength(4);
+    expect(await poll(server, `${path}?since=-`)).toEqual([]);
+    expect((await fetch(`${topicsUrl(server, path)}?since=${second}`)).status).toBe(400);
+  });
+
+  test("since a time in RFC 3339 gives what was published from then on", async () => {
+    const topic = newTopic();
+    await untilKnownFor(server, "3s");
+    await publish(server, topic, "1");
+    const [event] = await poll(server, `${topic}?since=all`);
+    const time = (event as { time: string }).time;
+    expect(dataOf(await poll(server, `${topic}?since=${time}`))).toEqual(["1"]);
+    const later = new Date(Date.parse(time) + 1).toISOString().replace("Z", "+00:00");
+    expect(await poll(server, `${topic}?since=${later}`)).toEqual([]);
+  });
+
+  test("of pages evaluates last:N once", async () => {
+    const topic = newTopic();
+    await publishEach(server, topic, ["1", "2", "3", "4"]);
+    const first = await fetch(`${topicsUrl(server, topic)}?since=last:3&limit=1`);
+    expect(dataOf((await first.json()) as ReceivedEvent[])).toEqual(["2"]);
+    await publish(server, topic, "5");
+    const next = nextPage(first, server) ?? "";
+    expect(
+      dataOf((await (await fetch(next.replace("limit=1", "limit=9"))).json()) as ReceivedEvent[]),
+    ).toEqual(["3", "4", "5"]);
+  });
+
   test("ends where the topic stood, though publishing never stops", async () => {
     const topic = newTopic();
     await publishEach(

@@ -54,7 +54,10 @@ export function readTopicStarts(request: Request, url: URL, topics: readonly str
     topics.length > 1
       ? `, one for each of the ${topics.length} topics with commas between ("-" for none)`
       : "";
-  throw malformed(`since must be the id of a message, "all", or a time such as 90s, 10m or 2h${several}.`);
+  throw malformed(
+    `since must be the id of a message, "all", "last:N", a span such as 90s, 10m or 2h, or a time such as ` +
+      `2026-11-24T17:30:00Z${several}.`,
+  );
 }
 
 /**
@@ -110,8 +113,11 @@ function readWhole(url: URL, name: string, least: number, most: number): number 
   throw malformed(`${name} must be a whole number from ${least} to ${most}.`);
 }
 
+/** A single value that is no id applies to all topics. */
 function readSince(text: string, topics: readonly string[]): TopicStart[] | undefined {
-  const values = text.split(",");
+  const given = text.split(",");
+  const isForAll = given.length === 1 && parseId(text) === undefined;
+  const values = isForAll ? topics.map(() => text) : given;
   if (values.length !== topics.length) return undefined;
   const now = Date.now();
   const starts: TopicStart[] = [];
