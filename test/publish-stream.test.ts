@@ -1,9 +1,10 @@
 /** Publishing a stream: each item when it has arrived, however long the body lasts, and once for its key. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { resolve } from "node:path";
 import { openProducer } from "./support/producer.ts";
 import { sampleOf, samplesOf, scrape } from "./support/prometheus.ts";
 import type { RawResponse } from "./support/raw-socket.ts";
-import { spawnServer } from "./support/server.ts";
+import { root, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { bearer, sign } from "./support/tokens.ts";
 import {
@@ -418,20 +419,8 @@ test("a million small events in one piece do not keep others waiting", async () 
 
 test("the Stop of an answer is a topic that its producer follows", async () => {
   const topic = newTopic();
-  const source = `
-    const url = process.argv.at(-1);
-    const stopped = new AbortController();
-    const stop = await fetch(url + "/stop", { headers: { Accept: "text/event-stream" } });
-    void stop.body.pipeTo(new WritableStream({ write: (bytes) => { if (new TextDecoder().decode(bytes).includes("data: stop")) stopped.abort(); } }));
-    async function* answer() {
-      for (let token = 1; !stopped.signal.aborted; token++) {
-        yield "data: token " + token + "\\n\\n";
-        await Bun.sleep(20);
-      }
-    }
-    const published = await fetch(url + "?end", { method: "POST", headers: { "Content-Type": "text/event-stream" }, body: answer });
-    console.log(JSON.stringify(await published.json()));
-    process.exit(0);`;
+  const page = await Bun.file(resolve(root, "docs/protocol.md")).text();
+  const [, source = ""] = /<!-- program: stop -->\n```js\n([\s\S]*?)```/.exec(page) ?? [];
   using viewer = await openEvents(server, topic);
   const producer = Bun.spawn([process.execPath, "-e", source, "--", topicsUrl(server, topic)], {
     stdout: "pipe",

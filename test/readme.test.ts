@@ -100,7 +100,7 @@ for (const page of pages) {
       for (const [, script] of text.matchAll(/bun(?:@1\.4\.5)? run ([a-z]+)(?![\w./])/g)) {
         expect(Object.keys(scripts)).toContain(String(script));
       }
-      for (const [, link] of text.matchAll(/\]\((?!https?:)([^)]+)\)/g)) {
+      for (const [, link] of text.matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)) {
         const found = await Array.fromAsync(new Bun.Glob(String(link)).scan({ cwd: root, onlyFiles: false }));
         expect(`${link} ${found.length}`).toBe(`${link} 1`);
       }

@@ -442,7 +442,7 @@ export interface Longwire extends AsyncDisposable {
 	 * console.log(id);
 	 * ```
 	 *
-	 * @param topic 1 to 200 characters from `A-Z a-z 0-9 . _ ~ : -`, with `/` between parts
+	 * @param topic 1 to 200 letters, marks and digits of any script and `. _ ~ : -`, with `/` between parts
 	 * @param data at most `messageBytesMax` bytes
 	 * @throws {TypeError} if the topic has no such name
 	 * @throws {DraftError} if the data is not what its type says, such as JSON
