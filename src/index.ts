@@ -24,6 +24,7 @@
  *   endpoint/                /ping, /topics/…, the page, /healthz, /readyz and /metrics
  *   connection/  access/     open connections, their limits, fan-out | from API keys and tokens to permissions
  *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`, `longwire data`
+ *   client/                  `longwire/client`, which browsers load as /client.js
  *   wire/  engine/  settings/  what is sent, byte for byte | where topics are kept | every setting, unit and limit
  *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
  *   log.ts  metrics.ts

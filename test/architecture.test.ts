@@ -15,7 +15,7 @@ const layers: readonly (readonly string[])[] = [
   ["longwire.ts"],
   ["endpoint"],
   ["connection", "access"],
-  ["http", "command"],
+  ["http", "command", "client"],
   ["wire", "engine", "settings"],
   ["topic"],
   ["log.ts", "metrics.ts"],

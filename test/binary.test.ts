@@ -100,6 +100,7 @@ describe("from any folder", () => {
         expect(await linked.text()).not.toBeEmpty();
       }
     }
+    expect(await (await fetch(new URL("/client.js", server.url))).text()).toContain("export{");
   });
 
   test("echoes to the ws package and to Bun's WebSocket", async () => {

@@ -1,5 +1,5 @@
 /**
- * The types of the library. Generated from src/longwire.ts by `bun run declarations`: do not edit.
+ * Generated from src/longwire.ts by `bun run declarations`: do not edit.
  *
  * TypeScript cannot check a package that exports its .ts files: it would report errors of other compiler options there.
  */

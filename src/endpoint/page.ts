@@ -1,4 +1,7 @@
-/** The client page: public/ as four files, bundled at the first request or inside the binary, served from memory. */
+/**
+ * The client page, public/ as four files, and the client of src/client/: bundled at the first request or inside the binary,
+ * served from memory.
+ */
 import { methods } from "../http/methods.ts";
 import type { Handler } from "../http/request-context.ts";
 
@@ -8,6 +11,8 @@ export interface PageFiles {
   readonly "page.js": string;
   readonly "page.css": string;
   readonly "icon.svg": string;
+  /** `longwire/client` as a module. */
+  readonly "client.js": string;
 }
 
 declare global {
@@ -20,6 +25,7 @@ const types: Readonly<Record<keyof PageFiles, string>> = {
   "page.js": "text/javascript",
   "page.css": "text/css",
   "icon.svg": "image/svg+xml",
+  "client.js": "text/javascript",
 };
 
 /** The page by path. Nothing is read or bundled before the first request, so a start costs nothing. */
@@ -37,6 +43,7 @@ export function pageHandlers(): Record<string, Handler> {
     "/page.js": serve("page.js"),
     "/page.css": serve("page.css"),
     "/icon.svg": serve("icon.svg"),
+    "/client.js": serve("client.js"),
   };
 }
 
@@ -50,22 +57,28 @@ async function loadPage(): Promise<PageFiles> {
   }
 }
 
-/** Bundles public/ in about 50 ms. @throws AggregateError if it cannot: a compiled binary has no bundler */
+/** Bundles all of it in about 50 ms. @throws AggregateError if it cannot: a compiled binary has no bundler */
 export async function bundlePage(): Promise<PageFiles> {
-  const path = (name: string): string => Bun.fileURLToPath(new URL(`../../public/${name}`, import.meta.url));
-  const { outputs } = await Bun.build({
-    entrypoints: [path("page.ts"), path("page.css")],
-    target: "browser",
-    minify: true,
-    define: { "process.env.NODE_ENV": '"production"' },
-  });
-  const bundled = async (type: string): Promise<string> =>
+  const path = (name: string): string => Bun.fileURLToPath(new URL(`../../${name}`, import.meta.url));
+  const bundle = async (...entrypoints: string[]): Promise<Bun.BuildArtifact[]> => {
+    const { outputs } = await Bun.build({
+      entrypoints: entrypoints.map(path),
+      target: "browser",
+      minify: true,
+      define: { "process.env.NODE_ENV": '"production"' },
+    });
+    return outputs;
+  };
+  const page = await bundle("public/page.ts", "public/page.css");
+  const client = await bundle("src/client/client.ts");
+  const textOf = async (outputs: Bun.BuildArtifact[], type: string): Promise<string> =>
     (await outputs.find((output) => output.type.startsWith(type))?.text()) ?? "";
   return {
-    "index.html": await Bun.file(path("index.html")).text(),
-    "page.js": await bundled("text/javascript"),
-    "page.css": await bundled("text/css"),
-    "icon.svg": await Bun.file(path("icon.svg")).text(),
+    "index.html": await Bun.file(path("public/index.html")).text(),
+    "page.js": await textOf(page, "text/javascript"),
+    "page.css": await textOf(page, "text/css"),
+    "icon.svg": await Bun.file(path("public/icon.svg")).text(),
+    "client.js": await textOf(client, "text/javascript"),
   };
 }
 
@@ -79,6 +92,8 @@ function file(type: string, load: () => Promise<string>): Handler {
         "Content-Security-Policy": contentSecurityPolicy,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
+        // Everyone can read these files, so a page of another origin may import the client.
+        "Access-Control-Allow-Origin": "*",
         "Cache-Control": "no-cache", // Ask each time: a page of an older server must not outlive it.
         ETag: tag,
       };

@@ -1,28 +1,39 @@
-/** `bun run declarations`: writes types/longwire.d.ts, the types of the library in one file. */
+/** `bun run declarations`: writes types/longwire.d.ts and types/client.d.ts, the types of the library and of its client. */
 import { resolve } from "node:path";
 import { generateDtsBundle } from "dts-bundle-generator";
 import { root } from "../support/server.ts";
 
-export const declarationsFile = resolve(root, "types/longwire.d.ts");
+/** The sources of what the package exports, by the file of their types. */
+export const declarationFiles = {
+  "types/longwire.d.ts": "src/longwire.ts",
+  "types/client.d.ts": "src/client/client.ts",
+} as const;
 
-const header = `/**
- * The types of the library. Generated from src/longwire.ts by \`bun run declarations\`: do not edit.
+const header = (source: string): string => `/**
+ * Generated from ${source} by \`bun run declarations\`: do not edit.
  *
  * TypeScript cannot check a package that exports its .ts files: it would report errors of other compiler options there.
  */
 `;
 
-export function generateDeclarations(): string {
-  const [declarations = ""] = generateDtsBundle(
-    [
-      {
-        filePath: resolve(root, "src/longwire.ts"),
-        output: { noBanner: true, exportReferencedTypes: false, sortNodes: false },
-      },
-    ],
-    { preferredConfigPath: resolve(root, "tsconfig.json") },
+/** @returns the text of each file of types */
+export function generateDeclarations(): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(declarationFiles).map(([file, source]) => {
+      const [declarations = ""] = generateDtsBundle(
+        [
+          {
+            filePath: resolve(root, source),
+            output: { noBanner: true, exportReferencedTypes: false, sortNodes: false },
+          },
+        ],
+        { preferredConfigPath: resolve(root, "tsconfig.json") },
+      );
+      return [file, header(source) + declarations];
+    }),
   );
-  return header + declarations;
 }
 
-if (import.meta.main) await Bun.write(declarationsFile, generateDeclarations());
+if (import.meta.main)
+  for (const [file, text] of Object.entries(generateDeclarations()))
+    await Bun.write(resolve(root, file), text);
