@@ -5,7 +5,7 @@ import type { RedisBrokerSettings } from "../src/engine/redis/broker.ts";
 import { parseInfo, refusalOf } from "../src/engine/redis/server.ts";
 import { BrokerUnavailable } from "../src/topic/broker.ts";
 import { settleSeconds } from "./contract/away.ts";
-import { hasRedis, RedisServer } from "./support/redis.ts";
+import { freePort, hasRedis, RedisServer } from "./support/redis.ts";
 import { RedisNode } from "./support/redis-node.ts";
 import { root, spawnServer } from "./support/server.ts";
 import { cloudEvents, openTopic, post, publish } from "./support/topics.ts";
@@ -254,6 +254,41 @@ test.skipIf(!hasRedis)(
     await node[Symbol.asyncDispose]();
     await redis.command("ACL", "SETUSER", "longwire", "-rpush");
     await expect(other.publish("2")).rejects.toThrow("lacks a permission");
+  },
+);
+
+test.skipIf(!hasRedis)(
+  "a server reaches Redis by TLS, with a password and a database of its own",
+  async () => {
+    const redis = await server();
+    const [certificate, key] = [`${redis.directory}/own.crt`, `${redis.directory}/own.key`];
+    const names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+    const pair = ["-nodes", "-days", "1", "-keyout", key, "-out", certificate];
+    const made = Bun.spawnSync(["openssl", "req", "-x509", "-newkey", "rsa:2048", ...names, ...pair]);
+    expect(made.exitCode).toBe(0);
+    const port = freePort();
+    for (const [name, value] of [
+      ["tls-cert-file", certificate],
+      ["tls-key-file", key],
+      ["tls-auth-clients", "no"],
+      ["tls-port", String(port)],
+      ["requirepass", "p@ss"],
+    ] as const)
+      await redis.command("CONFIG", "SET", name, value);
+    const flags = ["--redis", `rediss://:p%40ss@localhost:${port}/3`];
+    await using untrusting = await spawnServer(flags);
+    await using trusting = await spawnServer(flags, { environment: { NODE_EXTRA_CA_CERTS: certificate } });
+    await until(async () => (await fetch(new URL("/readyz", trusting.url))).ok, "the server to reach Redis");
+    const client = await openTopic(trusting, "news", cloudEvents);
+    await client.event();
+    await publish(trusting, "news", "by TLS");
+    expect((await client.event()).data).toBe("by TLS");
+    expect(JSON.stringify(trusting.log())).not.toContain("p%40ss");
+    const { broker, reason } = (await (await fetch(new URL("/readyz", untrusting.url))).json()) as {
+      broker: string;
+      reason: string;
+    };
+    expect([broker, reason]).toEqual(["away", expect.stringMatching(/certificate/i)]);
   },
 );
 

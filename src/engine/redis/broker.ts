@@ -251,10 +251,7 @@ export class RedisBroker implements Broker {
 
   unsubscribe(topic: string): void {
     if (!this.#testimony.unsubscribed(topic)) return;
-    if (this.#announcements.isUp) {
-      const channel = this.#keys.channel(topic);
-      this.#inBackground(this.#announcements.connection.unsubscribe(channel, this.#announced));
-    }
+    this.#leaveChannel(topic);
     // The position lives for its age from now on.
     if (this.#commands.isUp) this.#inBackground(this.#positions([topic], true));
   }
@@ -384,7 +381,10 @@ export class RedisBroker implements Broker {
 
   readonly #announced = (entry: Buffer, channel: Buffer): void => {
     const topic = this.#keys.topicOf(channel);
-    if (!this.#testimony.isSubscribed(topic)) return;
+    if (!this.#testimony.isSubscribed(topic)) {
+      this.#leaveChannel(topic); // It was left while this connection was being opened.
+      return;
+    }
     let decoded: Message | End;
     try {
       decoded = decodeEntry(topic, entry);
@@ -532,6 +532,12 @@ export class RedisBroker implements Broker {
     const words = wordsOf(reason);
     if (this.#reason !== words) this.#log.warn({ reason: words }, "Redis cannot be used");
     this.#reason = words;
+  }
+
+  #leaveChannel(topic: string): void {
+    if (!this.#announcements.isUp) return;
+    const channel = this.#keys.channel(topic);
+    this.#inBackground(this.#announcements.connection.unsubscribe(channel, this.#announced));
   }
 
   #renew(): void {
