@@ -23,16 +23,15 @@ import {
   type TopicState,
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
-import type { End, Message, Position, Since, TopicPosition } from "../../topic/message.ts";
+import type { Since, TopicPosition } from "../../topic/message.ts";
 import type { Clock, Evicted, MemoryBrokerLimits } from "../memory.ts";
+import { columnsOf, endOf, historyOf, outcomeAt } from "./columns.ts";
 import { OwnedDirectory } from "./directory.ts";
 import { DiskMeter } from "./meter.ts";
 import {
   type Answer,
   type Failure,
-  type HistoryColumns,
   type Operation,
-  type OperationColumns,
   type Outcome,
   type OutcomeColumns,
   outcomes,
@@ -328,7 +327,10 @@ export class DiskBroker implements Broker {
     }
     const pending = this.#queue.slice(0, count);
     this.#queue = this.#queue.slice(count);
-    const id = this.#send({ kind: "commit", operations: columnsOf(pending) });
+    const id = this.#send({
+      kind: "commit",
+      operations: columnsOf(pending.map(({ operation }) => operation)),
+    });
     this.#batch = { id, pending };
   }
 
@@ -466,65 +468,3 @@ export class DiskBroker implements Broker {
 
 const bytesOf = (draft: Draft | undefined): number =>
   draft ? draft.data.length * (typeof draft.data === "string" ? 2 : 1) : 0;
-
-const endOf = (topic: string, position: Position, time: number): End => ({
-  topic,
-  ...position,
-  time,
-  isEnd: true,
-});
-
-function outcomeAt({ epochs, offsets, ends, times, records }: OutcomeColumns, index: number): Outcome {
-  const epoch = epochs[index] ?? "";
-  const offset = offsets[index] ?? 0;
-  const end = ends[index] ?? 0;
-  return {
-    // A subscribed topic without a message is at 0; a publication has no message there.
-    position: offset > 0 || (epoch !== "" && end === 0) ? { epoch, offset } : undefined,
-    end: end > 0 ? { epoch, offset: end } : undefined,
-    time: times[index],
-    record: records[index],
-  };
-}
-
-function columnsOf(pending: readonly Pending[]): OperationColumns {
-  const columns: OperationColumns = {
-    kinds: [],
-    topics: [],
-    data: [],
-    contentTypes: [],
-    attributes: [],
-    ends: [],
-    onces: [],
-    steps: [],
-    writers: [],
-  };
-  for (const { operation } of pending) {
-    const publication = operation.kind === "publish" ? operation.publication : undefined;
-    const attributes = publication?.draft?.attributes;
-    columns.kinds.push(operation.kind);
-    columns.topics.push(operation.topic);
-    columns.data.push(publication?.draft?.data);
-    columns.contentTypes.push(publication?.draft?.contentType ?? "");
-    columns.attributes.push(attributes === undefined ? null : JSON.stringify(attributes));
-    columns.ends.push(publication?.end ?? false);
-    columns.onces.push(operation.kind === "takeStream" ? operation.once : publication?.once);
-    columns.steps.push(publication?.step);
-    columns.writers.push(operation.kind === "takeStream" ? operation.writer : undefined);
-  }
-  return columns;
-}
-
-function historyOf(topic: string, columns: HistoryColumns): History {
-  const { complete, from, position, end, offsets, times, contentTypes, attributes, data } = columns;
-  const messages = offsets.map((offset, index): Message => {
-    const text = attributes[index];
-    const draft = {
-      data: data[index] ?? "",
-      contentType: contentTypes[index] ?? "",
-      ...(typeof text === "string" && { attributes: JSON.parse(text) }),
-    };
-    return { topic, epoch: position.epoch, offset, time: times[index] ?? 0, ...draft };
-  });
-  return { complete, from, messages, position, ...(end && { end }) };
-}

@@ -1,5 +1,6 @@
 /** The rows of `topic`, the recently used ones in memory. */
 import type { Database } from "bun:sqlite";
+import type { TopicCounts } from "./data-file.ts";
 
 export interface Topic {
   readonly id: number;
@@ -41,7 +42,7 @@ export class TopicTable {
   readonly #byId = new Map<number, Topic>();
   #savedCounts: readonly [number, number];
 
-  constructor(database: Database, count: number, idleCount: number) {
+  constructor(database: Database, { count, idleCount }: TopicCounts) {
     this.#database = database;
     this.count = count;
     this.idleCount = idleCount;

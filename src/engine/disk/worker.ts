@@ -2,6 +2,7 @@
  * The Worker of the engine on disk: an fsync takes 0.4 to 7 ms, and would hold up every connection on the main thread.
  * It answers one request after the other. A store that failed is closed and opened again; what it keeps is not in doubt.
  */
+import { FileGone } from "./data-file.ts";
 import { identityOf } from "./directory.ts";
 import {
   type Answer,
@@ -16,7 +17,7 @@ import {
   type Request,
 } from "./protocol.ts";
 import { codeOf } from "./schema.ts";
-import { FileGone, Store } from "./store.ts";
+import { Store } from "./store.ts";
 
 declare const self: Worker;
 
