@@ -8,6 +8,7 @@ RUN bun install --frozen-lockfile --production
 COPY tsconfig.json ./
 COPY src ./src
 COPY public ./public
+COPY docs/protocol.md docs/openapi.json docs/asyncapi.json ./docs/
 RUN bun run build
 
 FROM debian:stable-slim

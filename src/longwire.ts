@@ -14,6 +14,7 @@ import { HeldBytes } from "./connection/held-bytes.ts";
 import { Openings } from "./connection/openings.ts";
 import { Reading } from "./connection/reading.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
+import { documentHandlers } from "./endpoint/documents.ts";
 import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
 import { type EngineSize, Operations } from "./endpoint/operations.ts";
@@ -358,8 +359,10 @@ async function listen(config: Config, parts: Parts, operations: Operations): Pro
     const separate = Bun.serve({ ...common, ...operationsOptions, routes: routes(operations.handlers) });
     unlessListening.defer(() => separate.stop(true));
   }
+  const pages = pageHandlers();
   const mainRoutes = routes({
-    ...pageHandlers(),
+    ...pages,
+    ...documentHandlers({ page: pages["/"], ...parts }),
     ...parts.handlers,
     ...(operationsOptions ? {} : operations.handlers),
   });
@@ -409,6 +412,7 @@ function requirePrefix(prefix: string): void {
 interface Parts extends Omit<Longwire, "routes"> {
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly access: Access;
+  readonly proxies: Proxies;
   readonly broker: Broker;
   /** Undefined where the topics are in Redis. */
   readonly engine: EngineSize | undefined;

@@ -89,7 +89,7 @@ describe("from any folder", () => {
   test("serves the page and everything that it links to", async () => {
     await using server = await spawnServer([], { command: [binary], directory: "/" });
     for (const path of ["/", "/longconnecthtml"]) {
-      const page = await fetch(new URL(path, server.url));
+      const page = await fetch(new URL(path, server.url), { headers: { Accept: "text/html" } });
       expect(page.status).toBe(200);
       expect(page.headers.get("Content-Type")).toContain("text/html");
       const html = await page.text();

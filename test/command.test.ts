@@ -72,7 +72,8 @@ describe("starting", () => {
     expect(server.startLines.trimEnd().split("\n").length).toBe(3);
     const [page] = /http:\/\/localhost:\d+\//.exec(server.startLines) ?? [];
     const [line] = /ws:\/\/localhost:\d+\/ping/.exec(server.startLines) ?? [];
-    expect((await fetch(String(page))).headers.get("Content-Type")).toContain("text/html");
+    const { headers } = await fetch(String(page), { headers: { Accept: "text/html" } });
+    expect(headers.get("Content-Type")).toContain("text/html");
     using client = await openWs(String(line));
     client.send("ping");
     expect(await client.next()).toBe("pong");

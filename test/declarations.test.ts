@@ -53,12 +53,25 @@ test("the types are what `bun run declarations` writes now", () => {
   );
 });
 
-test("the package has the sources, the page, the protocol and the types, and nothing else", async () => {
+test("the package has the sources, the page, the protocol with its descriptions and the types, and nothing else", async () => {
   const packed = (await run(["tar", "-tzf", `longwire-${packageJson.version}.tgz`], folder))
     .trim()
     .split("\n");
   const tracked = (
-    await run(["git", "ls-files", "src", "public", "types", "docs/protocol.md", "README*", "LICENSE"], root)
+    await run(
+      [
+        "git",
+        "ls-files",
+        "src",
+        "public",
+        "types",
+        "docs/protocol.md",
+        "docs/*api.json",
+        "README*",
+        "LICENSE",
+      ],
+      root,
+    )
   ).trim();
   const names = packed.map((name) => name.replace(/^package\//, ""));
   expect(names.toSorted()).toEqual(["package.json", ...tracked.split("\n")].toSorted());

@@ -57,7 +57,8 @@ describe("createServer", () => {
   test("serves the page and the line on a free port, which is in its url", async () => {
     await using server = await createServer({ port: 0, ...quiet });
     expect(Number(server.url.port)).toBeGreaterThan(0);
-    expect((await fetch(server.url)).headers.get("Content-Type")).toContain("text/html");
+    const { headers } = await fetch(server.url, { headers: { Accept: "text/html" } });
+    expect(headers.get("Content-Type")).toContain("text/html");
     using client = await openWs(socketUrl(server));
     await expectPong(client);
   });

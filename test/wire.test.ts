@@ -242,7 +242,7 @@ describe("HTTP", () => {
     const head = await exchange(server.url, request("HEAD", "/ping"));
     expect(head.status).toBe(426);
     expect(head.headers.get("Upgrade")).toBe("websocket");
-    const page = await fetch(server.url, { method: "HEAD" });
+    const page = await fetch(server.url, { method: "HEAD", headers: { Accept: "text/html" } });
     expect(page.status).toBe(200);
     expect(page.headers.get("Content-Type")).toContain("text/html");
     expect(await page.text()).toBe("");

@@ -29,7 +29,7 @@ const types: Readonly<Record<keyof PageFiles, string>> = {
 };
 
 /** The page by path. Nothing is read or bundled before the first request, so a start costs nothing. */
-export function pageHandlers(): Record<string, Handler> {
+export function pageHandlers() {
   let loading: Promise<PageFiles> | undefined;
   const load = (): Promise<PageFiles> => {
     loading ??= loadPage();
