@@ -18,6 +18,7 @@ import { type Run, toJson, toMarkdown } from "./report.ts";
 import { runBenchmark } from "./rounds.ts";
 import { start } from "./start.ts";
 import { storm } from "./storm.ts";
+import { stream } from "./stream.ts";
 
 interface Flags {
   readonly rounds?: number;
@@ -29,7 +30,7 @@ interface Flags {
   readonly updateDocs: boolean;
 }
 
-const benchmarks: readonly Benchmark[] = [cluster, disk, echo, fanout, publish, start, storm];
+const benchmarks: readonly Benchmark[] = [cluster, disk, echo, fanout, publish, start, storm, stream];
 const docs = resolve(root, "docs");
 
 const program = new Command("bun run bench").description("Measures Longwire beside other servers.");
