@@ -1,5 +1,6 @@
 /** Every fuzzer by its name. */
 import { emptyKillTally, runKills } from "../support/kills.ts";
+import { fireAt } from "../support/producers-under-fire.ts";
 import { Random } from "../support/random.ts";
 import { emptyTally, runSchedule } from "../support/resume-schedule.ts";
 import { spawnServer } from "../support/server.ts";
@@ -55,4 +56,20 @@ const kills: Fuzzer = {
     }),
 };
 
-export const fuzzers: readonly Fuzzer[] = [handshake, frames, post, resume, slowReaders, kills];
+/** Streams whose producers break and repeat, and readers that are cut: each reader gets each token once. */
+const streams: Fuzzer = {
+  name: "streams",
+  run: async (firstSeed, seconds) => {
+    await using server = await spawnServer(["--history-messages", "1000", "--log-level", "warn"]);
+    return await forEachSeed("streams", firstSeed, seconds, async (seed) => {
+      const tally = { tokens: 0, repeated: 0, cut: 0 };
+      const fired = Array.from({ length: 4 }, (_, index) =>
+        fireAt(server, `${seed}/${index}`, new Random(seed * 4 + index), tally),
+      );
+      await Promise.all(fired);
+      return tally.tokens;
+    });
+  },
+};
+
+export const fuzzers: readonly Fuzzer[] = [handshake, frames, post, resume, slowReaders, streams, kills];

@@ -17,8 +17,10 @@ const topics = [
   "%ff",
   "\u00e9",
   "a".repeat(201),
+  "%E6%96%B0%E9%97%BB",
+  "cafe%CC%81",
 ];
-const queries = ["", "?since=all", "?access_token=x", "?%", "?a&&=b"];
+const queries = ["", "?since=all", "?access_token=x", "?%", "?a&&=b", "?end", "?end=x"];
 
 const contentTypes = [
   ...[
@@ -27,6 +29,13 @@ const contentTypes = [
     "application/cloudevents+json",
     "application/octet-stream",
     "a/b+json",
+  ],
+  ...[
+    "application/cloudevents-batch+json",
+    "text/event-stream",
+    "Text/Event-Stream; charset=utf-8",
+    "application/x-ndjson",
+    "application/jsonl",
   ],
   ...[
     'text/plain; charset="utf-8"',
@@ -40,6 +49,27 @@ const contentTypes = [
 
 const keys = ["k", '"k"', '""', "", "x".repeat(256), "\u00e9\u00e9", '"', "k,k"];
 
+const attributeNames = [
+  "ce-type",
+  "ce-subject",
+  "ce-specversion",
+  "ce-topic",
+  "ce-a-b",
+  "ce-",
+  "traceparent",
+];
+const attributeValues = [
+  "t",
+  "%E6%96%B0",
+  "%ff",
+  "%0A",
+  '"q\\""',
+  "longwire.end",
+  "\u00e9",
+  "x".repeat(2000),
+  "1.0",
+];
+
 const bodies = [
   "hello",
   "",
@@ -49,6 +79,10 @@ const bodies = [
   "x".repeat(4096),
   "x".repeat(4097),
   "data: x\n\nid: evil\n\n",
+  "event: t\r\ndata: x\r\rdata\n\n: c\nevent: longwire.binary\ndata: AP8=\n\nevent: longwire.end\ndata: {}\n\n",
+  '1\n{"a": 1.0}\r\n\n[',
+  '{"specversion":"1.0","type":"t","data":{"a":1}}',
+  '[{"specversion":"1.0","type":"t","subject":"s","n":7,"data":"x"},{"specversion":"1.0","type":"u","data":1}]',
   `${"[".repeat(2000)}${"]".repeat(2000)}`,
 ];
 
@@ -73,6 +107,7 @@ function anyPost(random: Random): Buffer {
   if (random.chance(0.4)) headers["Idempotency-Key"] = random.pick(keys);
   if (random.chance(0.1)) headers["Content-Encoding"] = random.pick(["gzip", "br", "x"]);
   if (random.chance(0.1)) headers.Expect = "100-continue";
+  if (random.chance(0.3)) headers[random.pick(attributeNames)] = random.pick(attributeValues);
   const head = request("POST", `/topics/${random.pick(topics)}${random.pick(queries)}`, headers);
   return Buffer.concat([Buffer.from(head, "latin1"), isChunked ? chunked(random, body) : body]);
 }

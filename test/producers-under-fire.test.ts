@@ -1,0 +1,62 @@
+/** Producers that break and repeat, readers that are cut, and a server that is killed: each reader gets each token once. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { spawnDiskServer } from "./support/disk-server.ts";
+import { fireAt, type Tally } from "./support/producers-under-fire.ts";
+import { Random } from "./support/random.ts";
+import { sharedServer } from "./support/shared-server.ts";
+import { newTopic } from "./support/topics.ts";
+
+setDefaultTimeout(120_000);
+
+const given = process.env.LONGWIRE_SEED;
+const seed = given === undefined ? Date.now() % 1_000_000_000 : Number(given);
+const history = ["--history-messages", "1000"];
+
+const server = sharedServer(history);
+
+async function fire(target: Parameters<typeof fireAt>[0], streams: number, salt: number): Promise<Tally> {
+  const tally: Tally = { tokens: 0, repeated: 0, cut: 0 };
+  const fired = Array.from({ length: streams }, (_, index) =>
+    fireAt(target, newTopic(), new Random(seed + salt + index), tally),
+  );
+  const outcomes = await Promise.allSettled(fired);
+  for (const outcome of outcomes)
+    if (outcome.status === "rejected")
+      throw new Error(`LONGWIRE_SEED=${seed}: ${String(outcome.reason)}`, { cause: outcome.reason });
+  return tally;
+}
+
+test("in memory", async () => {
+  const { tokens, repeated, cut } = await fire(server, 10, 0);
+  expect(tokens).toBeGreaterThan(500);
+  expect(repeated).toBeGreaterThan(20);
+  expect(cut).toBeGreaterThan(20);
+});
+
+test("on disk, with a server that is killed meanwhile", async () => {
+  await using disk = await spawnDiskServer(history);
+  const target = {
+    get url() {
+      return disk.running.url;
+    },
+  };
+  let isDone = false;
+  let kills = 0;
+  const fired = fire(target, 6, 1000).finally(() => {
+    isDone = true;
+  });
+  const killing = (async () => {
+    while (!isDone && kills < 4) {
+      await Promise.race([Bun.sleep(400), fired.catch(() => undefined)]);
+      if (isDone) return;
+      await disk.kill();
+      await disk.start();
+      kills++;
+    }
+  })();
+  const { tokens, repeated } = await fired;
+  await killing;
+  expect(tokens).toBeGreaterThan(300);
+  expect(repeated).toBeGreaterThan(10);
+  expect(kills).toBeGreaterThan(0);
+});
