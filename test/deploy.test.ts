@@ -8,6 +8,7 @@ import type { Subprocess } from "bun";
 import packageJson from "../package.json";
 import { openWs, ws } from "./support/clients.ts";
 import { spawnDiskServer } from "./support/disk-server.ts";
+import { openProducer } from "./support/producer.ts";
 import { type Metrics, samplesOf, scrape } from "./support/prometheus.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
 import { newTopic, openStream, publish } from "./support/topics.ts";
@@ -158,6 +159,20 @@ describe.skipIf(nginx.isMissing)("docs/deploy/nginx.conf", () => {
     expect(larger.status).toBe(413);
   });
 
+  test("carries a stream of publications as it is written", async () => {
+    const topic = newTopic();
+    await using viewer = await openStream(proxied, topic);
+    await viewer.next();
+    using producer = await openProducer(proxied.url, `${topic}?end`);
+    for (const text of ["one", "two"]) {
+      producer.write(`data: ${text}\n\n`);
+      // Were it buffered, this would wait in vain: the body has not ended.
+      expect(await viewer.next()).toMatchObject({ data: text });
+    }
+    expect((await producer.finish()).status).toBe(200);
+    expect((await viewer.next()).event).toBe("longwire.end");
+  });
+
   test("tells the client's address, and takes none that a client says it has", async () => {
     await nobodyIsConnected();
     using stack = new DisposableStack();
@@ -273,6 +288,10 @@ describe.skipIf(caddy.isMissing)("docs/deploy/Caddyfile", () => {
       expect((await stream.next()).event).toBe("longwire.open");
       const id = await publish(proxied, "news", "one");
       expect(await stream.next()).toMatchObject({ id, data: "one" });
+      using producer = await openProducer(url, "news", { Host: url.host });
+      producer.write("data: two\n\n");
+      expect(await stream.next()).toMatchObject({ data: "two" });
+      expect((await producer.finish()).status).toBe(200);
       echo.close(1000);
       let log = "";
       await until(async () => {
