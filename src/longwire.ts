@@ -15,10 +15,10 @@ import { Openings } from "./connection/openings.ts";
 import { Reading } from "./connection/reading.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
 import { documentHandlers } from "./endpoint/documents.ts";
-import { echoEndpoint } from "./endpoint/echo.ts";
 import { notFound } from "./endpoint/not-found.ts";
 import { type EngineSize, Operations } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
+import { echoEndpoint } from "./endpoint/ping/echo.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import type { ReceivedMessage } from "./endpoint/topics/iterator.ts";
 import {

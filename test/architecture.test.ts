@@ -76,7 +76,7 @@ describe("these rules find", () => {
       "http/problem.ts": 'import "../longwire.ts";',
       "endpoint/page.ts": 'import { problem } from "../http/problem.ts";', // Allowed: a layer below.
       "endpoint/topics/poll.ts": 'import { read } from "./request.ts";', // Allowed: its own folder.
-      "endpoint/echo.ts": 'import { poll } from "./topics/poll.ts";', // An endpoint never imports another.
+      "endpoint/ping/echo.ts": 'import { poll } from "../topics/poll.ts";', // An endpoint never imports another.
     });
     expect(length).toBe(6);
   });
@@ -201,13 +201,8 @@ function layerOf(name: string): number {
 
 /** Each endpoint is a folder or file of its own. */
 function folderOf(name: string): string {
-  return name.startsWith("endpoint/topics/")
-    ? "endpoint/topics"
-    : name.startsWith("endpoint/")
-      ? name
-      : name.startsWith("engine/")
-        ? "engine"
-        : dirname(name);
+  if (name.startsWith("endpoint/")) return name.split("/", 2).join("/");
+  return name.startsWith("engine/") ? "engine" : dirname(name);
 }
 
 function leftovers(files: Sources): string[] {

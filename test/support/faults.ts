@@ -1,6 +1,6 @@
 /** Preloaded into the server by faults.test.ts: makes its handlers throw. */
 import type { Socket, SocketHandler } from "../../src/connection/connection.ts";
-import { EchoLine } from "../../src/endpoint/echo.ts";
+import { EchoLine } from "../../src/endpoint/ping/echo.ts";
 
 const line: SocketHandler = EchoLine.prototype;
 const { message: echo, drain: takeUp, close: forget } = EchoLine.prototype;

@@ -7,6 +7,12 @@ import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import type { Openings } from "../../connection/openings.ts";
 import type { Reading } from "../../connection/reading.ts";
+import {
+  eventStreamHeaders,
+  isForNow,
+  refuseStreamForNow,
+  wantsEventStream,
+} from "../../http/event-stream.ts";
 import { methods } from "../../http/methods.ts";
 import type { Proxies } from "../../http/proxies.ts";
 import { malformed, Refusal, type Refusals } from "../../http/refusal.ts";
@@ -25,13 +31,7 @@ import { formatId } from "../../topic/message.ts";
 import type { Subscription } from "../../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
 import { attributesOfHeaders } from "../../wire/event-headers.ts";
-import {
-  EventStream,
-  type EventStreamDeps,
-  eventStreamHeaders,
-  refuseStreamForNow,
-  wantsEventStream,
-} from "./event-stream.ts";
+import { EventStream, type EventStreamDeps } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
 import { publishBody, readIdempotencyKey } from "./publish.ts";
 import { PublishStream } from "./publish-stream.ts";
@@ -117,8 +117,7 @@ class TopicsEndpoint {
     } catch (error) {
       const refusal = this.#deps.refusals.of(error);
       if (isSocket) return this.#deps.upgrader.refuse(context, refusal);
-      const isTemporary = refusal.status === 503 || refusal.status === 429;
-      if (isTemporary && isStream) return refuseStreamForNow(request, refusal);
+      if (isStream && isForNow(refusal)) return refuseStreamForNow(request, refusal);
       return refusal.response();
     }
   }

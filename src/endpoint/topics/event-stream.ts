@@ -9,15 +9,10 @@ import {
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import { UnsentLimit } from "../../connection/unsent-limit.ts";
-import { isNamedInAccept } from "../../http/accept.ts";
 import type { Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
-import {
-  brokerRetrySeconds,
-  streamHighWaterMarkBytes,
-  streamRetryMilliseconds,
-} from "../../settings/limits.ts";
+import { streamHighWaterMarkBytes, streamRetryMilliseconds } from "../../settings/limits.ts";
 import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents, endData, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
@@ -48,27 +43,6 @@ export interface EventStreamDeps {
 const queueing = new ByteLengthQueuingStrategy({ highWaterMark: streamHighWaterMarkBytes });
 
 const utf8 = new TextEncoder();
-
-export const eventStreamHeaders = {
-  "Content-Type": "text/event-stream; charset=utf-8",
-  "Cache-Control": "no-store, no-transform",
-  "X-Accel-Buffering": "no",
-  Vary: "Accept",
-} as const;
-
-export const wantsEventStream = (request: Request): boolean => isNamedInAccept(request, "text/event-stream");
-
-/**
- * Answers a stream that is refused only for now with 200, because an `EventSource` never reconnects after an error status.
- * The client's own id is repeated, because an `EventSource` forgets its id at the blank line of an answer without one.
- * @param refusal its `Retry-After` says when to come back
- */
-export function refuseStreamForNow(request: Request, refusal: Refusal): Response {
-  const id = request.headers.get("last-event-id");
-  const seconds = Number(refusal.headers["Retry-After"] ?? brokerRetrySeconds);
-  const body = `retry: ${seconds * 1000}\n${id === null ? "" : `id: ${id}\n`}\n`;
-  return new Response(body, { headers: eventStreamHeaders });
-}
 
 /** How one format writes control events. */
 interface StreamCodec {

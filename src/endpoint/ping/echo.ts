@@ -1,24 +1,33 @@
 /** The endpoint /ping: "ping" is answered "pong", every other message is sent back unchanged. */
-import type { Access } from "../access/access.ts";
-import type { Socket, SocketHandler } from "../connection/connection.ts";
-import type { Frame } from "../connection/frames.ts";
-import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../connection/handshake.ts";
-import type { Openings } from "../connection/openings.ts";
-import type { Reading } from "../connection/reading.ts";
-import { methods } from "../http/methods.ts";
-import type { Proxies, Target } from "../http/proxies.ts";
-import type { Refusals } from "../http/refusal.ts";
-import type { Handler } from "../http/request-context.ts";
-import type { HandlerConfig } from "../settings/config.ts";
-import { subprotocols } from "../wire/encodings.ts";
+import type { Access } from "../../access/access.ts";
+import type { Socket, SocketHandler } from "../../connection/connection.ts";
+import type { Connections } from "../../connection/connections.ts";
+import type { Frame } from "../../connection/frames.ts";
+import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
+import type { Openings } from "../../connection/openings.ts";
+import type { Reading } from "../../connection/reading.ts";
+import {
+  eventStreamHeaders,
+  isForNow,
+  refuseStreamForNow,
+  wantsEventStream,
+} from "../../http/event-stream.ts";
+import { methods } from "../../http/methods.ts";
+import type { Proxies, Target } from "../../http/proxies.ts";
+import type { Refusals } from "../../http/refusal.ts";
+import type { Handler, RequestContext } from "../../http/request-context.ts";
+import type { HandlerConfig } from "../../settings/config.ts";
+import { subprotocols } from "../../wire/encodings.ts";
+import { PingStream } from "./stream.ts";
 
 const ping = Buffer.from("ping");
 const pong = Buffer.from("pong");
 
 /** What the endpoint is joined to. */
 export interface EchoDeps {
-  readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "privatePing">;
+  readonly config: Pick<HandlerConfig, "bufferedBytesMax" | "heartbeatTimeoutSeconds" | "privatePing">;
   readonly access: Access;
+  readonly connections: Connections;
   readonly openings: Openings;
   readonly reading: Reading;
   readonly upgrader: Upgrader;
@@ -26,13 +35,15 @@ export interface EchoDeps {
   readonly refusals: Refusals;
 }
 
+const openToAll = { expiresTime: Number.POSITIVE_INFINITY };
+
 export function echoEndpoint(deps: EchoDeps): Handler {
   const { config, access, openings, upgrader, proxies, refusals } = deps;
   const line = new EchoLine(config.bufferedBytesMax, deps.reading);
-  const expiresTime = Number.POSITIVE_INFINITY;
   return methods({
     GET: async (context) => {
       const { request, url } = context;
+      if (!wantsWebSocket(request) && wantsEventStream(request)) return await openStream(deps, context);
       if (!wantsWebSocket(request)) {
         refusals.count("upgrade");
         return howToConnect(proxies.targetOf(context), url.pathname);
@@ -41,7 +52,7 @@ export function echoEndpoint(deps: EchoDeps): Handler {
       try {
         const turn = openings.turn(context);
         if (turn) await turn;
-        const permissions = config.privatePing ? await access.authenticatePing(context) : { expiresTime };
+        const permissions = config.privatePing ? await access.authenticatePing(context) : openToAll;
         return upgrader.upgrade(context, {
           handler: line,
           kind: "echo",
@@ -53,6 +64,25 @@ export function echoEndpoint(deps: EchoDeps): Handler {
       }
     },
   });
+}
+
+async function openStream(deps: EchoDeps, context: RequestContext): Promise<Response> {
+  const { config, access, connections, openings, proxies, refusals } = deps;
+  const { request, server } = context;
+  try {
+    const turn = openings.turn(context);
+    if (turn) await turn;
+    const permissions = config.privatePing ? await access.authenticatePing(context) : openToAll;
+    if (request.method === "HEAD") return new Response(null, { headers: eventStreamHeaders });
+    const clientAddress = connections.admit(proxies.addressOf(context));
+    server.timeout(request, config.heartbeatTimeoutSeconds < 120 ? config.heartbeatTimeoutSeconds + 1 : 120);
+    return new Response(new PingStream(connections, clientAddress, permissions.expiresTime).body, {
+      headers: eventStreamHeaders,
+    });
+  } catch (error) {
+    const refusal = refusals.of(error);
+    return isForNow(refusal) ? refuseStreamForNow(request, refusal) : refusal.response();
+  }
 }
 
 function howToConnect({ host, isSecure }: Target, path: string): Response {

@@ -1,0 +1,28 @@
+/** An answer of server-sent events over HTTP: who asks for one, its headers, and its refusal. */
+import { brokerRetrySeconds } from "../settings/limits.ts";
+import { isNamedInAccept } from "./accept.ts";
+import type { Refusal } from "./refusal.ts";
+
+export const eventStreamHeaders = {
+  "Content-Type": "text/event-stream; charset=utf-8",
+  "Cache-Control": "no-store, no-transform",
+  "X-Accel-Buffering": "no",
+  Vary: "Accept",
+} as const;
+
+export const wantsEventStream = (request: Request): boolean => isNamedInAccept(request, "text/event-stream");
+
+/** Time mends it. */
+export const isForNow = ({ status }: Refusal): boolean => status === 503 || status === 429;
+
+/**
+ * Answers a stream that is refused only for now with 200, because an `EventSource` never reconnects after an error status.
+ * The client's own id is repeated, because an `EventSource` forgets its id at the blank line of an answer without one.
+ * @param refusal its `Retry-After` says when to come back
+ */
+export function refuseStreamForNow(request: Request, refusal: Refusal): Response {
+  const id = request.headers.get("last-event-id");
+  const seconds = Number(refusal.headers["Retry-After"] ?? brokerRetrySeconds);
+  const body = `retry: ${seconds * 1000}\n${id === null ? "" : `id: ${id}\n`}\n`;
+  return new Response(body, { headers: eventStreamHeaders });
+}
