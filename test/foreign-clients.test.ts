@@ -365,6 +365,29 @@ describe.skipIf(browserIsMissing)("Chromium, from a page of another origin", () 
     await page.evaluate("source.close()");
   });
 
+  test("EventSource gets typed messages, and stops by itself after the end of its topic", async () => {
+    const topic = newTopic();
+    await page.evaluate(
+      (url) => {
+        const seen: string[] = [];
+        const source = new EventSource(url);
+        for (const name of ["longwire.open", "token", "longwire.end"])
+          source.addEventListener(name, () => seen.push(name));
+        source.onerror = (event) => seen.push(event instanceof MessageEvent ? event.data : "lost");
+        Object.assign(window, { seen, source });
+      },
+      topicsUrl(server, topic),
+    );
+    const read = (): Promise<string[]> => page.evaluate("seen");
+    await until(async () => (await read()).length === 1, "the start");
+    await post(server, topic, "1", { "ce-type": "token" });
+    await post(server, `${topic}?end`, "of the model", { "ce-type": "error" });
+    await until(async () => (await page.evaluate("source.readyState")) === 2, "the source to be closed");
+    // It is lost once, when the stream ends, and once more at the 204 that it does not come back after.
+    expect(await read()).toEqual(["longwire.open", "token", "of the model", "longwire.end", "lost", "lost"]);
+    await until(async () => (await inspect(server, topic)).subscribers === 0, "the end of the subscription");
+  });
+
   /** What a page sees of a WebSocket that it sends frames on. */
   const visit = (path: string, subprotocols: string[], frames: string[], count: number): Promise<unknown> =>
     page.evaluate(
