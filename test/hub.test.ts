@@ -29,7 +29,7 @@ import {
 } from "../src/topic/message.ts";
 import type { HistoryLimits } from "../src/topic/retention.ts";
 import type { Gap, Subscriber, Subscription } from "../src/topic/subscription.ts";
-import { post, text } from "./contract/messages.ts";
+import { endTopic, post, text } from "./contract/messages.ts";
 
 const limits: MemoryBrokerLimits = {
   historyMessages: 1000,
@@ -281,6 +281,54 @@ describe("a gap", () => {
     await stage.publish(1);
     await settled();
     expect(told).toEqual(["live", "gap after 0, from 4", "live", "message 5", "message 6"]);
+  });
+});
+
+describe("the end of a topic", () => {
+  test("is told after every message, to who is live, who replays and who comes later", async () => {
+    const stage = openStage();
+    const [first] = await stage.publish(3);
+    const live = await stage.come();
+    const replaying = await stage.come(after(first), { takes: 1 });
+    await stage.hub.publish("news", { draft: text("last"), end: true });
+    await settled();
+    replaying.visitor.takes = 9;
+    replaying.subscription.advance();
+    await settled();
+    const late = await stage.come();
+    const seen = await stage.come({ kind: "all" });
+    await settled();
+    expect(live.told).toEqual(["live", "message 4", "end 5"]);
+    expect(replaying.told).toEqual([...replays(2, 4), "end 5"]);
+    expect(late.told).toEqual(["end 5"]);
+    expect(seen.told).toEqual([...replays(1, 4), "end 5"]);
+    expect(stage.hub.subscriberCount("news")).toBe(0);
+  });
+
+  test("of which the announcement was lost is found by comparing positions", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    stage.broker.losing = true;
+    await stage.publish(1);
+    await endTopic(stage.hub, "news");
+    stage.broker.listener?.missed();
+    await settled();
+    expect(told).toEqual(["live", "message 1", "end 2"]);
+  });
+
+  test("is forgotten with the engine's memory: the topic begins anew", async () => {
+    const stage = openStage({ lingerSeconds: 30 });
+    const { told } = await stage.come();
+    await stage.publish(1);
+    await endTopic(stage.hub, "news");
+    expect(told).toEqual(["live", "message 1", "end 2"]);
+    await stage.broker.loseEverything();
+    stage.broker.listener?.missed();
+    await settled();
+    expect(stage.broker.asked.length).toBeLessThan(20); // It must not ask for ever.
+    const { told: again } = await stage.come();
+    await stage.publish(1);
+    expect(again).toEqual(["live", "message 1"]);
   });
 });
 

@@ -256,7 +256,7 @@ export class Channel implements LocalTopic {
       while (this.#isLagging && !this.#isLeft) {
         this.#isLagging = false;
         this.#deps.counters.catchUps++;
-        const before = this.position;
+        const before = { epoch: this.position.epoch, offset: this.#offset }; // Of an ended topic, at its end.
         const history = await this.#read({ kind: "position", position: before });
         if (!history || this.#isLeft) return; // `compareWith` and `#readAndCatchUp` handle a forgotten topic.
         if (!history.complete && this.isAt(before.epoch, before.offset)) this.#startNewEpoch(history);

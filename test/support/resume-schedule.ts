@@ -7,10 +7,17 @@
 import pino from "pino";
 import type { MemoryBrokerLimits } from "../../src/engine/memory.ts";
 import { Counters } from "../../src/metrics.ts";
-import { BrokerUnavailable } from "../../src/topic/broker.ts";
+import { BrokerUnavailable, TopicEnded } from "../../src/topic/broker.ts";
 import type { FanOut } from "../../src/topic/channel.ts";
 import { Hub } from "../../src/topic/hub.ts";
-import { formatId, type Message, type Position, parseId, type Since } from "../../src/topic/message.ts";
+import {
+  type End,
+  formatId,
+  type Message,
+  type Position,
+  parseId,
+  type Since,
+} from "../../src/topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
 import { Random } from "./random.ts";
 import { type Faults, noFaults, UnreliableEngine, type UnreliableNode } from "./unreliable-broker.ts";
@@ -23,6 +30,8 @@ export interface Tally {
   gaps: number;
   fallenBack: number;
   refused: number;
+  /** Ends that clients were told. */
+  ended: number;
 }
 
 export const emptyTally = (): Tally => ({
@@ -32,6 +41,7 @@ export const emptyTally = (): Tally => ({
   gaps: 0,
   fallenBack: 0,
   refused: 0,
+  ended: 0,
 });
 
 /** What a client must never see. */
@@ -115,7 +125,8 @@ class World {
       now: () => this.now,
       later: (task) => this.later(task),
       appended: (entry) => {
-        if (!entry.isEnd) this.truth.append(entry);
+        if (entry.isEnd) this.truth.end(entry);
+        else this.truth.append(entry);
       },
     });
     const recent = { ...limits, historyMessages: random.pick([0, 1, 4, 20, 1000]) };
@@ -179,6 +190,7 @@ class World {
     const what = random.fraction();
     if (what < 0.45) this.#runTask();
     else if (what < 0.7) this.#publish();
+    else if (what < 0.702) void this.#endTopic();
     else if (what < 0.95) random.pick(this.clients).act();
     else if (what < 0.98) this.now += random.below(10_000);
     else node.broker.reconnect(); // It compares positions, as it does by the clock.
@@ -201,6 +213,26 @@ class World {
     void this.#publishUntilKnown(this.random.pick(this.nodes).hub, topic, data, once);
   }
 
+  /** Mostly late in a course of events, since nothing is published to a topic from then on. */
+  async #endTopic(): Promise<void> {
+    const topic = this.random.pick(this.topics);
+    const draft = { data: String(++this.tally.published), contentType: "text/plain" };
+    const publication = this.random.chance(0.5) ? { end: true } : { draft, end: true };
+    try {
+      const { message, end } = await this.random.pick(this.nodes).hub.publish(topic, publication);
+      if (!end || !this.truth.isEnd(topic, end)) this.violate("an end was answered that is not the topic's");
+      if (message && this.truth.message(topic, message)?.data !== draft.data)
+        this.violate("the message before an end is another one");
+    } catch (error) {
+      this.#notPublished(topic, error);
+    }
+  }
+
+  #notPublished(topic: string, error: unknown): void {
+    if (!(error instanceof TopicEnded)) this.refused("a publisher", error);
+    else if (!this.truth.isEnd(topic, error.end)) this.violate(`${error.message}, which it has not`);
+  }
+
   async #publishUntilKnown(
     hub: Hub,
     topic: string,
@@ -215,8 +247,9 @@ class World {
         this.violate(`a publisher was answered ${formatId(position)}, where something else was appended`);
       }
     } catch (error) {
-      this.refused("a publisher", error);
-      if (once && !this.#ending) this.later(() => void this.#publishUntilKnown(hub, topic, data, once));
+      this.#notPublished(topic, error);
+      if (once && !this.#ending && !(error instanceof TopicEnded))
+        this.later(() => void this.#publishUntilKnown(hub, topic, data, once));
     }
   }
 
@@ -251,7 +284,8 @@ class World {
 
     for (const client of this.clients) {
       const [position] = await this.engine.memory.positions([client.topic]);
-      if (!client.isLive) this.violate("a client is left behind, neither live nor refused");
+      if (!client.isLive && !position?.end)
+        this.violate("a client is left behind, neither live nor refused nor told the end");
       else if (!position || !client.seen || formatId(client.seen) !== formatId(position)) {
         this.violate(
           `a client is live at ${client.seen && formatId(client.seen)} where the topic is at ` +
@@ -298,6 +332,8 @@ class Truth {
   readonly #now: () => number;
   /** By topic and epoch, in the order in which the epochs began. */
   readonly #logs = new Map<string, { readonly messages: Message[]; lost: boolean }>();
+  /** The ids of all ends. */
+  readonly #ends = new Set<string>();
 
   constructor(limits: MemoryBrokerLimits, now: () => number) {
     this.#limits = limits;
@@ -309,6 +345,17 @@ class Truth {
     const log = this.#logs.get(name);
     if (log) log.messages.push(message);
     else this.#logs.set(name, { messages: [message], lost: false });
+  }
+
+  end(end: End): void {
+    const name = `${end.topic} ${end.epoch}`;
+    if (!this.#logs.has(name)) this.#logs.set(name, { messages: [], lost: false });
+    this.#ends.add(`${end.topic} ${formatId(end)}`);
+  }
+
+  /** Whether the topic has, or had, its end there. */
+  isEnd(topic: string, position: Position): boolean {
+    return this.#ends.has(`${topic} ${formatId(position)}`);
   }
 
   loseEverything(): void {
@@ -488,8 +535,17 @@ class Visit implements Subscriber {
     return !this.#waiting;
   }
 
-  end(): void {
-    this.#violate("is told the end of a topic that did not end");
+  end(end: End): void {
+    const { seen, topic } = this.#client;
+    const id = formatId(end);
+    if (this.#closed) this.#violate("is told the end after its own");
+    if (this.#openingGap) this.#violate("is told the end before the gap at its opening");
+    if (end.topic !== topic || !this.#world.truth.isEnd(topic, end)) this.#violate(`is told the end ${id}`);
+    if (seen?.epoch !== end.epoch || (seen.offset !== end.offset && seen.offset !== end.offset - 1))
+      this.#violate(`is told the end ${id} after ${seen && formatId(seen)}`);
+    this.#world.tally.ended++;
+    this.#client.seen = { epoch: end.epoch, offset: end.offset };
+    this.close();
   }
 
   deliver(message: Message): void {
