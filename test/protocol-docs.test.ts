@@ -6,10 +6,10 @@ import { closeCode } from "../src/wire/close-code.ts";
 import { openCuttableLine } from "./support/cuttable-line.ts";
 import { Random } from "./support/random.ts";
 import { exchange, request } from "./support/raw-socket.ts";
-import { root } from "./support/server.ts";
+import { root, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { offsetOf, publish } from "./support/topics.ts";
-import { Inbox } from "./support/wait.ts";
+import { Inbox, within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 
@@ -149,6 +149,27 @@ describe("the clients of docs/protocol.md", () => {
         line.cut(); // For curl, which outlives its shell.
         await subscribed(topic, 0);
       }
+    });
+  }
+});
+
+describe("the clients of docs/protocol.md, at the end of their topic", () => {
+  for (const { language, command } of clients) {
+    const isMissing = language === "python" && !hasPythonWebsockets;
+    const name = `the one in ${language} prints messages of every type, and does not come back after the end`;
+    test.skipIf(isMissing)(isMissing ? `${name} (needs Debian's python3-websockets)` : name, async () => {
+      await using server = await spawnServer();
+      const topic = new URL("/topics/demo", server.url);
+      const follower = Bun.spawn(command(client(language, server.url.port)), {
+        stdout: "pipe",
+        stderr: "inherit",
+      });
+      await subscribed(topic, 1);
+      await fetch(topic, { method: "POST", body: "typed", headers: { "ce-type": "token" } });
+      await fetch(`${topic}?end`, { method: "POST", body: "last" });
+      const printed = await within(new Response(follower.stdout).text(), "the client to end");
+      expect(printed.trim().split("\n")).toEqual(["typed", "last"]);
+      expect(await follower.exited).toBe(0);
     });
   }
 });

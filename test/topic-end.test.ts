@@ -1,6 +1,7 @@
 /** The end of a topic, in every form: each subscriber is told it once, after every message, and late readers too. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { EventSource } from "eventsource";
+import { createParser } from "eventsource-parser";
 import { createHandler, TopicEnded } from "../src/longwire.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { bearer, sign } from "./support/tokens.ts";
@@ -390,4 +391,40 @@ describe("the permission to end", () => {
     expect(response.status).toBe(200);
     expect(new Set(asked)).toEqual(new Set(["end a"]));
   });
+});
+
+test("a stream that breaks at any byte is continued to the end, with each message once", async () => {
+  const topic = newTopic();
+  await publishEach(server, topic, ["1", "two\nlines"]);
+  await fetch(`${topicsUrl(server, topic)}?end`, { method: "POST", body: "长", headers: { "ce-type": "t" } });
+  const received = (text: string) => {
+    const events: string[] = [];
+    let lastId: string | undefined;
+    const parser = createParser({
+      onEvent: ({ event, data, id }) => {
+        if (event !== "longwire.open") events.push(event === "longwire.end" ? event : data);
+        lastId = id ?? lastId;
+      },
+    });
+    parser.feed(text);
+    return { events, lastId };
+  };
+  const read = async (lastId: string | undefined) => {
+    const headers = { Accept: "text/event-stream", ...(lastId !== undefined && { "Last-Event-ID": lastId }) };
+    const response = await fetch(`${topicsUrl(server, topic)}?since=all`, { headers });
+    return { status: response.status, bytes: await response.bytes() };
+  };
+  const answers = new Map<string | undefined, ReturnType<typeof read>>();
+  const { bytes } = await read(undefined);
+  const whole = ["1", "two\nlines", "长", "longwire.end"];
+  for (let length = 0; length <= bytes.length; length++) {
+    const before = received(new TextDecoder().decode(bytes.subarray(0, length)));
+    const answer = answers.get(before.lastId) ?? read(before.lastId);
+    answers.set(before.lastId, answer);
+    const { status, bytes: rest } = await answer;
+    const after = received(new TextDecoder().decode(rest));
+    expect([...before.events, ...after.events]).toEqual(whole);
+    expect(status).toBe(before.events.includes("longwire.end") ? 204 : 200);
+  }
+  expect(answers.size).toBe(6); // None, that of the start, of three messages, and of the end.
 });
