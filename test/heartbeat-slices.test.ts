@@ -55,7 +55,7 @@ function heartbeatOf(sockets: readonly Socket[], httpConnections: readonly HttpC
 
 /** A socket that only takes pings, and of which nothing was ever received. */
 function silentSocket(ping: () => void): Socket {
-  const use = { handler: { message: () => undefined }, kind: "raw", expiresTime: Infinity } as const;
+  const use = { handler: { kind: "raw", message: () => undefined }, expiresTime: Infinity } as const;
   return { data: new Connection({}, address, use), ping } as Partial<Socket> as Socket;
 }
 

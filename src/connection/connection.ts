@@ -11,6 +11,7 @@ export type Socket = ServerWebSocket<Connection>;
 
 /** The endpoint of a WebSocket. If a method throws, only that connection is closed, with 1011. */
 export interface SocketHandler {
+  readonly kind: ConnectionKind;
   open?(socket: Socket): void;
   /** Also called after `close`, with frames that came before it. */
   message(socket: Socket, frame: Frame): void;
@@ -65,12 +66,11 @@ export class ClientAddress {
 /** What a WebSocket is opened for. */
 export interface ConnectionUse {
   readonly handler: SocketHandler;
-  readonly kind: ConnectionKind;
   /** When its token expires, in milliseconds since 1970. */
   readonly expiresTime: number;
 }
 
-/** The `data` of each WebSocket. */
+/** The `data` of each WebSocket. Past 12 fields JavaScriptCore takes more than 112 bytes for it. */
 export class Connection {
   /** In seconds of the heartbeat's clock. */
   lastReceivedSeconds = 0;
@@ -88,7 +88,6 @@ export class Connection {
   readonly number = nextConnectionNumber();
   readonly openedMilliseconds = performance.now();
   readonly handler: SocketHandler;
-  readonly kind: ConnectionKind;
   /** In milliseconds since 1970. */
   readonly expiresTime: number;
 
@@ -99,11 +98,14 @@ export class Connection {
   constructor(
     readonly register: object,
     readonly clientAddress: ClientAddress,
-    { handler, kind, expiresTime }: ConnectionUse,
+    { handler, expiresTime }: ConnectionUse,
   ) {
     this.handler = handler;
-    this.kind = kind;
     this.expiresTime = expiresTime;
+  }
+
+  get kind(): ConnectionKind {
+    return this.handler.kind;
   }
 
   purpose(): Purpose {

@@ -64,7 +64,6 @@ export class Upgrader {
     if (!request.headers.has("origin") || status === 426 || status >= 429) return refusal.response();
     const opening: Opening = {
       handler: new RefusedConnection(code, refusal.message),
-      kind: "refused",
       subprotocol: chooseSubprotocol(request, Object.values(subprotocols)),
       expiresTime: Number.POSITIVE_INFINITY,
     };
@@ -86,6 +85,8 @@ function requireVersion(request: Request): void {
 }
 
 class RefusedConnection implements SocketHandler {
+  readonly kind = "refused";
+
   constructor(
     readonly code: number,
     readonly reason: string,

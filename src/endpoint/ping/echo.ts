@@ -55,7 +55,6 @@ export function echoEndpoint(deps: EchoDeps): Handler {
         const permissions = config.privatePing ? await access.authenticatePing(context) : openToAll;
         return upgrader.upgrade(context, {
           handler: line,
-          kind: "echo",
           subprotocol,
           expiresTime: permissions.expiresTime,
         });
@@ -98,6 +97,7 @@ function howToConnect({ host, isSecure }: Target, path: string): Response {
  * read from it, and TCP slows it down. The heartbeat bounds the pause, because it receives nothing meanwhile.
  */
 export class EchoLine implements SocketHandler {
+  readonly kind = "echo";
   readonly #bufferedBytesMax: number;
   readonly #reading: Pick<Reading, "hold" | "release">;
   /** Peers that are not read from, each with the message that Bun did not take, if there is one. */

@@ -191,7 +191,6 @@ class TopicsEndpoint {
           isRaw ? rawCodec : cloudEventsCodec(encodings),
           subscriptions,
         ),
-        kind: isRaw ? "raw" : "cloudevents",
         subprotocol,
         expiresTime: permissions.expiresTime,
       });

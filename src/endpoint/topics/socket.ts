@@ -114,6 +114,10 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#advance();
   }
 
+  get kind(): SocketForm {
+    return this.#codec.form;
+  }
+
   purpose(): Purpose {
     return { sub: this.#permissions.subject, topics: this.#subscriptions.length };
   }
