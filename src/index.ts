@@ -4,7 +4,8 @@
  *
  * A message takes this way. Each step is one file:
  *
- *   endpoint/topics/publish.ts    POST /topics/… (a frame of a WebSocket: socket.ts; a call of the program: program.ts)
+ *   endpoint/topics/publish.ts    POST /topics/… (a stream: publish-stream.ts; a frame of a WebSocket: socket.ts; a
+ *                                 call of the program: program.ts)
  *     ↓ publish
  *   topic/hub.ts                  joins an engine to the topics that have subscribers on this node
  *     ↓ publish

@@ -52,6 +52,8 @@ export class PublishStream implements HttpConnection {
   readonly #options: PublishStreamOptions;
   readonly #publisher: ItemPublisher;
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
+  /** Bytes of the piece that is being published. */
+  #pieceBytes = 0;
   #silentSeconds = 0;
   #publishedInSecond = 0;
   /** Resolves at the next second, for a stream that has used up its rate. */
@@ -87,9 +89,9 @@ export class PublishStream implements HttpConnection {
     }
   }
 
-  /** UTF-16 units of an item that has not arrived whole: of text that is not ASCII about half of the bytes. */
+  /** Roughly: an item that has not arrived whole is counted in UTF-16 units. */
   get heldBytes(): number {
-    return this.#options.items.heldLength;
+    return this.#pieceBytes + this.#options.items.heldLength;
   }
 
   purpose(): Purpose {
@@ -140,7 +142,9 @@ export class PublishStream implements HttpConnection {
       this.#requireRunning();
       if (done) return;
       this.#silentSeconds = 0;
+      this.#pieceBytes = value.length;
       await this.#publishAll(this.#options.items.read(value));
+      this.#pieceBytes = 0;
       // Bun joins what arrives in one turn. Read at once, a body in pieces of one byte costs a step for each byte.
       await nextTurn();
     }
