@@ -28,6 +28,13 @@ const rows: readonly (Row & { readonly inFlight: number })[] = [1, 64].map((inFl
 const [one, sixtyFour] = rows;
 const topicRow: Row = { key: "topic", heading: "a topic with one message, without its data" };
 const topicBytes: Measure<"bytes"> = { key: "bytes", heading: "bytes in Redis", better: "less" };
+const crowdRow: Row = { key: "crowd", heading: "10,000 return at once to a node where nobody was" };
+const crowdTime: Measure<"milliseconds"> = {
+  key: "milliseconds",
+  heading: "all live after ms",
+  better: "less",
+};
+const crowdReads: Measure<"reads"> = { key: "reads", heading: "scripts in Redis", better: "less" };
 
 export const cluster: Benchmark = {
   name: "cluster",
@@ -47,19 +54,20 @@ export const cluster: Benchmark = {
         fresh: false,
         measure: (server: RunningPeer) => run(server, row.inFlight, options.seconds),
       })),
-      {
-        row: topicRow,
+      ...[topicRow, crowdRow].map((row) => ({
+        row,
         peers: [longwire.key],
         fresh: false,
         measure: async ({ port }: RunningPeer) => {
-          const response = await fetch(`http://127.0.0.1:${port}/topic`);
-          return (await response.json()) as { bytes: number };
+          const response = await fetch(`http://127.0.0.1:${port}/${row.key}`);
+          return (await response.json()) as object;
         },
-      },
+      })),
     ],
     sections: [
       { rows, measures: [median, rate, p99] },
       { rows: [topicRow], measures: [topicBytes] },
+      { rows: [crowdRow], measures: [crowdTime, crowdReads] },
     ],
     aims: (samples) => [
       ...(one ? [atMostTimesControl(samples, one, median, 2)] : []),

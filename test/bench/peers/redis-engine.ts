@@ -1,11 +1,15 @@
 /**
  * Two nodes on a Redis server of their own, without HTTP: `bun run redis-engine.ts redis|bare`. `GET /run?inFlight=64&seconds=1`
  * publishes at one node with so many publications in flight, and answers with figures of what arrives at the other. `bare` is
- * PUBLISH and SUBSCRIBE by the same client. `GET /topic` answers with the bytes that a topic takes in Redis.
+ * PUBLISH and SUBSCRIBE by the same client. `GET /topic` answers with the bytes that a topic takes in Redis, `GET /crowd` with
+ * what a crowd costs that returns at once to a node where nobody was.
  */
 import { createClient } from "@redis/client";
 import { RedisBroker } from "../../../src/engine/redis/broker.ts";
 import { createLogger } from "../../../src/log.ts";
+import { Counters } from "../../../src/metrics.ts";
+import type { Appended } from "../../../src/topic/broker.ts";
+import { Hub } from "../../../src/topic/hub.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { until } from "../../support/wait.ts";
 import { Latencies } from "../latencies.ts";
@@ -23,12 +27,14 @@ interface Pair {
 }
 
 const data = "x".repeat(256);
+const limits = { historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 2 ** 26, retained: [] };
 const redis = await RedisServer.start();
 for (const signal of ["SIGTERM", "SIGINT"] as const)
   process.on(signal, () => void redis[Symbol.asyncDispose]().finally(() => process.exit()));
 
 /** Told of each message that arrives at the other node. */
 let arrived: (channel: string) => void = () => undefined;
+let crowds = 0;
 const pair = process.argv[2] === "bare" ? await openBare() : await openEngines();
 const subscribed = new Set<string>();
 
@@ -38,6 +44,7 @@ const server = Bun.serve({
   idleTimeout: 255,
   fetch: async (request) => {
     const { pathname, searchParams } = new URL(request.url);
+    if (pathname === "/crowd") return Response.json(await receiveCrowd());
     if (pathname === "/topic") return Response.json({ bytes: await bytesOfTopic() });
     return Response.json(
       await run(Number(searchParams.get("inFlight")), Number(searchParams.get("seconds"))),
@@ -46,12 +53,14 @@ const server = Bun.serve({
 });
 console.log(server.url.href);
 
+function openBroker(): RedisBroker {
+  const own = { url: redis.url, prefix: "bench", acknowledge: 0, losslessFailover: false };
+  return new RedisBroker({ ...limits, ...own, positionAgeSeconds: 86_400 }, createLogger("error"));
+}
+
 async function openEngines(): Promise<Pair> {
   const open = async (announced: (topic: string) => void): Promise<RedisBroker> => {
-    const limits = { historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 2 ** 26, retained: [] };
-    const own = { url: redis.url, prefix: "bench", acknowledge: 0, losslessFailover: false };
-    const settings = { ...limits, ...own, positionAgeSeconds: 86_400 };
-    const broker = new RedisBroker(settings, createLogger("error"));
+    const broker = openBroker();
     broker.listen({
       announced: ({ topic }) => announced(topic),
       missed: () => undefined,
@@ -121,4 +130,40 @@ async function bytesOfTopic(): Promise<number> {
   for (let start = 0; start < count; start += 1000)
     await Promise.all(names.slice(start, start + 1000).map((name) => pair.publish(name)));
   return ((await used()) - before) / count - data.length;
+}
+
+/** 10,000 subscriptions that missed 50 messages each, at a node that has just begun. */
+async function receiveCrowd(): Promise<{ milliseconds: number; reads: number }> {
+  const topic = `crowd/${crowds++}`;
+  const first = (await pair.publish(topic)) as Appended;
+  for (let count = 0; count < 50; count++) await pair.publish(topic);
+  const broker = openBroker();
+  const fanOut = { deliver: () => undefined, detachLive: () => [] };
+  const hub = new Hub({ broker, fanOut, limits, counters: new Counters(), log: createLogger("error") });
+  await until(() => broker.state.available, "a node to reach Redis");
+  await redis.command("CONFIG", "RESETSTAT");
+  const { message: position } = first;
+  if (!position) throw new Error("there is no first message");
+  const began = performance.now();
+  await Promise.all(
+    Array.from({ length: 10_000 }, async () => {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const subscription = await hub.open(topic, { kind: "position", position }, "");
+      const unexpected = (): void => reject(new Error("a gap or a failure"));
+      subscription.begin({
+        replay: () => true,
+        gap: unexpected,
+        live: () => resolve(),
+        end: unexpected,
+        fail: unexpected,
+      });
+      subscription.advance();
+      await promise;
+    }),
+  );
+  const milliseconds = performance.now() - began;
+  const reads = Number(/calls=(\d+)/.exec((await redis.info("cmdstat_evalsha")) ?? "")?.[1]);
+  hub.close();
+  await broker.close();
+  return { milliseconds, reads };
 }
