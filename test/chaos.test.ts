@@ -60,14 +60,24 @@ describe("the checker finds", () => {
     expect(skipping("k-4")).not.toThrow();
   });
 
-  test("a gap after an acknowledged message though nothing was lost", () => {
-    const told = (losses: number) =>
+  test("a gap within an epoch, unless it follows a message that was not acknowledged", () => {
+    const told = (id: string) =>
       finished((checker) => {
         checker.acknowledged("news", "k-1", "one");
-        checker.losses = losses;
-        checker.gap("news", "k-1", 0);
+        checker.gap("news", id, "k-2");
       });
-    expect(told(0)).toThrow("nothing was lost");
-    expect(told(1)).not.toThrow();
+    expect(told("k-1")).toThrow("nothing was lost");
+    expect(told("k-3")).not.toThrow();
+  });
+
+  test("an epoch that began without a possible loss", () => {
+    const begun = (losses: number) =>
+      finished((checker) => {
+        checker.losses = losses;
+        checker.received("news", "k-1", "one");
+        checker.gap("news", "k-1", "p-1");
+      });
+    expect(begun(0)).toThrow("2 epochs");
+    expect(begun(1)).not.toThrow();
   });
 });

@@ -20,15 +20,17 @@ export interface Tally {
 
 export class Checker {
   readonly tally: Tally = { acknowledged: 0, takeovers: 0, gaps: 0, returns: 0 };
-  /** Events so far after which a gap is allowed. */
+  /** Events so far that may have lost messages. Each may begin one new epoch of a topic. */
   losses = 0;
+  /** The epochs of each topic. */
+  readonly #epochs = new Map<string, Set<string>>();
   /** By topic and id. */
   readonly #acknowledged = new Map<string, string>();
   /** What any client was given, by topic and id. */
   readonly #received = new Map<string, string>();
   /** Ids that a client skipped without a gap: from a message to one that is not its next. */
   readonly #skips = new Set<string>();
-  /** Ids after which a gap was told though nothing was lost. */
+  /** Ids after which a gap was told within their epoch, as where nothing was lost. */
   readonly #unexplained = new Set<string>();
 
   acknowledged(topic: string, id: string, body: string): void {
@@ -44,6 +46,7 @@ export class Checker {
     const before = this.#acknowledged.get(key) ?? this.#received.get(key) ?? body;
     if (before !== body) throw new Violation(`${key} was given to "${before}" and to "${body}"`);
     this.#received.set(key, body);
+    this.#noticeEpoch(topic, id);
   }
 
   /** A client went from one message to another without a gap. */
@@ -54,10 +57,10 @@ export class Checker {
     if (other.offset > one.offset + 1) this.#skips.add(`${topic} ${from} ${to}`);
   }
 
-  /** @param lossesBefore `losses` when the client was last told a gap, or came */
-  gap(topic: string, after: string, lossesBefore: number): void {
+  gap(topic: string, after: string, from: string): void {
     this.tally.gaps++;
-    if (this.losses === lossesBefore) this.#unexplained.add(`${topic} ${after}`);
+    this.#noticeEpoch(topic, from);
+    if (parse(after).epoch === parse(from).epoch) this.#unexplained.add(`${topic} ${after}`);
   }
 
   /** Checks what can only be known at the end, when all acknowledgements are. @throws {Violation} */
@@ -96,6 +99,15 @@ export class Checker {
       if (ofTopic === topic && parse(id).epoch === epoch && shown.get(id) !== body)
         throw new Violation(`${key} was acknowledged as "${body}" and is "${shown.get(id)}"`);
     }
+  }
+
+  #noticeEpoch(topic: string, id: string): void {
+    const epochs = this.#epochs.get(topic) ?? new Set();
+    this.#epochs.set(topic, epochs.add(parse(id).epoch));
+    if (epochs.size > this.losses + 1)
+      throw new Violation(
+        `${topic} has ${epochs.size} epochs, and ${this.losses} events may have lost messages`,
+      );
   }
 }
 

@@ -21,12 +21,10 @@ export interface FollowerOptions {
 export class Follower {
   readonly #options: FollowerOptions;
   #id: string | undefined;
-  #lossesAtGap: number;
   #hasLast = false;
 
   constructor(options: FollowerOptions) {
     this.#options = options;
-    this.#lossesAtGap = options.checker.losses;
   }
 
   get isDone(): boolean {
@@ -62,8 +60,7 @@ export class Follower {
     if (given.kind === "open") {
       this.#id ??= given.ids[0]?.id;
     } else if (given.kind === "gap") {
-      checker.gap(topic, this.#id ?? "", this.#lossesAtGap);
-      this.#lossesAtGap = checker.losses;
+      checker.gap(topic, this.#id ?? "", given.from);
       this.#id = given.from;
     } else if (given.kind === "message") {
       if (this.#id !== undefined) checker.followed(topic, this.#id, given.id);
