@@ -67,7 +67,10 @@ describe("/client.js", () => {
   });
 });
 
-/** Follows a topic through a line that is cut after any number of bytes. @returns what it found */
+/**
+ * Follows a topic through a line that is cut after any number of bytes, until the topic ends.
+ * @returns how much was reported
+ */
 async function followThroughCuts(
   start: (wanted: Wanted) => Promise<ClientProgram>,
 ): Promise<{ gaps: number; messages: number }> {
@@ -75,7 +78,7 @@ async function followThroughCuts(
   const cuts = 40;
   let connections = -1;
   using line = openCuttableLine(server.url, () =>
-    ++connections > 0 && connections <= cuts ? random.below(1500) : Number.POSITIVE_INFINITY,
+    ++connections > 0 && connections <= 2 * cuts ? random.below(1500) : Number.POSITIVE_INFINITY,
   );
   const topic = newTopic();
   await using program = await start({ url: topicsUrl(line, topic) });
@@ -91,23 +94,27 @@ async function followThroughCuts(
     await Bun.sleep(random.pick([0, 5, 20]));
   }
   await publish(server, topic, "last");
+  const end = await endTopic(topic);
   const found = { gaps: 0, messages: 0 };
   for (;;) {
-    const [name, , id, data] = await program.next("message", "gap");
+    const [name, , id, data] = await program.next("message", "gap", "end", "stop");
     const offset = offsetOf(String(id));
     if (name === "gap" ? offset <= at : offset !== at + 1)
       throw new Error(`after the message ${at} came ${name} ${offset}`);
     at = offset;
     if (name === "gap") found.gaps++;
     else found.messages++;
-    if (data === "last") return found;
+    if (data === "last") break;
   }
+  expect(await program.next("message", "gap", "end", "stop")).toEqual(["end", topic, end]);
+  expect(await program.next("message", "gap", "end", "stop")).toEqual(["stop", 1000, "ended", end]);
+  return found;
 }
 
 for (const { place, isMissing, start } of places) {
   describe(`follow in ${place}`, () => {
     test.skipIf(isMissing)(
-      "reports every gap and gets every other message once, wherever its line is cut",
+      "reports every gap, the end, and every other message once, wherever its line is cut",
       async () => {
         try {
           const { gaps, messages } = await followThroughCuts(start);
