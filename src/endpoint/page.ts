@@ -65,11 +65,12 @@ export async function bundlePage(): Promise<PageFiles> {
       entrypoints: entrypoints.map(path),
       target: "browser",
       minify: true,
+      jsx: { runtime: "automatic", importSource: "preact", development: false },
       define: { "process.env.NODE_ENV": '"production"' },
     });
     return outputs;
   };
-  const page = await bundle("public/page.ts", "public/page.css");
+  const page = await bundle("public/page.tsx", "public/page.css");
   const client = await bundle("src/client/client.ts");
   const textOf = async (outputs: Bun.BuildArtifact[], type: string): Promise<string> =>
     (await outputs.find((output) => output.type.startsWith(type))?.text()) ?? "";

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll } from "bun:test";
 import type { ServerWebSocket } from "bun";
 import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
-import type { EntryKind } from "../../public/words.ts";
+import type { View as PanelName } from "../../public/frame/settings.ts";
+import type { EntryKind } from "../../public/log/entry.ts";
 import { pageHandlers } from "../../src/endpoint/page.ts";
 import { Refusals } from "../../src/http/refusal.ts";
 import { routesOf } from "../../src/http/routes.ts";
@@ -41,16 +42,18 @@ export async function launchBrowser(): Promise<Browser> {
 }
 
 export interface ViewOptions extends BrowserContextOptions {
-  /** Time passes in the page only when the test advances it. */
-  readonly stoppedClock?: boolean;
+  /** The test can let time in the page pass faster: `page.clock`. */
+  readonly hasClock?: boolean;
+  /** The part of the address after `#`. */
+  readonly hash?: string;
 }
 
 /** Opens the page in a browser without history, for the tests of one of its panels. */
 async function openPage(
   browser: Browser,
   url: URL,
-  panel: "echo" | "topics",
-  { stoppedClock = false, ...options }: ViewOptions = {},
+  panel: PanelName,
+  { hasClock = false, hash = "", ...options }: ViewOptions = {},
 ): Promise<View> {
   const context = await browser.newContext({ locale: "en-US", ...options });
   context.setDefaultTimeout(15_000);
@@ -63,21 +66,21 @@ async function openPage(
       ),
     );
   }
-  if (stoppedClock) {
-    await page.clock.install({ time: 0 });
-    await page.clock.pauseAt(1000);
-  }
-  await page.goto(url.href);
+  if (hasClock) await page.clock.install();
+  await page.goto(new URL(hash, url).href);
+  const tab = page.locator(`[data-tab="${panel}"]`);
+  if (options.javaScriptEnabled !== false) await page.locator("main").waitFor();
+  if ((await tab.count()) > 0) await tab.click();
   return view;
 }
 
 /** One browser and one server for all the tests of a file, which constructs it at its top level. */
 export class SharedBrowser {
-  readonly #panel: "echo" | "topics";
+  readonly #panel: PanelName;
   #started: readonly [Browser, RunningServer] | undefined;
 
   /** @param panel the panel that the tests use */
-  constructor(panel: "echo" | "topics") {
+  constructor(panel: PanelName) {
     this.#panel = panel;
     beforeAll(async () => {
       if (!browserIsMissing) this.#started = await Promise.all([launchBrowser(), spawnServer()]);
@@ -154,7 +157,7 @@ export class View implements AsyncDisposable {
   }
 
   async atEndOfLog(): Promise<void> {
-    const log = await this.part("log").elementHandle();
+    const log = await this.part("rows").elementHandle();
     await this.page.waitForFunction(
       (log) => log !== null && log.scrollHeight - log.scrollTop - log.clientHeight < 2,
       log,
@@ -163,7 +166,7 @@ export class View implements AsyncDisposable {
 
   /** After two frames, when a requested scroll has happened. */
   scrollTopAfterFrame(): Promise<number> {
-    return this.part("log").evaluate(
+    return this.part("rows").evaluate(
       (log) =>
         new Promise<number>((resolve) =>
           requestAnimationFrame(() => requestAnimationFrame(() => resolve(log.scrollTop))),

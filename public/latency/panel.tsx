@@ -1,0 +1,158 @@
+/** The latency panel: which of several servers is nearest to the person. */
+import { useSignal } from "@preact/signals";
+import { Chart, curveColor } from "../frame/chart.tsx";
+import { words } from "../frame/words.ts";
+import { showMilliseconds } from "../log/entry.ts";
+import { type Latency, serversMax } from "./latency.ts";
+import type { Probe } from "./probe.ts";
+import { statisticsOf } from "./statistics.ts";
+
+export function LatencyPanel({ latency }: { readonly latency: Latency }) {
+  const say = words.value;
+  const probes = latency.probes.value;
+  const nearest = latency.tick.value >= 0 ? nearestOf(probes) : undefined;
+  return (
+    <section class="panel" id="latency" aria-labelledby="latency-title">
+      <header class="heading">
+        <h2 id="latency-title">{say.latencyTitle}</h2>
+        <p>{say.latencyMeaning}</p>
+      </header>
+      <AddServer latency={latency} />
+      <Chart
+        label={say.latencyChart}
+        times={latency.times}
+        curves={probes.map((probe) => ({ label: probe.url.href, values: probe.values }))}
+        show={showMilliseconds}
+        height={240}
+      />
+      <table data-part="servers">
+        <thead>
+          <tr>
+            <th scope="col">{say.server}</th>
+            {["p50", "p95", "p99", say.max, say.lost].map((name) => (
+              <th scope="col" key={name} class="number">
+                {name}
+              </th>
+            ))}
+            <th scope="col">
+              <span class="unseen">{say.remove}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {probes.map((probe, index) => (
+            <Server
+              key={probe.url.href}
+              probe={probe}
+              color={curveColor(index)}
+              isNearest={probe === nearest}
+              onRemove={probe === latency.own ? undefined : () => latency.remove(probe)}
+            />
+          ))}
+        </tbody>
+      </table>
+      <p class="guide">{say.latencyGuide}</p>
+    </section>
+  );
+}
+
+function AddServer({ latency }: { readonly latency: Latency }) {
+  const say = words.value;
+  const text = useSignal("");
+  const isWrong = useSignal(false);
+  const isFull = latency.probes.value.length >= serversMax;
+  const add = (event: Event): void => {
+    event.preventDefault();
+    // A list of addresses can be pasted.
+    const left = text.value.split(/[\s,]+/).filter((address) => address !== "" && !latency.add(address));
+    isWrong.value = left.length > 0 || text.value.trim() === "";
+    text.value = left.join(" ");
+  };
+  return (
+    <form class="topic" noValidate onSubmit={add}>
+      <label class="wide">
+        <span>{say.addServer}</span>
+        <input
+          data-part="address"
+          value={text.value}
+          placeholder="wss://eu.example.com/ping wss://asia.example.com/ping"
+          onInput={({ currentTarget }) => (text.value = currentTarget.value)}
+          autocomplete="off"
+          autocapitalize="off"
+          spellcheck={false}
+          inputMode="url"
+          aria-invalid={isWrong.value}
+          aria-describedby="latency-fault"
+        />
+      </label>
+      <button type="submit" data-part="add" disabled={isFull}>
+        {say.add}
+      </button>
+      {latency.probes.value.length > 1 && (
+        <button
+          type="button"
+          data-part="measure"
+          aria-pressed={latency.isMeasuring.value}
+          onClick={() => (latency.isMeasuring.value ? latency.pause() : latency.measure())}
+        >
+          {latency.isMeasuring.value ? say.pause : say.measure}
+        </button>
+      )}
+      <p class="fault" id="latency-fault" data-part="addressFault" role="alert">
+        {isWrong.value && say.addressFault}
+      </p>
+    </form>
+  );
+}
+
+interface ServerProps {
+  readonly probe: Probe;
+  readonly color: string;
+  readonly isNearest: boolean;
+  readonly onRemove: (() => void) | undefined;
+}
+
+function Server({ probe, color, isNearest, onRemove }: ServerProps) {
+  const say = words.value;
+  const statistics = statisticsOf(probe.values);
+  const show = (value: number | undefined): string => (value === undefined ? "–" : showMilliseconds(value));
+  const { name } = probe.state.value;
+  return (
+    <tr data-nearest={isNearest ? "" : undefined}>
+      <th scope="row">
+        <span class="key" style={{ background: color }} />
+        <span class="address">{onRemove ? probe.url.host + probe.url.pathname : say.thisServer}</span>
+        {isNearest && <span class="label">{say.nearest}</span>}
+        {name !== "open" && <span class="label">{say.states[name]}</span>}
+      </th>
+      <td>{show(statistics?.p50)}</td>
+      <td>{show(statistics?.p95)}</td>
+      <td>{show(statistics?.p99)}</td>
+      <td>{show(statistics?.max)}</td>
+      <td>
+        {probe.sent === 0 ? "–" : `${((100 * probe.lost) / probe.sent).toFixed(probe.lost === 0 ? 0 : 1)} %`}
+      </td>
+      <td>
+        {onRemove && (
+          <button
+            type="button"
+            class="quiet"
+            onClick={onRemove}
+            aria-label={`${say.remove} ${probe.url.host}`}
+          >
+            ×
+          </button>
+        )}
+      </td>
+    </tr>
+  );
+}
+
+/** By the median, which one late answer does not move. */
+function nearestOf(probes: readonly Probe[]): Probe | undefined {
+  const measured = probes
+    .map((probe) => ({ probe, p50: statisticsOf(probe.values)?.p50 ?? Number.POSITIVE_INFINITY }))
+    .filter(({ p50 }) => Number.isFinite(p50))
+    .sort((one, other) => one.p50 - other.p50);
+  return measured.length > 1 ? measured[0]?.probe : undefined;
+}

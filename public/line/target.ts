@@ -1,0 +1,24 @@
+/** The address that the line panel connects to, as typed. */
+import { asSocketUrl, nextToPage } from "../frame/address.ts";
+import { isText, stored } from "../frame/settings.ts";
+
+/** The echo line of this page's server. */
+export const ownAddress = asSocketUrl(nextToPage("ping"));
+
+/** Empty for the echo line of this server. */
+export const addressText = stored("line.address", "", isText);
+export const protocolsText = stored("line.protocols", "", isText);
+
+/** @returns undefined for an address that no WebSocket can have */
+export function readAddress(text: string): URL | undefined {
+  const trimmed = text.trim();
+  if (trimmed === "") return ownAddress;
+  const url = URL.parse(/^[a-z]+:\/\//i.test(trimmed) ? trimmed : `wss://${trimmed}`);
+  if (url === null || !/^(ws|http)s?:$/.test(url.protocol)) return undefined;
+  url.hash = "";
+  return url.protocol.startsWith("http") ? asSocketUrl(url) : url;
+}
+
+export function readProtocols(text: string): readonly string[] {
+  return text.split(/[\s,]+/).filter((protocol) => protocol !== "");
+}

@@ -1,0 +1,293 @@
+/** Every text of the page in English. words/chinese.ts has the same members. */
+
+export const english = {
+  /** A BCP 47 tag. */
+  tag: "en",
+  title: "Longwire: a line you can test",
+  tagline: "A line you can test. A topic is a URL. Nothing is lost in silence.",
+  panels: "Panels",
+  views: { topics: "Topics", line: "Line", latency: "Latency", server: "Server" },
+  settings: "Settings",
+  theme: "Colours",
+  themes: { system: "Auto", light: "Light", dark: "Dark" },
+  stripConnections: "Connections",
+  stripMessages: "Messages/s",
+  stripSubscribers: "Subscribers",
+  roundTrip: "Round trip",
+  roundTripMeaning: "The time from sending a message to receiving its answer, measured in this page",
+
+  // The token
+  token: "Token…",
+  tokenSet: "Token set…",
+  tokenTitle: "Token or API key",
+  tokenWanted: (reason: string) => `The server asks for a token. ${reason}`,
+  tokenMeaning:
+    "Paste an API key of the server, or a token made by “longwire token”. It stays in this tab, is sent to this server only, and never becomes part of a link.",
+  tokenLabel: "Token",
+  tokenFault:
+    "This key has characters that a browser cannot send on a WebSocket. Publishing and event streams work with it. For sockets make a token with “longwire token”.",
+  useToken: "Use it",
+  forgetToken: "Forget it",
+  close: "Close",
+
+  // Topics
+  topicsTitle: "Cut it, and it comes back whole",
+  topicsMeaning:
+    "A message posted to a topic’s URL reaches everyone connected to it, and after a cut nothing is missing.",
+  topicLabel: "Topics",
+  formLabel: "Form",
+  forms: { cloudevents: "WebSocket, CloudEvents", raw: "WebSocket, raw", sse: "Event stream (SSE)" },
+  sinceLabel: "Begin at",
+  sinceNow: "now",
+  sinceMeaning: "now (empty), all, last:10, a span such as 90s, 10m or 2h, a time, or the id of a message",
+  subscribe: "Subscribe",
+  notSubscribed: "Not subscribed",
+  guide:
+    "Press “Show me”: the page publishes, cuts its own line, publishes more, and comes back. Every message that it missed arrives, in order and once.",
+  wirePublishers: "Publishers",
+  wireServer: "The server keeps each message",
+  wireWaiting: (count: number) => (count === 1 ? "1 message waits" : `${count} messages wait`),
+  wirePage: "This page",
+  wireCut: "This page, cut off",
+  proofMeaning: "Counted from the ids that arrived, and from those of the messages that this page published",
+  proofCuts: "cuts",
+  proofSeen: "seen",
+  proofLost: "lost",
+  proofTwice: "twice",
+  proofGaps: "gaps reported",
+  cut: "Cut the line",
+  comeBack: "Come back now",
+  cutMeaning: "Drops the connection as a lost network would, and reconnects after 10 s",
+  show: "Show me",
+  showMeaning: "Publishes, cuts the line, publishes what it misses, and comes back",
+  minute: "A minute of cuts",
+  minuteMeaning: "Publishes 20 messages a second and cuts the line at random, to prove that nothing is lost",
+  stop: "Stop",
+  stopMinute: (seconds: number) => `Stop (${seconds} s)`,
+  publish: "Publish",
+  publishTo: (topics: string) => `Publish to ${topics}`,
+  asJson: "JSON",
+  jsonMeaning: "Content-Type: application/json instead of text/plain",
+  extras: "Other topic, type, attributes, end",
+  targetLabel: "Publish to",
+  typeLabel: "Type",
+  attributesLabel: "Attributes",
+  attributesFault:
+    "Attributes are written name=value with spaces between, names in small letters and digits.",
+  endLabel: "End the topic after it",
+  endMeaning: "Readers are told that the topic has ended, and nothing can be published to it any more",
+  topicFaults: {
+    empty: "A topic needs a name, such as news or chat/room/42.",
+    long: "A topic’s name has at most 200 characters and 600 bytes of UTF-8.",
+    emptyPart: "A topic’s name needs text before and after each “/”, such as chat/room/42.",
+    dots: "No part of a topic’s name can be “.” or “..”: a URL does not keep them.",
+    characters: "A topic’s name has only letters, marks, digits, . _ ~ : - and “/” between its parts.",
+    form: "A topic’s name must be in the Unicode normalization form NFC.",
+    several: "Each topic is named once.",
+    rawSeveral: "The raw form follows one topic: its frames do not name the topic.",
+  },
+  copyAs: "Copy as curl, JavaScript or Python",
+  dialects: {
+    curl: "curl",
+    socket: "WebSocket",
+    eventSource: "EventSource",
+    client: "longwire/client",
+    python: "Python",
+  },
+  sampleText: "hello",
+  sample: (count: number) => `message ${count}`,
+
+  // The line
+  lineTitle: "A line you can test",
+  lineMeaning: "The echo line: “ping” gets “pong”, everything else comes back unchanged.",
+  lineGuide: "What is sent and what comes back is shown here.",
+  addressLabel: "Address",
+  protocolsLabel: "Subprotocols",
+  none: "none",
+  connect: "Connect",
+  notConnected: "Not connected",
+  addressFault: "An address begins with ws:// or wss://, such as wss://example.com/ping.",
+  originHelp: "The server answers, but refuses this page. A Longwire allows it with",
+  contentLabel: "Content",
+  contents: { text: "Text", json: "JSON", hex: "Bytes (hex)" },
+  contentFaults: {
+    text: "",
+    json: "This is not JSON.",
+    hex: "Bytes are written as pairs of hexadecimal digits, such as 48 65 6c.",
+  },
+  format: "Format",
+  sendFile: "Send a file",
+  every: "every",
+  repeat: "Repeat",
+  send: "Send",
+
+  // Latency
+  latencyTitle: "How late does a push arrive?",
+  latencyMeaning: "A ping every second to each server, side by side.",
+  latencyChart: "Round trips of the last five minutes",
+  latencyGuide:
+    "Paste the addresses of your regions to see which is nearest to you. Distance sets the floor: light in fibre needs about 10 ms for each 1,000 km there and back. Each server must allow this page with --origin.",
+  addServer: "Servers to compare",
+  add: "Add",
+  measure: "Measure",
+  server: "Server",
+  max: "max",
+  lost: "lost",
+  remove: "Remove",
+  thisServer: "this server",
+  nearest: "nearest",
+
+  // The server
+  serverTitle: "The server",
+  serverMeaning: "What it measures of itself, once a second.",
+  statusNeedsToken:
+    "This needs the API key, or a token with the claim “status”: true. Enter it by “Token…” at the top.",
+  statusWaiting: "Waiting for the first figures…",
+  version: "Version",
+  draining: "draining",
+  uptime: "Running for",
+  duration: (seconds: number) => {
+    const [days, hours, minutes] = [
+      Math.floor(seconds / 86_400),
+      Math.floor(seconds / 3600) % 24,
+      Math.floor(seconds / 60) % 60,
+    ];
+    if (days > 0) return `${days} d ${hours} h`;
+    return hours > 0
+      ? `${hours} h ${minutes} min`
+      : minutes > 0
+        ? `${minutes} min`
+        : `${Math.floor(seconds)} s`;
+  },
+  connectionsByKind: "Connections by kind",
+  engine: "Engine",
+  engineAvailable: "available",
+  engineAway: (reason: string) => `away${reason === "" ? "" : `: ${reason}`}`,
+  kept: "Kept",
+  keptTopics: (topics: number, size: string) => `${topics} topics, ${size}`,
+  resumes: "Resumes",
+  resumesOf: (complete: number, gap: number) => `${complete} complete, ${gap} with a gap`,
+  cutByServer: "Cut by the server",
+  refusedByServer: "Refused",
+  chartConnections: "Connections",
+  chartMessages: "Messages a second",
+  chartMemory: "Memory",
+  chartDelay: "Delay of the event loop",
+  published: "published",
+  delivered: "delivered",
+  receivedFrames: "frames received",
+  memory: "memory",
+  unsent: "unsent",
+  delay: "delay",
+
+  // Lines
+  states: { connecting: "Connecting", open: "Open", closing: "Closing", waiting: "Closed", closed: "Closed" },
+  reconnect: "Reconnect now",
+  disconnect: "Disconnect",
+  /** The meaning of each close code. */
+  codes: {
+    1000: "the server closed the line",
+    1001: "the server is stopping",
+    1002: "the WebSocket framing was broken",
+    1003: "the server does not accept this kind of data",
+    1005: "closed without a code",
+    1006: "the connection was lost or refused, or cut because this page read too slowly",
+    1007: "a text message was not valid UTF-8",
+    1008: "a rule of the server was broken",
+    1009: "the message was larger than the server accepts",
+    1010: "an extension is missing",
+    1011: "the server had a fault",
+    1012: "the server is restarting",
+    1013: "the server is over a limit at the moment",
+    4401: "the token is missing, wrong or expired",
+    4403: "this is not allowed",
+    4409: "a message was sent to a topic that has ended",
+    4410: "the missed messages are no longer kept",
+  } as Readonly<Record<number, string>>,
+  /** What to do about it. */
+  codeHelp: {
+    1002: "Something between this page and the server changes WebSocket frames. Look at the proxies on the way.",
+    1008: "Change what the reason names, and connect again.",
+    1009: "Send less, or raise --max-message of the server.",
+    1013: "The page comes back by itself. The limits are settings of the server.",
+    4401: "Enter a token by “Token…” at the top.",
+    4403: "Use a token whose claims name this topic.",
+    4410: "Begin at “all” or “now”, or use the CloudEvents form, which can report a gap.",
+  } as Readonly<Record<number, string>>,
+  closeCodes: "All close codes",
+  codeUnknown: "the server closed the line",
+  /** The meaning of an end that did not come from the server, by its cause. */
+  endings: { own: "closed by this page", silent: "no answer from the server", cut: "cut on purpose" },
+  noRetry: "The page does not reconnect by itself.",
+  ending: (code: number, meaning: string, reason: string) =>
+    `${code}: ${meaning}${reason === "" ? "" : ` (“${reason}”)`}`,
+  /** A reason or a detail that the server wrote. */
+  reason: (text: string) => text,
+  nextTry: (seconds: number, tries: number) =>
+    `${tries === 0 ? `Reconnects in ${seconds} s` : seconds === 0 ? "Next try now" : `Next try in ${seconds} s`}${tries > 1 ? `, ${tries} tries have failed` : ""}`,
+
+  // Logs
+  messages: "Messages",
+  logTools: "Log",
+  counts: (received: number, sent: number) =>
+    `${received.toLocaleString("en")} received, ${sent.toLocaleString("en")} sent`,
+  keptOf: (count: number) => `the last ${count.toLocaleString("en")} are kept`,
+  search: "Search",
+  filterKind: "Entries to show",
+  filterType: "Type to show",
+  everything: "Everything",
+  everyType: "Every type",
+  pause: "Pause",
+  resume: "Resume",
+  save: "Save",
+  clear: "Clear",
+  newer: (count: number) => `↓ ${count.toLocaleString("en")} newer`,
+  detail: "The whole message",
+  time: "Time",
+  publisherTime: "Time of the publisher",
+  topic: "Topic",
+  copy: "Copy",
+  copied: "Copied",
+  download: "Download",
+  sendAgain: "Send again",
+  replayed: "replayed, with the time of its publisher",
+  kinds: {
+    sent: "Sent",
+    received: "Received",
+    note: "Note",
+    complete: "Complete",
+    gap: "Gap",
+    error: "Error",
+  },
+  empty: "(empty)",
+  bytes: (count: number) => (count === 1 ? "1 byte:" : `${count} bytes:`),
+  moreCharacters: (count: number) => `… and ${count} characters more`,
+  message: "Message",
+  messagePlaceholder: "Write a message…",
+  messageKeys: (modifier: string) => `Write a message… ${modifier} + Enter sends it`,
+  noteOpen: "The line is open",
+  noteEnded: (ending: string) => `The line is closed, ${ending}`,
+  noteCut: "The line is cut. Messages published now are missed until it is back",
+  noteSubscribed: (topics: string) => `Subscribed to ${topics}`,
+  noteRaw: (topic: string) => `Subscribed to ${topic}, without ids: what is missed is not reported`,
+  noteResumed: "The line is back and continues where it was cut",
+  noteEnd: (topic: string) => `${topic} has ended: no message follows`,
+  noteComplete: (count: number) =>
+    count === 0
+      ? "Complete: nothing was missed"
+      : count === 1
+        ? "Complete: the 1 missed message was delivered"
+        : `Complete: all ${count} missed messages were delivered`,
+  notCounted: (reason: string) => `The number of missed messages could not be read. ${reason}`,
+  gap: (topic: string, requested: string, from: string) =>
+    `Messages of ${topic} after ${requested} are no longer kept. It continues after ${from}`,
+  /** A fault of the server: `id` arrived after `previousId`, and is not a later id. */
+  notAfter: (previousId: string, id: string) => `A fault of the server: ${id} arrived after ${previousId}`,
+  refused: "not published",
+  unknown: "unknown",
+  notPublished: (reason: string) => `Not published. ${reason}`,
+  perhapsPublished: (reason: string) => `It is unknown whether this was published. ${reason}`,
+  noAnswer: "The server did not answer",
+};
+
+export type Words = typeof english;
