@@ -7,7 +7,7 @@ import type { KnipConfig } from "knip";
  */
 export default ({ production = false }: { readonly production?: boolean }): KnipConfig => ({
   entry: [
-    "public/page.ts!",
+    "public/{page.tsx,chart.ts}!",
     "src/build.ts!",
     "test/{bench,chaos,fuzz,soak}/index.ts",
     "test/fuzz/{resume,slow-readers}.ts",

@@ -46,7 +46,7 @@ describe("src/", () => {
 
 describe("public/", () => {
   test("every file is reached from what is bundled", () => {
-    expect(unreached(publicFiles, ["index.html", "page.ts", "page.css"])).toEqual([]);
+    expect(unreached(publicFiles, ["index.html", "page.tsx", "chart.ts", "page.css"])).toEqual([]);
   });
 });
 
@@ -169,7 +169,7 @@ function below(name: string, files: Sources): Set<string> {
 
 /** The files that a module imports by a relative path, as paths from the top folder. */
 function imports(name: string, source: string): string[] {
-  const specifiers = source.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"(\.{1,2}\/[^"]+\.ts)"/g);
+  const specifiers = source.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"(\.{1,2}\/[^"]+\.tsx?)"/g);
   return [...specifiers].map(([, specifier]) => join(dirname(name), specifier as string));
 }
 

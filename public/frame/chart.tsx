@@ -1,11 +1,14 @@
 /** A chart over the last minutes. */
+
+import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import uPlot from "uplot";
+import type uPlot from "uplot";
 import { clock } from "../log/entry.ts";
+import { nextToPage } from "./address.ts";
 import { colorOf } from "./color.ts";
 import { theme } from "./settings.ts";
 
-export interface Curve {
+interface Curve {
   readonly label: string;
   /** By time; null where there is none. */
   readonly values: readonly (number | null)[];
@@ -24,14 +27,26 @@ interface ChartProps {
 /** Names of CSS variables. Told apart also by people who see few colours: their brightness differs. */
 const colors = ["copper", "blue", "green", "amber", "red", "curve-6", "curve-7", "curve-8"];
 
+/** Undefined until the file has arrived. */
+const library = signal<typeof uPlot | undefined>(undefined);
+
+async function loadLibrary(): Promise<void> {
+  library.value ??= ((await import(nextToPage("chart.js").href)) as { default: typeof uPlot }).default;
+}
+
 export function Chart({ label, times, curves, show, height }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | undefined>(undefined);
+  const Plot = library.value;
   const names = curves.map((curve) => curve.label).join("\n");
   useEffect(() => {
     const { current } = box;
     if (!current) return;
-    const made = new uPlot(optionsOf(current, curves, show, height), [[], ...curves.map(() => [])], current);
+    if (!Plot) {
+      void loadLibrary();
+      return;
+    }
+    const made = new Plot(optionsOf(current, curves, show, height), [[], ...curves.map(() => [])], current);
     chart.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: current.clientWidth, height }));
     observer.observe(current);
@@ -40,7 +55,7 @@ export function Chart({ label, times, curves, show, height }: ChartProps) {
       made.destroy();
       chart.current = undefined;
     };
-  }, [names, theme.value, height]);
+  }, [Plot, names, theme.value, height]);
   useEffect(() => {
     // Curves end together: one that began later has no values before.
     const aligned = curves.map(({ values }) => [

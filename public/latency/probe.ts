@@ -34,7 +34,7 @@ export class Probe implements Disposable {
   /** @param url the `/ping` of a Longwire, or another line that answers each message with one */
   constructor(readonly url: URL) {
     this.#line = new Line({
-      dial: () => new WebSocket(url, [...(isOwnServer(url) ? withToken([]) : [])]),
+      dial: () => new WebSocket(url, [...(isOwnServer(url) ? withToken(["longwire.raw"]) : [])]),
       onState: (state) => {
         this.state.value = state;
         if (state.name === "open") return;

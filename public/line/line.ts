@@ -94,7 +94,6 @@ export function comeback(code: number, reason = ""): "at once" | "later" | "neve
     case 1010:
     case 4401:
     case 4403:
-    case 4409:
     case 4410:
       return "never";
     default:

@@ -10,7 +10,6 @@ import type { TestLine } from "./test-line.ts";
 
 export function LinePanel({ line }: { readonly line: TestLine }) {
   const say = words.value;
-  const fault = line.fault.value;
   useEffect(() => {
     if (line.isUnused) line.connect();
   }, [line]);
@@ -20,48 +19,7 @@ export function LinePanel({ line }: { readonly line: TestLine }) {
         <h2 id="line-title">{say.lineTitle}</h2>
         <p>{say.lineMeaning}</p>
       </header>
-      <form
-        class="topic"
-        noValidate
-        onSubmit={(event) => {
-          event.preventDefault();
-          line.connect();
-        }}
-      >
-        <label class="wide">
-          <span>{say.addressLabel}</span>
-          <input
-            data-part="url"
-            value={addressText.value}
-            placeholder={ownAddress.href}
-            onInput={({ currentTarget }) => (addressText.value = currentTarget.value)}
-            autocomplete="off"
-            autocapitalize="off"
-            spellcheck={false}
-            inputMode="url"
-            aria-invalid={fault !== ""}
-            aria-describedby="line-fault"
-          />
-        </label>
-        <label>
-          <span>{say.protocolsLabel}</span>
-          <input
-            data-part="protocols"
-            value={protocolsText.value}
-            placeholder={say.none}
-            onInput={({ currentTarget }) => (protocolsText.value = currentTarget.value)}
-            autocomplete="off"
-            autocapitalize="off"
-            spellcheck={false}
-          />
-        </label>
-        <button type="submit" data-part="connect">
-          {say.connect}
-        </button>
-        <p class="fault" id="line-fault" data-part="lineFault" role="alert">
-          {fault}
-        </p>
-      </form>
+      <AddressForm line={line} />
       <LineStatus
         line={line.line}
         state={line.state.value}
@@ -78,5 +36,54 @@ export function LinePanel({ line }: { readonly line: TestLine }) {
       )}
       <LineComposer line={line} />
     </section>
+  );
+}
+
+function AddressForm({ line }: { readonly line: TestLine }) {
+  const say = words.value;
+  const fault = line.fault.value;
+  return (
+    <form
+      class="topic"
+      noValidate
+      onSubmit={(event) => {
+        event.preventDefault();
+        line.connect();
+      }}
+    >
+      <label class="wide">
+        <span>{say.addressLabel}</span>
+        <input
+          data-part="url"
+          value={addressText.value}
+          placeholder={ownAddress.href}
+          onInput={({ currentTarget }) => (addressText.value = currentTarget.value)}
+          autocomplete="off"
+          autocapitalize="off"
+          spellcheck={false}
+          inputMode="url"
+          aria-invalid={fault !== ""}
+          aria-describedby="line-fault"
+        />
+      </label>
+      <label>
+        <span>{say.protocolsLabel}</span>
+        <input
+          data-part="protocols"
+          value={protocolsText.value}
+          placeholder={say.none}
+          onInput={({ currentTarget }) => (protocolsText.value = currentTarget.value)}
+          autocomplete="off"
+          autocapitalize="off"
+          spellcheck={false}
+        />
+      </label>
+      <button type="submit" data-part="connect">
+        {say.connect}
+      </button>
+      <p class="fault" id="line-fault" data-part="lineFault" role="alert">
+        {fault}
+      </p>
+    </form>
   );
 }

@@ -68,16 +68,17 @@ export function LineStatus({ line, state, address, roundTripMilliseconds, unused
 
 function NextTry({ state }: { readonly state: LineState }) {
   const say = words.value;
-  const now = useSignal(performance.now());
+  const tick = useSignal(0);
   useEffect(() => {
     if (state.name !== "waiting") return;
-    now.value = performance.now();
-    const timer = setInterval(() => (now.value = performance.now()), 250);
+    const timer = setInterval(() => tick.value++, 250);
     return () => clearInterval(timer);
   }, [state]);
+  const secondsLeft = (atMilliseconds: number): number =>
+    tick.value < 0 ? 0 : Math.max(0, Math.ceil((atMilliseconds - performance.now()) / 1000));
   const text =
     state.name === "waiting"
-      ? say.nextTry(Math.max(0, Math.ceil((state.retryAtMilliseconds - now.value) / 1000)), state.tries)
+      ? say.nextTry(secondsLeft(state.retryAtMilliseconds), state.tries)
       : state.name === "closed" && state.ending?.cause === "remote"
         ? say.noRetry
         : "";

@@ -64,7 +64,12 @@ export function TopicsPanel({ topics }: { readonly topics: Topics }) {
       </header>
       <SubscribeForm onSubmit={() => topics.subscribe()} current={subscription.choice.value} />
       <Wire flow={flow} isOpen={state.name === "open"} />
-      <ProofBar subscription={subscription} run={run} onRun={(kind) => topics.runNow(kind)} />
+      <ProofBar
+        subscription={subscription}
+        isCut={flow.isCut.value}
+        run={run}
+        onRun={(kind) => topics.runNow(kind)}
+      />
       <LineStatus
         line={subscription.line}
         state={state}

@@ -8,15 +8,18 @@ const cutSeconds = 10;
 
 interface ProofBarProps {
   readonly subscription: Subscription;
+  /** Whether the line was cut, and is not back yet. */
+  readonly isCut: boolean;
   readonly run: Run;
   readonly onRun: (kind: RunKind) => void;
 }
 
-export function ProofBar({ subscription, run, onRun }: ProofBarProps) {
+export function ProofBar({ subscription, isCut, run, onRun }: ProofBarProps) {
   const say = words.value;
   const { proof, log } = subscription;
-  const isOpen = subscription.state.value.name === "open";
-  const isAway = subscription.state.value.name === "waiting";
+  const { name } = subscription.state.value;
+  const isAway = name === "waiting" || (name === "connecting" && isCut);
+  const isOpen = name === "open";
   const running = run.kind.value;
   const toggle = (kind: RunKind): void => (running === kind ? run.stop() : onRun(kind));
   const cutOrReturn = (): void => (isAway ? subscription.line.connect() : subscription.cut(cutSeconds));

@@ -39,7 +39,8 @@ export class Resume {
 
   #check(): void {
     const ends = this.#ends;
-    if (!ends || this.#isComplete || ![...ends].every(([topic, id]) => hasReached(this.#last.get(topic), id))) return;
+    if (!ends || this.#isComplete || ![...ends].every(([topic, id]) => hasReached(this.#last.get(topic), id)))
+      return;
     this.#isComplete = true;
     // A live message can arrive before the answer with the position: it was not missed.
     this.#onComplete(this.#received.filter(({ topic, id }) => hasReached(ends.get(topic), id)).length);

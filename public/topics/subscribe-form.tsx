@@ -58,25 +58,7 @@ export function SubscribeForm({ onSubmit, current }: SubscribeFormProps) {
           ))}
         </select>
       </label>
-      <label>
-        <span>{say.sinceLabel}</span>
-        <input
-          data-part="since"
-          list="begins"
-          value={since.value}
-          placeholder={say.sinceNow}
-          onInput={({ currentTarget }) => (since.value = currentTarget.value)}
-          autocomplete="off"
-          autocapitalize="off"
-          spellcheck={false}
-          title={say.sinceMeaning}
-        />
-        <datalist id="begins">
-          {begins.map((value) => (
-            <option key={value} value={value} />
-          ))}
-        </datalist>
-      </label>
+      <SinceField />
       <button type="submit" class={isCurrent ? "" : "primary"} data-part="subscribe">
         {say.subscribe}
       </button>
@@ -84,5 +66,30 @@ export function SubscribeForm({ onSubmit, current }: SubscribeFormProps) {
         {fault && say.topicFaults[fault]}
       </p>
     </form>
+  );
+}
+
+function SinceField() {
+  const say = words.value;
+  return (
+    <label>
+      <span>{say.sinceLabel}</span>
+      <input
+        data-part="since"
+        list="begins"
+        value={since.value}
+        placeholder={say.sinceNow}
+        onInput={({ currentTarget }) => (since.value = currentTarget.value)}
+        autocomplete="off"
+        autocapitalize="off"
+        spellcheck={false}
+        title={say.sinceMeaning}
+      />
+      <datalist id="begins">
+        {begins.map((value) => (
+          <option key={value} value={value} />
+        ))}
+      </datalist>
+    </label>
   );
 }

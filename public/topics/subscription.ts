@@ -94,6 +94,15 @@ export class Subscription {
     return form === "raw" && this.#openedAt > 0 ? "" : since;
   }
 
+  /** An id that is gone must not be copied from the page. */
+  #forgetSince(): void {
+    const url = this.url.peek();
+    if (!url) return;
+    const changed = new URL(url);
+    changed.searchParams.delete("since");
+    this.url.value = changed;
+  }
+
   #stateChanged(state: LineState): void {
     this.state.value = state;
     if (state.name === "connecting") this.#openedAt = this.choice.peek().form === "raw" ? this.#openedAt : 0;
@@ -101,8 +110,9 @@ export class Subscription {
       this.#openedAt = Date.now();
       this.log.note(words.peek().noteRaw(this.choice.peek().topics.join(", ")));
     }
-    this.#flow.isCut.value =
-      state.name === "waiting" || (state.name === "closed" && state.ending !== undefined);
+    // While it connects, the drawn line stays cut: a try can fail.
+    if (state.name === "open") this.#flow.isCut.value = false;
+    else if ("ending" in state) this.#flow.isCut.value = state.ending !== undefined;
     this.#endings.changed(state);
     if ("ending" in state && state.ending?.code === 4401)
       tokenWanted.value = describeEnding(state.ending, words.peek());
@@ -128,6 +138,7 @@ export class Subscription {
         this.#resume = undefined;
         this.log.note(say.gap(event.topic, event.requested, event.from), "gap");
         this.#cursor.set(event.topic, event.from);
+        this.#forgetSince();
         this.proof.gap(event.topic, event.from);
         return;
       case "end":

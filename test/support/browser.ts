@@ -179,21 +179,34 @@ export class View implements AsyncDisposable {
   }
 }
 
+interface ScriptedData {
+  readonly isProbe: boolean;
+}
+
 /** Serves the page with a line that misbehaves as the test wants. */
 export function serveScripted(line: {
-  open?(socket: ServerWebSocket<undefined>): void;
-  message?(socket: ServerWebSocket<undefined>, message: string | Buffer): void;
+  open?(socket: ServerWebSocket<ScriptedData>): void;
+  message?(socket: ServerWebSocket<ScriptedData>, message: string | Buffer): void;
 }): AsyncDisposable & { readonly url: URL } {
   const server = Bun.serve({
     port: 0,
     hostname: "localhost",
     routes: routesOf(pageHandlers(), new Refusals(new Counters(), createLogger("silent"))),
-    fetch: (request, server) =>
-      server.upgrade(request, { data: undefined }) ? undefined : new Response(null, { status: 404 }),
+    fetch: (request, server) => {
+      const isProbe = request.headers.get("sec-websocket-protocol")?.includes("longwire.raw") ?? false;
+      const headers: Record<string, string> = isProbe ? { "Sec-WebSocket-Protocol": "longwire.raw" } : {};
+      const isUpgraded = server.upgrade(request, { data: { isProbe }, headers });
+      return isUpgraded ? undefined : new Response(null, { status: 404 });
+    },
     websocket: {
-      data: undefined,
-      open: (socket) => line.open?.(socket),
-      message: (socket, message) => line.message?.(socket, message),
+      data: { isProbe: false },
+      // The page measures the round trip on a line of its own, which stays silent here.
+      open: (socket) => {
+        if (!socket.data.isProbe) line.open?.(socket);
+      },
+      message: (socket, message) => {
+        if (!socket.data.isProbe) line.message?.(socket, message);
+      },
     },
   });
   return { url: server.url, [Symbol.asyncDispose]: () => server.stop(true) };
