@@ -113,7 +113,7 @@ test("each program and page of a recipe has less than 30 lines of code", () => {
 
 describe.skipIf(browserIsMissing)("the recipe", () => {
   test("of an answer: a reload loses nothing of it, and Stop ends it for everyone", async () => {
-    const producer = await start("answer.ts");
+    const producer = await start("answer.js");
     const page = await open("answer.html");
     await shows(page, "#answer", "word 5 ");
     await page.reload();
@@ -243,8 +243,8 @@ describe("the recipe of the AI SDK", () => {
   }
 
   test("gives the whole answer to the chat that asked, and to one that is opened in the middle", async () => {
-    await writeFile(join(folder, "model.ts"), model);
-    await using server = await serve("chat.ts");
+    await writeFile(join(folder, "model.js"), model);
+    await using server = await serve("chat.js");
     const chat = await chatWith(server.url, "1");
     const sent = chat.sendMessage({ text: "count" });
     await until(() => chat.answer.startsWith("1 2 3 "), "the beginning of the answer");
@@ -257,8 +257,8 @@ describe("the recipe of the AI SDK", () => {
   });
 
   test("stops the model by Stop, for every viewer", async () => {
-    await writeFile(join(folder, "model.ts"), model);
-    await using server = await serve("chat.ts");
+    await writeFile(join(folder, "model.js"), model);
+    await using server = await serve("chat.js");
     const [chat, viewer] = [await chatWith(server.url, "2"), await chatWith(server.url, "2")];
     const sent = chat.sendMessage({ text: "count" });
     await until(() => chat.answer !== "", "the beginning of the answer");
