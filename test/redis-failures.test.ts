@@ -174,6 +174,18 @@ describe.skipIf(!hasRedis)("while Redis", () => {
     expect([client.received, returned.received, client.gaps]).toEqual([["1", "2"], ["2"], 0]);
   });
 
+  test("carries what no node has sent, the node goes on", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    const channels = (await redis.command("PUBSUB", "CHANNELS", "test:*")) as string[];
+    expect(channels.length).toBeGreaterThan(2);
+    for (const channel of channels) await redis.command("PUBLISH", channel, "{no JSON, and no entry");
+    await node.publish("1");
+    await client.has("1");
+    expect([node.broker.disconnects, client.gaps, client.received]).toEqual([0, 0, ["1"]]);
+  });
+
   test("has forgotten the scripts, the node loads them again", async () => {
     const redis = await server();
     const node = await nodeOn(redis);

@@ -56,18 +56,19 @@ export class Counts {
   }
 
   asked(message: Buffer): void {
-    const { number, node, topics }: Question = JSON.parse(message.toString());
-    if (node === this.#deps.node) return;
+    const question = parse<Question>(message);
+    if (!question || question.node === this.#deps.node) return;
+    const { number, node, topics } = question;
     const answer: Answer = { number, counts: topics.map(this.#deps.subscriberCount) };
     // The asker waits a moment and goes on without it.
     this.#deps.publish(this.#deps.keys.node(node), JSON.stringify(answer)).catch(() => undefined);
   }
 
   answered(message: Buffer): void {
-    const { number, counts }: Answer = JSON.parse(message.toString());
-    const pending = this.#pending.get(number);
+    const answer = parse<Answer>(message);
+    const pending = answer && this.#pending.get(answer.number);
     if (!pending) return;
-    for (const [index, count] of counts.entries())
+    for (const [index, count] of answer.counts.entries())
       pending.counts[index] = (pending.counts[index] ?? 0) + count;
     pending.answersMissing--;
     if (pending.answersMissing === 0) pending.done();
@@ -89,5 +90,14 @@ export class Counts {
       this.#pending.delete(number);
     }
     return counts;
+  }
+}
+
+/** @returns undefined for what no node sends: it must not end the connection that it came by */
+function parse<Content>(message: Buffer): Content | undefined {
+  try {
+    return JSON.parse(message.toString());
+  } catch {
+    return undefined;
   }
 }
