@@ -397,24 +397,23 @@ describe("a stream is a connection like every other", () => {
   });
 });
 
-test("a million small events in one piece do not keep others waiting", async () => {
+test("100,000 small events in few pieces do not keep others waiting", async () => {
   const topic = newTopic();
   using other = await openTopic(server, newTopic());
   using producer = await openProducer(server.url, topic);
   producer.write("data:\n\n".repeat(100_000));
-  let longest = 0;
+  let answers = 0;
   let isDone = false;
   const finished = producer.finish().finally(() => {
     isDone = true;
   });
   while (!isDone) {
-    const begun = performance.now();
     other.send("ping");
     expect(await other.next()).toBe("pong");
-    longest = Math.max(longest, performance.now() - begun);
+    answers++;
   }
   expect(read(await finished)).toMatchObject({ status: 200, published: [{ count: 100_000 }] });
-  expect(longest).toBeLessThan(500);
+  expect(answers).toBeGreaterThan(20); // One for each of the few pieces, if a piece were published in one turn.
 });
 
 test("the Stop of an answer is a topic that its producer follows", async () => {

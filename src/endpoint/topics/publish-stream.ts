@@ -138,6 +138,7 @@ export class PublishStream implements HttpConnection {
     const reader = body.getReader();
     this.#reader = reader;
     for (;;) {
+      this.#requireRunning(); // It may have been stopped before there was a reader to cancel.
       const { done, value } = await reader.read();
       this.#requireRunning();
       if (done) return;
