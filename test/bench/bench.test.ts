@@ -10,6 +10,7 @@ for (const [name, expectedPeers, measured] of [
   ["fanout", ["longwire", "bun"], 2 * 14],
   ["publish", ["longwire", "longwire-guarded", "bun"], 2 * 5],
   ["storm", ["longwire", "bun"], 2 * 3],
+  ["stream", ["longwire", "bun"], 2],
   ["disk", ["longwire", "memory", "engine", "engine-memory", "bun"], 3 * 3 + 2 * 3],
   ["cluster", ["longwire", "bun"], 2 * 2 + 2],
   ["start", ["longwire", "bun", "longwire-compiled"], 3],
