@@ -3,6 +3,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { spawnDiskServer } from "./support/disk-server.ts";
 import { fireAt, type Tally } from "./support/producers-under-fire.ts";
 import { Random } from "./support/random.ts";
+import { hasRedis, RedisServer } from "./support/redis.ts";
+import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { newTopic } from "./support/topics.ts";
 
@@ -59,4 +61,27 @@ test("on disk, with a server that is killed meanwhile", async () => {
   expect(tokens).toBeGreaterThan(300);
   expect(repeated).toBeGreaterThan(10);
   expect(kills).toBeGreaterThan(0);
+});
+
+test.skipIf(!hasRedis)("through Redis, at three nodes of which one is drained meanwhile", async () => {
+  await using redis = await RedisServer.start();
+  const flags = ["--redis", redis.url, ...history];
+  await using one = await spawnServer(flags);
+  await using two = await spawnServer(flags);
+  await using three = await spawnServer(flags);
+  const nodes = [one, two, three];
+  let turn = 0;
+  const target = {
+    get url() {
+      return (nodes[turn++ % nodes.length] as RunningServer).url;
+    },
+  };
+  const fired = fire(target, 8, 2000);
+  await Bun.sleep(300);
+  nodes.pop();
+  three.process.kill("SIGTERM");
+  const { tokens, repeated, cut } = await fired;
+  expect(tokens).toBeGreaterThan(400);
+  expect(repeated).toBeGreaterThan(10);
+  expect(cut).toBeGreaterThan(10);
 });
