@@ -1,6 +1,9 @@
 /** The command line and the environment: which command, and its settings. */
 import { version } from "../../package.json";
 import { type Config, completeConfig, settings } from "../settings/config.ts";
+import { faultOfTopicName } from "../topic/message.ts";
+import type { CheckTask } from "./check.ts";
+import { checkSettings } from "./check-settings.ts";
 import type { DataTask } from "./data.ts";
 import { type DataAction, dataActions } from "./data-settings.ts";
 import { readFlags, refuseUnknownVariables, UsageError } from "./flags.ts";
@@ -12,6 +15,7 @@ export type CommandLine =
   | { readonly command: "serve"; readonly config: Config }
   | { readonly command: "token"; readonly claims: TokenClaims }
   | { readonly command: "data"; readonly task: DataTask }
+  | { readonly command: "check"; readonly task: CheckTask }
   | { readonly command: "print"; readonly text: string };
 
 /**
@@ -21,6 +25,7 @@ export type CommandLine =
 export async function readCommandLine(words: readonly string[]): Promise<CommandLine> {
   if (words[0] === "token") return await readTokenCommand(words.slice(1));
   if (words[0] === "data") return await readDataCommand(words.slice(1));
+  if (words[0] === "check") return await readCheckCommand(words.slice(1));
   const values = readSettings(words, settings);
   if (values === "version") return { command: "print", text: version };
   if (values === "help") return { command: "print", text: (await import("./help.ts")).serverHelp() };
@@ -38,6 +43,21 @@ async function readTokenCommand(words: readonly string[]): Promise<CommandLine> 
     command: "token",
     claims: { secret, subscribe, publish, end, ttlSeconds, subject: subject || undefined },
   };
+}
+
+async function readCheckCommand([url = "", ...words]: readonly string[]): Promise<CommandLine> {
+  const isNamed = url !== "" && !url.startsWith("-");
+  const values = readSettings(isNamed ? words : [url, ...words].filter((word) => word !== ""), checkSettings);
+  if (values === "version") return { command: "print", text: version };
+  if (values === "help") return { command: "print", text: (await import("./help.ts")).checkHelp() };
+  if (!isNamed) throw new UsageError("check needs a URL first: longwire check http://localhost:9090");
+  const parsed = URL.parse((url.includes("://") ? url : `http://${url}`).replace(/^ws/, "http"));
+  if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new UsageError(`"${url}" is no URL of a server`);
+  const base = `${parsed.origin}${parsed.pathname.replace(/\/(ping)?$/, "")}`;
+  const { topic, ...task } = completeConfig(checkSettings, values);
+  const fault = topic === "" ? undefined : faultOfTopicName(topic);
+  if (fault) throw new UsageError(fault.replace(/\.$/, ""));
+  return { command: "check", task: { base, topic, ...task } };
 }
 
 async function readDataCommand([action = "", ...words]: readonly string[]): Promise<CommandLine> {
@@ -67,7 +87,12 @@ function readSettings(
 ): ReturnType<typeof readFlags> {
   const values = readFlags(words, declared, process.env);
   if (typeof values !== "string")
-    refuseUnknownVariables(process.env, [settings, tokenSettings, ...Object.values(dataActions)]);
+    refuseUnknownVariables(process.env, [
+      settings,
+      tokenSettings,
+      checkSettings,
+      ...Object.values(dataActions),
+    ]);
   return values;
 }
 

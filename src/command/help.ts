@@ -1,5 +1,6 @@
 /** The text of `longwire --help` and `longwire token --help`. */
 import { type Setting, settings } from "../settings/config.ts";
+import { checkSettings } from "./check-settings.ts";
 import { dataActions } from "./data-settings.ts";
 import { type Flag, flagsOf } from "./flags.ts";
 import { tokenSettings } from "./token-settings.ts";
@@ -66,6 +67,7 @@ export function serverHelp(): string {
   return [
     "Usage: longwire [flags]",
     "       longwire token [flags]    prints a token for a client; longwire token --help says more",
+    "       longwire check <url>      tries a server through what is in the way; longwire check --help says more",
     "       longwire data <action>    checks, backs up or restores the data; longwire data --help says more",
     "",
     "Holds long connections: an echo line at /ping, topics at /topics/<name>, a page at /.",
@@ -98,6 +100,23 @@ export function tokenHelp(): string {
     "",
     "Each flag is an environment variable, too: --jwt-secret is LONGWIRE_JWT_SECRET.",
     "Lists take commas, or their flag again. A time is written 90s, 10m, 2h or 1d.",
+  ].join("\n");
+}
+
+export function checkHelp(): string {
+  return [
+    "Usage: longwire check <url> [flags]",
+    "",
+    "Opens each transport of a server through whatever is in the way: a WebSocket, an event stream, a poll, and",
+    "HTTP/2 where there is TLS. Reports how long they take, and what buffers or cuts. Then it publishes messages,",
+    "cuts its own lines on purpose, comes back, and counts what was lost.",
+    "",
+    "Flags:",
+    ...linesOf(flagsOf(checkSettings)),
+    requestLines[0],
+    "",
+    "Each flag is an environment variable, too: LONGWIRE_TOKEN keeps the token off the command line.",
+    "The exit code is 1 where something is wrong. A gap that was told is no loss.",
   ].join("\n");
 }
 

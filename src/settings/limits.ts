@@ -204,3 +204,12 @@ assertRelation(streamTopicsMax <= socketTopicsMax, "what a stream may subscribe 
 function assertRelation(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`the limits contradict each other; it must hold that ${relation}`);
 }
+
+/** `longwire check`: what a person waits for a transport before it counts as stuck. */
+export const checkPatienceSeconds = 10;
+
+/** `longwire check --messages`: their numbers are held in memory. */
+export const checkMessagesMax = 10_000_000;
+
+/** `longwire check --idle`: a day, as no proxy waits for longer. */
+export const checkIdleSecondsMax = 24 * 60 * 60;

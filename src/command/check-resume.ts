@@ -1,0 +1,286 @@
+/**
+ * The proof: publishes numbered messages, cuts its own lines on purpose, comes back with the last id, and counts what each
+ * line received. A told gap is no loss; a message that is neither seen nor in a gap is one.
+ */
+import { checkPatienceSeconds } from "../settings/limits.ts";
+import { type CheckTarget, eventsOf, PublishError } from "./check-target.ts";
+import { causeOf, type Finding } from "./check-transports.ts";
+
+export type LineKind = "WebSocket" | "events";
+
+/** Publications at once. */
+const publishersCount = 16;
+
+/**
+ * Messages published and not seen by each line. It must be less than what a topic keeps (--history-messages, 100 by
+ * default), or a line that was cut would be told a gap.
+ */
+const aheadMax = 50;
+
+/** A line is cut after so many messages, at random. */
+const cutAfter = { least: 50, most: 400 };
+
+/** What was published so far. */
+interface Ledger {
+  /** Publications begun: messages are numbered from 0. */
+  begun: number;
+  /** Ids by number. */
+  readonly ids: Map<number, string>;
+}
+
+/** @param progress called with the share that is done */
+export async function checkResume(
+  target: CheckTarget,
+  kinds: readonly LineKind[],
+  messages: number,
+  progress: (share: number) => void,
+): Promise<Finding[]> {
+  const ledger: Ledger = { begun: 0, ids: new Map() };
+  const lines = kinds.map((kind) => new Line(kind, target, ledger, messages));
+  const following = Promise.all(lines.map((line) => line.follow()));
+  const steps = async (): Promise<void> => {
+    await Promise.all(lines.map(({ subscribed }) => subscribed));
+    await publishAll(target, lines, messages, ledger, progress);
+    await Promise.all(lines.map((line) => line.finish()));
+  };
+  try {
+    await Promise.race([steps(), following]);
+  } catch (error) {
+    return [{ check: "resume", isFine: false, text: causeOf(error) }];
+  } finally {
+    for (const line of lines) line.stop();
+  }
+  return lines.map((line) => line.finding());
+}
+
+async function publishAll(
+  target: CheckTarget,
+  lines: readonly Line[],
+  messages: number,
+  ledger: Ledger,
+  progress: (share: number) => void,
+): Promise<void> {
+  const publisher = async (): Promise<void> => {
+    while (ledger.begun < messages) {
+      const number = ledger.begun++;
+      await Promise.all(lines.map((line) => line.until(number - aheadMax)));
+      ledger.ids.set(number, await publishSurely(target, number));
+      progress(ledger.ids.size / messages);
+    }
+  };
+  await Promise.all(Array.from({ length: publishersCount }, publisher));
+}
+
+/** Repeats a publication whose fate is unknown with the same key, so that it is published once. */
+async function publishSurely(target: CheckTarget, number: number): Promise<string> {
+  const key = crypto.randomUUID();
+  const deadline = performance.now() + checkPatienceSeconds * 1000;
+  for (;;) {
+    try {
+      return await target.publish(String(number), key);
+    } catch (error) {
+      const isForNow =
+        error instanceof PublishError ? error.isForNow : error instanceof TypeError || isNetwork(error);
+      if (!isForNow || performance.now() > deadline) throw error;
+      await Bun.sleep(100);
+    }
+  }
+}
+
+const isNetwork = (error: unknown): boolean => error instanceof Error && "code" in error;
+
+interface Gap {
+  readonly requested: string;
+  readonly from: string;
+}
+
+/** A subscriber that is cut on purpose. */
+class Line {
+  readonly #seen: Uint16Array;
+  readonly #gaps: Gap[] = [];
+  readonly #subscribed = Promise.withResolvers<void>();
+  readonly #leaving = new AbortController();
+  /** The last id that it stored. */
+  #lastId: string | undefined;
+  /** One more than the highest number that it has seen, or that was published when it was told a gap. */
+  #reached = 0;
+  #cuts = 0;
+  #messagesUntilCut = 0;
+  readonly #waiting = new Set<{ readonly number: number; readonly resolve: () => void }>();
+  #progressMilliseconds = performance.now();
+
+  constructor(
+    readonly kind: LineKind,
+    readonly target: CheckTarget,
+    readonly ledger: Ledger,
+    messages: number,
+  ) {
+    this.#seen = new Uint16Array(messages);
+  }
+
+  /** Resolves when it was told its first id. */
+  get subscribed(): Promise<void> {
+    return this.#subscribed.promise;
+  }
+
+  /** Comes back after each cut until it is stopped. @throws {Error} if nothing arrives for too long */
+  async follow(): Promise<void> {
+    while (!this.#leaving.signal.aborted) {
+      this.#messagesUntilCut = cutAfter.least + Math.floor(Math.random() * (cutAfter.most - cutAfter.least));
+      const before = this.#lastId;
+      await (this.kind === "WebSocket" ? this.#followSocket() : this.#followEvents());
+      const silentSeconds = (performance.now() - this.#progressMilliseconds) / 1000;
+      if (silentSeconds > checkPatienceSeconds && !this.#leaving.signal.aborted)
+        throw new Error(
+          `over ${this.kind} nothing came for ${checkPatienceSeconds} s after ${this.#reached} messages`,
+        );
+      if (before === this.#lastId) await Bun.sleep(100); // It did not get anywhere.
+    }
+  }
+
+  stop(): void {
+    this.#leaving.abort();
+  }
+
+  /** Resolves when it has come so far. */
+  async until(number: number): Promise<void> {
+    if (this.#reached >= number) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiting.add({ number, resolve });
+    await promise;
+  }
+
+  /** Resolves when no message is missing, or none has come for a while. */
+  async finish(): Promise<void> {
+    const isPatient = (): boolean =>
+      performance.now() - this.#progressMilliseconds < (checkPatienceSeconds * 1000) / 2;
+    while (this.#count().lost > 0 && isPatient()) await Bun.sleep(20);
+  }
+
+  #count(): { readonly seen: number; readonly lost: number; readonly twice: number } {
+    let seen = 0;
+    let lost = 0;
+    let twice = 0;
+    for (const [number, id] of this.ledger.ids) {
+      const count = this.#seen[number] ?? 0;
+      if (count > 0) seen++;
+      else if (!this.#gaps.some((gap) => isIn(gap, id))) lost++;
+      if (count > 1) twice++;
+    }
+    return { seen, lost, twice };
+  }
+
+  finding(): Finding {
+    const { seen, lost, twice } = this.#count();
+    const published = this.ledger.ids.size;
+    const figures = { published, seen, lost, twice, cuts: this.#cuts, gaps: this.#gaps.length };
+    const shown = (count: number): string => count.toLocaleString("en");
+    const text =
+      `${shown(published)} published, ${shown(seen)} seen, ${shown(lost)} lost, ${shown(twice)} twice; ` +
+      `cut ${this.#cuts} times, ${this.#gaps.length} gaps told`;
+    return { check: `resume over ${this.kind}`, isFine: lost === 0 && twice === 0, text, figures };
+  }
+
+  async #followSocket(): Promise<void> {
+    const socket = this.target.socket(this.target.topicUrl(this.#lastId ? `?since=${this.#lastId}` : ""), [
+      "cloudevents.json",
+    ]);
+    const closed = Promise.withResolvers<void>();
+    let isCut = false;
+    const cut = (): void => {
+      isCut = true;
+      socket.terminate();
+      closed.resolve();
+    };
+    this.#leaving.signal.addEventListener("abort", cut);
+    socket.onclose = () => closed.resolve();
+    socket.onmessage = ({ data }) => {
+      if (isCut) return; // What the socket had read before the cut does not count: no id of it is stored.
+      const event = JSON.parse(data);
+      if (event.type === "longwire.open") this.#open(event.data.topics[0].id);
+      else if (event.type === "longwire.gap") this.#gap(event.data);
+      else if (event.type === "longwire.message" && this.#message(event.data, event.id)) cut();
+    };
+    // A line that something in the way holds back would wait for ever.
+    const watch = setInterval(() => {
+      if (performance.now() - this.#progressMilliseconds > checkPatienceSeconds * 1000) cut();
+    }, 1000);
+    await closed.promise;
+    clearInterval(watch);
+    this.#leaving.signal.removeEventListener("abort", cut);
+  }
+
+  async #followEvents(): Promise<void> {
+    const leaving = new AbortController();
+    const leave = (): void => leaving.abort();
+    this.#leaving.signal.addEventListener("abort", leave);
+    const watch = setInterval(() => {
+      if (performance.now() - this.#progressMilliseconds > checkPatienceSeconds * 1000) leave();
+    }, 1000);
+    try {
+      const id: Record<string, string> = this.#lastId ? { "Last-Event-ID": this.#lastId } : {};
+      const answer = await this.target.openEvents(this.target.topicUrl(), leaving.signal, id);
+      for await (const { event, data, id } of eventsOf(answer.body)) {
+        if (event === "longwire.open") this.#open(id);
+        else if (event === "longwire.gap") this.#gap(JSON.parse(data));
+        else if (event === "message" && this.#message(data, id)) break;
+        if (this.#leaving.signal.aborted) break;
+      }
+    } catch (error) {
+      // A line that broke comes back. What it lost is counted at the end.
+      if (!(error instanceof Error)) throw error;
+    } finally {
+      leaving.abort();
+      clearInterval(watch);
+      this.#leaving.signal.removeEventListener("abort", leave);
+    }
+  }
+
+  #open(id: string | undefined): void {
+    this.#lastId = id;
+    this.#subscribed.resolve();
+  }
+
+  #gap(gap: Gap): void {
+    this.#gaps.push(gap);
+    this.#lastId = gap.from;
+    this.#advance(this.ledger.begun);
+  }
+
+  /** @returns whether the line is to be cut */
+  #message(data: string, id: string | undefined): boolean {
+    const number = Number(data);
+    if (this.#seen[number] === undefined) return false; // Somebody else publishes to the topic.
+    this.#seen[number]++;
+    this.#lastId = id;
+    this.#progressMilliseconds = performance.now();
+    this.#advance(number + 1);
+    if (--this.#messagesUntilCut > 0) return false;
+    this.#cuts++;
+    return true;
+  }
+
+  #advance(reached: number): void {
+    this.#reached = Math.max(this.#reached, reached);
+    for (const waiter of this.#waiting) {
+      if (this.#reached < waiter.number) continue;
+      this.#waiting.delete(waiter);
+      waiter.resolve();
+    }
+  }
+}
+
+/** Whether a message is one of those that a gap reported as gone. */
+function isIn({ requested, from }: Gap, id: string): boolean {
+  const [epoch, offset] = split(id);
+  const [requestedEpoch, requestedOffset] = split(requested);
+  const [fromEpoch, fromOffset] = split(from);
+  if (epoch === fromEpoch)
+    return offset <= fromOffset && (fromEpoch !== requestedEpoch || offset > requestedOffset);
+  return epoch === requestedEpoch && offset > requestedOffset;
+}
+
+function split(id: string): readonly [string, number] {
+  const [epoch = "", offset = ""] = id.split("-");
+  return [epoch, Number(offset)];
+}

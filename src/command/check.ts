@@ -1,0 +1,105 @@
+/** `longwire check`: opens every transport of a server through whatever is in the way, and proves that nothing is lost. */
+import { checkResume, type LineKind } from "./check-resume.ts";
+import { CheckTarget } from "./check-target.ts";
+import {
+  causeOf,
+  checkConnect,
+  checkEvents,
+  checkHttp2,
+  checkIdle,
+  checkPoll,
+  checkWebSocket,
+  type Finding,
+} from "./check-transports.ts";
+
+export interface CheckTask {
+  /** Where the server is, with the prefix below which it is mounted. */
+  readonly base: string;
+  readonly token: string;
+  /** Empty for a new one. */
+  readonly topic: string;
+  /** How many to publish; 0 leaves the proof out. */
+  readonly messages: number;
+  /** 0 leaves silent lines out. */
+  readonly idleSeconds: number;
+  readonly json: boolean;
+}
+
+/** @returns whether everything is fine: a told gap is, a loss is not */
+export async function runCheck(task: CheckTask): Promise<boolean> {
+  const findings: Finding[] = [];
+  const progress = new Progress(!task.json && process.stderr.isTTY);
+  if (!task.json) console.log(`longwire check ${task.base}`);
+  for await (const finding of findingsOf(task, progress)) {
+    findings.push(finding);
+    progress.clear();
+    if (!task.json) console.log(line(finding));
+  }
+  const isFine = findings.every((finding) => finding.isFine);
+  if (task.json) console.log(JSON.stringify({ url: task.base, isFine, findings }, undefined, 2));
+  else console.log(isFine ? "All is well." : "Something is wrong; see the lines with ✗.");
+  return isFine;
+}
+
+const line = ({ check, isFine, text }: Finding): string =>
+  `${isFine ? "✓" : "✗"} ${check.padEnd(22)} ${text}`;
+
+async function* findingsOf(task: CheckTask, progress: Progress): AsyncGenerator<Finding> {
+  const { base, token, messages, idleSeconds } = task;
+  const target = new CheckTarget(
+    base,
+    task.topic || `longwire-check/${crypto.randomUUID().slice(0, 8)}`,
+    token,
+  );
+  const connect = await checkConnect(target).catch(
+    (error): Finding => ({ check: "connect", isFine: false, text: causeOf(error) }),
+  );
+  yield connect;
+  if (!connect.isFine) return;
+  progress.show("transports", 0);
+  const [socket, events, poll] = await Promise.all([
+    checkWebSocket(target),
+    checkEvents(target),
+    checkPoll(target),
+  ]);
+  yield* [socket, events, poll];
+  if (target.isSecure) yield await checkHttp2(target);
+  if (idleSeconds > 0) yield await checkIdle(target, idleSeconds, (share) => progress.show("idle", share));
+  const kinds: LineKind[] = [
+    ...(socket.isFine ? ["WebSocket" as const] : []),
+    ...(events.isFine ? ["events" as const] : []),
+  ];
+  if (messages === 0) return;
+  if (!poll.isFine || kinds.length === 0) {
+    yield { check: "resume", isFine: false, text: "not tried: no line to follow a topic with" };
+    return;
+  }
+  yield* await checkResume(target, kinds, messages, (share) => progress.show("resume", share));
+}
+
+const barWidth = 30;
+
+/** One line on a terminal's stderr, overwritten. */
+class Progress {
+  #isShown = false;
+  #percent = -1;
+
+  constructor(readonly isTerminal: boolean) {}
+
+  show(what: string, share: number): void {
+    const percent = Math.min(100, Math.floor(share * 100));
+    if (!this.isTerminal || percent === this.#percent) return;
+    this.#percent = percent;
+    const done = Math.round((percent / 100) * barWidth);
+    process.stderr.write(
+      `\r  ${what.padEnd(12)} [${"#".repeat(done)}${" ".repeat(barWidth - done)}] ${percent} %`,
+    );
+    this.#isShown = true;
+  }
+
+  clear(): void {
+    if (this.#isShown) process.stderr.write("\r\u001b[K");
+    this.#isShown = false;
+    this.#percent = -1;
+  }
+}
