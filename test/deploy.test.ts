@@ -11,6 +11,7 @@ import { spawnDiskServer } from "./support/disk-server.ts";
 import { openProducer } from "./support/producer.ts";
 import { type Metrics, samplesOf, scrape } from "./support/prometheus.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
+import { tool } from "./support/tool.ts";
 import { newTopic, openStream, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
@@ -25,18 +26,6 @@ const read = (path: string): Promise<string> => Bun.file(resolve(root, path)).te
 function replaceOnce(text: string, part: string, by: string): string {
   if (text.split(part).length !== 2) throw new Error(`"${part}" is not there exactly once`);
   return text.replace(part, by);
-}
-
-/** Finds a program that these files are written for. If it is missing, its tests are skipped, but on CI they fail. */
-function tool(
-  name: string,
-  debianPackage: string,
-): { readonly command: string; readonly isMissing: boolean } {
-  const path = Bun.which(name, { PATH: `${process.env.PATH}:/usr/sbin` });
-  const isMissing = path === null && !process.env.CI;
-  if (isMissing)
-    console.warn(`SKIPPED: ${name} is not installed (Debian: apt-get install ${debianPackage}).`);
-  return { command: path ?? name, isMissing };
 }
 
 /** @returns the exit status and what was printed to stderr */

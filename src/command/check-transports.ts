@@ -18,7 +18,7 @@ const milliseconds = (time: number): number => Number(time.toFixed(2));
 export const causeOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** @throws {Error} `waited … for …` */
-export async function within<Value>(
+async function within<Value>(
   promise: Promise<Value>,
   what: string,
   seconds = checkPatienceSeconds,
@@ -42,10 +42,6 @@ export async function checkConnect(target: CheckTarget): Promise<Finding> {
   const answer = await within(target.fetch(target.pingUrl), "an answer to GET /ping");
   const body = await answer.text();
   const figures = { milliseconds: connected, status: answer.status };
-  if (answer.status === 401 || answer.status === 403) {
-    const text = `GET /ping was answered with ${answer.status}: ${detailOf(body)} (--token)`;
-    return { check: "connect", isFine: false, text, figures };
-  }
   if (answer.status !== 426 || !body.includes("WebSocket")) {
     const text = `this is no Longwire: GET ${target.pingUrl} was answered with ${answer.status}, not with 426`;
     return { check: "connect", isFine: false, text, figures };
@@ -60,8 +56,9 @@ async function openConnection({ base, isSecure }: CheckTarget): Promise<string |
   const host = hostname.replace(/^\[(.*)\]$/, "$1");
   const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();
   if (isSecure) {
-    const { connect } = await import("node:tls");
-    const socket = connect({ host, port: Number(port || 443), servername: host }, () => {
+    const [{ connect }, { isIP }] = await Promise.all([import("node:tls"), import("node:net")]);
+    const name = isIP(host) ? {} : { servername: host }; // TLS has no names for addresses.
+    const socket = connect({ host, port: Number(port || 443), ...name }, () => {
       resolve(socket.getProtocol() ?? "TLS");
       socket.destroy();
     });
@@ -94,16 +91,30 @@ export async function checkWebSocket(target: CheckTarget): Promise<Finding> {
     const text = `open in ${openMilliseconds} ms, round trip ${median} ms (median of ${roundTrips}, at most ${most} ms)`;
     return { check: "WebSocket", isFine: true, text, figures: { openMilliseconds, median, most } };
   } catch (error) {
-    const hint =
-      "GET /ping was answered, so something in the way may not pass the headers Upgrade and Connection";
-    return { check: "WebSocket", isFine: false, text: `${causeOf(error)}; ${hint}` };
+    const reason = (await refusalOf(target)) ?? `${causeOf(error)}; ${upgradeHint}`;
+    return { check: "WebSocket", isFine: false, text: reason };
   } finally {
     socket.terminate();
   }
 }
 
+const upgradeHint =
+  "GET /ping was answered, so something in the way may not pass the headers Upgrade and Connection";
+
+/** Why the server refuses /ping, if it does: a refused handshake says nothing. */
+async function refusalOf(target: CheckTarget): Promise<string | undefined> {
+  const leaving = new AbortController();
+  const answer = await within(target.openEvents(target.pingUrl, leaving.signal), "an answer to GET /ping");
+  const isRefused = answer.status === 401 || answer.status === 403;
+  const reason = isRefused
+    ? `/ping is refused with ${answer.status}: ${detailOf(await answer.text())} (--token)`
+    : undefined;
+  leaving.abort();
+  return reason;
+}
+
 /** @throws {Error} with the code and reason of a socket that closes before it opens */
-export function opened(socket: Bun.WebSocket): Promise<void> {
+function opened(socket: Bun.WebSocket): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   socket.onopen = () => resolve();
   socket.onclose = ({ code, reason }) =>

@@ -1,0 +1,292 @@
+/** `longwire check`: what it finds directly, and through proxies that pass, buffer and cut. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
+import { tool } from "./support/tool.ts";
+import { until } from "./support/wait.ts";
+
+setDefaultTimeout(60_000);
+
+const apiKey = "an-api-key-of-32-characters-0001";
+const folder = await mkdtemp(join(tmpdir(), "longwire-check-"));
+afterAll(() => rm(folder, { recursive: true }));
+
+interface Report {
+  readonly exitCode: number;
+  readonly isFine: boolean;
+  readonly findings: readonly {
+    readonly check: string;
+    readonly isFine: boolean;
+    readonly text: string;
+    readonly figures?: Readonly<Record<string, number | string | boolean>>;
+  }[];
+}
+
+async function check(url: URL | string, flags: readonly string[] = [], environment = {}): Promise<Report> {
+  const { exitCode, output, errors } = await runCommand(["check", String(url), "--json", ...flags], {
+    environment,
+    seconds: 50,
+  });
+  if (output === "") throw new Error(`check printed nothing: ${errors}`);
+  return { exitCode, ...JSON.parse(output) };
+}
+
+function findingOf({ findings }: Report, name: string): Report["findings"][number] {
+  const found = findings.find(({ check }) => check === name);
+  if (!found) throw new Error(`there is no finding "${name}" in ${JSON.stringify(findings)}`);
+  return found;
+}
+
+const wrongIn = ({ findings }: Report): string[] =>
+  findings.filter(({ isFine }) => !isFine).map(({ check }) => check);
+
+const few = ["--messages", "1000"];
+
+describe("longwire check", () => {
+  test("cuts its own lines and counts 0 lost and 0 twice of 10,000, and says so", async () => {
+    await using server = await spawnServer();
+    const { exitCode, output, errors } = await runCommand(["check", `localhost:${server.url.port}`], {
+      seconds: 50,
+    });
+    expect([exitCode, errors]).toEqual([0, ""]);
+    for (const line of ["WebSocket", "events"])
+      expect(output).toMatch(
+        new RegExp(
+          `✓ resume over ${line} +10,000 published, 10,000 seen, 0 lost, 0 twice; cut [1-9]\\d+ times, 0 gaps told\\n`,
+        ),
+      );
+    expect(output).toEndWith("All is well.\n");
+  });
+
+  test("counts a told gap, and takes it for no loss", async () => {
+    await using server = await spawnServer(["--history-messages", "0"]);
+    const report = await check(server.url, few);
+    expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
+    const figures = ["WebSocket", "events"].map((line) => findingOf(report, `resume over ${line}`).figures);
+    expect(figures.reduce((sum, each) => sum + Number(each?.gaps), 0)).toBeGreaterThan(0);
+    for (const each of figures) expect(each).toMatchObject({ published: 1000, lost: 0, twice: 0 });
+  });
+
+  test("finds one message that is lost, one that comes twice, and a WebSocket that is not passed, and ends with 1", async () => {
+    await using server = await spawnServer();
+    await using forger = forgerOf(server);
+    const report = await check(forger.url, few);
+    expect([report.exitCode, wrongIn(report)]).toEqual([1, ["WebSocket", "resume over events"]]);
+    expect(findingOf(report, "WebSocket").text).toContain("Upgrade");
+    expect(findingOf(report, "resume over events").figures).toMatchObject({
+      published: 1000,
+      seen: 999,
+      lost: 1,
+      twice: 1,
+    });
+  });
+
+  test("presents a token to a guarded server, and says what is missing without one", async () => {
+    await using server = await spawnServer(["--api-key", apiKey, "--private-ping"]);
+    const without = await check(server.url, few);
+    expect([without.exitCode, wrongIn(without)]).toEqual([1, ["WebSocket", "events", "poll", "resume"]]);
+    expect(findingOf(without, "WebSocket").text).toContain("401: A token is needed");
+    for (const report of [
+      await check(server.url, [...few, "--token", apiKey]),
+      await check(server.url, few, { LONGWIRE_TOKEN: apiKey }),
+    ])
+      expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
+  });
+
+  test("says in words when nobody answers, when it is no Longwire, and when the words are wrong", async () => {
+    await using other = Bun.serve({ port: 0, fetch: () => new Response("another program") });
+    const strange = await check(other.url);
+    expect([strange.exitCode, findingOf(strange, "connect").text]).toEqual([
+      1,
+      expect.stringContaining("this is no Longwire"),
+    ]);
+    const port = other.port;
+    await other.stop(true);
+    const nobody = await check(`http://localhost:${port}`);
+    expect([nobody.exitCode, wrongIn(nobody)]).toEqual([1, ["connect"]]);
+    for (const [words, reason] of [
+      [[], "needs a URL"],
+      [["--json"], "needs a URL"],
+      [["ftp://localhost"], "no URL"],
+      [["localhost:1", "--messages", "many"], "--messages"],
+      [["localhost:1", "--topic", "a//b"], "empty part"],
+    ] as const) {
+      const { exitCode, output, errors } = await runCommand(["check", ...words]);
+      expect([exitCode, output]).toEqual([2, ""]);
+      expect(errors).toContain(reason);
+    }
+    const help = await runCommand(["check", "--help"]);
+    for (const flag of ["--token", "--topic", "--messages", "--idle", "--json"])
+      expect(help.output).toContain(flag);
+  });
+});
+
+/** A server in the way that passes no Upgrade, loses one message and repeats another, however often they are sent. */
+function forgerOf(server: RunningServer) {
+  const forge = (text: string): string =>
+    text.replace(/data: 300\nid: .*\n\n/, "").replace(/data: 600\nid: .*\n\n/, (event) => event + event);
+  return Bun.serve({
+    port: 0,
+    idleTimeout: 0,
+    fetch: async (request) => {
+      const { pathname, search } = new URL(request.url);
+      const headers = new Headers(request.headers);
+      for (const name of ["upgrade", "connection", "host"]) headers.delete(name);
+      const { method, signal } = request;
+      const body = method === "POST" ? await request.text() : undefined;
+      const answer = await fetch(new URL(pathname + search, server.url), {
+        method,
+        headers,
+        signal,
+        body: body ?? null,
+      });
+      if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream") || pathname === "/ping")
+        return answer;
+      const forging = new TransformStream<Uint8Array, Uint8Array>({
+        transform: (chunk, controller) =>
+          controller.enqueue(new TextEncoder().encode(forge(new TextDecoder().decode(chunk)))),
+      });
+      return new Response(answer.body?.pipeThrough(forging), { headers: answer.headers });
+    },
+  });
+}
+
+const address = "127.91.0.23";
+const [passing, buffering, cutting, secure] = [8101, 8102, 8103, 8104];
+const proxies = [
+  { name: "nginx", found: tool("nginx", "nginx"), start: startNginx },
+  { name: "haproxy", found: tool("haproxy", "haproxy"), start: startHaproxy },
+];
+
+for (const { name, found, start } of proxies) {
+  describe.skipIf(found.isMissing)(`longwire check through ${name}`, () => {
+    let server: RunningServer;
+    let proxy: AsyncDisposable;
+
+    beforeAll(async () => {
+      server = await spawnServer(["--insecure"]);
+      proxy = await start(found.command, server.url.port);
+      for (const port of [passing, cutting])
+        await until(
+          async () => (await fetch(`http://${address}:${port}/healthz`).catch(() => undefined))?.ok ?? false,
+          `an answer of ${name}`,
+        );
+    });
+
+    afterAll(async () => {
+      await proxy?.[Symbol.asyncDispose]();
+      await server?.[Symbol.asyncDispose]();
+    });
+
+    test("that passes everything finds nothing", async () => {
+      const report = await check(`http://${address}:${passing}`, [...few, "--idle", "4s"]);
+      expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
+      expect(findingOf(report, "idle").text).toContain("stayed open");
+    });
+
+    test("that buffers says so, and still proves the WebSocket", async () => {
+      const report = await check(`http://${address}:${buffering}`, few);
+      expect([report.exitCode, wrongIn(report)]).toEqual([1, ["events"]]);
+      expect(findingOf(report, "events")).toMatchObject({
+        text: expect.stringContaining("something in the way buffers"),
+        figures: { isBuffered: true },
+      });
+      expect(findingOf(report, "resume over WebSocket").figures).toMatchObject({
+        published: 1000,
+        lost: 0,
+        twice: 0,
+      });
+    });
+
+    test("that cuts silent lines says after which time", async () => {
+      const report = await check(`http://${address}:${cutting}`, [...few, "--idle", "8s"]);
+      expect([report.exitCode, wrongIn(report)]).toEqual([1, ["idle"]]);
+      expect(findingOf(report, "idle").text).toMatch(/was cut after [23]\.\d s of silence/);
+    });
+
+    test("that has TLS and HTTP/2 opens the stream over it", async () => {
+      const environment = { NODE_EXTRA_CA_CERTS: join(folder, "tls.crt") };
+      const report = await check(`https://${address}:${secure}`, few, environment);
+      expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
+      expect(findingOf(report, "connect").text).toContain("TLS");
+      expect(findingOf(report, "HTTP/2").figures).toMatchObject({ isOffered: true });
+    });
+  });
+}
+
+async function makeCertificate(): Promise<void> {
+  const [key, certificate] = [join(folder, "tls.key"), join(folder, "tls.crt")];
+  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+  const names = ["-subj", "/CN=check", "-addext", `subjectAltName=IP:${address}`];
+  const made = Bun.spawn(
+    ["openssl", "req", "-x509", ...kind, ...names, "-keyout", key, "-out", certificate],
+    {
+      stdout: "ignore",
+      stderr: "ignore",
+    },
+  );
+  expect(await made.exited).toBe(0);
+  await Bun.write(
+    join(folder, "tls.pem"),
+    (await Bun.file(certificate).text()) + (await Bun.file(key).text()),
+  );
+}
+
+function running(command: readonly string[]): AsyncDisposable {
+  const proxy = Bun.spawn([...command], { stdout: "ignore", stderr: "ignore" });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      proxy.kill("SIGKILL");
+      await proxy.exited;
+    },
+  };
+}
+
+async function startNginx(command: string, port: string): Promise<AsyncDisposable> {
+  await makeCertificate();
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((name) => `${name}_temp_path ${join(folder, name)};`)
+    .join("\n");
+  const upstream = `proxy_pass http://127.0.0.1:${port}; proxy_http_version 1.1; proxy_set_header Host $host;
+    proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;`;
+  const server = (listen: string, rules: string): string =>
+    `server { listen ${address}:${listen}; location / { ${upstream} ${rules} } }`;
+  const file = join(folder, "nginx.conf");
+  await Bun.write(
+    file,
+    `daemon off; master_process off; pid ${join(folder, "nginx.pid")}; error_log /dev/null; events {}
+    http { access_log off; ${temporary}
+    map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+    ${server(`${passing}`, "proxy_buffering off;")}
+    ${server(`${buffering}`, "proxy_ignore_headers X-Accel-Buffering; gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_http_version 1.0;")}
+    ${server(`${cutting}`, "proxy_buffering off; proxy_read_timeout 2s;")}
+    ${server(`${secure} ssl http2; ssl_certificate ${join(folder, "tls.crt")}; ssl_certificate_key ${join(folder, "tls.key")}`, "proxy_buffering off;")}
+    }`,
+  );
+  return running([command, "-c", file, "-e", "/dev/null"]);
+}
+
+async function startHaproxy(command: string, port: string): Promise<AsyncDisposable> {
+  await makeCertificate();
+  const listen = (name: string, bind: string, rules: readonly string[]): string =>
+    [`listen ${name}`, `bind ${address}:${bind}`, ...rules, `server one 127.0.0.1:${port}`].join("\n  ");
+  const long = ["timeout server 60s", "timeout tunnel 60s"];
+  const file = join(folder, "haproxy.cfg");
+  await Bun.write(
+    file,
+    [
+      "defaults\n  mode http\n  timeout client 60s\n  timeout connect 5s",
+      listen("passing", `${passing}`, long),
+      listen("buffering", `${buffering}`, [
+        ...long,
+        "http-response wait-for-body time 30s if { status 200 }",
+      ]),
+      listen("cutting", `${cutting}`, ["timeout server 2s", "timeout tunnel 2s"]),
+      listen("secure", `${secure} ssl crt ${join(folder, "tls.pem")} alpn h2,http/1.1`, long),
+      "",
+    ].join("\n"),
+  );
+  return running([command, "-f", file]);
+}
