@@ -19,6 +19,7 @@ import { notFound } from "./endpoint/not-found.ts";
 import { type EngineSize, Operations } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
 import { echoEndpoint } from "./endpoint/ping/echo.ts";
+import { statusEndpoint } from "./endpoint/status.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import type { ReceivedMessage } from "./endpoint/topics/iterator.ts";
 import {
@@ -362,6 +363,10 @@ async function listen(config: Config, parts: Parts, operations: Operations): Pro
   const pages = pageHandlers();
   const mainRoutes = routes({
     ...pages,
+    "/status": guardOrigin(statusEndpoint({ ...parts, engineKind: engineKindOf(config) }), {
+      config,
+      ...parts,
+    }),
     ...documentHandlers({ page: pages["/"], ...parts }),
     ...parts.handlers,
     ...(operationsOptions ? {} : operations.handlers),
@@ -380,6 +385,9 @@ async function listen(config: Config, parts: Parts, operations: Operations): Pro
   const listening = unlessListening.move();
   return { server, url, [Symbol.asyncDispose]: () => listening.disposeAsync() };
 }
+
+const engineKindOf = ({ redisUrl, data }: Config): "memory" | "disk" | "redis" =>
+  redisUrl !== "" ? "redis" : data === "" ? "memory" : "disk";
 
 /** The part of it that a program sees. */
 function publicApi(parts: Parts): Longwire {

@@ -9,6 +9,7 @@ export type ConnectionKind =
   | "events_cloudevents"
   | "poll"
   | "publish"
+  | "status"
   | "refused";
 
 /** From a publication in memory to one that waits for a slow replica. */
@@ -34,7 +35,10 @@ export class Counters {
   /** Seconds from a message's time to its last live subscriber here, for each form that has one. */
   readonly deliverySeconds = new Histogram(delaySecondsBounds);
   /** Messages given to live subscribers and in replays. A message to ten subscribers counts ten times. */
-  readonly delivered: Record<Exclude<ConnectionKind, "echo" | "poll" | "publish" | "refused">, number> = {
+  readonly delivered: Record<
+    Exclude<ConnectionKind, "echo" | "poll" | "publish" | "status" | "refused">,
+    number
+  > = {
     raw: 0,
     cloudevents: 0,
     events: 0,
@@ -45,7 +49,7 @@ export class Counters {
    * Bytes of messages, event streams and polls that were handed to Bun, without headers and control frames. The echo line
    * is not in it: it sends back what it received, and an addition for each echo could be measured.
    */
-  readonly sentBytes: Record<Exclude<ConnectionKind, "echo" | "publish" | "refused">, number> = {
+  readonly sentBytes: Record<Exclude<ConnectionKind, "echo" | "publish" | "status" | "refused">, number> = {
     raw: 0,
     cloudevents: 0,
     events: 0,
@@ -99,6 +103,7 @@ function perKind(): Record<ConnectionKind, number> {
     events_cloudevents: 0,
     poll: 0,
     publish: 0,
+    status: 0,
     refused: 0,
   };
 }
@@ -134,14 +139,23 @@ const delayMillisecondsMax = 60_000;
 export class EventLoopDelay implements Disposable {
   readonly seconds = new Histogram([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]);
   #expectedMilliseconds = performance.now() + delayStepMilliseconds;
+  #longestMilliseconds = 0;
   readonly #timer = setInterval(() => this.#sample(performance.now()), delayStepMilliseconds).unref();
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
   }
 
+  /** The longest delay since the last call. */
+  takeLongestSeconds(): number {
+    const longest = this.#longestMilliseconds / 1000;
+    this.#longestMilliseconds = 0;
+    return longest;
+  }
+
   #sample(nowMilliseconds: number): void {
     const late = Math.min(Math.max(0, nowMilliseconds - this.#expectedMilliseconds), delayMillisecondsMax);
+    this.#longestMilliseconds = Math.max(this.#longestMilliseconds, late);
     for (let delay = late; delay >= 0; delay -= delayStepMilliseconds) this.seconds.observe(delay / 1000);
     this.#expectedMilliseconds = nowMilliseconds + delayStepMilliseconds;
   }

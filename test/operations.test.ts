@@ -171,6 +171,7 @@ describe("/metrics", () => {
       events_cloudevents: 1,
       poll: 0,
       publish: 0,
+      status: 0,
       refused: 0,
     };
     expect(samplesOf(metrics, "longwire_connections")).toEqual({ echo: 1, ...each });

@@ -92,7 +92,12 @@ function optionsOf(
     padding: [8, 8, 0, 0],
     scales: { y: { range: (_chart, _min, max) => [0, Math.max(1, (max ?? 0) * 1.15)] } },
     axes: [
-      { ...axis, values: (_chart, times) => times.map((time) => clock(time * 1000).slice(0, 8)), space: 90 },
+      {
+        ...axis,
+        values: (_chart, times) => times.map((time) => clock(time * 1000).slice(0, 8)),
+        space: 90,
+        size: 26,
+      },
       { ...axis, values: (_chart, values) => values.map(show), size: 58 },
     ],
     series: [

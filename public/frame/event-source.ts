@@ -26,8 +26,11 @@ export async function* serverSentEvents(url: URL, signal: AbortSignal): AsyncGen
   }
 }
 
-/** HTML, section 9.2.6: several `data:` lines are one text. */
+/** HTML, section 9.2.6: several `data:` lines are one text. An event with a name is none that the page reads. */
 function dataOf(event: string): string | undefined {
-  const lines = event.split("\n").filter((line) => line.startsWith("data:"));
-  return lines.length === 0 ? undefined : lines.map((line) => line.slice(5).replace(/^ /, "")).join("\n");
+  const fields = event.split("\n");
+  const lines = fields.filter((line) => line.startsWith("data:"));
+  return lines.length === 0 || fields.some((line) => line.startsWith("event:"))
+    ? undefined
+    : lines.map((line) => line.slice(5).replace(/^ /, "")).join("\n");
 }

@@ -28,8 +28,8 @@ const waitingPerColumn = 5;
 const waitingShownMax = 40;
 
 /** Where the cut is, between 0.5 at the server and 1 at the page. */
-const cutFrom = 0.68;
-const cutTo = 0.84;
+export const cutFrom = 0.68;
+export const cutTo = 0.84;
 
 export function drawWire(canvas: HTMLCanvasElement, picture: WirePicture, colors: WireColors): void {
   const context = canvas.getContext("2d");

@@ -3,7 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { colorOf } from "../frame/color.ts";
 import { theme } from "../frame/settings.ts";
 import { words } from "../frame/words.ts";
-import { drawWire, type WireColors } from "./drawing.ts";
+import { cutFrom, cutTo, drawWire, type WireColors } from "./drawing.ts";
 import type { Flow } from "./flow.ts";
 
 /** From one end of the wire to the other. */
@@ -49,7 +49,7 @@ function animate(canvas: HTMLCanvasElement, flow: Flow, wire: "whole" | "cut" | 
     previous = now;
     if (isStill.matches) flow.dots.length = 0;
     for (const dot of flow.dots) dot.place += step;
-    const rest = flow.dots.filter(({ place, stops }) => place < (stops ? 0.5 : 1));
+    const rest = flow.dots.filter(({ place, stops }) => place < (stops ? 0.5 : endOf(place, wire)));
     flow.dots.splice(0, flow.dots.length, ...rest);
     drawWire(canvas, { wire, waiting: flow.waiting.peek(), dots: flow.dots }, colors);
     if (flow.dots.length > 0) ask();
@@ -68,6 +68,11 @@ function animate(canvas: HTMLCanvasElement, flow: Flow, wire: "whole" | "cut" | 
     cancelAnimationFrame(frame);
     flow.onChange = undefined;
   };
+}
+
+/** Where a message leaves the wire: at the page, or at a cut that is before it. */
+function endOf(place: number, wire: "whole" | "cut" | "none"): number {
+  return wire === "cut" && place < cutTo ? cutFrom : 1;
 }
 
 function colorsOf(element: HTMLElement): WireColors {

@@ -49,10 +49,10 @@ export class Access {
     this.#apiKeys = new ApiKeys(config.apiKeys);
     this.#tokens = new Tokens(
       config,
-      ({ issuer, subject, expiresTime, subscribe, publish, end }) => {
+      ({ issuer, subject, expiresTime, subscribe, publish, end, status }) => {
         const patterns = { subscribe: [...config.publicTopics, ...subscribe], publish, end };
         const sender = tokenSender(issuer, subject, config.stampSender);
-        return new TopicPermissions(sender, expiresTime, patterns, forbidden);
+        return new TopicPermissions(sender, expiresTime, patterns, forbidden, status);
       },
       (error) =>
         log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
@@ -64,6 +64,7 @@ export class Access {
       Number.POSITIVE_INFINITY,
       this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [], end: [] },
       this.#hasKeys ? missing : forbidden,
+      this.isOpen,
     );
     this.#ofApiKeys = permissionsByKey(this.#apiKeys);
   }
@@ -114,6 +115,20 @@ export class Access {
     return permissions;
   }
 
+  /**
+   * For GET /status: an API key, or a token with the claim `status`. Without any key everyone, unless there is `authorize`.
+   * @throws {Refusal}
+   */
+  async authenticateStatus(context: RequestContext): Promise<Permissions> {
+    const token = this.#hasKeys ? tokenOf(context, this.#deps.config.tokenCookie) : undefined;
+    const permissions = token === undefined ? this.#withoutToken : await this.#permissionsOf(token);
+    if (permissions.allowsStatus) return permissions;
+    if (this.#hasKeys && token === undefined) throw missing();
+    const detail =
+      'Not allowed to read the status: use the API key, or a token with the claim "status": true.';
+    throw new Refusal("permission", detail, { "WWW-Authenticate": 'Bearer error="insufficient_scope"' });
+  }
+
   async #permissionsOf(token: string): Promise<TopicPermissions> {
     const ofApiKey = this.#ofApiKeys.get(this.#apiKeys.nameOf(token) ?? "");
     if (ofApiKey) return ofApiKey;
@@ -134,7 +149,7 @@ function permissionsByKey({ names }: ApiKeys): ReadonlyMap<string, TopicPermissi
   return new Map(
     names.map((name) => [
       name,
-      new TopicPermissions(keySender(name), Number.POSITIVE_INFINITY, everyTopic, forbidden),
+      new TopicPermissions(keySender(name), Number.POSITIVE_INFINITY, everyTopic, forbidden, true),
     ]),
   );
 }

@@ -35,6 +35,8 @@ export interface VerifiedToken {
   readonly subscribe: readonly string[];
   readonly publish: readonly string[];
   readonly end: readonly string[];
+  /** Whether GET /status is allowed. */
+  readonly status: boolean;
   /** Whether the keys that verified it are still those in use. */
   isCurrent(): boolean;
 }
@@ -133,7 +135,7 @@ function whyNot(reason: unknown): string {
 
 /** @throws {TokenError} */
 function readClaims({ payload, isCurrent }: Verified): VerifiedToken {
-  const { iss, sub, exp, subscribe, publish, end } = payload;
+  const { iss, sub, exp, subscribe, publish, end, status } = payload;
   return {
     issuer: text("iss", iss),
     subject: text("sub", sub),
@@ -141,6 +143,7 @@ function readClaims({ payload, isCurrent }: Verified): VerifiedToken {
     subscribe: patterns("subscribe", subscribe),
     publish: patterns("publish", publish),
     end: patterns("end", end),
+    status: status === true,
     isCurrent,
   };
 }

@@ -57,6 +57,8 @@ export class TopicPermissions implements Permissions {
     readonly expiresTime: number,
     patterns: TopicPatterns,
     readonly refusal: (action: Action, topic: string) => Refusal,
+    /** Whether GET /status is allowed. */
+    readonly allowsStatus = false,
   ) {
     this.#patterns = patterns;
   }

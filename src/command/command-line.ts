@@ -36,12 +36,15 @@ async function readTokenCommand(words: readonly string[]): Promise<CommandLine> 
   const values = readSettings(words, tokenSettings);
   if (values === "version") return { command: "print", text: version };
   if (values === "help") return { command: "print", text: (await import("./help.ts")).tokenHelp() };
-  const { jwtSecrets, subscribe, publish, end, ttlSeconds, subject } = completeConfig(tokenSettings, values);
+  const { jwtSecrets, subscribe, publish, end, status, ttlSeconds, subject } = completeConfig(
+    tokenSettings,
+    values,
+  );
   const [secret] = jwtSecrets;
   if (secret === undefined) throw new UsageError("--jwt-secret is needed, the one that the server was given");
   return {
     command: "token",
-    claims: { secret, subscribe, publish, end, ttlSeconds, subject: subject || undefined },
+    claims: { secret, subscribe, publish, end, status, ttlSeconds, subject: subject || undefined },
   };
 }
 

@@ -1,7 +1,7 @@
 /** The settings of `longwire token`. */
 import { settings } from "../settings/config.ts";
 import { madeTokenSecondsMax } from "../settings/limits.ts";
-import { duration, name, topicPatterns } from "../settings/units.ts";
+import { duration, name, toggle, topicPatterns } from "../settings/units.ts";
 
 export const tokenSettings = {
   jwtSecrets: settings.jwtSecrets,
@@ -26,6 +26,7 @@ export const tokenSettings = {
     help: "topics it may end, for good",
     takes: "many",
   },
+  status: { flag: "status", unit: toggle, default: false, help: "lets it read GET /status" },
   ttlSeconds: {
     flag: "ttl",
     unit: duration(1, madeTokenSecondsMax),

@@ -9,6 +9,8 @@ export interface TokenClaims {
   readonly subscribe: readonly string[];
   readonly publish: readonly string[];
   readonly end: readonly string[];
+  /** Whether it may read GET /status. */
+  readonly status?: boolean;
   readonly ttlSeconds: number;
   /** The claim `sub`. */
   readonly subject: string | undefined;
@@ -19,11 +21,13 @@ export async function makeToken({
   subscribe,
   publish,
   end,
+  status,
   ttlSeconds,
   subject,
 }: TokenClaims): Promise<string> {
   const issuedSeconds = Math.floor(Date.now() / 1000);
-  const token = new SignJWT({ subscribe: [...subscribe], publish: [...publish], end: [...end] })
+  const topics = { subscribe: [...subscribe], publish: [...publish], end: [...end] };
+  const token = new SignJWT({ ...topics, ...(status ? { status } : {}) })
     .setProtectedHeader({ alg: "HS256", typ: "JWT" })
     .setIssuedAt(issuedSeconds)
     .setExpirationTime(issuedSeconds + ttlSeconds);

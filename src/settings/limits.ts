@@ -29,6 +29,9 @@ export const refusedRetrySeconds = 5;
 /** Seconds after which a client should try again what failed because the engine was away. */
 export const brokerRetrySeconds = 1;
 
+/** Seconds after which Bun ends a status stream whose reader takes nothing: it is written to once a second. */
+export const statusSilenceSecondsMax = 30;
+
 /** Longest heartbeat interval, in seconds, with which proxies keep a silent connection: some forget it after 30 s. */
 export const heartbeatSecondsAdvised = 30;
 
