@@ -100,7 +100,7 @@ export const waitingFrameBytesMax = 64 * MiB;
 /** What Bun takes for a short string, in bytes. */
 export const frameOverheadBytes = 64;
 
-/** Items of one stream published in one turn: a piece of a body may hold 10,000. */
+/** Items of one stream or batch published in one turn: a piece of a body may hold 10,000. */
 export const streamItemsPerTurnMax = 64;
 
 /** Connections looked at by the heartbeat in one turn. A ping takes 16 µs, so that is 1 ms. */

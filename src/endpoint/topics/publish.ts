@@ -1,6 +1,6 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
 import { malformed, Refusal, retryAfter } from "../../http/refusal.ts";
-import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
+import { brokerRetrySeconds, idempotencyKeyBytesMax, streamItemsPerTurnMax } from "../../settings/limits.ts";
 import {
   type Appended,
   BrokerUnavailable,
@@ -118,7 +118,10 @@ async function publishBatch(
   const items = new ItemPublisher(hub, target, key);
   try {
     await items.begin();
-    for (const draft of drafts) await items.publish(stamped(draft, target.sender));
+    for (const [index, draft] of drafts.entries()) {
+      await items.publish(stamped(draft, target.sender));
+      if ((index + 1) % streamItemsPerTurnMax === 0) await nextTurn();
+    }
     await items.finish(ends);
   } catch (error) {
     throw refusalOf([error], [items.published], messageBytesMax);
