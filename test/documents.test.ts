@@ -1,6 +1,7 @@
 /** What the server says without a browser: text at /, /llms.txt, /docs, /openapi.json and /asyncapi.json. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import asyncApiSchema from "@asyncapi/specs/schemas/3.0.0-without-$id.json";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import Ajv from "ajv";
@@ -80,6 +81,27 @@ test("/llms.txt has the form of llmstxt.org, and its links lead to what they nam
   const links = [...text.matchAll(/\]\((http[^)]+)\)/g)].map(([, link]) => String(link));
   expect(links.length).toBe(3);
   for (const link of links) expect(`${link} ${(await fetch(link)).status}`).toBe(`${link} 200`);
+});
+
+test("every link between the documents leads to a file that is there", async () => {
+  const pages = [...new Bun.Glob("{docs/**/*,README*,CHANGELOG,SECURITY}.md").scanSync({ cwd: root })];
+  expect(pages.length).toBeGreaterThan(10);
+  for (const page of pages) {
+    const text = (await Bun.file(resolve(root, page)).text()).replaceAll(/```[\s\S]*?```/g, "");
+    for (const [, link = ""] of text.matchAll(/\]\((?!https?:|#)([^)#\s]+)/g))
+      expect(`${page}: ${link} ${existsSync(resolve(root, dirname(page), link))}`).toBe(
+        `${page}: ${link} true`,
+      );
+  }
+});
+
+test("the secrets that the README makes are not committed by mistake", async () => {
+  const made = [...(await Bun.file(resolve(root, "README.md")).text()).matchAll(/^head -c .* > (\S+)$/gm)];
+  expect(made.length).toBe(2);
+  for (const [, file = ""] of made) {
+    const ignoring = Bun.spawn(["git", "check-ignore", "-q", file], { cwd: root });
+    expect(`${file} ${await ignoring.exited}`).toBe(`${file} 0`);
+  }
 });
 
 describe("/openapi.json", () => {
