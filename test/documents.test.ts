@@ -84,7 +84,7 @@ test("/llms.txt has the form of llmstxt.org, and its links lead to what they nam
 });
 
 test("every link between the documents leads to a file that is there", async () => {
-  const pages = [...new Bun.Glob("{docs/**/*,README*,CHANGELOG,SECURITY}.md").scanSync({ cwd: root })];
+  const pages = ["*.md", "docs/**/*.md"].flatMap((files) => [...new Bun.Glob(files).scanSync({ cwd: root })]);
   expect(pages.length).toBeGreaterThan(10);
   for (const page of pages) {
     const text = (await Bun.file(resolve(root, page)).text()).replaceAll(/```[\s\S]*?```/g, "");
