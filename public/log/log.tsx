@@ -93,7 +93,7 @@ function Rows({ store, selected, onSelect }: RowsProps) {
         >
           {shown.slice(first, last).map((entry, index) => (
             <Row
-              key={first + index + store.droppedShown}
+              key={index}
               id={`${name}-${first + index}`}
               entry={entry}
               isSelected={entry === selected}

@@ -11,6 +11,10 @@ const sizeMax = 32 * 1024 * 1024;
 /** So many are dropped together, because moving the others takes as long as dropping one. */
 const dropCount = 1_000;
 
+/** With more entries in a frame nobody reads each of them: the page shows the state every 100 ms, and stays responsive. */
+const floodCount = 20;
+const floodMilliseconds = 100;
+
 /** Characters of a message that a search looks at. */
 const searchedCharactersMax = 10_000;
 
@@ -40,6 +44,9 @@ export class LogStore {
   /** While paused: the entries shown then. */
   #frozen: readonly Entry[] | undefined;
   #isAnnounced = false;
+  #announcedMilliseconds = 0;
+  /** Since the last announcement. */
+  #addedCount = 0;
 
   /** The entries that the filter lets through, the newest last. */
   get shown(): readonly Entry[] {
@@ -69,6 +76,7 @@ export class LogStore {
   }
 
   add(entry: Entry): Entry {
+    this.#addedCount++;
     this.#entries.push(entry);
     this.#size += sizeOf(entry.data);
     this.#counts.set(entry.kind, this.count(entry.kind) + 1);
@@ -111,10 +119,18 @@ export class LogStore {
   changed(): void {
     if (this.#isAnnounced) return;
     this.#isAnnounced = true;
-    requestAnimationFrame(() => {
+    const announce = (nowMilliseconds: number): void => {
+      const isFlood = this.#addedCount > floodCount;
+      if (isFlood && nowMilliseconds - this.#announcedMilliseconds < floodMilliseconds) {
+        requestAnimationFrame(announce);
+        return;
+      }
       this.#isAnnounced = false;
+      this.#announcedMilliseconds = nowMilliseconds;
+      this.#addedCount = 0;
       this.version.value++;
-    });
+    };
+    requestAnimationFrame(announce);
   }
 
   #drop(): void {

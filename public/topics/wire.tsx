@@ -9,6 +9,10 @@ import type { Flow } from "./flow.ts";
 /** From one end of the wire to the other. */
 const travelMilliseconds = 900;
 
+/** So many look like a stream, which needs fewer frames a second. */
+const manyDots = 30;
+const framesOfMany = 15;
+
 interface WireProps {
   readonly flow: Flow;
   readonly isOpen: boolean;
@@ -45,7 +49,11 @@ function animate(canvas: HTMLCanvasElement, flow: Flow, wire: "whole" | "cut" | 
   let frame = 0;
   const draw = (now: number): void => {
     frame = 0;
-    const step = Math.min(now - previous, 50) / travelMilliseconds;
+    if (flow.dots.length > manyDots && now - previous < 1000 / framesOfMany) {
+      ask();
+      return;
+    }
+    const step = Math.min(now - previous, 100) / travelMilliseconds;
     previous = now;
     if (isStill.matches) flow.dots.length = 0;
     for (const dot of flow.dots) dot.place += step;
