@@ -1,7 +1,7 @@
 /** Chromium, driven by Playwright, for the tests of the page. */
 import { afterAll, beforeAll } from "bun:test";
 import type { ServerWebSocket } from "bun";
-import { type Browser, type BrowserContextOptions, chromium, type Locator, type Page } from "playwright-core";
+import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
 import type { View as PanelName } from "../../public/frame/settings.ts";
 import type { EntryKind } from "../../public/log/entry.ts";
 import { pageHandlers } from "../../src/endpoint/page.ts";
@@ -9,37 +9,10 @@ import { Refusals } from "../../src/http/refusal.ts";
 import { routesOf } from "../../src/http/routes.ts";
 import { createLogger } from "../../src/log.ts";
 import { Counters } from "../../src/metrics.ts";
+import { browserIsMissing, launchBrowser } from "./chromium.ts";
 import { type RunningServer, spawnServer } from "./server.ts";
 
-const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-const executable = names.map((name) => Bun.which(name)).find((path) => path !== null);
-
-/** Without a browser its tests are skipped with a warning; on CI they fail. */
-export const browserIsMissing = executable === undefined && !process.env.CI;
-
-if (browserIsMissing) {
-  console.warn(
-    `SKIPPED: the tests in a browser. None of ${names.join(", ")} is installed (Debian: apt-get install chromium).`,
-  );
-}
-
-export async function launchBrowser(): Promise<Browser> {
-  if (executable === undefined)
-    throw new Error(`Chromium is needed here: install one of ${names.join(", ")} in the PATH.`);
-  return chromium.launch({
-    executablePath: executable,
-    headless: true,
-    args: [
-      "--no-sandbox", // CI runs as root, which Chromium's sandbox refuses.
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
-}
+export { browserIsMissing, launchBrowser };
 
 export interface ViewOptions extends BrowserContextOptions {
   /** The test can let time in the page pass faster: `page.clock`. */
