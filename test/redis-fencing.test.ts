@@ -293,6 +293,19 @@ describe.skipIf(!hasRedis)("a failover that the operator says to be lossless", (
     await scene.expectAfterwards(replica, { away: "complete", live: "no gap" }, ["6"]);
   });
 
+  test("says nothing of a primary that is restarted, which may lack what its replica had: a gap", async () => {
+    const [primary, replica] = [await server(...everysec), await server()];
+    await replica.follow(primary);
+    const scene = await Scene.on(primary, vouched);
+    await scene.publish("6");
+    await primary.written();
+    await primary.kill();
+    await scene.node.away();
+    await primary.restart();
+    await replica.follow(primary);
+    await scene.expectAfterwards(primary, { away: "gap", live: "gap" }, ["6"]);
+  });
+
   test("and is not is a gap, by testimony", async () => {
     const { primary, replica, scene } = await pair();
     await replica.caughtUp(primary);

@@ -35,7 +35,8 @@ if not same or connected > tonumber(replicas) then
         and string.find(redis.call('INFO', 'persistence'), 'aof_enabled:1', 1, true)
       -- The same process renames itself when its first replica comes, which may have left before this script.
       if renamed then replicas = math.max(replicas, 1) end
-      local vouched = LOSSLESS and ACKNOWLEDGE >= replicas
+      -- A failover promotes a replica. A primary that was restarted may have less than its replicas had acknowledged.
+      local vouched = promoted and LOSSLESS and ACKNOWLEDGE >= replicas
       current = string.format('%.0f', current + 1)
       if not (renamed or reread or vouched) then lossy, lossy_time = current, string.format('%.0f', now) end
     end
