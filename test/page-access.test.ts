@@ -54,8 +54,10 @@ describe.skipIf(browserIsMissing)("with a key set, the page", () => {
   test("asks for a token in words, and then subscribes, publishes and follows an event stream with it", async () => {
     await using server = await spawnServer(["--api-key", key]);
     await using view = await open({}, server.url);
-    await view.part("subscribe").click();
     const dialog = view.page.locator('[data-part="tokenDialog"]');
+    await view.page.locator("#line").getByText("Hello WebSockets!").nth(1).waitFor();
+    expect(await dialog.isVisible()).toBe(false); // The page asks only for what a person does.
+    await view.part("subscribe").click();
     await dialog.getByText("The server asks for a token.").waitFor();
     await dialog.locator('[data-part="tokenText"]').fill(key);
     await dialog.locator('[data-part="useToken"]').click();

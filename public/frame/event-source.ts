@@ -4,13 +4,18 @@ import { refusalOf } from "./requests.ts";
 
 /**
  * Yields the data of each event, in batches as they arrive; a batch is empty for a comment.
+ * @param asksForToken whether a 401 opens the field for a token
  * @throws Refusal for an answer other than 200; what `fetch` throws if the connection is lost
  */
-export async function* serverSentEvents(url: URL, signal: AbortSignal): AsyncGenerator<string[], void> {
+export async function* serverSentEvents(
+  url: URL,
+  signal: AbortSignal,
+  asksForToken = true,
+): AsyncGenerator<string[], void> {
   const headers = { Accept: "text/event-stream", ...tokenHeaders() };
   const answer = await fetch(url, { headers, signal, cache: "no-store" });
   if (answer.status === 204) return;
-  if (!answer.ok || !answer.body) throw await refusalOf(answer);
+  if (!answer.ok || !answer.body) throw await refusalOf(answer, asksForToken);
   yield [];
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

@@ -26,11 +26,11 @@ export async function ask<Answer>(url: URL, request: RequestInit = {}): Promise<
   throw await refusalOf(answer);
 }
 
-/** A refused token is asked for in words. */
-export async function refusalOf(answer: Response): Promise<Refusal> {
+/** @param asksForToken whether a 401 opens the field for a token: not for what the page does by itself */
+export async function refusalOf(answer: Response, asksForToken = true): Promise<Refusal> {
   const isProblem = answer.headers.get("content-type")?.startsWith("application/problem+json") ?? false;
   const detail = isProblem ? ((await answer.json()) as { detail?: unknown }).detail : undefined;
   const words = typeof detail === "string" ? detail : answer.statusText;
-  if (answer.status === 401) tokenWanted.value = words;
+  if (answer.status === 401 && asksForToken) tokenWanted.value = words;
   return new Refusal(answer.status, words);
 }

@@ -13,6 +13,8 @@ export const protocolsText = stored("line.protocols", "", isText);
 export function readAddress(text: string): URL | undefined {
   const trimmed = text.trim();
   if (trimmed === "") return ownAddress;
+  // Some browsers take a space for a part of a host's name.
+  if (/\s/.test(trimmed)) return undefined;
   const url = URL.parse(/^[a-z]+:\/\//i.test(trimmed) ? trimmed : `wss://${trimmed}`);
   if (url === null || !/^(ws|http)s?:$/.test(url.protocol)) return undefined;
   url.hash = "";

@@ -57,7 +57,7 @@ export class ServerStatus {
   async #follow(ending: AbortSignal): Promise<void> {
     while (!ending.aborted) {
       try {
-        for await (const events of serverSentEvents(nextToPage("status"), ending)) {
+        for await (const events of serverSentEvents(nextToPage("status"), ending, false)) {
           this.refusal.value = undefined;
           for (const data of events) this.#add(JSON.parse(data));
         }

@@ -99,6 +99,11 @@ export class View implements AsyncDisposable {
     });
   }
 
+  /** The same page, with the parts of another panel. */
+  on(panel: string): View {
+    return Object.assign(Object.create(this), { panel: this.page.locator(`#${panel}`) });
+  }
+
   get message(): Locator {
     return this.part("message");
   }
