@@ -517,8 +517,8 @@ describe("a topic's name", () => {
     ["has a line break", "/topics/a%0d%0aX-Evil:%20yes"],
     ["has an escape sequence of terminals", "/topics/a%1b[31m"],
     ["has a space", "/topics/a%20b"],
-    ["has full-width letters", "/topics/%ef%bd%81"],
-    ["has full-width letters, not encoded", "/topics/\uff41"],
+    ["has a full-width sign", "/topics/%ef%bc%8f"],
+    ["has a full-width sign, not encoded", "/topics/\uff0f"],
     ["has a mark that turns the direction of writing", "/topics/a%e2%80%aeb"],
     ["has a joiner of no width", "/topics/a%e2%80%8bb"],
     ["has a combining accent", "/topics/e%cc%81"],
@@ -567,7 +567,18 @@ describe("a topic's name", () => {
   });
 
   test("that is none is refused in an event's topic too", async () => {
-    for (const topic of ["..", "a/../b", "a\r\nb", "\u0000", "ａ", "a\u202eb", "\ud800", "", "*", "a b"]) {
+    for (const topic of [
+      "..",
+      "a/../b",
+      "a\r\nb",
+      "\u0000",
+      "\uff0f",
+      "a\u202eb",
+      "\ud800",
+      "",
+      "*",
+      "a b",
+    ]) {
       using socket = await openTopic(server, "events", cloudEvents);
       await socket.event();
       socket.send(JSON.stringify({ specversion: "1.0", type: "x", topic, data: 1 }));
