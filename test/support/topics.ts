@@ -28,6 +28,8 @@ export async function everyEvent(
   let next: string | undefined = `${topicsUrl(server, path)}?since=${since}`;
   while (next) {
     const response: Response = await fetch(next);
+    if (response.status !== 200)
+      throw new Error(`a poll was answered with ${response.status}: ${await response.text()}`);
     events.push(...((await response.json()) as ReceivedEvent[]));
     next = nextPage(response, server);
   }
