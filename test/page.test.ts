@@ -200,7 +200,7 @@ describe.skipIf(browserIsMissing)("the page", () => {
     await using chinese = await open({ locale: "zh-CN" });
     await chinese.pill("已连接");
     expect(await chinese.page.locator("html").getAttribute("lang")).toBe("zh-CN");
-    expect(await chinese.page.title()).toBe("Longwire：可以亲手测试的长连接");
+    expect(await chinese.page.title()).toBe("Longwire：一条可以测试的线");
     expect(await chinese.part("send").textContent()).toBe("发送");
     expect(await chinese.message.getAttribute("placeholder")).toBe("输入消息… Ctrl + Enter 发送");
     await using german = await open({ locale: "de-DE" });
