@@ -11,7 +11,11 @@ for (const [name, expectedPeers, measured] of [
   ["publish", ["longwire", "longwire-guarded", "bun"], 2 * 5],
   ["storm", ["longwire", "bun"], 2 * 3],
   ["stream", ["longwire", "bun"], 2],
-  ["disk", ["longwire", "memory", "engine", "engine-memory", "bun"], 3 * 3 + 2 * 3],
+  [
+    "disk",
+    ["longwire", "longwire-memory", "longwire-engine", "longwire-engine-memory", "bun"],
+    3 * 3 + 2 * 3,
+  ],
   ["cluster", ["longwire", "bun"], 2 * 2 + 2],
   ["start", ["longwire", "bun", "longwire-compiled"], 3],
 ] as const) {

@@ -14,9 +14,9 @@ import type { Measure, Row, Samples } from "./samples.ts";
 
 const connections = 16;
 const payloadBytes = 256;
-const inMemory = "memory";
-const engine = "engine";
-const engineInMemory = "engine-memory";
+const inMemory = "longwire-memory";
+const engine = "longwire-engine";
+const engineInMemory = "longwire-engine-memory";
 
 const inProcess = (key: string, heading: string, kind: string): Peer => ({
   key,
