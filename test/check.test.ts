@@ -2,10 +2,10 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
+import { join, resolve } from "node:path";
+import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
 import { tool } from "./support/tool.ts";
-import { until } from "./support/wait.ts";
+import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 
@@ -58,6 +58,33 @@ describe("longwire check", () => {
         ),
       );
     expect(output).toEndWith("All is well.\n");
+  });
+
+  test("shows a progress bar on a terminal, and leaves none of it", async () => {
+    await using server = await spawnServer();
+    let shown = "";
+    const decoder = new TextDecoder();
+    const command = [
+      process.execPath,
+      "run",
+      resolve(root, "src/index.ts"),
+      "check",
+      server.url.href,
+      ...few,
+    ];
+    const checking = Bun.spawn(command, {
+      terminal: {
+        cols: 200,
+        data: (_, bytes) => {
+          shown += decoder.decode(bytes, { stream: true });
+        },
+      },
+    });
+    expect(await within(checking.exited, "the end of the check", 50)).toBe(0);
+    await until(() => shown.includes("All is well."), "the last line");
+    expect(shown).toMatch(/\r {2}resume +\[#+ +\] \d+ %/);
+    for (const [line = ""] of shown.matchAll(/^.*✓.*$/gm))
+      expect(line.split("\u001b[K").at(-1)).not.toContain("%");
   });
 
   test("counts a told gap, and takes it for no loss", async () => {
