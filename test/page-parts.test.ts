@@ -223,5 +223,7 @@ test("every text is there in Chinese, and none is left in English", () => {
     if (typeof text === "object") expect(Object.keys(translated)).toEqual(Object.keys(text));
   }
   expect(chinese.reason("The token has expired.")).toBe("令牌已过期。");
+  const detail = "The body has the type application/json and does not parse: SyntaxError";
+  expect(chinese.reason(detail)).toBe("内容的类型是 application/json，但无法解析：SyntaxError");
   expect(chinese.reason("something new")).toBe("something new");
 });

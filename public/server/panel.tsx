@@ -49,7 +49,7 @@ function Figures({ latest }: { readonly latest: Status }) {
       engine.topics === undefined ? "–" : say.keptTopics(engine.topics, bytes(engine.historyBytes ?? 0)),
     ],
     ["resumes", say.resumes, say.resumesOf(latest.resumes.complete, latest.resumes.gap)],
-    ["gaps", say.proofGaps, number(latest.gaps)],
+    ["gaps", say.gapsReported, number(latest.gaps)],
     ["cutters", say.cutByServer, countsOf(latest.cut)],
     ["refused", say.refusedByServer, countsOf(latest.refused)],
   ];

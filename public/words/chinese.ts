@@ -150,6 +150,7 @@ export const chinese: Words = {
   keptTopics: (topics, size) => `${topics} 个主题，${size}`,
   resumes: "恢复",
   resumesOf: (complete, gap) => `${complete} 次完整，${gap} 次有缺口`,
+  gapsReported: "已告知的缺口",
   cutByServer: "被服务器切断",
   refusedByServer: "被拒绝",
   chartConnections: "连接",

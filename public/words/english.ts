@@ -167,6 +167,7 @@ export const english = {
   keptTopics: (topics: number, size: string) => `${topics} topics, ${size}`,
   resumes: "Resumes",
   resumesOf: (complete: number, gap: number) => `${complete} complete, ${gap} with a gap`,
+  gapsReported: "Gaps reported",
   cutByServer: "Cut by the server",
   refusedByServer: "Refused",
   chartConnections: "Connections",
