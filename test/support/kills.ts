@@ -7,7 +7,7 @@ import { Follower, lastMessage, openLines, openSurviving } from "./followers.ts"
 import type { Random } from "./random.ts";
 import { type RunningServer, type SpawnOptions, spawnServer } from "./server.ts";
 import { everyEvent, type ReceivedEvent, topicsUrl } from "./topics.ts";
-import { within } from "./wait.ts";
+import { until, within } from "./wait.ts";
 
 const topics = ["one", "two"] as const;
 
@@ -50,6 +50,8 @@ export async function runKills({ random, kills, historyMessages, spawn, tally }:
     const load = new Load({ url, socketUrl }, random, tally);
     const done = load.run();
     for (let kill = 0; kill < kills; kill++) {
+      const acknowledgedMin = (kill + 1) * 25; // However busy the machine is, each kill falls into a load.
+      await Promise.race([load.hasAcknowledged(acknowledgedMin), done]);
       await Promise.race([Bun.sleep(random.between(20, 400)), done]); // The moment of the kill is what is random.
       server = await killAndStart(server, [...flags, "--port", url.port], { random, spawn, tally });
     }
@@ -112,6 +114,10 @@ export class Load {
       await this.#publish(topic, lastMessage, `${topic} last`);
     });
     await Promise.all([following, ...publishing]);
+  }
+
+  async hasAcknowledged(count: number): Promise<void> {
+    await until(() => this.acknowledged.count >= count, `${count} acknowledgements`, 60);
   }
 
   finish(): void {
