@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { Ocean } from "./support/ocean.ts";
+import { freePort } from "./support/redis.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
 import { tool } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
@@ -317,3 +319,29 @@ async function startHaproxy(command: string, port: string): Promise<AsyncDisposa
   );
   return running([command, "-f", file]);
 }
+
+describe("longwire check --compare", () => {
+  test("prints the nearest first, and says which was not reached", async () => {
+    await using server = await spawnServer();
+    using line = new Ocean(Number(server.url.port), 40);
+    const [near, far, nobody] = [server.url.host, `localhost:${line.port}`, `localhost:${freePort()}`];
+    const words = ["check", "--compare", far, near];
+    const { exitCode, output } = await runCommand([...words, "--json"], { seconds: 50 });
+    expect(exitCode).toBe(0);
+    const [first, second] = JSON.parse(output);
+    expect([first.url, second.url]).toEqual([`http://${near}`, `http://${far}`]);
+    expect(second.roundTripMilliseconds).toBeGreaterThan(80);
+    expect(first.roundTripMilliseconds).toBeLessThan(second.roundTripMilliseconds);
+    const other = await runCommand(["check", "--compare", nobody, near], { seconds: 50 });
+    expect(other.exitCode).toBe(1);
+    expect(other.output).toMatch(
+      new RegExp(`^✓ http://${near} .*\n✗ http://${nobody} .*\nNearest: http://${near}\n$`),
+    );
+  });
+
+  test("without a URL says what to type", async () => {
+    const { exitCode, errors } = await runCommand(["check", "--compare"]);
+    expect(exitCode).toBe(2);
+    expect(errors).toStartWith("longwire: --compare needs the URLs of servers: longwire check --compare ");
+  });
+});

@@ -19,3 +19,6 @@ export const checkSettings = {
   },
   json: { flag: "json", unit: toggle, default: false, help: "print one JSON document", takes: "none" },
 } as const;
+
+/** Those of `longwire check --compare`. */
+export const compareSettings = { token: checkSettings.token, json: checkSettings.json } as const;

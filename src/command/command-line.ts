@@ -3,7 +3,8 @@ import { version } from "../../package.json";
 import { type Config, completeConfig, settings } from "../settings/config.ts";
 import { faultOfTopicName } from "../topic/message.ts";
 import type { CheckTask } from "./check.ts";
-import { checkSettings } from "./check-settings.ts";
+import { checkSettings, compareSettings } from "./check-settings.ts";
+import type { CompareTask } from "./compare.ts";
 import type { DataTask } from "./data.ts";
 import { type DataAction, dataActions } from "./data-settings.ts";
 import { readFlags, refuseUnknownVariables, UsageError } from "./flags.ts";
@@ -16,6 +17,7 @@ export type CommandLine =
   | { readonly command: "token"; readonly claims: TokenClaims }
   | { readonly command: "data"; readonly task: DataTask }
   | { readonly command: "check"; readonly task: CheckTask }
+  | { readonly command: "compare"; readonly task: CompareTask }
   | { readonly command: "print"; readonly text: string };
 
 /**
@@ -49,18 +51,36 @@ async function readTokenCommand(words: readonly string[]): Promise<CommandLine> 
 }
 
 async function readCheckCommand([url = "", ...words]: readonly string[]): Promise<CommandLine> {
+  if (url === "--compare") return readCompareCommand(words);
   const isNamed = url !== "" && !url.startsWith("-");
   const values = readSettings(isNamed ? words : [url, ...words].filter((word) => word !== ""), checkSettings);
   if (values === "version") return { command: "print", text: version };
   if (values === "help") return { command: "print", text: (await import("./help.ts")).checkHelp() };
   if (!isNamed) throw new UsageError("check needs a URL first: longwire check http://localhost:9090");
-  const parsed = URL.parse((url.includes("://") ? url : `http://${url}`).replace(/^ws/, "http"));
-  if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new UsageError(`"${url}" is no URL of a server`);
-  const base = `${parsed.origin}${parsed.pathname.replace(/\/(ping)?$/, "")}`;
   const { topic, ...task } = completeConfig(checkSettings, values);
   const fault = topic === "" ? undefined : faultOfTopicName(topic);
   if (fault) throw new UsageError(fault.replace(/\.$/, ""));
-  return { command: "check", task: { base, topic, ...task } };
+  return { command: "check", task: { base: baseOf(url), topic, ...task } };
+}
+
+/** @param words the URLs, then flags */
+function readCompareCommand(words: readonly string[]): CommandLine {
+  const flagsAt = words.findIndex((word) => word.startsWith("-"));
+  const urls = flagsAt === -1 ? words : words.slice(0, flagsAt);
+  const values = readSettings(flagsAt === -1 ? [] : words.slice(flagsAt), compareSettings);
+  if (typeof values === "string" || urls.length === 0)
+    throw new UsageError(
+      "--compare needs the URLs of servers: longwire check --compare https://a.example https://b.example",
+    );
+  const { token, json } = completeConfig(compareSettings, values);
+  return { command: "compare", task: { bases: urls.map(baseOf), token, json } };
+}
+
+/** @returns the address of a server, with the prefix below which it is mounted @throws {UsageError} */
+function baseOf(url: string): string {
+  const parsed = URL.parse((url.includes("://") ? url : `http://${url}`).replace(/^ws/, "http"));
+  if (!parsed || !/^https?:$/.test(parsed.protocol)) throw new UsageError(`"${url}" is no URL of a server`);
+  return `${parsed.origin}${parsed.pathname.replace(/\/(ping)?$/, "")}`;
 }
 
 async function readDataCommand([action = "", ...words]: readonly string[]): Promise<CommandLine> {

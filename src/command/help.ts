@@ -106,10 +106,12 @@ export function tokenHelp(): string {
 export function checkHelp(): string {
   return [
     "Usage: longwire check <url> [flags]",
+    "       longwire check --compare <url> <url>… [--token <name>] [--json]",
     "",
     "Opens each transport of a server through whatever is in the way: a WebSocket, an event stream, a poll, and",
     "HTTP/2 where there is TLS. Reports how long they take, and what buffers or cuts. Then it publishes messages,",
     "cuts its own lines on purpose, comes back, and counts what was lost.",
+    "--compare measures several servers in turn and prints them, the nearest first.",
     "",
     "Flags:",
     ...linesOf(flagsOf(checkSettings)),
