@@ -1,5 +1,6 @@
 /** The whole of one entry: its text, formatted if it is JSON, its bytes, its id and its attributes. */
 import { useSignal } from "@preact/signals";
+import { nextToPage } from "../frame/address.ts";
 import { saveFile } from "../frame/files.ts";
 import { words } from "../frame/words.ts";
 import { type Entry, hexRows } from "./entry.ts";
@@ -58,6 +59,14 @@ export function Detail({ entry, onClose, onResend }: DetailProps) {
           </button>
         </div>
       </div>
+      {kind === "gap" && (
+        <p class="help">
+          {say.gapHelp}{" "}
+          <a href={nextToPage("docs").href} target="_blank" rel="noreferrer">
+            {say.protocol}
+          </a>
+        </p>
+      )}
       <pre data-part="whole">{wholeText(data)}</pre>
     </section>
   );

@@ -10,7 +10,8 @@ export function ServerPanel({ status }: { readonly status: ServerStatus }) {
   const latest = samples.at(-1);
   const refusal = status.refusal.value;
   return (
-    <section class="panel" id="server" aria-labelledby="server-title">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, and nothing else in it takes the keyboard there.
+    <section class="panel" id="server" aria-labelledby="server-title" tabIndex={0}>
       <header class="heading">
         <h2 id="server-title">{say.serverTitle}</h2>
         <p>{say.serverMeaning}</p>

@@ -241,6 +241,9 @@ export const chinese: Words = {
   message: "消息",
   messagePlaceholder: "输入消息…",
   messageKeys: (modifier) => `输入消息… ${modifier} + Enter 发送`,
+  gapHelp:
+    "服务器已没有这些消息：历史有上限（--history-messages、--history-age、--retain），没有 --data 或 --redis 的服务器重启后会失去历史。此后的消息是完整的。",
+  protocol: "协议文档",
   noteOpen: "已连接",
   noteEnded: (ending) => `已断开，${ending}`,
   noteCut: "线路已切断。此后发布的消息会错过，恢复时补上",

@@ -266,6 +266,9 @@ export const english = {
   message: "Message",
   messagePlaceholder: "Write a message…",
   messageKeys: (modifier: string) => `Write a message… ${modifier} + Enter sends it`,
+  gapHelp:
+    "The server no longer has these messages: history is bounded (--history-messages, --history-age, --retain), and a server without --data or --redis loses it at a restart. What follows is complete again.",
+  protocol: "The protocol",
   noteOpen: "The line is open",
   noteEnded: (ending: string) => `The line is closed, ${ending}`,
   noteCut: "The line is cut. Messages published now are missed until it is back",
