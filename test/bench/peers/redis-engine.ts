@@ -29,6 +29,10 @@ interface Pair {
 const data = "x".repeat(256);
 const limits = { historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 2 ** 26, retained: [] };
 const redis = await RedisServer.start();
+// The benchmark ends its peers by SIGKILL: the pipe closes with this process, and Redis must not outlive it.
+Bun.spawn(["sh", "-c", `cat >/dev/null; kill -9 ${redis.pid}; rm -r '${redis.directory}'`], {
+  stdin: "pipe",
+});
 for (const signal of ["SIGTERM", "SIGINT"] as const)
   process.on(signal, () => void redis[Symbol.asyncDispose]().finally(() => process.exit()));
 
