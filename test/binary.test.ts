@@ -202,11 +202,13 @@ test("a program of one's own keeps topics on disk when it is compiled as docs/op
 await using server = await createServer({ port: 0, data: "data", logLevel: "warn" });
 await server.publish("news", "hello");
 for await (const { data } of server.subscribe("news", { since: "all" })) { console.log(data); break; }
+const { status } = await fetch(server.url, { headers: { Accept: "text/html" } });
+if (status !== 404) throw new Error("the page was answered with " + status);
 `,
   );
   await writeFile(join(project, "engine/disk/worker.ts"), 'import "longwire/disk-worker";\n');
   const page = await Bun.file(join(root, "docs/operations.md")).text();
-  const [, command = ""] = /^(bun build app\.ts .*)$/m.exec(page) ?? [];
+  const [, command = ""] = /^(bun build app.ts .*)$/m.exec(page) ?? [];
   const options = { directory: project, seconds: 30 };
   const built = await runCommand(["-c", command], { ...options, command: ["sh"] });
   expect(built).toMatchObject({ exitCode: 0 });

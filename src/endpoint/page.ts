@@ -3,6 +3,7 @@
  * served from memory.
  */
 import { methods } from "../http/methods.ts";
+import { Refusal } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
 
 /** The text of each file that a browser loads. */
@@ -18,7 +19,7 @@ export interface PageFiles {
 }
 
 declare global {
-  /** scripts/build.ts replaces it by the files. Run from source it is undefined. */
+  /** src/build.ts replaces it by the files. Run from source it is undefined. */
   var embeddedPage: PageFiles | undefined;
 }
 
@@ -54,12 +55,16 @@ export function pageHandlers() {
 async function loadPage(): Promise<PageFiles> {
   const embedded = globalThis.embeddedPage;
   if (embedded) return embedded;
-  try {
-    return await bundlePage();
-  } catch (cause) {
-    throw new Error("the page cannot be bundled here; scripts/build.ts puts it into a binary", { cause });
-  }
+  if (isCompiled)
+    throw new Refusal(
+      "not_found",
+      "This program was compiled without the page, which `bun run build` of Longwire puts inside. Everything else is served.",
+    );
+  return await bundlePage();
 }
+
+/** Whether this is in a program of its owner's that was compiled: it has no bundler and no files to bundle. */
+const isCompiled = /\/(\$bunfs|~BUN)\//.test(import.meta.url);
 
 /** Bundles all of it in about 50 ms. @throws AggregateError if it cannot: a compiled binary has no bundler */
 export async function bundlePage(): Promise<PageFiles> {
