@@ -1,7 +1,8 @@
 /** The engine in memory: the contract of every engine, and what it does by its own clock. */
 import { heapStats } from "bun:jsc";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type Clock, type Evicted, MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
+import type { Clock } from "../src/engine/clock.ts";
+import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
 import type { Page } from "../src/topic/broker.ts";
 import { type Position, retainedBytes, type Since } from "../src/topic/message.ts";
 import { describeBrokerContract } from "./contract/contract.ts";

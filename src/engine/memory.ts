@@ -19,6 +19,7 @@ import type { Draft } from "../topic/draft.ts";
 import { TopicLog } from "../topic/log.ts";
 import type { End, Message, Position, Since, TopicPosition } from "../topic/message.ts";
 import { type HistoryLimits, Retention } from "../topic/retention.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import { Epochs } from "./epochs.ts";
 import {
   fingerprintOf,
@@ -40,15 +41,6 @@ export interface MemoryBrokerLimits extends HistoryLimits {
   /** Bytes of all idempotency keys. */
   readonly idempotencyBytesMax: number;
 }
-
-export interface Clock {
-  /** Milliseconds since 1970. It may be set forward and back. */
-  now(): number;
-  /** Milliseconds since some moment. It never goes back. */
-  monotonic(): number;
-}
-
-const systemClock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
 /** What an engine had to forget before its time, because a bound was reached. */
 export type Evicted = "idempotency_keys" | "positions";

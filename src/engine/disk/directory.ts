@@ -245,4 +245,4 @@ function whyNot(directory: string, error: unknown): string {
 const whatToDo = (path: string): string =>
   `Nothing was deleted. Look with "longwire data check", put a backup back with "longwire data restore", or begin anew with --data elsewhere; ${path} stays as it is`;
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

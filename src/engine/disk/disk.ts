@@ -24,7 +24,8 @@ import {
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Since, TopicPosition } from "../../topic/message.ts";
-import type { Clock, Evicted, MemoryBrokerLimits } from "../memory.ts";
+import { type Clock, systemClock } from "../clock.ts";
+import type { Evicted, MemoryBrokerLimits } from "../memory.ts";
 import { columnsOf, endOf, historyOf, outcomeAt } from "./columns.ts";
 import { OwnedDirectory } from "./directory.ts";
 import { DiskMeter } from "./meter.ts";
@@ -88,8 +89,6 @@ type Ask = Request extends infer Each
     ? Omit<Each, "id" | "now" | "monotonic">
     : never
   : never;
-
-const systemClock: Clock = { now: () => Date.now(), monotonic: () => performance.now() };
 
 export class DiskBroker implements Broker {
   readonly traits: BrokerTraits = { isShared: false, isInProcess: false, comparisonSeconds: undefined };

@@ -6,7 +6,15 @@ import { Database } from "bun:sqlite";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { DataDirectoryError } from "./data-directory-error.ts";
-import { databaseName, fileRowOf, lockDirectory, randomName, syncFile, witnessPrefix } from "./directory.ts";
+import {
+  databaseName,
+  fileRowOf,
+  lockDirectory,
+  messageOf,
+  randomName,
+  syncFile,
+  witnessPrefix,
+} from "./directory.ts";
 import { codeOf, schemaVersion, versionOf } from "./schema.ts";
 
 export interface CheckReport {
@@ -177,5 +185,3 @@ function faultsOf(database: Database): string[] {
 }
 
 const isDamage = (error: unknown): boolean => /^SQLITE_(CORRUPT|NOTADB|IOERR|ERROR)/.test(codeOf(error));
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -1,6 +1,6 @@
 /** What the engine on disk counts for /metrics. */
 import { Histogram } from "../../metrics.ts";
-import type { DiskUsage } from "./protocol.ts";
+import { emptyUsage } from "./protocol.ts";
 
 export class DiskMeter {
   /** Time of a transaction. An fsync takes 0.4 to 7 ms on the disks that were measured. */
@@ -8,14 +8,7 @@ export class DiskMeter {
   /** Publications, subscriptions and their ends in all transactions. */
   operations = 0;
   failures = 0;
-  usage: DiskUsage = {
-    topics: 0,
-    historyBytes: 0,
-    fileBytes: 0,
-    walBytes: 0,
-    evictedPositions: 0,
-    evictedKeys: 0,
-  };
+  usage = emptyUsage;
 
   committed(operations: number, milliseconds: number, hasFailed: boolean): void {
     if (hasFailed) this.failures++;

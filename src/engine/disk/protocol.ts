@@ -142,6 +142,16 @@ export interface DiskUsage {
   readonly evictedKeys: number;
 }
 
+/** Before anything was measured. */
+export const emptyUsage: DiskUsage = {
+  topics: 0,
+  historyBytes: 0,
+  fileBytes: 0,
+  walBytes: 0,
+  evictedPositions: 0,
+  evictedKeys: 0,
+};
+
 export type Answer = { readonly id: number } & (
   | { readonly kind: "opened"; readonly sinceTime: number; readonly usage: DiskUsage }
   | {

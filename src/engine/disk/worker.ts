@@ -6,6 +6,7 @@ import { FileGone } from "./data-file.ts";
 import { identityOf } from "./directory.ts";
 import {
   type Answer,
+  emptyUsage,
   type Failure,
   type Moment,
   noOutcomes,
@@ -164,15 +165,6 @@ function sweepOn(moment: Moment): void {
     }
   }, betweenSlicesMilliseconds);
 }
-
-const emptyUsage = {
-  topics: 0,
-  historyBytes: 0,
-  fileBytes: 0,
-  walBytes: 0,
-  evictedPositions: 0,
-  evictedKeys: 0,
-};
 
 /** Errors after which the file is as it was, and SQLite can go on with it. */
 const harmless = ["SQLITE_FULL", "SQLITE_BUSY", "SQLITE_READONLY"];
