@@ -1,0 +1,204 @@
+/**
+ * What a node says to the primary: the scripts, in the order in which they are sent, each of which notices a server that may
+ * have lost something (fence.lua). A new connection is used only when the server is known to be one that can be the engine,
+ * has the scripts, and was told what this node knows.
+ */
+import type { Logger } from "../../log.ts";
+import { BrokerUnavailable } from "../../topic/broker.ts";
+import { Acknowledging } from "./acknowledging.ts";
+import type { Fence } from "./beat.ts";
+import type { Keys } from "./keys.ts";
+import { type Argument, type Connection, Link, type Reply, reasonOf } from "./link.ts";
+import { topicsPerCommandMax } from "./pieces.ts";
+import { arrayOf } from "./replies.ts";
+import { type ScriptName, type ScriptSettings, scriptTexts } from "./scripts.ts";
+import { parseInfo, refusalOf, warningsOf } from "./server.ts";
+import type { Testimony } from "./testimony.ts";
+import { errorCode, unavailable } from "./unavailable.ts";
+
+/** Beats that fail in a row before the connection is given up: the address may lead to another server by now. */
+const failedBeatsMax = 5;
+
+const closeMilliseconds = 1000;
+
+export interface PrimaryDeps {
+  readonly settings: ScriptSettings & { readonly url: string };
+  readonly log: Logger;
+  /** Identifies this node. */
+  readonly node: string;
+  readonly keys: Keys;
+  readonly testimony: Testimony;
+  readonly up: () => void;
+  /** @param reason why the connection ended or could not be opened, in words */
+  readonly down: (reason: string) => void;
+  /** The server was replaced while it was in use: positions are to be compared. */
+  readonly replaced: () => void;
+}
+
+export class Primary {
+  /** Takeovers with a possible loss that this node saw. */
+  losses = 0;
+  readonly #deps: PrimaryDeps;
+  readonly #link: Link;
+  /** The digests by which Redis knows the scripts. */
+  #digests: ReadonlyMap<ScriptName, string> = new Map();
+  #acknowledging: Acknowledging | undefined;
+  #fence: Fence | undefined;
+  #warnings = "";
+  #failedBeats = 0;
+
+  constructor(deps: PrimaryDeps) {
+    this.#deps = deps;
+    const { settings, up, down } = deps;
+    this.#link = new Link({
+      options: () => ({ url: settings.url, name: "longwire" }),
+      opened: (connection) => this.#prepare(connection),
+      up,
+      down,
+    });
+  }
+
+  get isUp(): boolean {
+    return this.#link.isUp;
+  }
+
+  /** What the server said of itself last; undefined until it was first reached. */
+  get fence(): Fence | undefined {
+    return this.#fence;
+  }
+
+  /** @throws {BrokerUnavailable} */
+  script(name: ScriptName, keys: readonly string[], values: readonly Argument[]): Promise<Reply> {
+    return this.command(this.#scriptCommand(name, keys, values));
+  }
+
+  /** @throws {BrokerUnavailable} */
+  async command(command: readonly Argument[]): Promise<Reply> {
+    const { connection } = this.#link;
+    try {
+      return await connection.command(command);
+    } catch (error) {
+      // The scripts are gone. To load them now could bring a later publication before an earlier one.
+      if (errorCode(error) === "NOSCRIPT") connection.end("Redis has forgotten the scripts");
+      throw unavailable(error);
+    }
+  }
+
+  /** Sends what appends, and waits until enough replicas have it. @throws {BrokerUnavailable} */
+  async acknowledged(append: () => Promise<Reply>): Promise<Reply> {
+    const { acknowledge } = this.#deps.settings;
+    if (acknowledge === 0) return await append();
+    const acknowledging = this.#acknowledging;
+    if (acknowledging?.isShort) throw new BrokerUnavailable(`fewer than ${acknowledge} replicas acknowledge`);
+    const [reply] = await Promise.all([append(), acknowledging?.wait()]);
+    return reply;
+  }
+
+  /** Sends the beat with this number. @throws {BrokerUnavailable} */
+  async beat(number: number): Promise<void> {
+    try {
+      this.#fenced(arrayOf(await this.command(this.#beatCommand(number))));
+      this.#failedBeats = 0;
+    } catch (error) {
+      if (++this.#failedBeats >= failedBeatsMax) this.#link.drop(reasonOf(error));
+      throw error;
+    }
+    await this.#acknowledging?.tryAgain();
+  }
+
+  async close(): Promise<void> {
+    if (this.isUp) {
+      // Answered after all that was sent before.
+      const left = this.command(["ZREM", this.#deps.keys.nodes, this.#deps.node]);
+      await Promise.race([left.catch(() => undefined), Bun.sleep(closeMilliseconds)]);
+    }
+    await this.#link.close();
+  }
+
+  #scriptCommand(name: ScriptName, keys: readonly string[], values: readonly Argument[]): Argument[] {
+    return [
+      "EVALSHA",
+      this.#digests.get(name) ?? "",
+      String(keys.length + 1),
+      this.#deps.keys.fence,
+      ...keys,
+      ...values,
+    ];
+  }
+
+  #beatCommand(number: number): Argument[] {
+    const { keys, node } = this.#deps;
+    return this.#scriptCommand("beat", [keys.nodes], [node, keys.node(node), String(number)]);
+  }
+
+  async #prepare(connection: Connection): Promise<void> {
+    const { settings } = this.#deps;
+    const info = parseInfo(String(await connection.command(["INFO"])));
+    if (info.get("loading") === "1") throw new Error("Redis is loading its data");
+    const refusal = refusalOf(info);
+    if (refusal) throw new Error(refusal);
+    await this.#warn(connection, info);
+    const digests = new Map<ScriptName, string>();
+    for (const [name, text] of Object.entries(scriptTexts(settings)))
+      digests.set(name as ScriptName, String(await connection.command(["SCRIPT", "LOAD", text])));
+    this.#digests = digests;
+    this.#acknowledging = new Acknowledging(connection, settings.acknowledge);
+    await this.#testify(connection);
+    this.#fenced(arrayOf(await connection.command(this.#beatCommand(0))));
+  }
+
+  async #testify(connection: Connection): Promise<void> {
+    const { settings, keys, testimony, log } = this.#deps;
+    const which = settings.losslessFailover ? "acknowledged" : "all";
+    for (const piece of testimony.pieces(topicsPerCommandMax / 2, which)) {
+      const positions = piece.map(([topic]) => keys.position(topic));
+      const values = piece.flatMap(([, { epoch, offset }]) => [epoch, String(offset)]);
+      const lost = Number(await connection.command(this.#scriptCommand("testify", positions, values)));
+      if (lost > 0) log.error({ topics: lost }, "Redis has lost messages that it had acknowledged");
+    }
+  }
+
+  /** What the server says of itself; after a takeover positions are to be compared. */
+  #fenced(reply: readonly Reply[]): void {
+    const { settings, log } = this.#deps;
+    const [generation, lossy, lossyTime, replicas] = reply.map(Number);
+    const before = this.#fence;
+    this.#fence = {
+      generation: generation ?? 0,
+      lossy: lossy ?? 0,
+      lossyTime: lossyTime ?? 0,
+      replicas: replicas ?? 0,
+    };
+    if (before && before.generation !== generation) {
+      const isLossy = before.lossy !== lossy;
+      if (isLossy) this.losses++;
+      log.warn(
+        { generation, lossy: isLossy },
+        isLossy
+          ? "Redis was replaced, flushed or restarted, and may have lost messages: topics begin new epochs"
+          : "Redis was replaced or restarted, and lost nothing",
+      );
+      this.#deps.replaced();
+    }
+    const { losslessFailover, acknowledge } = settings;
+    if (losslessFailover && (replicas ?? 0) > acknowledge && before?.replicas !== replicas)
+      log.error(
+        { replicas, acknowledge },
+        "--redis-lossless-failover has no effect: --redis-acknowledge must be the number of replicas",
+      );
+  }
+
+  /** Logs what costs safety, once. CONFIG may be forbidden: then some warnings cannot be given. */
+  async #warn(connection: Connection, info: ReadonlyMap<string, string>): Promise<void> {
+    const config = new Map<string, string>();
+    for (const name of ["appendfsync", "min-replicas-to-write"]) {
+      const reply = await connection.command(["CONFIG", "GET", name]).catch(() => null);
+      const [, value] = Array.isArray(reply) ? reply : [];
+      if (value !== undefined) config.set(name, String(value));
+    }
+    const warnings = warningsOf(info, config);
+    if (this.#warnings === warnings.join()) return;
+    this.#warnings = warnings.join();
+    for (const warning of warnings) this.#deps.log.warn({}, `Redis: ${warning}`);
+  }
+}
