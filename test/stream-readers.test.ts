@@ -1,4 +1,6 @@
 /** The readers of event streams and of JSON lines: any text, in any pieces, against a reference parser. */
+
+import { heapStats } from "bun:jsc";
 import { describe, expect, test } from "bun:test";
 import { createParser } from "eventsource-parser";
 import fc from "fast-check";
@@ -139,7 +141,7 @@ describe("an event stream", () => {
       const feed = (): void => {
         for (let count = 0; count < 200; count++) {
           for (const _ of reader.read(piece));
-          expect(reader.heldLength).toBeLessThan(1100);
+          expect(reader.heldBytes).toBeLessThan(4500);
         }
       };
       expect(feed).toThrow(ItemSizeError);
@@ -204,5 +206,61 @@ describe("JSON lines", () => {
     expect(feed("1\n12345678901\n", 10)).toThrow(ItemSizeError);
     expect(feed(`[${"1,".repeat(10)}`, 10)).toThrow(ItemSizeError);
     expect(given).toEqual(["1", "1"]);
+  });
+});
+
+/** Memory of strings and buffers, which JavaScriptCore counts exactly. */
+function outsideHeapBytes(): number {
+  Bun.gc(true);
+  return heapStats().extraMemorySize;
+}
+
+describe("what a reader holds", () => {
+  const MiB = 1024 * 1024;
+
+  test("of an event of empty lines is what it counts, and at most what an event may have", () => {
+    const reader = new EventStreamReader(MiB);
+    const piece = new TextEncoder().encode("data\n".repeat(1000));
+    const before = outsideHeapBytes();
+    const objectsBefore = heapStats().heapSize;
+    for (let count = 0; count < 1000; count++) for (const _ of reader.read(piece));
+    const held = outsideHeapBytes() - before + Math.max(0, heapStats().heapSize - objectsBefore);
+    expect(reader.heldBytes).toBeWithin(MiB / 2, 2 * MiB + 1);
+    expect(held).toBeLessThan(3 * MiB);
+    expect(() => {
+      for (let count = 0; count < 100; count++) for (const _ of reader.read(piece));
+    }).toThrow(ItemSizeError);
+  });
+
+  test("of a line that comes byte by byte is what it counts", () => {
+    for (const reader of [new EventStreamReader(MiB), new JsonLinesReader(MiB)]) {
+      const before = outsideHeapBytes();
+      const objectsBefore = heapStats().heapSize;
+      const byte = Uint8Array.of(0x31);
+      for (let count = 0; count < MiB - 10; count++) for (const _ of reader.read(byte));
+      const held = outsideHeapBytes() - before + Math.max(0, heapStats().heapSize - objectsBefore);
+      expect(held).toBeLessThan(3 * MiB);
+      expect(reader.heldBytes).toBeWithin(MiB - 11, 2 * MiB + 1);
+    }
+  });
+
+  test("is nothing of the body that an item was cut out of", () => {
+    const filler = "x".repeat(100_000);
+    const kept: unknown[] = [];
+    const before = outsideHeapBytes();
+    for (let count = 0; count < 100; count++) {
+      const lines = new JsonLinesReader(MiB);
+      const events = new EventStreamReader(MiB);
+      kept.push(
+        [...lines.read(new TextEncoder().encode(`"a line of ${count} of a body"\n"${filler}"\n`))][0],
+      );
+      kept.push([
+        ...events.read(
+          new TextEncoder().encode(`event: type${count}\ndata: an event ${count}\n\n:${filler}\n`),
+        ),
+      ]);
+    }
+    expect(outsideHeapBytes() - before).toBeLessThan(1_000_000); // Ten times less than the bodies.
+    expect(kept.length).toBe(200);
   });
 });

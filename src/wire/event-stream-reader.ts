@@ -1,6 +1,7 @@
 /** Reads server-sent events (WHATWG HTML section 9.2.6) from the pieces in which a body arrives. */
+import { ByteLines } from "./byte-lines.ts";
+import { GrowingBytes } from "./growing-bytes.ts";
 import { ItemSizeError } from "./item-size.ts";
-import { Utf8Pieces } from "./utf8-pieces.ts";
 
 /** One event. `id`, `retry` and comments are not read. */
 export interface ReadEvent {
@@ -9,27 +10,28 @@ export interface ReadEvent {
   readonly data: string;
 }
 
-const lineEnd = /[\r\n]/g;
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+const colon = 0x3a;
+const space = 0x20;
+const lineFeed = Uint8Array.of(0x0a);
 
 export class EventStreamReader {
   readonly #bytesMax: number;
-  readonly #utf8 = new Utf8Pieces();
-  /** The beginning of a line whose end has not arrived. */
-  #line = "";
-  /** A CR has ended the last line: an LF right after it belongs to that end. */
-  #skipsLineFeed = false;
+  readonly #lines = new ByteLines({ endsAtReturn: true });
   #type = "";
-  /** Undefined before the first `data` of an event. */
-  #data: string | undefined;
+  /** As bytes: joined as text, an empty line would take 100 bytes until the event is whole. */
+  readonly #data = new GrowingBytes();
+  /** Whether the event has a `data`, which may be empty. */
+  #hasData = false;
 
   /** @param bytesMax of the data of one event */
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
   }
 
-  /** UTF-16 units of the event that has not arrived whole. */
-  get heldLength(): number {
-    return this.#line.length + (this.#data?.length ?? 0);
+  /** Memory of the event that has not arrived whole. */
+  get heldBytes(): number {
+    return this.#lines.heldBytes + this.#data.heldBytes + 2 * this.#type.length;
   }
 
   /**
@@ -37,55 +39,48 @@ export class EventStreamReader {
    * @throws {DraftError} for bytes that are not UTF-8
    * @throws {ItemSizeError} for an event that is too large, before it has arrived whole
    */
-  *read(bytes: Uint8Array): Iterable<ReadEvent> {
-    const text = this.#utf8.decode(bytes);
-    let at = 0;
-    if (this.#skipsLineFeed && text !== "") {
-      this.#skipsLineFeed = false;
-      if (text.startsWith("\n")) at = 1;
-    }
-    while (at < text.length) {
-      lineEnd.lastIndex = at;
-      const end = lineEnd.exec(text)?.index;
-      if (end === undefined) break;
-      const line = this.#line + text.slice(at, end);
-      this.#line = "";
-      at = end + 1;
-      if (text[end] === "\r") {
-        if (at === text.length) this.#skipsLineFeed = true;
-        else if (text[at] === "\n") at++;
-      }
-      const event = line === "" ? this.#dispatch() : this.#field(line);
+  *read(piece: Uint8Array): Iterable<ReadEvent> {
+    for (const line of this.#lines.read(piece)) {
+      const event = line.length === 0 ? this.#dispatch() : this.#field(line);
       if (event) yield event;
     }
-    this.#line += text.slice(at);
     // A line may have the name of its field beside the data.
-    if (this.heldLength > this.#bytesMax + "data: ".length) throw new ItemSizeError();
+    const begunLength = this.#lines.begunLength + this.#data.length + this.#type.length;
+    if (begunLength > this.#bytesMax + "data: ".length) throw new ItemSizeError();
   }
 
   /** At the end of the body. An event without its blank line is dropped. @throws {DraftError} for half a character */
   finish(): readonly ReadEvent[] {
-    this.#utf8.finish();
+    this.#lines.rest();
     return [];
   }
 
   #dispatch(): ReadEvent | undefined {
-    const data = this.#data;
     const type = this.#type;
-    this.#data = undefined;
     this.#type = "";
-    if (data === undefined) return undefined;
-    if (Buffer.byteLength(data) > this.#bytesMax) throw new ItemSizeError();
+    if (!this.#hasData) return undefined;
+    const data = utf8.decode(this.#data.view());
+    this.#hasData = false;
+    this.#data.clear();
     return { type, data };
   }
 
-  #field(line: string): undefined {
-    const colon = line.indexOf(":");
-    const name = colon === -1 ? line : line.slice(0, colon);
-    if (name !== "data" && name !== "event") return;
-    const start = line[colon + 1] === " " ? colon + 2 : colon + 1;
-    const value = colon === -1 ? "" : line.slice(start);
-    if (name === "event") this.#type = value;
-    else this.#data = this.#data === undefined ? value : `${this.#data}\n${value}`;
+  #field(line: Uint8Array): undefined {
+    const end = line.indexOf(colon);
+    const name = end === -1 ? line : line.subarray(0, end);
+    // Names are compared by their length first: most lines of a body have the same few.
+    if (name.length !== 4 && name.length !== 5) return;
+    const start = line[end + 1] === space ? end + 2 : end + 1;
+    const value = end === -1 ? line.subarray(line.length) : line.subarray(start);
+    const field = utf8.decode(name);
+    if (field === "event") this.#type = utf8.decode(value);
+    else if (field === "data") this.#addData(value);
+  }
+
+  #addData(value: Uint8Array): void {
+    if (this.#hasData) this.#data.append(lineFeed);
+    this.#hasData = true;
+    this.#data.append(value);
+    if (this.#data.length > this.#bytesMax) throw new ItemSizeError();
   }
 }

@@ -1,13 +1,13 @@
 /** Reads JSON values, one on each line (`application/x-ndjson`), from the pieces in which a body arrives. */
 import { DraftError } from "../topic/draft.ts";
+import { ByteLines } from "./byte-lines.ts";
 import { ItemSizeError } from "./item-size.ts";
-import { Utf8Pieces } from "./utf8-pieces.ts";
+
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 export class JsonLinesReader {
   readonly #bytesMax: number;
-  readonly #utf8 = new Utf8Pieces();
-  /** The beginning of a line whose end has not arrived. */
-  #line = "";
+  readonly #lines = new ByteLines({ endsAtReturn: false });
   #number = 0;
 
   /** @param bytesMax of one line */
@@ -15,9 +15,9 @@ export class JsonLinesReader {
     this.#bytesMax = bytesMax;
   }
 
-  /** UTF-16 units of the line that has not arrived whole. */
-  get heldLength(): number {
-    return this.#line.length;
+  /** Memory of the line that has not arrived whole. */
+  get heldBytes(): number {
+    return this.#lines.heldBytes;
   }
 
   /**
@@ -25,17 +25,9 @@ export class JsonLinesReader {
    * @throws {DraftError} for bytes that are not UTF-8 and a line that is not JSON
    * @throws {ItemSizeError} for a line that is too large, before it has arrived whole
    */
-  *read(bytes: Uint8Array): Iterable<string> {
-    const text = this.#utf8.decode(bytes);
-    let at = 0;
-    for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n", at)) {
-      const line = this.#line + text.slice(at, end);
-      this.#line = "";
-      at = end + 1;
-      yield* this.#value(line);
-    }
-    this.#line += text.slice(at);
-    if (this.#line.length > this.#bytesMax + 1) throw new ItemSizeError(); // With the CR that may come before the LF.
+  *read(piece: Uint8Array): Iterable<string> {
+    for (const line of this.#lines.read(piece)) yield* this.#value(line);
+    if (this.#lines.begunLength > this.#bytesMax + 1) throw new ItemSizeError(); // With the CR that may come before the LF.
   }
 
   /**
@@ -43,22 +35,20 @@ export class JsonLinesReader {
    * @returns the last line, if it has no end of its own
    */
   finish(): Iterable<string> {
-    this.#utf8.finish();
-    const line = this.#line;
-    this.#line = "";
-    return this.#value(line);
+    return this.#value(this.#lines.rest());
   }
 
-  *#value(line: string): Iterable<string> {
+  *#value(line: Uint8Array): Iterable<string> {
     this.#number++;
-    const value = line.endsWith("\r") ? line.slice(0, -1) : line;
-    if (/^[ \t\r]*$/.test(value)) return;
-    if (Buffer.byteLength(value) > this.#bytesMax) throw new ItemSizeError();
+    const value = line.at(-1) === 0x0d ? line.subarray(0, -1) : line;
+    if (value.length > this.#bytesMax) throw new ItemSizeError();
+    const text = utf8.decode(value);
+    if (/^[ \t\r]*$/.test(text)) return;
     try {
-      JSON.parse(value);
+      JSON.parse(text);
     } catch (error) {
       throw new DraftError(`Line ${this.#number} is not JSON: ${String(error)}`);
     }
-    yield value;
+    yield text;
   }
 }

@@ -1,13 +1,12 @@
-/** UTF-8 that arrives in pieces, which may break in the middle of a character. */
+/** Checks UTF-8 that arrives in pieces, which may break in the middle of a character. */
 import { DraftError } from "../topic/draft.ts";
 
 export class Utf8Pieces {
-  /** It drops a byte order mark at the start. */
   readonly #decoder = new TextDecoder("utf-8", { fatal: true });
 
   /** @throws {DraftError} for bytes that are not UTF-8 */
-  decode(bytes: Uint8Array): string {
-    return this.#guard(() => this.#decoder.decode(bytes, { stream: true }));
+  check(bytes: Uint8Array): void {
+    this.#guard(() => this.#decoder.decode(bytes, { stream: true }));
   }
 
   /** @throws {DraftError} if the last character is not whole */
@@ -15,9 +14,9 @@ export class Utf8Pieces {
     this.#guard(() => this.#decoder.decode());
   }
 
-  #guard(decode: () => string): string {
+  #guard(decode: () => string): void {
     try {
-      return decode();
+      decode();
     } catch {
       throw new DraftError("The body is not UTF-8.");
     }

@@ -89,9 +89,9 @@ export class PublishStream implements HttpConnection {
     }
   }
 
-  /** Roughly: an item that has not arrived whole is counted in UTF-16 units. */
+  /** The piece that is being published, and the item that has not arrived whole. */
   get heldBytes(): number {
-    return this.#pieceBytes + this.#options.items.heldLength;
+    return this.#pieceBytes + this.#options.items.heldBytes;
   }
 
   purpose(): Purpose {

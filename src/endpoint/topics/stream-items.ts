@@ -6,8 +6,8 @@ import { JsonLinesReader } from "../../wire/json-lines-reader.ts";
 
 /** Reads the messages of one body. */
 export interface StreamItems {
-  /** Characters of an item that has not arrived whole. */
-  readonly heldLength: number;
+  /** Memory of the item that has not arrived whole. */
+  readonly heldBytes: number;
   /** @throws {DraftError} @throws {ItemSizeError} */
   read(bytes: Uint8Array): Iterable<Draft>;
   /** Called at the proper end of the body. */
@@ -35,7 +35,7 @@ export const streamItemsOf = (
     : itemsOf(new JsonLinesReader(messageBytesMax), lineDraft(attributes));
 
 interface Reader<Item> {
-  readonly heldLength: number;
+  readonly heldBytes: number;
   read(bytes: Uint8Array): Iterable<Item>;
   finish(): Iterable<Item>;
 }
@@ -49,8 +49,8 @@ function itemsOf<Item>(reader: Reader<Item>, draftOf: (item: Item) => Draft | un
     }
   }
   return {
-    get heldLength() {
-      return reader.heldLength;
+    get heldBytes() {
+      return reader.heldBytes;
     },
     read: (bytes) => drafts(reader.read(bytes)),
     finish: () => drafts(reader.finish()),
