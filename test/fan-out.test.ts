@@ -1,6 +1,7 @@
 /** A topic's live subscribers are found and moved as one, in every form, and those of other topics are left alone. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
+import { deliveryCount, sampleOf, scrape } from "./support/prometheus.ts";
 import { root } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import {
@@ -12,6 +13,7 @@ import {
   post,
   publish,
   type TopicClient,
+  topicsUrl,
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
@@ -87,4 +89,58 @@ test("subscribers leave in any order, and the ones that stay get each message on
   const fifth = await openTopic(server, topic);
   await publish(server, topic, "to the last");
   expect(await fifth.next()).toBe("to the last");
+});
+
+/** Each opens a subscriber of a form and returns how it leaves. */
+const comers: Readonly<Record<string, (topic: string) => Promise<() => unknown>>> = {
+  raw: async (topic) => {
+    const client = await openTopic(server, topic);
+    return () => client.terminate();
+  },
+  "cloudevents.json": async (topic) => {
+    const client = await openEvents(server, topic);
+    return () => client.terminate();
+  },
+  "an event stream": async (topic) => {
+    const stream = await openStream(server, topic);
+    return () => stream[Symbol.asyncDispose]();
+  },
+  "a poll": async (topic) => {
+    const abort = new AbortController();
+    const { position } = await inspect(server, topic);
+    const url = `${topicsUrl(server, topic)}?since=${position}&wait=60s`;
+    fetch(url, { signal: abort.signal }).catch(() => undefined);
+    return () => abort.abort();
+  },
+};
+
+for (const [form, come] of Object.entries(comers)) {
+  test(`a form that all have left costs a publication nothing, though another stays: ${form}`, async () => {
+    const topic = newTopic();
+    await publish(server, topic, "before");
+    const stays = await (form === "raw" ? openEvents(server, topic) : openTopic(server, topic));
+    for (let round = 0; round < 3; round++) {
+      const leave = await come(topic);
+      await until(async () => (await inspect(server, topic)).subscribers === 2, "one to have come");
+      await leave();
+      await until(async () => (await inspect(server, topic)).subscribers === 1, "it to have left");
+    }
+    const before = await deliveryCount(server);
+    await publish(server, topic, "to the one that stays");
+    expect(String(await stays.next())).toContain("to the one that stays");
+    expect((await deliveryCount(server)) - before).toBe(1);
+  });
+}
+
+test("only those that stay are counted as given a message", async () => {
+  const topic = newTopic();
+  const given = async (): Promise<number> =>
+    sampleOf(await scrape(server), "longwire_delivered_messages_total", 'form="raw"');
+  const stays = await openTopic(server, topic);
+  for (let round = 0; round < 3; round++) (await openTopic(server, topic)).terminate();
+  await until(async () => (await inspect(server, topic)).subscribers === 1, "the others to have left");
+  const before = await given();
+  await publish(server, topic, "to one");
+  expect(await stays.next()).toBe("to one");
+  expect((await given()) - before).toBe(1);
 });

@@ -1,5 +1,6 @@
 /** `subscribe` of the library: an iterator that ends with its loop, its signal and its server, and never hangs. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { getEventListeners } from "node:events";
 import {
   createHandler,
   createServer,
@@ -7,6 +8,7 @@ import {
   type ReceivedMessage,
   StoppedError,
 } from "../src/longwire.ts";
+import { deliveryCount } from "./support/prometheus.ts";
 import { inspect, newTopic } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
@@ -67,6 +69,38 @@ describe("an iterator that waits for a message", () => {
     expect((await inspect(server, "news")).subscribers).toBe(0);
     const late = iteratorOf(server.subscribe("news", { signal: abort.signal }));
     expect(await late.next()).toEqual(done as IteratorResult<ReceivedMessage>);
+  });
+
+  test("leaves nothing at a signal that outlives it, nor at the server, however it ended", async () => {
+    await using server = await createServer({ ...quiet, historyMessages: 1 });
+    const { signal } = new AbortController();
+    const { id } = await server.publish("gone", "one");
+    for (const text of ["two", "three"]) await server.publish("gone", text);
+    await server.publish("ended", "last", { end: true });
+    for (const [topic, since] of [
+      ["gone", id],
+      ["ended", "all"],
+    ] as const) {
+      const iterator = iteratorOf(server.subscribe(topic, { signal, since }));
+      for (let ended = false; !ended; )
+        ended = (await iterator.next().catch(() => ({ done: true }))).done === true;
+    }
+    const returned = iteratorOf(server.subscribe("news", { signal }));
+    const waiting = returned.next();
+    await until(async () => (await inspect(server, "news")).subscribers === 1, "the subscription");
+    expect(getEventListeners(signal, "abort")).toHaveLength(1);
+    await returned.return?.();
+    await waiting;
+
+    expect(getEventListeners(signal, "abort")).toEqual([]);
+    const socket = new WebSocket(new URL("/topics/news", server.url));
+    const opened = Promise.withResolvers<unknown>();
+    socket.onopen = opened.resolve;
+    await within(opened.promise, "a socket that stays");
+    const before = await deliveryCount(server);
+    await server.publish("news", "to the socket alone");
+    expect((await deliveryCount(server)) - before).toBe(1);
+    socket.close();
   });
 });
 

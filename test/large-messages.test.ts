@@ -1,7 +1,14 @@
 /** A message that is large, or that grows in a form, cuts no reader that had caught up. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type RunningServer, spawnServer } from "./support/server.ts";
-import { noSightings, numbered, SlowReader, forms as slowForms } from "./support/slow-reader.ts";
+import {
+  type Form,
+  noSightings,
+  numbered,
+  type Sightings,
+  SlowReader,
+  forms as slowForms,
+} from "./support/slow-reader.ts";
 import { openEvents, openStream, openTopic, post, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
@@ -79,11 +86,7 @@ describe("a reader that has not taken the whole of a large message", () => {
     test(`is not cut for the smaller ones that follow, of its topic and of others: ${form}`, async () => {
       await using server = await spawnServer(["--log-level", "warn", "--history-messages", "0"]);
       const sightings = noSightings();
-      using reader = new SlowReader(server, "large", form, sightings);
-      await until(() => {
-        if (!reader.connected) reader.take(4096);
-        return reader.connected;
-      }, "the reader to be there");
+      using reader = await connectedReader(server, "large", form, sightings);
       const growing = form.startsWith("cloudevents") ? "\u0001" : "\n";
       await publish(server, "large", "0 ".padEnd(MiB, growing));
       let number = 0;
@@ -99,4 +102,34 @@ describe("a reader that has not taken the whole of a large message", () => {
       expect(sightings).toEqual({ cuts: 0, messages: number + 1, holes: [] });
     });
   }
+
+  test("is not cut for the small ones of another of its topics", async () => {
+    const narrow = ["--max-buffered", "128KiB", "--max-message", "64KiB", "--history-messages", "0"];
+    await using server = await spawnServer([...narrow, "--log-level", "warn"]);
+    const sightings = noSightings();
+    using reader = await connectedReader(server, "large,small", "cloudevents", sightings);
+    await publish(server, "large", "0 ".padEnd(64 * 1024, "\u0001")); // 384 KiB in JSON; the kernel takes about 100.
+    const count = 12; // 48 KiB, three times as much as is published between two looks at the readers.
+    for (let number = 1; number <= count; number++)
+      await publish(server, "small", numbered(number, 4 * 1024));
+    await until(() => {
+      reader.takeAll();
+      return reader.last === count || sightings.cuts > 0;
+    }, "the last message at the reader");
+    expect(sightings).toEqual({ cuts: 0, messages: count + 1, holes: [] });
+  });
 });
+
+async function connectedReader(
+  server: RunningServer,
+  topics: string,
+  form: Form,
+  sightings: Sightings,
+): Promise<SlowReader> {
+  const reader = new SlowReader(server, topics, form, sightings);
+  await until(() => {
+    if (!reader.connected) reader.take(4096);
+    return reader.connected;
+  }, "the reader to be there");
+  return reader;
+}

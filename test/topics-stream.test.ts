@@ -211,6 +211,17 @@ describe("the format cloudevents", () => {
     expect(missed.at(-1)?.id).toBe(`${a1},${b2}`);
   });
 
+  test("has the cursor of its own topics, though another stream with other topics gets the same message", async () => {
+    const [shared, left, right] = [newTopic(), newTopic(), newTopic()];
+    await using one = await openStream(server, `${shared},${left}?format=cloudevents`);
+    await using other = await openStream(server, `${shared},${right}?format=cloudevents`);
+    for (const stream of [one, other]) await stream.next();
+    const id = await publish(server, shared, "for both");
+    const positions = [await inspect(server, left), await inspect(server, right)];
+    const cursors = [await one.next(), await other.next()].map((event) => event.id);
+    expect(cursors).toEqual(positions.map(({ position }) => `${id},${position}`));
+  });
+
   test("reports a gap only of the topic that has it", async () => {
     const [trimmed, whole] = [newTopic(), newTopic()];
     const trimmedIds = await publishEach(forgetful, trimmed, ["1", "2", "3", "4", "5"]);

@@ -75,7 +75,10 @@ function checkHistogram(name: string, samples: ReadonlyMap<string, number>): voi
     throw new Error(`${name} lacks its sum or count`);
 }
 
-export async function scrape(server: RunningServer, headers: Record<string, string> = {}): Promise<Metrics> {
+export async function scrape(
+  server: Pick<RunningServer, "url">,
+  headers: Record<string, string> = {},
+): Promise<Metrics> {
   const response = await fetch(new URL("/metrics", server.url), { headers });
   const text = await response.text();
   if (response.status !== 200) throw new Error(`/metrics was answered with ${response.status}: ${text}`);
@@ -96,3 +99,7 @@ export function samplesOf(metrics: Metrics, name: string): Record<string, number
     Array.from(samples, ([labels, value]) => [/^\w+="(.*)"$/.exec(labels)?.[1] ?? "", value]),
   );
 }
+
+/** How often a message was given to the live subscribers of a form: counted once for each form that has one. */
+export const deliveryCount = async (server: Pick<RunningServer, "url">): Promise<number> =>
+  sampleOf(await scrape(server), "longwire_delivery_delay_seconds", "count");

@@ -1,0 +1,36 @@
+/** A message is encoded once for a form, and the memory for that is bounded. */
+import { describe, expect, test } from "bun:test";
+import type { Message } from "../src/topic/message.ts";
+import { Encodings } from "../src/wire/encodings.ts";
+
+const message = (offset: number): Message => ({
+  topic: "news",
+  epoch: "a",
+  offset,
+  time: 0,
+  contentType: "text/plain",
+  data: "x".repeat(64 * 1024),
+});
+
+describe("encodings", () => {
+  test("are made once for each message and form", () => {
+    const encodings = new Encodings("/topics/");
+    const first = message(1);
+    const bytes = encodings.get("serverSentEvents", first);
+    expect(encodings.get("serverSentEvents", first)).toBe(bytes);
+    expect(encodings.get("serverSentCloudEvents", first)).not.toBe(bytes);
+    expect(encodings.get("serverSentEvents", message(1))).not.toBe(bytes);
+  });
+
+  test("of old messages are dropped past 8 MiB, and those of new ones stay", () => {
+    const encodings = new Encodings("/topics/");
+    const made = Array.from({ length: 200 }, (_, offset) => {
+      const kept = message(offset);
+      return { kept, bytes: encodings.get("serverSentEvents", kept) };
+    });
+    const isKept = ({ kept, bytes }: (typeof made)[number]): boolean =>
+      encodings.get("serverSentEvents", kept) === bytes;
+    expect(made.slice(-10).map(isKept)).toEqual(Array(10).fill(true));
+    expect(made.slice(0, 50).map(isKept)).toEqual(Array(50).fill(false)); // 8 MiB are less than 128 of them.
+  });
+});
