@@ -18,6 +18,7 @@ import {
 import type { Draft } from "../topic/draft.ts";
 import { TopicLog } from "../topic/log.ts";
 import type { End, Message, Position, Since, TopicPosition } from "../topic/message.ts";
+import { ownText } from "../topic/owned-text.ts";
 import { type HistoryLimits, Retention } from "../topic/retention.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Epochs } from "./epochs.ts";
@@ -235,9 +236,9 @@ export class MemoryBroker implements Broker {
   #topic(name: string): Topic {
     let topic = this.#topics.get(name);
     if (!topic) {
-      const log = new TopicLog(name, { epoch: this.#epochs.next(), offset: 0 });
+      const log = new TopicLog(ownText(name), { epoch: this.#epochs.next(), offset: 0 });
       topic = { log, lastTime: 0, lastUsedMilliseconds: this.#clock.monotonic(), subscribed: false };
-      this.#topics.set(name, topic);
+      this.#topics.set(log.topic, topic);
     }
     return topic;
   }

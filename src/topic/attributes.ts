@@ -1,5 +1,6 @@
 /** CloudEvents attributes that a message carries beside its data. */
 import { DraftError } from "./draft-error.ts";
+import { ownText } from "./owned-text.ts";
 
 /**
  * The attributes of a message by name: `type`, `subject`, `dataschema`, extensions, `traceparent` and `tracestate`, and
@@ -75,7 +76,7 @@ function readAttribute(name: string, value: unknown): AttributeValue {
     throw new DraftError(`The attribute "${name}" must be a string, a boolean or a whole number.`);
   const fault = faultOfText(name, value);
   if (fault !== undefined) throw new DraftError(`The attribute "${name}" ${fault}.`);
-  return value;
+  return ownText(value);
 }
 
 /** CloudEvents 1.0, section "Type System": no control character, no half of a surrogate pair. */

@@ -1,6 +1,7 @@
 /** What may be published: text or bytes, and the rules of their media type. */
 import type { Attributes } from "./attributes.ts";
 import { DraftError } from "./draft-error.ts";
+import { ownText } from "./owned-text.ts";
 
 export { DraftError };
 
@@ -94,13 +95,14 @@ function requireJson(text: string, contentType: string): void {
 
 /**
  * Makes a draft of a program's value.
- * @param contentType left out: text/plain for a string, application/octet-stream for bytes, else application/json
+ * @param givenType a media type; left out: text/plain for a string, application/octet-stream for bytes, else application/json
  * @throws {DraftError} as `draftOf`, and for a string that UTF-8 cannot carry
  */
 export function draftOfValue(
   value: string | Uint8Array | ArrayBuffer | object,
-  contentType: string | undefined,
+  givenType: string | undefined,
 ): Draft {
+  const contentType = givenType === undefined ? undefined : ownText(givenType);
   if (value instanceof ArrayBuffer || value instanceof Uint8Array) {
     // Copied, because the program may change its own bytes later.
     return draftOf(new Uint8Array(value), contentType ?? "application/octet-stream");

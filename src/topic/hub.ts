@@ -18,6 +18,7 @@ import {
 } from "./broker.ts";
 import { Channel, type ChannelDeps, type FanOut } from "./channel.ts";
 import type { Since } from "./message.ts";
+import { ownText } from "./owned-text.ts";
 import { type HistoryLimits, Retention } from "./retention.ts";
 import { Subscription } from "./subscription.ts";
 
@@ -151,8 +152,8 @@ export class Hub {
   #enter(topic: string): Channel {
     let channel = this.#channels.get(topic);
     if (!channel) {
-      channel = new Channel(topic, this.#channelDeps);
-      this.#channels.set(topic, channel);
+      channel = new Channel(ownText(topic), this.#channelDeps);
+      this.#channels.set(channel.topic, channel);
     }
     this.#lingering.delete(channel);
     channel.subscriptionCount++;

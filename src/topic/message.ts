@@ -149,9 +149,14 @@ function parseTime(text: string): number | undefined {
 /** Memory of the objects around a message. Measured: 193 bytes. */
 const messageBytes = 200;
 
-/** A message's share of a limit on history: data in UTF-8, content type, attributes, and the objects around them. */
+/** A message's share of a limit on history: data, content type and attributes as they are held, and the objects around them. */
 export function retainedBytes({ data, contentType, attributes }: Draft): number {
-  const dataBytes = typeof data === "string" ? Buffer.byteLength(data) : data.length;
+  const dataBytes = typeof data === "string" ? heldBytesOf(data) : data.length;
   const attributesBytes = attributes === undefined ? 0 : bytesOfAttributes(attributes);
   return dataBytes + contentType.length + attributesBytes + messageBytes;
+}
+
+/** JavaScriptCore takes a byte for each character of ASCII, and two for each UTF-16 unit of a text with any other. */
+function heldBytesOf(text: string): number {
+  return Buffer.byteLength(text) === text.length ? text.length : 2 * text.length;
 }

@@ -1,6 +1,7 @@
 /** Reads CloudEvents 1.0 in JSON, as a frame of `cloudevents.json` or as the body of a request. */
 import { readAttributes } from "../topic/attributes.ts";
 import { type Draft, DraftError, draftOf, isJson, isMediaType, isText } from "../topic/draft.ts";
+import { ownText } from "../topic/owned-text.ts";
 import { rawElements, rawMember } from "./json-member.ts";
 
 /** An event as `JSON.parse` reads it. */
@@ -63,12 +64,13 @@ function draftOfData(text: string, event: JsonEvent): Draft {
   if (contentType === undefined || isJson(contentType)) {
     const json = rawMember(text, "data");
     if (json === undefined) throw new Error("rawMember does not find the member that JSON.parse found");
-    return { data: json, contentType: contentType ?? "application/json" };
+    return { data: ownText(json), contentType: contentType ?? "application/json" };
   }
   if (typeof data !== "string") throw new DraftError(`data of type ${contentType} must be a string`);
   if (!data.isWellFormed()) throw new DraftError("data has half a surrogate pair, which UTF-8 cannot carry");
   if (!isText(contentType)) throw new DraftError(`data of type ${contentType} must be sent as data_base64`);
-  return { data, contentType };
+  // JSON.parse gives a copy, but with two bytes for each character where another part of the event needs them.
+  return { data: ownText(data), contentType };
 }
 
 function bytesOf(base64: unknown): Uint8Array<ArrayBuffer> {

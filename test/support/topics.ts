@@ -12,7 +12,7 @@ export const topicsUrl = (server: Pick<RunningServer, "url">, path: string): str
   new URL(`/topics/${path}`, server.url).href;
 
 export const post = (
-  server: RunningServer,
+  server: Pick<RunningServer, "url">,
   path: string,
   body: string | Uint8Array<ArrayBuffer>,
   headers: Readonly<Record<string, string>> = {},
