@@ -9,10 +9,13 @@ import { DiskBroker } from "../src/engine/disk/disk.ts";
 import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
 import { BrokerUnavailable, TopicEnded } from "../src/topic/broker.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
-import { all, failureOf, post, publicPart, read, text } from "./contract/messages.ts";
+import { all, failureOf, post, publicPart, text } from "./contract/messages.ts";
+import { Waits } from "./contract/waits.ts";
 import { recordingLog } from "./support/recording-log.ts";
+import { realTime } from "./support/time.ts";
 import { until } from "./support/wait.ts";
 
+const { read } = new Waits(realTime);
 const workerUrl = new URL("./support/disk-worker.ts", import.meta.url);
 
 const limits: MemoryBrokerLimits = {

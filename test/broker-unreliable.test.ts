@@ -4,28 +4,30 @@ import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
 import type { Broker } from "../src/topic/broker.ts";
 import { settleSeconds } from "./contract/away.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
-import { Random } from "./support/random.ts";
+import { Random, seed } from "./support/random.ts";
+import { SimulatedTime, type Time } from "./support/time.ts";
 import { type Faults, noFaults, UnreliableEngine, UnreliableNode } from "./support/unreliable-broker.ts";
 
-const seed = Number(process.env.LONGWIRE_SEED ?? Date.now() % 1_000_000);
+/** At 459498 positions lag behind what `subscribe` said. `bun run fuzz contract` takes others. */
+const seeds = process.env.LONGWIRE_SEED ? [seed] : [seed, 2, 3, 459_498];
 
-/** What the contract is given: an engine whose delays are real ones, of a few milliseconds. */
+/** What the contract is given: an engine with delays of a few milliseconds. */
 class DelayedEngine {
   readonly #engine: UnreliableEngine;
   #aheadMilliseconds = 0;
   #isSilent = false;
 
-  constructor(limits: MemoryBrokerLimits, faults: Faults) {
+  constructor(seed: number, time: Time, limits: MemoryBrokerLimits, faults: Faults) {
     const random = new Random(seed);
     this.#engine = new UnreliableEngine({
       limits,
       random,
       faults,
       later: (task) => {
-        if (!this.#isSilent) setTimeout(task, random.below(3));
+        if (!this.#isSilent) time.setTimer(random.below(3), task);
       },
-      settleMilliseconds: settleSeconds * 1000,
-      now: () => Date.now() + this.#aheadMilliseconds,
+      deadline: (fail) => time.setTimer(settleSeconds * 1000, fail),
+      now: () => time.now() + this.#aheadMilliseconds,
     });
   }
 
@@ -47,6 +49,7 @@ class DelayedEngine {
 
   pass(seconds: number): void {
     this.#aheadMilliseconds += seconds * 1000;
+    this.#engine.memory.sweep();
   }
 }
 
@@ -56,21 +59,25 @@ const harshness: Record<string, Faults> = {
   "loses announcements too": { lost: 0.3, twice: 0.3, lagging: 0.3, shortPage: 0 },
 };
 
-for (const [how, faults] of Object.entries(harshness)) {
-  describeBrokerContract(
-    `an engine that ${how} (LONGWIRE_SEED=${seed})`,
-    async (limits) => new DelayedEngine(limits, faults),
-    {
-      announcesAll: faults.lost === 0,
-      announcesOnlySubscribed: true,
-      manyNodes: true,
-      loseEverything: (engine) => engine.loseEverything(),
-      advance: async (engine, seconds) => engine.pass(seconds),
-      silence: async (engine) => engine.silence(),
-      cutOff: async (_, node) => unreliable(node).cutOff(),
-      reconnect: async (_, node) => unreliable(node).reconnect(),
-    },
-  );
+for (const seed of seeds) {
+  const time = new SimulatedTime();
+  for (const [how, faults] of Object.entries(harshness)) {
+    describeBrokerContract(
+      `an engine that ${how} (LONGWIRE_SEED=${seed})`,
+      async (limits) => new DelayedEngine(seed, time, limits, faults),
+      {
+        announcesAll: faults.lost === 0,
+        announcesOnlySubscribed: true,
+        manyNodes: true,
+        time,
+        loseEverything: (engine) => engine.loseEverything(),
+        advance: async (engine, seconds) => engine.pass(seconds),
+        silence: async (engine) => engine.silence(),
+        cutOff: async (_, node) => unreliable(node).cutOff(),
+        reconnect: async (_, node) => unreliable(node).reconnect(),
+      },
+    );
+  }
 }
 
 function unreliable(node: Broker): UnreliableNode {

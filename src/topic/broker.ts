@@ -81,8 +81,9 @@ export interface Broker {
   history(topic: string, since: Since, page: Page): Promise<History | undefined>;
 
   /**
-   * The topics' positions, in the order asked; undefined for a topic that does not exist. Cheap: an engine asks its server
-   * in pieces. MUST settle within 3 s for each `positionsPerCallMax` topics.
+   * The topics' positions, in the order asked; undefined for a topic that does not exist. A node that lags behind its engine
+   * MAY answer with earlier ones than `publish` or `subscribe` did. Cheap: an engine asks its server in pieces.
+   * MUST settle within 3 s for each `positionsPerCallMax` topics.
    * @throws {BrokerUnavailable}
    */
   positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]>;

@@ -1,11 +1,11 @@
 /** Subscribing: the order of announcements, and how a lost one is found. */
 import { describe, expect, test } from "bun:test";
 import type { Position } from "../../src/topic/message.ts";
-import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { after, all, listen, newTopic, numbered, post, publishOneByOne, read, text } from "./messages.ts";
+import { after, all, newTopic, numbered, post, publishOneByOne, text } from "./messages.ts";
 
-export function describeAnnouncing<Kind extends Engine>({ withNodes }: Contract<Kind>): void {
+export function describeAnnouncing<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNodes, listen, read, until } = contract;
   describe("subscribing", () => {
     test(
       "announces messages for the first time in the order of their offsets only",

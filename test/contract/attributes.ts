@@ -3,13 +3,14 @@ import { describe, expect, test } from "bun:test";
 import { IdempotencyConflict } from "../../src/topic/broker.ts";
 import type { Draft } from "../../src/topic/draft.ts";
 import { type Contract, type Engine, generous } from "./engine.ts";
-import { all, failureOf, listen, newTopic, post, publicPart, read, text } from "./messages.ts";
+import { all, failureOf, newTopic, post, publicPart, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
 
 const attributed = (attributes: Draft["attributes"] & object): Draft => ({ ...text("same"), attributes });
 
-export function describeAttributes<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
+export function describeAttributes<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNode, withNodes, can, listen, read } = contract;
   describe("attributes", () => {
     test(
       "of every type are announced and kept as they were published",

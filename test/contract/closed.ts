@@ -1,10 +1,9 @@
 /** A node that was closed. */
 import { describe, expect, test } from "bun:test";
-import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { listen, newTopic, post, text } from "./messages.ts";
+import { newTopic, post, text } from "./messages.ts";
 
-export function describeClosed<Kind extends Engine>({ withNodes, can }: Contract<Kind>): void {
+export function describeClosed<Kind extends Engine>({ withNodes, can, listen, until }: Contract<Kind>): void {
   describe("a closed node", () => {
     test.skipIf(!can.manyNodes)(
       "receives no announcement",

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Draft } from "../../src/topic/draft.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { all, bytes, listen, newTopic, post, publicPart, read, text } from "./messages.ts";
+import { all, bytes, newTopic, post, publicPart, text } from "./messages.ts";
 
 const drafts: Record<string, Draft> = {
   "every byte": bytes(Uint8Array.from({ length: 256 }, (_, byte) => byte)),
@@ -18,7 +18,7 @@ const drafts: Record<string, Draft> = {
   "a content type with parameters": { data: "x", contentType: 'Text/Plain; charset=UTF-8; x="ü;,"' },
 };
 
-export function describeContent<Kind extends Engine>({ withNodes, can }: Contract<Kind>): void {
+export function describeContent<Kind extends Engine>({ withNodes, can, listen, read }: Contract<Kind>): void {
   describe("publishing", () => {
     for (const [what, draft] of Object.entries(drafts)) {
       test(

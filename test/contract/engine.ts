@@ -1,6 +1,8 @@
 /** What the contract needs of an engine to test it, and what only some engines can be made to do. */
 import type { MemoryBrokerLimits } from "../../src/engine/memory.ts";
 import type { Broker } from "../../src/topic/broker.ts";
+import { realTime, type Time } from "../support/time.ts";
+import { Waits } from "./waits.ts";
 
 /** An engine that one test has to itself. */
 export interface Engine {
@@ -22,6 +24,8 @@ export interface Abilities<Kind extends Engine> {
   readonly ignoresBytesMax?: true;
   /** Whether `node` may be called more than once. */
   readonly manyNodes: boolean;
+  /** The time that the engine lives in; left out, the machine's. */
+  readonly time?: Time;
   /** Makes the engine forget every topic, while its nodes stay connected. */
   readonly loseEverything?: (engine: Kind) => Promise<void>;
   /** Lets time pass on the engine. */
@@ -49,11 +53,12 @@ export const five: MemoryBrokerLimits = { ...generous, historyMessages: 5 };
 export const none: MemoryBrokerLimits = { ...generous, historyMessages: 0 };
 
 /** One engine under test: each part of the contract takes from it what its tests need. */
-export class Contract<Kind extends Engine> {
+export class Contract<Kind extends Engine> extends Waits {
   readonly can: Abilities<Kind>;
   readonly #openEngine: OpenEngine<Kind>;
 
   constructor(openEngine: OpenEngine<Kind>, can: Abilities<Kind>) {
+    super(can.time ?? realTime);
     this.#openEngine = openEngine;
     this.can = can;
   }

@@ -2,7 +2,7 @@
 import { describe, test } from "bun:test";
 import type { Position, Since } from "../../src/topic/message.ts";
 import { type Contract, type Engine, five } from "./engine.ts";
-import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne, read } from "./messages.ts";
+import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne } from "./messages.ts";
 
 const foreign: Record<string, (last: Position) => Since> = {
   "an offset that is still to come": ({ epoch, offset }) => after({ epoch, offset: offset + 1 }),
@@ -12,7 +12,7 @@ const foreign: Record<string, (last: Position) => Since> = {
   "an id that is unknown": () => ({ kind: "unknown" }),
 };
 
-export function describeHistory<Kind extends Engine>({ withNode }: Contract<Kind>): void {
+export function describeHistory<Kind extends Engine>({ withNode, read }: Contract<Kind>): void {
   describe("history", () => {
     test(
       "after a position is every later message",

@@ -85,10 +85,17 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
           const careful = { key: "careful", publisher: "careful" };
           const first = await post(broker, topic, text("same"), careful);
           const flood = numbered(4000).map((key) => ({ key, publisher: "flood" }));
-          const positions = await Promise.all(flood.map((once) => post(broker, topic, text(once.key), once)));
+          let position = first;
+          // No more at once than a busy machine's engine answers in time.
+          for (let from = 0; from < flood.length; from += 250) {
+            const slice = flood
+              .slice(from, from + 250)
+              .map((once) => post(broker, topic, text(once.key), once));
+            position = (await Promise.all(slice)).at(-1) as Position;
+          }
           expect(await post(broker, topic, text("same"), careful)).toEqual(first);
           const last = flood.at(-1) as Once;
-          expect(await post(broker, topic, text(last.key), last)).toEqual(positions.at(-1) as Position);
+          expect(await post(broker, topic, text(last.key), last)).toEqual(position);
         },
         { ...generous, idempotencyBytesMax: 64 * 1024 },
       ),

@@ -1,22 +1,11 @@
 /** An engine that loses every topic while its nodes stay connected. */
 import { describe, expect, test } from "bun:test";
 import type { Position } from "../../src/topic/message.ts";
-import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import {
-  after,
-  all,
-  expectHistory,
-  listen,
-  newTopic,
-  post,
-  publishOneByOne,
-  read,
-  text,
-  wholePage,
-} from "./messages.ts";
+import { after, all, expectHistory, newTopic, post, publishOneByOne, text, wholePage } from "./messages.ts";
 
-export function describeLostMemory<Kind extends Engine>({ withNode, can }: Contract<Kind>): void {
+export function describeLostMemory<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNode, can, listen, read, until } = contract;
   describe("an engine that lost its memory", () => {
     const { loseEverything } = can;
 

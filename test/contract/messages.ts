@@ -1,54 +1,10 @@
-/** What the parts of the contract publish, read and listen with: all of it through the interface alone. */
+/** What the parts of the contract publish and expect: all of it through the interface alone. */
 import { expect } from "bun:test";
-import type { Broker, BrokerListener, History, Once, Page } from "../../src/topic/broker.ts";
+import type { Broker, History, Once, Page } from "../../src/topic/broker.ts";
 import type { Draft } from "../../src/topic/draft.ts";
-import { type End, formatId, type Message, type Position, type Since } from "../../src/topic/message.ts";
-import { until, within } from "../support/wait.ts";
+import { formatId, type Message, type Position, type Since } from "../../src/topic/message.ts";
 
 export const wholePage: Page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 };
-
-/** Records the announcements that a node receives. */
-export class Announcements implements BrokerListener {
-  misses = 0;
-  readonly #first = new Map<string, Message | End>();
-  #announced = Promise.withResolvers<void>();
-
-  announced(entry: Message | End): void {
-    const id = `${entry.topic} ${formatId(entry)}`;
-    if (!this.#first.has(id)) this.#first.set(id, entry);
-    this.#announced.resolve();
-    this.#announced = Promise.withResolvers();
-  }
-
-  missed(): void {
-    this.misses++;
-  }
-
-  subscriberCount(): number {
-    return 0;
-  }
-
-  /** Each message of a topic once, as it was first announced. */
-  of(topic: string): Message[] {
-    return this.entriesOf(topic).filter((entry): entry is Message => !entry.isEnd);
-  }
-
-  /** The same with the end. */
-  entriesOf(topic: string): (Message | End)[] {
-    return [...this.#first.values()].filter((entry) => entry.topic === topic);
-  }
-
-  async upTo(topic: string, position: Position | undefined): Promise<void> {
-    const id = `${topic} ${position && formatId(position)}`;
-    while (!this.#first.has(id)) await within(this.#announced.promise, `the announcement of ${id}`);
-  }
-}
-
-export function listen(broker: Broker): Announcements {
-  const announced = new Announcements();
-  broker.listen(announced);
-  return announced;
-}
 
 /** A topic that no other test and no earlier run uses. */
 export const newTopic = (): string => `contract/${crypto.randomUUID()}`;
@@ -105,41 +61,6 @@ export async function publishOneByOne(broker: Broker, topic: string, count: numb
 
 export async function epochOf(broker: Broker, topic: string): Promise<string> {
   return (await broker.positions([topic]))[0]?.epoch ?? "";
-}
-
-/** Publishes until the engine's clock gives a message a later time than the first one has. */
-export async function publishUntilTimePasses(
-  broker: Broker,
-  topic: string,
-  first: Position,
-): Promise<{ late: Message; messages: readonly Message[] }> {
-  let messages = (await read(broker, topic, all, first)).messages;
-  await until(async () => {
-    ({ messages } = await read(broker, topic, all, await post(broker, topic, text("late"))));
-    return messages.at(-1)?.time !== messages[0]?.time;
-  }, "the engine's clock to move on");
-  return { late: messages.at(-1) as Message, messages };
-}
-
-/** Reads until the history has reached `reached`: an engine may read from a replica that is lagging. */
-export async function read(
-  broker: Broker,
-  topic: string,
-  since: Since,
-  reached: Position | undefined,
-  page = wholePage,
-): Promise<History> {
-  let history: History | undefined;
-  await until(
-    async () => {
-      history = await broker.history(topic, since, page);
-      const position = history?.position;
-      return position?.epoch === reached?.epoch && (position?.offset ?? 0) >= (reached?.offset ?? 0);
-    },
-    `history to reach ${reached && formatId(reached)}`,
-  );
-  if (!history) throw new Error("it cannot have reached a position and not exist");
-  return history;
 }
 
 interface ExpectedHistory {

@@ -2,19 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import { previousOffset } from "../../src/topic/message.ts";
 import type { Contract, Engine } from "./engine.ts";
-import {
-  all,
-  epochOf,
-  newTopic,
-  numbered,
-  offsetsBetween,
-  post,
-  publishOneByOne,
-  read,
-  text,
-} from "./messages.ts";
+import { all, epochOf, newTopic, numbered, offsetsBetween, post, publishOneByOne, text } from "./messages.ts";
 
-export function describeOrder<Kind extends Engine>({ withNode, withNodes }: Contract<Kind>): void {
+export function describeOrder<Kind extends Engine>({ withNode, withNodes, read }: Contract<Kind>): void {
   describe("publishing", () => {
     test(
       "counts a topic's messages 1, 2, 3 … in one epoch",

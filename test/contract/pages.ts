@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import type { History, Page } from "../../src/topic/broker.ts";
 import { type Position, retainedBytes, type Since } from "../../src/topic/message.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { after, all, newTopic, offsetsBetween, publishOneByOne, read, text } from "./messages.ts";
+import { after, all, newTopic, offsetsBetween, publishOneByOne, text } from "./messages.ts";
 
 const pages: Record<string, Page> = {
   "one message": { messagesMax: 1, bytesMax: 1024 },
@@ -12,7 +12,7 @@ const pages: Record<string, Page> = {
   "the bytes of two messages": { messagesMax: 100, bytesMax: 2 * retainedBytes(text("123")) },
 };
 
-export function describePages<Kind extends Engine>({ withNode }: Contract<Kind>): void {
+export function describePages<Kind extends Engine>({ withNode, read }: Contract<Kind>): void {
   describe("history", () => {
     for (const [what, page] of Object.entries(pages)) {
       test(

@@ -1,11 +1,10 @@
 /** Reading history and positions does not create a topic. */
 import { describe, expect, test } from "bun:test";
 import type { Position, Since } from "../../src/topic/message.ts";
-import { until } from "../support/wait.ts";
 import { type Contract, type Engine, five } from "./engine.ts";
-import { after, all, newTopic, publishOneByOne, read, wholePage } from "./messages.ts";
+import { after, all, newTopic, publishOneByOne, wholePage } from "./messages.ts";
 
-export function describeReading<Kind extends Engine>({ withNode }: Contract<Kind>): void {
+export function describeReading<Kind extends Engine>({ withNode, read, until }: Contract<Kind>): void {
   describe("reading", () => {
     test(
       "creates nothing",

@@ -2,9 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import type { Position } from "../../src/topic/message.ts";
 import { type Contract, type Engine, five, generous, none } from "./engine.ts";
-import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne, read } from "./messages.ts";
+import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne } from "./messages.ts";
 
-export function describeRetention<Kind extends Engine>({ withNode, can }: Contract<Kind>): void {
+export function describeRetention<Kind extends Engine>({ withNode, can, read }: Contract<Kind>): void {
   describe("history", () => {
     test(
       "is a gap exactly if a message after the position was dropped",

@@ -10,7 +10,7 @@ import {
 } from "../../src/topic/broker.ts";
 import type { Position } from "../../src/topic/message.ts";
 import { type Contract, type Engine, generous } from "./engine.ts";
-import { all, endTopic, failureOf, newTopic, numbered, post, read, text } from "./messages.ts";
+import { all, endTopic, failureOf, newTopic, numbered, post, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
 
@@ -22,7 +22,8 @@ const item = (broker: Broker, topic: string, writer: string, items: number, end 
     step: { once, writer, items, digest: numbered(items).join() },
   });
 
-export function describeStream<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
+export function describeStream<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNode, withNodes, can, read } = contract;
   describe("a stream", () => {
     test(
       "is new where there is no record, and does not bring its topic into being",

@@ -5,17 +5,16 @@ import type { Contract, Engine } from "./engine.ts";
 import {
   after,
   expectHistory,
-  listen,
   newTopic,
   numbered,
   offsetsBetween,
   post,
   publishOneByOne,
-  read,
   text,
 } from "./messages.ts";
 
-export function describeSubscribing<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
+export function describeSubscribing<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNode, withNodes, can, listen, read } = contract;
   describe("subscribing", () => {
     test(
       "creates a topic before its first message",

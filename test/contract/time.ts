@@ -10,12 +10,11 @@ import {
   offsetsBetween,
   post,
   publishOneByOne,
-  publishUntilTimePasses,
-  read,
   text,
 } from "./messages.ts";
 
-export function describeTime<Kind extends Engine>({ withNode, can }: Contract<Kind>): void {
+export function describeTime<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNode, can, read, publishUntilTimePasses } = contract;
   describe("history", () => {
     test(
       "since a time has what was published at that time and later",

@@ -1,14 +1,10 @@
 /** Subscribing: how it ends and begins again. */
 import { describe, expect, test } from "bun:test";
-import { until } from "../support/wait.ts";
 import type { Contract, Engine } from "./engine.ts";
-import { listen, newTopic, post, text } from "./messages.ts";
+import { newTopic, post, text } from "./messages.ts";
 
-export function describeUnsubscribing<Kind extends Engine>({
-  withNode,
-  withNodes,
-  can,
-}: Contract<Kind>): void {
+export function describeUnsubscribing<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNode, withNodes, can, listen, until } = contract;
   describe("subscribing", () => {
     test.skipIf(!can.announcesOnlySubscribed)(
       "ends with one `unsubscribe`, however often it was repeated",

@@ -1,5 +1,8 @@
 /** Seeded random numbers: the same seed gives the same choices. */
 
+/** The seed of a test's random choices. One that `bun run fuzz` tries, or that is replayed, is given. */
+export const seed = Number(process.env.LONGWIRE_SEED ?? 1);
+
 export class Random {
   #state: number;
 

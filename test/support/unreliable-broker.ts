@@ -43,8 +43,8 @@ export interface UnreliableEngineOptions {
   readonly later: (task: () => void) => void;
   readonly faults?: Faults;
   readonly now?: () => number;
-  /** After how long a call fails that the engine does not answer, by a real timer. Left out: never. */
-  readonly settleMilliseconds?: number;
+  /** Runs a task when a call must have settled, unless it is stopped. Left out: never. */
+  readonly deadline?: (fail: () => void) => () => void;
   /** Told of each message in the step in which it is appended. */
   readonly appended?: (entry: Message | End) => void;
 }
@@ -53,15 +53,15 @@ export class UnreliableEngine {
   faults: Faults;
   readonly random: Random;
   readonly later: (task: () => void) => void;
-  readonly settleMilliseconds: number | undefined;
+  readonly deadline: (fail: () => void) => () => void;
   readonly #limits: MemoryBrokerLimits;
   readonly #now: () => number;
   readonly #appended: (entry: Message | End) => void;
   readonly #nodes = new Set<UnreliableNode>();
   #memory: MemoryBroker;
 
-  constructor({ limits, random, later, faults, now, appended, ...options }: UnreliableEngineOptions) {
-    this.settleMilliseconds = options.settleMilliseconds;
+  constructor({ limits, random, later, faults, now, appended, deadline }: UnreliableEngineOptions) {
+    this.deadline = deadline ?? (() => () => undefined);
     this.faults = faults ?? noFaults;
     this.random = random;
     this.later = later;
@@ -197,7 +197,8 @@ export class UnreliableNode implements Broker {
       return states.map((state) => {
         if (!state || !random.chance(faults.lagging)) return state?.position;
         const { epoch, offset } = state.position;
-        return { epoch, offset: offset - random.between(0, state.retained) };
+        const missing = random.between(0, state.retained);
+        return missing === 0 ? state.position : { epoch, offset: offset - missing };
       });
     });
   }
@@ -253,9 +254,8 @@ export class UnreliableNode implements Broker {
 
   #ask<Answer>(request: (memory: MemoryBroker) => Promise<Answer>): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const { random, later, settleMilliseconds } = this.#engine;
-    if (settleMilliseconds !== undefined)
-      setTimeout(() => reject(new BrokerUnavailable("no answer")), settleMilliseconds).unref();
+    const { random, later, deadline } = this.#engine;
+    const stopDeadline = deadline(() => reject(new BrokerUnavailable("no answer")));
     this.#send(() => {
       const answered = this.available || random.chance(0.5);
       const done = answered ? request(this.#engine.memory) : Promise.reject(unavailable());
@@ -264,7 +264,7 @@ export class UnreliableNode implements Broker {
         (error) => later(() => reject(error)),
       );
     });
-    return promise;
+    return promise.finally(stopDeadline);
   }
 }
 

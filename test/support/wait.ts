@@ -1,4 +1,5 @@
 /** Waits for events, never for time to pass: each wait ends at its event, or fails at its deadline. */
+import { realTime, type Time } from "./time.ts";
 
 /** The outer bound of a wait that should take milliseconds. Generous, because the machine may be busy. */
 const deadlineSeconds = 10;
@@ -8,16 +9,16 @@ export async function within<Value>(
   promise: Promise<Value>,
   what: string,
   seconds = deadlineSeconds,
+  time: Time = realTime,
 ): Promise<Value> {
   const deadline = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () => deadline.reject(new Error(`waited ${seconds} s for ${what}`)),
-    seconds * 1000,
+  const stop = time.setTimer(seconds * 1000, () =>
+    deadline.reject(new Error(`waited ${seconds} s for ${what}`)),
   );
   try {
     return await Promise.race([promise, deadline.promise]);
   } finally {
-    clearTimeout(timer);
+    stop();
   }
 }
 
@@ -26,11 +27,12 @@ export async function until(
   holds: () => boolean | Promise<boolean>,
   what: string,
   seconds = deadlineSeconds,
+  time: Time = realTime,
 ): Promise<void> {
-  const deadline = performance.now() + seconds * 1000;
+  const deadline = time.now() + seconds * 1000;
   while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`waited ${seconds} s for ${what}`);
-    await Bun.sleep(20);
+    if (time.now() > deadline) throw new Error(`waited ${seconds} s for ${what}`);
+    await new Promise<void>((resolve) => time.setTimer(20, resolve));
   }
 }
 

@@ -1,0 +1,100 @@
+/** How the contract waits for an engine: by the time that the engine lives in. */
+import type { Broker, BrokerListener, History } from "../../src/topic/broker.ts";
+import { type End, formatId, type Message, type Position, type Since } from "../../src/topic/message.ts";
+import type { Time } from "../support/time.ts";
+import { until, within } from "../support/wait.ts";
+import { all, post, text, wholePage } from "./messages.ts";
+
+/** The outer bound of a wait that should take milliseconds. */
+const deadlineSeconds = 10;
+
+export class Waits {
+  constructor(readonly time: Time) {}
+
+  readonly until = (holds: () => boolean | Promise<boolean>, what: string): Promise<void> =>
+    until(holds, what, deadlineSeconds, this.time);
+
+  readonly listen = (broker: Broker): Announcements => {
+    const announced = new Announcements(this.time);
+    broker.listen(announced);
+    return announced;
+  };
+
+  /** Reads until the history has reached `reached`: an engine may read from a replica that is lagging. */
+  readonly read = async (
+    broker: Broker,
+    topic: string,
+    since: Since,
+    reached: Position | undefined,
+    page = wholePage,
+  ): Promise<History> => {
+    let history: History | undefined;
+    await this.until(
+      async () => {
+        history = await broker.history(topic, since, page);
+        const position = history?.position;
+        return position?.epoch === reached?.epoch && (position?.offset ?? 0) >= (reached?.offset ?? 0);
+      },
+      `history to reach ${reached && formatId(reached)}`,
+    );
+    if (!history) throw new Error("it cannot have reached a position and not exist");
+    return history;
+  };
+
+  /** Publishes until the engine's clock gives a message a later time than the first one has. */
+  readonly publishUntilTimePasses = async (
+    broker: Broker,
+    topic: string,
+    first: Position,
+  ): Promise<{ late: Message; messages: readonly Message[] }> => {
+    let messages = (await this.read(broker, topic, all, first)).messages;
+    await this.until(async () => {
+      ({ messages } = await this.read(broker, topic, all, await post(broker, topic, text("late"))));
+      return messages.at(-1)?.time !== messages[0]?.time;
+    }, "the engine's clock to move on");
+    return { late: messages.at(-1) as Message, messages };
+  };
+}
+
+/** Records the announcements that a node receives. */
+export class Announcements implements BrokerListener {
+  misses = 0;
+  readonly #first = new Map<string, Message | End>();
+  readonly #time: Time;
+  #announced = Promise.withResolvers<void>();
+
+  constructor(time: Time) {
+    this.#time = time;
+  }
+
+  announced(entry: Message | End): void {
+    const id = `${entry.topic} ${formatId(entry)}`;
+    if (!this.#first.has(id)) this.#first.set(id, entry);
+    this.#announced.resolve();
+    this.#announced = Promise.withResolvers();
+  }
+
+  missed(): void {
+    this.misses++;
+  }
+
+  subscriberCount(): number {
+    return 0;
+  }
+
+  /** Each message of a topic once, as it was first announced. */
+  of(topic: string): Message[] {
+    return this.entriesOf(topic).filter((entry): entry is Message => !entry.isEnd);
+  }
+
+  /** The same with the end. */
+  entriesOf(topic: string): (Message | End)[] {
+    return [...this.#first.values()].filter((entry) => entry.topic === topic);
+  }
+
+  async upTo(topic: string, position: Position | undefined): Promise<void> {
+    const id = `${topic} ${position && formatId(position)}`;
+    while (!this.#first.has(id))
+      await within(this.#announced.promise, `the announcement of ${id}`, deadlineSeconds, this.#time);
+  }
+}
