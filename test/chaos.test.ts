@@ -6,14 +6,12 @@ import { hasRedis } from "./support/redis.ts";
 
 setDefaultTimeout(120_000);
 
-const seed = Number(process.env.LONGWIRE_SEED ?? Date.now() % 1_000_000);
-
 for (const isLossless of [false, true])
   test.skipIf(!hasRedis)(
-    `a cluster${isLossless ? " with lossless failovers" : ""} keeps its promise while everything fails (LONGWIRE_SEED=${seed})`,
+    `a cluster${isLossless ? " with lossless failovers" : ""} keeps its promise while everything fails`,
     async () => {
       const happened: string[] = [];
-      const options = { seed, seconds: 10, followers: 2, publishers: 2, isLossless };
+      const options = { seed: 1, seconds: 10, followers: 2, publishers: 2, isLossless };
       const tally = await runChaos({ ...options, log: (line) => void happened.push(line) });
       console.log(`    ${happened.join(", ")}: ${JSON.stringify(tally)}`);
       expect(tally.acknowledged).toBeGreaterThan(50);

@@ -1,22 +1,13 @@
 /** `kill -9` under load. The same for longer: `bun run fuzz kills --minutes 20`. */
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { emptyKillTally, runKills } from "./support/kills.ts";
-import { Random } from "./support/random.ts";
+import { Random, seed } from "./support/random.ts";
 
 setDefaultTimeout(120_000);
 
-const given = process.env.LONGWIRE_SEED;
-const seed = given === undefined ? Date.now() % 1_000_000_000 : Number(given);
-
 async function run(historyMessages: number) {
   const tally = emptyKillTally();
-  try {
-    await runKills({ random: new Random(seed), kills: 5, historyMessages, tally });
-  } catch (error) {
-    throw new Error(`replay it with: LONGWIRE_SEED=${seed} bun test test/disk-kills.test.ts`, {
-      cause: error,
-    });
-  }
+  await runKills({ random: new Random(seed), kills: 5, historyMessages, tally });
   return tally;
 }
 

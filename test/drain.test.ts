@@ -293,7 +293,7 @@ class Follower implements Disposable {
     socket.on("close", (code) => {
       this.isOpen = false;
       if (wasOpen) this.closeCodes.push(code);
-      setTimeout(() => this.#connect(), 100 + Math.random() * 200);
+      setTimeout(() => this.#connect(), 200);
     });
   }
 

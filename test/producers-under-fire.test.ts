@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { spawnDiskServer } from "./support/disk-server.ts";
 import { fireAt, type Tally } from "./support/producers-under-fire.ts";
-import { Random } from "./support/random.ts";
+import { Random, seed } from "./support/random.ts";
 import { hasRedis, RedisServer } from "./support/redis.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
@@ -10,8 +10,6 @@ import { newTopic } from "./support/topics.ts";
 
 setDefaultTimeout(120_000);
 
-const given = process.env.LONGWIRE_SEED;
-const seed = given === undefined ? Date.now() % 1_000_000_000 : Number(given);
 const history = ["--history-messages", "1000"];
 
 const server = sharedServer(history);
@@ -21,10 +19,7 @@ async function fire(target: Parameters<typeof fireAt>[0], streams: number, salt:
   const fired = Array.from({ length: streams }, (_, index) =>
     fireAt(target, newTopic(), new Random(seed + salt + index), tally),
   );
-  const outcomes = await Promise.allSettled(fired);
-  for (const outcome of outcomes)
-    if (outcome.status === "rejected")
-      throw new Error(`LONGWIRE_SEED=${seed}: ${String(outcome.reason)}`, { cause: outcome.reason });
+  await Promise.all(fired);
   return tally;
 }
 

@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { problemTitles } from "../src/http/problem.ts";
 import { closeCode } from "../src/wire/close-code.ts";
 import { openCuttableLine } from "./support/cuttable-line.ts";
-import { Random } from "./support/random.ts";
+import { Random, seed } from "./support/random.ts";
 import { exchange, request } from "./support/raw-socket.ts";
 import { root, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
@@ -14,9 +14,6 @@ import { Inbox, within } from "./support/wait.ts";
 setDefaultTimeout(60_000);
 
 const page = await Bun.file(resolve(root, "docs/protocol.md")).text();
-
-const given = process.env.LONGWIRE_SEED;
-const seed = given === undefined ? Date.now() % 1_000_000_000 : Number(given);
 
 /** The cells of the table that follows a heading. */
 function table(heading: string): string[][] {
@@ -209,10 +206,6 @@ describe("the clients of docs/protocol.md, cut after any number of bytes", () =>
         const { gaps, messages } = await follow(lines, ids);
         expect(gaps).toBeGreaterThan(2);
         expect(messages).toBeGreaterThan(cuts / 10);
-      } catch (error) {
-        throw new Error(`replay it with: LONGWIRE_SEED=${seed} bun test test/protocol-docs.test.ts`, {
-          cause: error,
-        });
       } finally {
         follower.kill("SIGKILL");
         await follower.exited;

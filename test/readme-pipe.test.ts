@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createParser } from "eventsource-parser";
 import { openCuttableLine } from "./support/cuttable-line.ts";
-import { Random } from "./support/random.ts";
+import { Random, seed } from "./support/random.ts";
 import { root, spawnServer } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
 
@@ -72,7 +72,7 @@ for (const page of ["README.md", "README.zh-CN.md"]) {
       const at = (command: string, url: URL): string => command.replace("http://localhost:9090/", url.href);
 
       // Each connection of the second reader breaks after a random number of bytes, mostly in the middle of an event.
-      const random = new Random(Number(process.env.LONGWIRE_SEED ?? Date.now() % 100_000));
+      const random = new Random(seed);
       using line = openCuttableLine(server.url, () => random.between(200, 1500));
       const steady = new Reading();
       const broken = new Reading();

@@ -2,7 +2,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { createServer } from "../src/longwire.ts";
 import { Follower, lastMessage, openIteration, openLines } from "./support/followers.ts";
-import { Random } from "./support/random.ts";
+import { Random, seed } from "./support/random.ts";
 import { handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
 import { everyEvent, inspect, offsetOf, openEvents, openTopic, publish } from "./support/topics.ts";
@@ -12,20 +12,6 @@ setDefaultTimeout(60_000);
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
-
-const given = process.env.LONGWIRE_SEED;
-const seed = given === undefined ? Date.now() % 1_000_000_000 : Number(given);
-
-/** Names the command that begins with the same seed; what the network does in between is its own. */
-async function replayable(run: () => Promise<void>): Promise<void> {
-  try {
-    await run();
-  } catch (error) {
-    throw new Error(`replay it with: LONGWIRE_SEED=${seed} bun test test/resume-sockets.test.ts`, {
-      cause: error,
-    });
-  }
-}
 
 const topics = ["one", "two"] as const;
 
@@ -85,59 +71,56 @@ async function everything(server: Pick<RunningServer, "url">): Promise<Map<strin
 
 const ample = ["--history-messages", "1000000", "--history-bytes", "1GiB"];
 
-test("clients that leave at random moments and return with their last id get every message once and in order", () =>
-  replayable(async () => {
-    await using server = await spawnServer(ample);
-    const random = new Random(seed);
-    const followers = followersOf(server, random);
-    await run(server, followers, random, 40);
-    const published = await everything(server);
-    for (const follower of followers) {
-      expect(follower.gaps).toBe(0);
-      expect(follower.received.size).toBeGreaterThan(100);
-      for (const [id, data] of follower.received) expect(data === published.get(id)).toBe(true);
-    }
-    expect(server.log().filter(({ msg }) => msg !== "listening")).toEqual([]);
-  }));
+test("clients that leave at random moments and return with their last id get every message once and in order", async () => {
+  await using server = await spawnServer(ample);
+  const random = new Random(seed);
+  const followers = followersOf(server, random);
+  await run(server, followers, random, 40);
+  const published = await everything(server);
+  for (const follower of followers) {
+    expect(follower.gaps).toBe(0);
+    expect(follower.received.size).toBeGreaterThan(100);
+    for (const [id, data] of follower.received) expect(data === published.get(id)).toBe(true);
+  }
+  expect(server.log().filter(({ msg }) => msg !== "listening")).toEqual([]);
+});
 
-test("so do those of the library, beside clients on the network", () =>
-  replayable(async () => {
-    await using longwire = await createServer({
-      port: 0,
-      historyMessages: 1_000_000,
-      historyBytesMax: 1024 * MiB,
-      bufferedBytesMax: 256 * KiB,
-      messageBytesMax: 128 * KiB,
-      logLevel: "warn",
-    });
-    const server = { url: longwire.url, socketUrl: (path = "") => `ws://${longwire.url.host}${path}` };
-    const random = new Random(seed);
-    const followers = topics.flatMap((topic) => [
-      new Follower(`the library's ${topic}`, [topic], openIteration(longwire), random),
-      new Follower(`the library's other ${topic}`, [topic], openIteration(longwire), random),
-      new Follower(`a WebSocket beside it`, [topic], openLines["a WebSocket"](server), random),
-    ]);
-    await run(server, followers, random, 25);
-    const published = await everything(server);
-    for (const follower of followers) {
-      expect(follower.gaps).toBe(0);
-      for (const [id, data] of follower.received) expect(data === published.get(id)).toBe(true);
-    }
-    // The library's began with everything that was retained, so they have everything.
-    for (const [index, topic] of topics.entries()) {
-      const all = [...published.keys()].filter((id) => id.startsWith(`${topic} `));
-      expect(followers[index * 3]?.received.size).toBe(all.length);
-    }
-  }));
+test("so do those of the library, beside clients on the network", async () => {
+  await using longwire = await createServer({
+    port: 0,
+    historyMessages: 1_000_000,
+    historyBytesMax: 1024 * MiB,
+    bufferedBytesMax: 256 * KiB,
+    messageBytesMax: 128 * KiB,
+    logLevel: "warn",
+  });
+  const server = { url: longwire.url, socketUrl: (path = "") => `ws://${longwire.url.host}${path}` };
+  const random = new Random(seed);
+  const followers = topics.flatMap((topic) => [
+    new Follower(`the library's ${topic}`, [topic], openIteration(longwire), random),
+    new Follower(`the library's other ${topic}`, [topic], openIteration(longwire), random),
+    new Follower(`a WebSocket beside it`, [topic], openLines["a WebSocket"](server), random),
+  ]);
+  await run(server, followers, random, 25);
+  const published = await everything(server);
+  for (const follower of followers) {
+    expect(follower.gaps).toBe(0);
+    for (const [id, data] of follower.received) expect(data === published.get(id)).toBe(true);
+  }
+  // The library's began with everything that was retained, so they have everything.
+  for (const [index, topic] of topics.entries()) {
+    const all = [...published.keys()].filter((id) => id.startsWith(`${topic} `));
+    expect(followers[index * 3]?.received.size).toBe(all.length);
+  }
+});
 
-test("where history is trimmed they are told of each gap, and between two gaps nothing is missing", () =>
-  replayable(async () => {
-    await using server = await spawnServer(["--history-messages", "5"]);
-    const random = new Random(seed);
-    const followers = followersOf(server, random);
-    await run(server, followers, random, 25); // Each is held to it that nothing is missing but where a gap was told.
-    expect(followers.reduce((sum, { gaps }) => sum + gaps, 0)).toBeGreaterThan(0);
-  }));
+test("where history is trimmed they are told of each gap, and between two gaps nothing is missing", async () => {
+  await using server = await spawnServer(["--history-messages", "5"]);
+  const random = new Random(seed);
+  const followers = followersOf(server, random);
+  await run(server, followers, random, 25); // Each is held to it that nothing is missing but where a gap was told.
+  expect(followers.reduce((sum, { gaps }) => sum + gaps, 0)).toBeGreaterThan(0);
+});
 
 test("a line that breaks within its replay, before anything of it was taken, loses nothing", async () => {
   await using server = await spawnServer(ample);

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { emptyKillTally, Load } from "./support/kills.ts";
-import { Random } from "./support/random.ts";
+import { Random, seed } from "./support/random.ts";
 import { freePort, hasRedis, RedisServer } from "./support/redis.ts";
 import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
 import { everyEvent } from "./support/topics.ts";
@@ -12,10 +12,8 @@ import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 
-const seed = Number(process.env.LONGWIRE_SEED ?? Date.now() % 1_000_000);
-
 test.skipIf(!hasRedis)(
-  `two processes on one port lose nothing while each is drained and replaced (LONGWIRE_SEED=${seed})`,
+  "two processes on one port lose nothing while each is drained and replaced",
   async () => {
     await using redis = await RedisServer.start();
     const port = freePort();

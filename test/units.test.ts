@@ -11,6 +11,7 @@ import {
   type Unit,
   UnitError,
 } from "../src/settings/units.ts";
+import { Random, seed } from "./support/random.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -179,8 +180,7 @@ test("a program's value is checked as a person's is, and not converted", () => {
 });
 
 test("what is shown is read back as the same value, for any value", () => {
-  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 32));
-  const random = randomFrom(seed);
+  const random = new Random(seed);
   const units: [string, Unit<number>, number, number][] = [
     ["count", count(0, Number.MAX_SAFE_INTEGER), 0, Number.MAX_SAFE_INTEGER],
     ["size", size(0, Number.MAX_SAFE_INTEGER), 0, Number.MAX_SAFE_INTEGER],
@@ -190,30 +190,16 @@ test("what is shown is read back as the same value, for any value", () => {
   for (let round = 0; round < 20_000; round++) {
     for (const [name, unit, least, most] of units) {
       // Of every length, and often a whole number of some unit.
-      const factor = factors[Math.floor(random() * factors.length)] as number;
-      const value = Math.min(most, Math.max(least, Math.floor(2 ** (random() * 53) / factor) * factor));
+      const factor = random.pick(factors);
+      const length = 2 ** (random.fraction() * 53);
+      const value = Math.min(most, Math.max(least, Math.floor(length / factor) * factor));
       const shown = unit.show(value);
       const read = unit.parse(shown);
-      if (read !== value) {
-        throw new Error(
-          `${name} ${value} is shown as ${shown}, read as ${read}; again: SEED=${seed} bun test test/units`,
-        );
-      }
+      if (read !== value) throw new Error(`${name} ${value} is shown as ${shown}, read as ${read}`);
     }
   }
 });
 
 function expectRefused<Value>(unit: Unit<Value>, text: string): void {
   expect(() => unit.parse(text)).toThrow(UnitError);
-}
-
-/** Mulberry32: the same seed, the same numbers from 0 up to 1. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

@@ -14,8 +14,8 @@ import { post } from "./post.ts";
 /** Resuming, in memory; test/fuzz/resume.ts runs the same schedules and prints their counts. */
 const resume: Fuzzer = {
   name: "resume",
-  run: (firstSeed, seconds) =>
-    forEachSeed("resume", firstSeed, seconds, async (seed) => {
+  run: (firstSeed, isEnough) =>
+    forEachSeed("resume", firstSeed, isEnough, async (seed) => {
       await runSchedule(seed, emptyTally());
       return 1;
     }),
@@ -24,11 +24,11 @@ const resume: Fuzzer = {
 /** Readers that stall and drain half; test/fuzz/slow-readers.ts does the same with more of them. */
 const slowReaders: Fuzzer = {
   name: "slow-readers",
-  run: async (firstSeed, seconds) => {
+  run: async (firstSeed, isEnough) => {
     await using server = await spawnServer([
       ...["--max-buffered", "8KiB", "--max-message", "4KiB", "--log-level", "warn"],
     ]);
-    return await forEachSeed("slow-readers", firstSeed, seconds, async (seed) => {
+    return await forEachSeed("slow-readers", firstSeed, isEnough, async (seed) => {
       const { holes, cuts } = await starve({
         server,
         topic: "busy",
@@ -46,8 +46,8 @@ const slowReaders: Fuzzer = {
 /** `kill -9` of a server on disk under load, 10 times a seed; every second seed while retention deletes. */
 const kills: Fuzzer = {
   name: "kills",
-  run: (firstSeed, seconds) =>
-    forEachSeed("kills", firstSeed, seconds, async (seed) => {
+  run: (firstSeed, isEnough) =>
+    forEachSeed("kills", firstSeed, isEnough, async (seed) => {
       const tally = emptyKillTally();
       const historyMessages = seed % 2 === 0 ? 1_000_000 : 20;
       await runKills({ random: new Random(seed), kills: 10, historyMessages, tally });
@@ -59,9 +59,9 @@ const kills: Fuzzer = {
 /** Streams whose producers break and repeat, and readers that are cut: each reader gets each token once. */
 const streams: Fuzzer = {
   name: "streams",
-  run: async (firstSeed, seconds) => {
+  run: async (firstSeed, isEnough) => {
     await using server = await spawnServer(["--history-messages", "1000", "--log-level", "warn"]);
-    return await forEachSeed("streams", firstSeed, seconds, async (seed) => {
+    return await forEachSeed("streams", firstSeed, isEnough, async (seed) => {
       const tally = { tokens: 0, repeated: 0, cut: 0 };
       const fired = Array.from({ length: 4 }, (_, index) =>
         fireAt(server, `${seed}/${index}`, new Random(seed * 4 + index), tally),
@@ -72,4 +72,33 @@ const streams: Fuzzer = {
   },
 };
 
-export const fuzzers: readonly Fuzzer[] = [handshake, frames, post, resume, slowReaders, streams, kills];
+/** The tests of a file that makes random choices. Its connections and processes add chances of their own. */
+const testFuzzer = (name: string): Fuzzer => ({
+  name,
+  run: (firstSeed, isEnough) =>
+    forEachSeed(name, firstSeed, isEnough, async (seed) => {
+      const path = new URL(`../${name}.test.ts`, import.meta.url).pathname;
+      const run = Bun.spawn([process.execPath, "test", path], {
+        env: { ...process.env, LONGWIRE_SEED: String(seed) },
+        stdout: "ignore",
+        stderr: "pipe",
+      });
+      const output = await new Response(run.stderr).text();
+      if ((await run.exited) !== 0) throw new Error(output);
+      return Number(/^ (\d+) pass$/m.exec(output)?.[1]);
+    }),
+});
+
+export const fuzzers: readonly Fuzzer[] = [
+  ...[handshake, frames, post, resume, slowReaders, streams, kills],
+  ...[
+    "broker-unreliable",
+    "client",
+    "cut-anywhere",
+    "protocol-docs",
+    "readme-pipe",
+    "resume-sockets",
+    "reuse-port",
+    "units",
+  ].map(testFuzzer),
+];

@@ -16,7 +16,7 @@ for (; performance.now() < end; seed++) {
     await runSchedule(seed, tally);
   } catch (error) {
     console.error(error);
-    console.error(`replay it with: LONGWIRE_SEED=${seed} bun test test/resume.property.test.ts`);
+    console.error(`replay it with: bun run fuzz resume --seed ${seed} --minutes 0`);
     process.exit(1);
   }
 }
