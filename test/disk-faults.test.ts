@@ -14,6 +14,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type DiskServer, spawnDiskServer } from "./support/disk-server.ts";
+import { canFail, FailingDisk } from "./support/failing-disk.ts";
 import { root } from "./support/server.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
@@ -38,13 +39,6 @@ afterAll(() => {
   run("umount", "-l", small);
   rmSync(small, { recursive: true, force: true });
 });
-
-const library = join(tmpdir(), `longwire-failing-disk-${process.pid}.so`);
-const source = join(root, "test/support/failing-disk.c");
-const isCompiled =
-  Bun.which("cc") !== null && run("cc", "-shared", "-fPIC", "-o", library, source, "-ldl") === 0;
-if (process.env.CI && !isCompiled) throw new Error("CI must have a C compiler");
-afterAll(() => rmSync(library, { force: true }));
 
 interface Readiness {
   readonly broker: string;
@@ -114,13 +108,12 @@ describe("publishing is 503 within 3 s, subscribers stay, and all goes on by its
     ["only syncing fails, and what was written is in doubt", "5 sync", /disk I\/O error/],
     ["the filesystem became read-only", "30", /disk I\/O error|readonly/],
   ] as const) {
-    test.skipIf(!isCompiled)(what, async () => {
-      const faultFile = join(tmpdir(), `longwire-fault-${crypto.randomUUID()}`);
-      const environment = { LD_PRELOAD: library, FAULT_FILE: faultFile };
-      await using server = await spawnDiskServer([], { environment });
+    test.skipIf(!canFail)(what, async () => {
+      using disk = new FailingDisk();
+      await using server = await spawnDiskServer([], { environment: disk.environment });
       await outlives(server, {
-        fault: () => writeFileSync(faultFile, fault),
-        mend: () => rmSync(faultFile),
+        fault: () => disk.fail(fault),
+        mend: () => disk.mend(),
         reason,
       });
     });

@@ -1,4 +1,5 @@
 /** Every fuzzer by its name. */
+import { FailingDisk } from "../support/failing-disk.ts";
 import { emptyKillTally, runKills } from "../support/kills.ts";
 import { fireAt } from "../support/producers-under-fire.ts";
 import { Random } from "../support/random.ts";
@@ -56,6 +57,18 @@ const kills: Fuzzer = {
     }),
 };
 
+/** Power cuts after syncs failed for a while, 5 times a seed. */
+const powerCuts: Fuzzer = {
+  name: "power-cuts",
+  run: (firstSeed, isEnough) =>
+    forEachSeed("power-cuts", firstSeed, isEnough, async (seed) => {
+      const tally = emptyKillTally();
+      using disk = new FailingDisk();
+      await runKills({ random: new Random(seed), kills: 5, historyMessages: 1_000_000, disk, tally });
+      return tally.acknowledged;
+    }),
+};
+
 /** Streams whose producers break and repeat, and readers that are cut: each reader gets each token once. */
 const streams: Fuzzer = {
   name: "streams",
@@ -90,7 +103,7 @@ const testFuzzer = (name: string): Fuzzer => ({
 });
 
 export const fuzzers: readonly Fuzzer[] = [
-  ...[handshake, frames, post, resume, slowReaders, streams, kills],
+  ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts],
   ...[
     "broker-unreliable",
     "client",

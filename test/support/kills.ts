@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Acknowledged } from "./acknowledged.ts";
+import type { FailingDisk } from "./failing-disk.ts";
 import { Follower, lastMessage, openLines, openSurviving } from "./followers.ts";
 import type { Random } from "./random.ts";
 import { type RunningServer, type SpawnOptions, spawnServer } from "./server.ts";
@@ -37,11 +38,15 @@ export interface KillRun {
   /** Retention deletes all the time if it keeps few messages; then gaps are allowed. */
   readonly historyMessages: number;
   readonly spawn?: SpawnOptions | undefined;
+  /** Before each kill its syncs fail for a while, and with the kill its power is cut. */
+  readonly disk?: FailingDisk | undefined;
   readonly tally: KillTally;
 }
 
 /** @throws if an acknowledged message is missing, doubled or out of order, or a follower was told a gap where none was */
-export async function runKills({ random, kills, historyMessages, spawn, tally }: KillRun): Promise<void> {
+export async function runKills(run: KillRun): Promise<void> {
+  const { random, kills, historyMessages, disk, tally } = run;
+  const spawn = disk ? { ...run.spawn, environment: disk.environmentWithPower } : run.spawn;
   const directory = await mkdtemp(join(tmpdir(), "longwire-kills-"));
   const flags = ["--data", directory, "--history-messages", String(historyMessages), "--log-level", "warn"];
   let server = await spawnServer(flags, spawn);
@@ -53,29 +58,50 @@ export async function runKills({ random, kills, historyMessages, spawn, tally }:
       const acknowledgedMin = (kill + 1) * 25; // However busy the machine is, each kill falls into a load.
       await Promise.race([load.hasAcknowledged(acknowledgedMin), done]);
       await Promise.race([Bun.sleep(random.between(20, 400)), done]); // The moment of the kill is what is random.
-      server = await killAndStart(server, [...flags, "--port", url.port], { random, spawn, tally });
+      if (disk) await failSyncs(disk, random);
+      server = await killAndStart(server, [...flags, "--port", url.port], {
+        ...{ random, spawn, tally },
+        killed: () => {
+          const chance = random.pick([0, 0.1, 0.5]);
+          disk?.cutPower(directory, () => random.chance(chance));
+        },
+      });
     }
     load.finish();
     await within(done, "publishers and followers to finish", 60);
+    const complaints = server.log().filter(({ msg }) => String(msg).includes("epoch"));
+    if (complaints.length > 0) throw new Error(`the log has ${JSON.stringify(complaints[0])}`);
     for (const topic of topics) load.check(topic, await everyEvent(server, topic));
     if (historyMessages > load.acknowledged.count) load.requireNoGaps();
     load.count(tally);
-    const complaints = server.log().filter(({ msg }) => String(msg).includes("epoch"));
-    if (complaints.length > 0) throw new Error(`the log has ${JSON.stringify(complaints[0])}`);
   } finally {
     await server[Symbol.asyncDispose]();
     await rm(directory, { recursive: true });
   }
 }
 
+/** Then the server is used again for a moment, which is what the cut must not lose. */
+async function failSyncs(disk: FailingDisk, random: Random): Promise<void> {
+  disk.fail("5 sync");
+  await Bun.sleep(random.between(300, 1500));
+  disk.mend();
+  await Bun.sleep(random.between(0, 3000));
+}
+
 async function killAndStart(
   server: RunningServer,
   flags: readonly string[],
-  { random, spawn, tally }: Pick<KillRun, "random" | "spawn" | "tally">,
+  {
+    random,
+    spawn,
+    tally,
+    killed,
+  }: Pick<KillRun, "random" | "spawn" | "tally"> & { readonly killed: () => void },
 ): Promise<RunningServer> {
   server.process.kill("SIGKILL");
   await server.process.exited;
   tally.kills++;
+  killed();
   const options = { ...spawn, withoutPort: true };
   while (random.chance(0.3)) {
     // Within the start: while the directory is taken over, or just after.

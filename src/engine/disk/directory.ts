@@ -17,6 +17,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  readSync,
   rmSync,
   statfsSync,
   statSync,
@@ -114,6 +115,33 @@ export interface FileRow {
 
 export const fileRowOf = (database: Database): FileRow | undefined =>
   (database.query("SELECT * FROM file").get() as FileRow | null) ?? undefined;
+
+/** Bytes of the write-ahead log in one read and write. */
+const rewriteBytes = 1024 * 1024;
+
+/**
+ * Writes the write-ahead log again, in its place, and syncs it. Nothing may write to it meanwhile.
+ *
+ * After a failed fsync Linux counts the pages as written, and the next fsync succeeds without them. They are read from
+ * memory until the power is cut. So SQLite takes transactions as committed that are not on the disk, and those that it
+ * appends are lost with them. Pages that were written again are on the disk after a sync, and so is all that SQLite reads.
+ */
+export function rewriteLog(directory: string): void {
+  const path = join(directory, `${databaseName}-wal`);
+  if (!existsSync(path) && existsSync(join(directory, databaseName))) return;
+  const file = openSync(path, "r+");
+  try {
+    const bytes = Buffer.allocUnsafe(rewriteBytes);
+    for (let at = 0; ; at += rewriteBytes) {
+      const count = readSync(file, bytes, 0, rewriteBytes, at);
+      if (count === 0) break;
+      if (writeSync(file, bytes, 0, count, at) !== count) throw new Error(`${path} was written only in part`);
+    }
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
 
 /** The two settings that make a commit durable before it is acknowledged. */
 export function makeDurable(database: Database): void {

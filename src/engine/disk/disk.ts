@@ -239,12 +239,20 @@ export class DiskBroker implements Broker {
     worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#answered(data);
     worker.onerror = (event) => this.#ended(worker, event.message);
     worker.addEventListener("close", () => this.#ended(worker, "its Worker ended"));
+    this.#open();
+  }
+
+  #open(): void {
     const { directory, limits } = this.#options;
     this.#ask({ kind: "open", directory, limits, subscribed: [...this.#subscribed] }).then(
       (answer) => {
         if (answer.kind === "opened") this.#opened(answer.sinceTime);
       },
-      (error) => this.#failed({ reason: String(error.message), isGone: true }),
+      (error) => {
+        this.#failed({ reason: String(error.message), isGone: true });
+        if (!this.#isClosed && this.#worker)
+          this.#restart = setTimeout(() => this.#open(), restartMilliseconds);
+      },
     );
   }
 

@@ -1,9 +1,9 @@
 /**
  * The Worker of the engine on disk: an fsync takes 0.4 to 7 ms, and would hold up every connection on the main thread.
- * It answers one request after the other. A store that failed is closed and opened again; what it keeps is not in doubt.
+ * It answers one request after the other. A store that failed is closed and opened again, once its log is on the disk again.
  */
 import { FileGone } from "./data-file.ts";
-import { identityOf } from "./directory.ts";
+import { identityOf, messageOf, rewriteLog } from "./directory.ts";
 import {
   type Answer,
   emptyUsage,
@@ -29,6 +29,9 @@ let opening: Opening | undefined;
 let store: Store | undefined;
 let failure: Failure | undefined;
 let nextSlice: Timer | undefined;
+
+/** Whether parts of the write-ahead log may not be on the disk: after a failed sync, maybe of an earlier process. */
+let isLogInDoubt = true;
 
 /** Reads wait while there is something to commit: a crowd of readers must not hold up publishers. */
 const reads: { readonly request: Request; readonly sinceMilliseconds: number }[] = [];
@@ -71,7 +74,7 @@ function answerTo(request: Request): Answer {
     switch (request.kind) {
       case "open": {
         opening = request;
-        const { sinceTime } = opened(request);
+        const { sinceTime } = openedForWriting(request);
         return { id, kind: "opened", sinceTime, usage: opened(request).usage() };
       }
       case "commit":
@@ -107,10 +110,24 @@ function opened(moment: Moment): Store {
   return store;
 }
 
+/** Until the log is on the disk again, a store that failed serves reads: it shows only what was synced before. */
+function openedForWriting(moment: Moment): Store {
+  if (opening && isLogInDoubt) {
+    try {
+      rewriteLog(opening.directory);
+    } catch (error) {
+      throw new Error(`disk I/O error: the write-ahead log cannot be written again: ${messageOf(error)}`);
+    }
+    isLogInDoubt = false;
+    discard();
+  }
+  return opened(moment);
+}
+
 function commit(id: number, operations: OperationColumns, moment: Moment): Answer {
   const began = performance.now();
   try {
-    const results = opened(moment).commit(operations, moment);
+    const results = openedForWriting(moment).commit(operations, moment);
     failure = undefined;
     return { id, kind: "committed", results, milliseconds: performance.now() - began };
   } catch (error) {
@@ -139,7 +156,7 @@ function withoutWriting({ kinds, topics }: OperationColumns, moment: Moment): Ou
 
 function sweep(id: number, moment: Moment): Answer {
   try {
-    const current = opened(moment);
+    const current = openedForWriting(moment);
     if (failure) current.probe(moment.now);
     if (current.sweep(moment)) sweepOn(moment);
     failure = undefined;
@@ -159,7 +176,8 @@ function sweepOn(moment: Moment): void {
     const { now, monotonic } = moment;
     try {
       const later = { now: now + passed, monotonic: monotonic + passed };
-      if (store?.sweep({ now: Math.floor(later.now), monotonic: later.monotonic })) sweepOn(later);
+      if (!isLogInDoubt && store?.sweep({ now: Math.floor(later.now), monotonic: later.monotonic }))
+        sweepOn(later);
     } catch (error) {
       failure = failed(error);
     }
@@ -171,9 +189,10 @@ const harmless = ["SQLITE_FULL", "SQLITE_BUSY", "SQLITE_READONLY"];
 
 function failed(error: unknown): Failure {
   const code = codeOf(error);
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const isGone = error instanceof FileGone || !isReachable();
-  if (!isGone && !harmless.some((known) => code.startsWith(known))) discard();
+  if (code.startsWith("SQLITE_IOERR")) isLogInDoubt = true;
+  else if (!isGone && !isLogInDoubt && !harmless.some((known) => code.startsWith(known))) discard();
   return { reason: code === "" ? message : `${message} (${code})`, isGone };
 }
 
@@ -185,7 +204,7 @@ function isReachable(): boolean {
   }
 }
 
-/** SQLite does not say what a file is like after a failed write. Opening it again finds out. */
+/** SQLite does not say what a file is like after an error. Opening it again finds out. */
 function discard(): void {
   const broken = store;
   if (!broken) return;
