@@ -48,6 +48,7 @@ class Engine {
     const broker = new RedisBroker(settings, recordingLog());
     this.#lines.set(broker, line);
     await until(() => broker.state.available, "a node to reach Redis");
+    await until(() => broker.near?.isNear ?? true, "a node to hear the replica");
     return broker;
   }
 

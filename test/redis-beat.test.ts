@@ -1,47 +1,57 @@
 /** What a node concludes from its own beats. */
 import { expect, test } from "bun:test";
 import { Beat } from "../src/engine/redis/beat.ts";
-import { until } from "./support/wait.ts";
 
-interface Beating extends AsyncDisposable {
-  readonly beat: Beat;
-  /** The numbers of the beats so far. */
-  readonly sent: readonly number[];
-  readonly missed: () => number;
-}
-
-function beating(): Beating {
-  const sent: number[] = [];
+/** @returns a beat, and how often it said that announcements may have been lost */
+function listening(): { readonly beat: Beat; readonly missed: () => number } {
   let missed = 0;
-  const beat = new Beat({
-    send: async (number) => void sent.push(number),
-    missed: () => void missed++,
-    deaf: () => undefined,
-  });
-  beat.start();
-  return { beat, sent, missed: () => missed, [Symbol.asyncDispose]: async () => beat.stop() };
+  return { beat: new Beat(() => void missed++), missed: () => missed };
 }
 
-test("a replica that was filled anew between two beats has lost announcements", async () => {
-  await using beats = beating();
-  beats.beat.announced("1 4");
-  expect(beats.beat.isFresh).toBe(true);
-  await until(() => beats.sent.length === 2, "the second beat");
-  beats.beat.announced("2 5");
-  expect(beats.missed()).toBe(1);
-  await until(() => beats.sent.length === 3, "the third beat");
-  beats.beat.announced("3 5");
-  expect(beats.missed()).toBe(1);
+test("a replica that was filled anew between two beats has lost announcements", () => {
+  const { beat, missed } = listening();
+  beat.sent(1);
+  beat.announced("1 4");
+  expect(beat.isFresh).toBe(true);
+  beat.sent(2);
+  beat.announced("2 5");
+  expect(missed()).toBe(1);
+  beat.sent(3);
+  beat.announced("3 5");
+  expect(missed()).toBe(1);
 });
 
-test("a beat that is skipped shows lost announcements, and one of an earlier connection shows nothing", async () => {
-  await using beats = beating();
-  await until(() => beats.sent.length === 2, "the second beat");
-  beats.beat.announced("2 0");
-  expect(beats.missed()).toBe(1);
-  beats.beat.announced("1 0");
-  beats.beat.announced("99 0");
-  expect(beats.missed()).toBe(1);
-  beats.beat.stop();
-  expect(beats.beat.isFresh).toBe(false);
+test("a beat that is skipped shows lost announcements, and one of an earlier connection shows nothing", () => {
+  const { beat, missed } = listening();
+  beat.sent(1);
+  beat.sent(2);
+  beat.announced("2 0");
+  expect(missed()).toBe(1);
+  beat.announced("1 0");
+  beat.announced("99 0");
+  expect(missed()).toBe(1);
+  beat.restart();
+  expect(beat.isFresh).toBe(false);
+});
+
+test("three beats without an announcement are late, and one that was refused is none", () => {
+  const { beat } = listening();
+  for (const number of [1, 2, 3]) beat.sent(number);
+  expect(beat.isLate).toBe(true);
+  beat.unsent(2);
+  expect(beat.isLate).toBe(false);
+});
+
+test("beats are in time while each is announced before the next is sent", () => {
+  const { beat } = listening();
+  for (const number of [1, 2, 3]) {
+    beat.sent(number);
+    beat.announced(`${number} 0`);
+  }
+  expect(beat.inTime).toBe(3);
+  beat.sent(4);
+  beat.sent(5);
+  beat.announced("4 0");
+  beat.sent(6);
+  expect(beat.inTime).toBe(0);
 });

@@ -52,11 +52,12 @@ async function regions(oneWayMilliseconds = 0): Promise<Regions> {
       replicaUrl: `redis://127.0.0.1:${nearLine.port}`,
     }),
   );
-  await until(() => near.broker.announcementDelaySeconds > 0, "the first beat");
-  return { primary, replica, nodeLine, replicaLine, nearLine, far, near };
+  const all = { primary, replica, nodeLine, replicaLine, nearLine, far, near };
+  await until(() => isNear(all), "the first beat at the replica");
+  return all;
 }
 
-const isNear = ({ near }: Regions): boolean => near.broker.near?.isNear ?? false;
+const isNear = ({ near }: Pick<Regions, "near">): boolean => near.broker.near?.isNear ?? false;
 
 describe.skipIf(!hasRedis)("a near node", () => {
   test("hears announcements and reads history at the replica, and appends at the primary", async () => {
@@ -146,6 +147,102 @@ describe.skipIf(!hasRedis)("a near node", () => {
   });
 });
 
+describe.skipIf(!hasRedis)(
+  "a near node refuses nobody while the primary is healthy, where the replica",
+  () => {
+    /** Clients come until something has happened: to topics that nobody has, for all, and with an id. */
+    async function expectServed({ near, far }: Regions, hasHappened: () => boolean): Promise<void> {
+      const first = formatId(await far.publish("1"));
+      await far.publish("2");
+      for (let round = 0; !hasHappened(); round++) {
+        const crowd = await Promise.all([
+          near.come(undefined, `new/${round}`),
+          near.come("all"),
+          near.come(first),
+        ]);
+        for (const client of crowd.slice(1)) await client.has("2");
+        expect(crowd.map(({ gaps, failures }) => [gaps, failures])).toEqual([
+          [0, 0],
+          [0, 0],
+          [0, 0],
+        ]);
+        for (const client of crowd) client.leave();
+      }
+    }
+
+    test("is healthy again, and the node goes back to it", async () => {
+      const all = await regions();
+      const live = await all.near.come();
+      await all.replica.kill();
+      await expectServed(all, () => !isNear(all) && all.near.broker.state.available);
+      await all.replica.restart();
+      await all.replica.follow(all.primary, all.replicaLine.port);
+      await expectServed(all, () => isNear(all));
+      await live.has("2");
+      expect([live.gaps, live.failures, all.near.broker.disconnects]).toEqual([0, 0, 0]);
+    });
+
+    test("does not answer any more: clients wait for less than a second, then for nothing", async () => {
+      const all = await regions();
+      all.replica.pause();
+      const began = performance.now();
+      await expectServed(all, () => !isNear(all));
+      const client = await all.near.come(undefined, "another");
+      expect(performance.now() - began).toBeLessThan(3 * 1000); // Three times what is promised.
+      await all.far.publish("3", "another");
+      await client.has("3");
+      all.replica.resume();
+      await expectServed(all, () => isNear(all));
+    });
+
+    test("is silent from the start", async () => {
+      const all = await regions();
+      all.replica.pause();
+      const another = kept(
+        await RedisNode.on(all.primary, { replicaUrl: `redis://127.0.0.1:${all.nearLine.port}` }),
+      );
+      await expectServed({ ...all, near: another }, () => true);
+      all.replica.resume();
+      await until(() => isNear({ near: another }), "the node to hear the replica");
+    });
+  },
+);
+
+describe.skipIf(!hasRedis)("a replica that lags", () => {
+  test("hides nothing from a client that asks for all", async () => {
+    const { near, far, replicaLine } = await regions();
+    const live = await near.come();
+    await far.publish("1");
+    await live.has("1");
+    replicaLine.stall("back");
+    await far.publish("2");
+    const client = await near.come("all");
+    expect(client.received).toEqual(["1", "2"]);
+    await live.has("2");
+    expect([client.gaps, live.gaps]).toEqual([0, 0]);
+  });
+
+  test("is left once, and not used again before its beats come in time", async () => {
+    const all = await regions();
+    const moves = (): string[] =>
+      all.near.log.lines.map(({ message }) => message).filter((message) => message.includes("come from"));
+    const client = await all.near.come();
+    all.replicaLine.delayMilliseconds.back = 4000;
+    await until(() => !isNear(all) && all.near.broker.state.available, "the node to leave the replica");
+    const before = moves().length;
+    const beats = async (): Promise<number> =>
+      Number((await all.primary.info("cmdstat_publish"))?.match(/calls=(\d+)/)?.[1]);
+    const after = (await beats()) + 2 * 8; // Eight of each node.
+    await until(async () => (await beats()) >= after, "eight beats", 20);
+    await all.far.publish("1");
+    await client.has("1");
+    expect([isNear(all), moves().length]).toEqual([false, before]);
+    all.replicaLine.delayMilliseconds.back = 0;
+    await until(() => isNear(all), "the node to hear the replica again", 20);
+    expect([client.gaps, client.failures, all.near.broker.disconnects]).toEqual([0, 0, 0]);
+  });
+});
+
 describe.skipIf(!hasRedis)("a line that fails loses nothing in silence, where", () => {
   /** A client that stays must get every message, in order, without a gap. */
   async function expectAll(all: Regions, happens: (client: Client) => Promise<void>): Promise<void> {
@@ -206,8 +303,7 @@ describe.skipIf(!hasRedis)("a line that fails loses nothing in silence, where", 
     await expectAll(all, async () => {
       all.nearLine.cut();
       await all.far.publish("during");
-      await until(() => !all.near.broker.state.available, "the node to notice");
-      await all.near.ready();
+      await until(() => !isNear(all), "the node to hear the primary");
     });
   });
 

@@ -4,7 +4,7 @@ import { Counters } from "../../src/metrics.ts";
 import type { Publication } from "../../src/topic/broker.ts";
 import type { FanOut } from "../../src/topic/channel.ts";
 import { Hub } from "../../src/topic/hub.ts";
-import { formatId, type Message, type Position, parseId } from "../../src/topic/message.ts";
+import { formatId, type Message, type Position, parseId, type Since } from "../../src/topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
 import { type RecordingLog, recordingLog } from "./recording-log.ts";
 import { RedisLine, type RedisServer } from "./redis.ts";
@@ -98,7 +98,7 @@ export class RedisNode implements AsyncDisposable {
     return (await this.hub.publish(topic, publication)).message as Position;
   }
 
-  /** @param id the last one that the client has; from now on without it */
+  /** @param id the last one that the client has, or `all`; from now on without it */
   come(id?: string, topic = "news"): Promise<Client> {
     return Client.on(this, topic, id);
   }
@@ -116,6 +116,8 @@ export class Client implements Subscriber {
   readonly received: string[] = [];
   readonly ids: string[] = [];
   gaps = 0;
+  /** How often it had to come back. */
+  failures = 0;
   hasEnded = false;
   id: string;
   readonly #node: RedisNode;
@@ -168,13 +170,15 @@ export class Client implements Subscriber {
   }
 
   fail(): void {
+    this.failures++;
     this.leave();
     setTimeout(() => this.#open().catch(() => this.fail()), 50);
   }
 
   async #open(): Promise<void> {
     const position = parseId(this.id);
-    const since = position && ({ kind: "position", position } as const);
+    const since: Since | undefined =
+      this.id === "all" ? { kind: "all" } : position && { kind: "position", position };
     const subscription = await this.#node.hub.open(this.#topic, since, this.id);
     this.#subscription = subscription;
     this.id = subscription.openId;

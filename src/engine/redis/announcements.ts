@@ -1,19 +1,29 @@
 /**
- * What a node hears: the announcements of the topics that it subscribed to, its own beat, and what other nodes ask and answer;
- * from the primary, or from the nearest replica.
+ * What a node hears: the announcements of the topics that it subscribed to, its own beat, and what other nodes ask and answer.
+ *
+ * A node with a replica has a connection to each server all the time, and hears its beats at both. Topics are subscribed to at
+ * one of them: at the replica after beats have proven that it follows the primary closely, else at the primary. So a move takes
+ * no more than the subscriptions, which are made at the new server before they end at the old one, and nobody waits for it.
  */
 import type { Logger } from "../../log.ts";
 import type { End, Message } from "../../topic/message.ts";
+import { Beat, beatMilliseconds } from "./beat.ts";
 import { decodeEntry } from "./entry.ts";
 import type { Keys } from "./keys.ts";
-import { Connection, Link } from "./link.ts";
-import { requireReplica } from "./near.ts";
+import { type Connection, Link, type LinkDeps, reasonOf } from "./link.ts";
 import { piecesOf, topicsPerCommandMax } from "./pieces.ts";
 import type { Testimony } from "./testimony.ts";
-import { translated } from "./unavailable.ts";
+import { unavailable } from "./unavailable.ts";
 
-/** How often a node that hears the primary looks whether its replica is back. */
-const nearTrialSeconds = 5;
+/** Looks that the replica may leave a command unanswered, 0.5 to 0.75 s: then the primary is asked. */
+const replicaLooksMax = 2;
+
+/**
+ * Beats in a row that must come in time before a node that left its replica goes back: the first number, and twice as many each
+ * time it is left again, up to the last. After so many beats at the replica the count begins anew. Without it a replica that
+ * is now quick, now slow would make the node move for ever.
+ */
+const provingBeats = { first: 5, last: 320 };
 
 export interface AnnouncementsDeps {
   readonly url: string;
@@ -28,119 +38,234 @@ export interface AnnouncementsDeps {
   readonly announced: (entry: Message | End) => void;
   readonly asked: (question: Buffer) => void;
   readonly answered: (answer: Buffer) => void;
-  /** A beat of this node was heard (beat.lua). */
-  readonly beat: (message: string) => void;
+  /** Sends a beat of this node to the primary, with its number; undefined while the primary is away. */
+  readonly sendBeat: (beat: number) => Promise<void> | undefined;
   /** Prepares a new connection to the replica. */
   readonly prepareReplica: (connection: Connection) => Promise<void>;
+  /** Announcements can be heard again. */
   readonly up: () => void;
-  /** @param reason why the connection ended or could not be opened, in words */
+  /** Announcements may have been lost. */
+  readonly missed: () => void;
+  /** @param reason why announcements cannot be heard, in words */
   readonly down: (reason: string) => void;
   /** Runs what is repaired by a reconnect if it fails. */
   readonly inBackground: (task: Promise<unknown>) => void;
 }
 
+/** A server where announcements can be heard. */
+interface Source {
+  readonly link: Link;
+  readonly beat: Beat;
+  readonly announced: (entry: Buffer, channel: Buffer) => void;
+}
+
 export class Announcements {
   readonly #deps: AnnouncementsDeps;
-  readonly #link: Link;
-  readonly #nearTimer: Timer | undefined;
-  /** Whether the connection leads, or is to lead, to the replica. */
-  #isNear = false;
-  /** Connections to the replica that failed since one was up. */
-  #nearFailures = 0;
+  readonly #primary: Source;
+  readonly #replica: Source | undefined;
+  /** Where the topics are subscribed to. */
+  #current: Source;
+  /** Where they were before, until all are subscribed to at the current source. */
+  #previous: Source | undefined;
+  readonly #timer: Timer;
+  #lastBeat = 0;
+  /** Beats since the current source is used. */
+  #beatsHere = 0;
+  /** Beats that must come in time before the replica is used. One while nothing speaks against it. */
+  #beatsToProve = 1;
 
   constructor(deps: AnnouncementsDeps) {
     this.#deps = deps;
-    this.#link = new Link({
-      options: () => ({ url: this.#nextUrl(), name: "longwire" }),
-      opened: (connection) => this.#prepare(connection),
-      up: () => {
-        if (this.#isNear) this.#nearFailures = 0;
-        deps.up();
-      },
-      down: (reason) => {
-        if (this.#isNear) this.#nearFailures++;
-        deps.down(reason);
-      },
+    const { url, replicaUrl } = deps;
+    this.#primary = this.#source({
+      options: { url, name: "longwire" },
+      opened: (connection) => this.#preparePrimary(connection),
     });
-    if (deps.replicaUrl)
-      this.#nearTimer = setInterval(
-        () => deps.inBackground(this.#comeNear()),
-        nearTrialSeconds * 1000,
-      ).unref();
+    this.#current = this.#primary;
+    if (replicaUrl)
+      this.#replica = this.#source({
+        options: { url: replicaUrl, name: "longwire" },
+        looksMax: replicaLooksMax,
+        opened: (connection) => this.#prepareReplica(connection),
+      });
+    this.#timer = setInterval(() => this.beat(), beatMilliseconds).unref();
   }
 
   get isUp(): boolean {
-    return this.#link.isUp;
+    return this.#current.link.isUp;
   }
 
-  /** The connection to the replica; undefined while the node hears the primary, or nothing. */
+  /** The connection to the replica; undefined while the node hears the primary, or it is in doubt whether announcements arrive. */
   get replica(): Connection | undefined {
-    return this.#isNear && this.#link.isUp ? this.#link.connection : undefined;
+    const { link, beat } = this.#current;
+    return this.isNear && link.isUp && beat.isFresh ? link.connection : undefined;
   }
 
-  /** @throws {BrokerUnavailable} */
-  subscribe(topic: string): Promise<void> {
-    const { connection } = this.#link;
-    return translated(connection.subscribe([this.#deps.keys.channel(topic)], this.#announced));
+  /** Whether announcements come from the replica. */
+  get isNear(): boolean {
+    return this.#current === this.#replica;
+  }
+
+  /** From the sending of the last beat to its announcement. */
+  get delayMilliseconds(): number {
+    return this.#current.beat.delayMilliseconds;
+  }
+
+  /** @returns the connection on which the topic is heard. @throws {BrokerUnavailable} */
+  async subscribe(topic: string): Promise<Connection> {
+    const source = this.#current;
+    try {
+      const { connection } = source.link;
+      await connection.subscribe([this.#deps.keys.channel(topic)], source.announced);
+      return connection;
+    } catch (error) {
+      if (source === this.#primary) throw unavailable(error);
+      if (source === this.#current) this.#leaveReplica(reasonOf(error));
+      return await this.subscribe(topic);
+    }
+  }
+
+  /** Whether a topic that was subscribed to on a connection has been heard there without a break. */
+  isHeardOn(connection: Connection): boolean {
+    const { link } = this.#current;
+    return link.isUp && link.connection === connection;
   }
 
   unsubscribe(topic: string): void {
-    if (!this.#link.isUp) return;
-    const channel = this.#deps.keys.channel(topic);
-    this.#deps.inBackground(this.#link.connection.unsubscribe(channel, this.#announced));
+    this.#unsubscribe(this.#current, topic);
   }
 
-  /** Ends the connection. A new one is opened. */
-  drop(reason: string): void {
-    this.#link.drop(reason);
+  /** Sends a beat now. Each server that is connected is to announce it. */
+  beat(): void {
+    this.#judge();
+    const sources = [this.#primary, this.#replica].filter((source) => source?.link.isUp);
+    const number = ++this.#lastBeat;
+    const sent = this.#deps.sendBeat(number);
+    if (!sent) return;
+    for (const source of sources) source?.beat.sent(number);
+    sent.catch(() => {
+      for (const source of sources) source?.beat.unsent(number);
+    });
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#nearTimer);
-    await this.#link.close();
+    clearInterval(this.#timer);
+    await Promise.all([this.#primary.link.close(), this.#replica?.link.close()]);
   }
 
-  /** Every second attempt goes to the primary, so that a replica that is away does not make the node deaf. */
-  #nextUrl(): string {
-    const { url, replicaUrl } = this.#deps;
-    this.#isNear = replicaUrl !== undefined && (this.#nearFailures === 0 || !this.#isNear);
-    return this.#isNear && replicaUrl !== undefined ? replicaUrl : url;
+  #source(deps: Pick<LinkDeps, "options" | "looksMax" | "opened">): Source {
+    const beat = new Beat(() => {
+      if (source === this.#current) this.#deps.missed();
+    });
+    const link = new Link({
+      ...deps,
+      up: () => this.#up(source),
+      down: (reason) => this.#down(source, reason),
+    });
+    const source: Source = {
+      link,
+      beat,
+      announced: (entry, channel) => this.#announced(source, entry, channel),
+    };
+    return source;
   }
 
-  /** Goes back to the replica if it can be used. */
-  async #comeNear(): Promise<void> {
-    const { replicaUrl: url } = this.#deps;
-    if (this.#isNear || url === undefined || !this.#link.isUp) return;
-    const trial = new Connection({ url, name: "longwire" });
-    try {
-      await trial.open();
-      await requireReplica(trial);
-    } finally {
-      trial.end("the replica was tried");
-    }
-    this.#nearFailures = 0;
-    this.#link.drop("the replica is back");
-  }
-
-  async #prepare(connection: Connection): Promise<void> {
-    const { keys, node, testimony, asked, prepareReplica } = this.#deps;
-    if (this.#isNear) await prepareReplica(connection);
-    await connection.subscribe([keys.node(node)], this.#heard);
+  async #preparePrimary(connection: Connection): Promise<void> {
+    const { keys, node, asked } = this.#deps;
+    await connection.subscribe([keys.node(node)], (message) => {
+      if (message[0] === openingBrace) this.#deps.answered(message);
+      else this.#primary.beat.announced(message.toString());
+    });
     await connection.subscribe([keys.ask], asked);
+  }
+
+  async #prepareReplica(connection: Connection): Promise<void> {
+    const { keys, node, prepareReplica } = this.#deps;
+    await prepareReplica(connection);
+    // Answers of other nodes come from the primary.
+    await connection.subscribe([keys.node(node)], (message) => {
+      if (message[0] !== openingBrace) this.#beatAtReplica(message.toString());
+    });
+  }
+
+  #up(source: Source): void {
+    source.beat.restart();
+    if (source !== this.#current) return;
+    this.#deps.up();
+    this.#deps.inBackground(this.#subscribeAll());
+  }
+
+  #down(source: Source, reason: string): void {
+    if (source !== this.#current) return;
+    if (this.isNear) this.#leaveReplica(reason);
+    else this.#deps.down(reason);
+  }
+
+  /** Concludes from the beats so far, before another is sent. */
+  #judge(): void {
+    this.#beatsHere++;
+    const { link, beat } = this.#primary;
+    if (link.isUp && beat.isLate) link.drop("announcements do not arrive");
+    const replica = this.#replica;
+    if (!replica?.link.isUp) return;
+    // A replica that does not answer is found out though nobody asks it anything.
+    this.#deps.inBackground(replica.link.connection.command(["PING"]));
+    if (this.isNear && replica.beat.isLate) this.#leaveReplica("announcements do not arrive");
+    if (this.isNear && this.#beatsHere > provingBeats.last) this.#beatsToProve = 1;
+  }
+
+  #beatAtReplica(message: string): void {
+    const replica = this.#replica;
+    replica?.beat.announced(message);
+    if (!replica || this.isNear || replica.beat.inTime < this.#beatsToProve) return;
+    this.#deps.log.info({}, "the replica follows its primary: announcements come from the replica");
+    this.#moveTo(replica);
+  }
+
+  #leaveReplica(reason: string): void {
+    const { first, last } = provingBeats;
+    this.#beatsToProve = Math.min(Math.max(first, this.#beatsToProve * 2), last);
+    const words = "the replica cannot be used: announcements come from the primary";
+    this.#deps.log.warn({ reason, secondsAtLeast: this.#beatsToProve }, words);
+    if (this.#replica) this.#replica.beat.inTime = 0;
+    this.#moveTo(this.#primary);
+  }
+
+  #moveTo(source: Source): void {
+    this.#previous = this.#current;
+    this.#current = source;
+    this.#beatsHere = 0;
+    if (source.link.isUp) this.#deps.inBackground(this.#subscribeAll());
+  }
+
+  /** Subscribes to all topics at the current source. What was announced before that was missed. */
+  async #subscribeAll(): Promise<void> {
+    const { testimony, keys, missed } = this.#deps;
+    const source = this.#current;
+    const { connection } = source.link;
     for (const piece of piecesOf(testimony.topics, topicsPerCommandMax))
       await connection.subscribe(
         piece.map((topic) => keys.channel(topic)),
-        this.#announced,
+        source.announced,
       );
+    if (source !== this.#current) return;
+    this.#previous = undefined;
+    missed();
   }
 
-  readonly #announced = (entry: Buffer, channel: Buffer): void => {
+  #unsubscribe({ link, announced }: Source, topic: string): void {
+    const { keys, inBackground } = this.#deps;
+    if (link.isUp) inBackground(link.connection.unsubscribe([keys.channel(topic)], announced));
+  }
+
+  #announced(source: Source, entry: Buffer, channel: Buffer): void {
     const { keys, testimony, log, announced } = this.#deps;
     const topic = keys.topicOf(channel);
-    if (!testimony.isSubscribed(topic)) {
-      this.unsubscribe(topic); // It was left while this connection was being opened.
-      return;
-    }
+    const isSubscribed = testimony.isSubscribed(topic);
+    // It was left while it was being subscribed to, or is heard elsewhere now.
+    if (!isSubscribed || (source !== this.#current && source !== this.#previous))
+      this.#unsubscribe(source, topic);
+    if (!isSubscribed) return;
     let decoded: Message | End;
     try {
       decoded = decodeEntry(topic, entry);
@@ -150,13 +275,7 @@ export class Announcements {
     }
     testimony.heard(topic, decoded);
     announced(decoded);
-  };
-
-  /** A beat of this node, or an answer to it. */
-  readonly #heard = (message: Buffer): void => {
-    if (message[0] === openingBrace) this.#deps.answered(message);
-    else this.#deps.beat(message.toString());
-  };
+  }
 }
 
 const openingBrace = 0x7b;

@@ -2,8 +2,8 @@
  * The engine of many nodes: topics in Redis. Each step is one script at the primary (scripts.ts), so that nothing can be kept
  * and not announced, and so that each step notices a server that may have lost something (fence.lua).
  *
- * Two connections: one for commands (primary.ts), one for announcements (announcements.ts). docs/clustering.md says what is
- * promised and why.
+ * Two connections: one for commands (primary.ts), one for announcements (announcements.ts); with a replica one more.
+ * docs/clustering.md says what is promised and why.
  */
 import type { Logger } from "../../log.ts";
 import {
@@ -26,7 +26,6 @@ import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
 import { Epochs } from "../epochs.ts";
 import { publicationDigest } from "../idempotency.ts";
 import { Announcements } from "./announcements.ts";
-import { Beat } from "./beat.ts";
 import { Counts } from "./counts.ts";
 import { encodeDraft } from "./entry.ts";
 import { Keys } from "./keys.ts";
@@ -77,7 +76,6 @@ export class RedisBroker implements Broker {
   readonly #epochs = new Epochs();
   readonly #primary: Primary;
   readonly #announcements: Announcements;
-  readonly #beat: Beat;
   readonly #counts: Counts;
   readonly #testimony = new Testimony();
   readonly #renewal: Timer;
@@ -96,11 +94,6 @@ export class RedisBroker implements Broker {
     const keys = new Keys(settings.prefix, url.startsWith("unix:") ? 0 : database);
     this.#keys = keys;
     const testimony = this.#testimony;
-    this.#beat = new Beat({
-      send: (beat) => this.#primary.beat(beat),
-      missed: () => this.#listener?.missed(),
-      deaf: () => this.#announcements.drop("announcements do not arrive"),
-    });
     this.#counts = new Counts({
       node,
       keys,
@@ -111,34 +104,31 @@ export class RedisBroker implements Broker {
       this.#near = new Near({
         keys,
         settings,
-        connection: () => this.#announcements.replica,
-        generation: () => (this.#beat.isFresh ? this.#primary.fence?.generation : undefined),
+        connection: () => (this.#primary.isUp ? this.#announcements.replica : undefined),
+        generation: () => this.#primary.fence?.generation,
         known: (topic) => testimony.known(topic),
       });
-    const shared = {
-      log,
-      node,
-      keys,
-      testimony,
-      up: () => this.#up(),
-      down: (reason: string) => this.#down(reason),
-    };
+    const down = (reason: string): void => this.#down(reason);
+    const missed = (): void => this.#missed();
     this.#primary = new Primary({
-      ...shared,
-      settings,
-      replaced: () => {
-        if (this.state.available) this.#listener?.missed();
+      ...{ settings, log, node, keys, testimony },
+      up: () => {
+        this.#up();
+        missed();
       },
+      down,
+      replaced: missed,
     });
     this.#announcements = new Announcements({
-      ...shared,
-      url,
-      replicaUrl,
+      ...{ url, replicaUrl, log, node, keys, testimony },
       announced: (entry) => this.#listener?.announced(entry),
       asked: (question) => this.#counts.asked(question),
       answered: (answer) => this.#counts.answered(answer),
-      beat: (message) => this.#beat.announced(message),
+      sendBeat: (beat) => (this.#primary.isUp ? this.#primary.beat(beat) : undefined),
       prepareReplica: async (connection) => this.#near?.prepare(connection),
+      up: () => this.#up(),
+      missed,
+      down,
       inBackground: (task) => this.#inBackground(task),
     });
     const renewalSeconds = Math.min(settings.positionAgeSeconds / 4, renewalSecondsMax);
@@ -164,12 +154,12 @@ export class RedisBroker implements Broker {
 
   /** How long the last beat took from this node through Redis and back. */
   get announcementDelaySeconds(): number {
-    return this.#beat.delayMilliseconds / 1000;
+    return this.#announcements.delayMilliseconds / 1000;
   }
 
   /** Whether announcements come from the replica, and how many reads it and the primary answered; undefined without one. */
   get near(): { readonly isNear: boolean; readonly reads: Near["reads"] } | undefined {
-    return this.#near && { isNear: this.#announcements.replica !== undefined, reads: this.#near.reads };
+    return this.#near && { isNear: this.#announcements.isNear, reads: this.#near.reads };
   }
 
   get publishesInFlight(): number {
@@ -216,7 +206,16 @@ export class RedisBroker implements Broker {
 
   async subscribe(topic: string): Promise<TopicPosition> {
     this.#testimony.subscribed(topic);
-    await this.#announcements.subscribe(topic);
+    for (;;) {
+      const connection = await this.#announcements.subscribe(topic);
+      const position = await this.#positionOf(topic);
+      // Else announcements after the position may have been lost before the topic was heard elsewhere.
+      if (this.#announcements.isHeardOn(connection)) return position;
+    }
+  }
+
+  /** The position of a topic, which is brought into being, or kept for another while. */
+  async #positionOf(topic: string): Promise<TopicPosition> {
     const near = await this.#near?.position(topic);
     if (!near) return await this.#enter(topic);
     this.#testimony.heard(topic, near);
@@ -254,7 +253,10 @@ export class RedisBroker implements Broker {
     const keys = [this.#keys.position(topic), this.#keys.log(topic)];
     const limits = [page.messagesMax, page.bytesMax, keptMilliseconds].map(String);
     const reply = await this.#primary.script("read", keys, [...sinceArguments(since), ...limits]);
-    return Array.isArray(reply) ? historyOf(topic, reply) : undefined;
+    if (!Array.isArray(reply)) return undefined;
+    const history = historyOf(topic, reply);
+    this.#testimony.heard(topic, history.position); // A replica that is not that far is not believed from here on.
+    return history;
   }
 
   positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]> {
@@ -284,7 +286,6 @@ export class RedisBroker implements Broker {
 
   async close(): Promise<void> {
     clearInterval(this.#renewal);
-    this.#beat.stop();
     this.#listener = undefined;
     await Promise.all([this.#primary.close(), this.#announcements.close()]);
   }
@@ -331,14 +332,16 @@ export class RedisBroker implements Broker {
   #up(): void {
     if (!this.state.available) return;
     this.#reason = "";
-    const near = this.near && { isNear: this.near.isNear };
-    this.#log.info({ generation: this.generation, ...near }, "connected to Redis");
-    this.#beat.start();
-    this.#listener?.missed();
+    this.#log.info({ generation: this.generation }, "connected to Redis");
+    this.#announcements.beat();
+  }
+
+  /** Positions are to be compared. While Redis is away its return comes first. */
+  #missed(): void {
+    if (this.state.available) this.#listener?.missed();
   }
 
   #down(reason: string): void {
-    this.#beat.stop();
     this.disconnects++;
     const words = wordsOf(reason);
     if (this.#reason !== words) this.#log.warn({ reason: words }, "Redis cannot be used");

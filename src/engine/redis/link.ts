@@ -25,8 +25,9 @@ export type Reply = Buffer | string | number | null | readonly Reply[];
 export type Argument = string | Buffer;
 
 export interface LinkDeps {
-  /** Asked at each opening. */
-  readonly options: () => RedisClientOptions;
+  readonly options: RedisClientOptions;
+  /** Looks that a command may be unanswered; `looksMax` unless another server can do the same. */
+  readonly looksMax?: number;
   /** Prepares a new connection. The link counts as up only when it has succeeded. */
   readonly opened: (connection: Connection) => Promise<void>;
   readonly up: () => void;
@@ -71,7 +72,7 @@ export class Link {
   async #run(): Promise<void> {
     let failures = 0;
     while (!this.#isClosed) {
-      const connection = new Connection(this.#deps.options());
+      const connection = new Connection(this.#deps.options, this.#deps.looksMax);
       this.#connection = connection;
       try {
         await connection.open();
@@ -117,7 +118,7 @@ interface Client {
   connect(): Promise<unknown>;
   sendCommand<Answer>(command: readonly Argument[]): Promise<Answer>;
   subscribe(channels: string[], listener: Listener, asBuffers: true): Promise<void>;
-  unsubscribe(channel: string, listener: Listener, asBuffers: true): Promise<void>;
+  unsubscribe(channels: string[], listener: Listener, asBuffers: true): Promise<void>;
   destroy(): void;
 }
 
@@ -131,12 +132,14 @@ export class Connection {
   readonly #options: RedisClientOptions;
   readonly #unanswered = new Set<Unanswered>();
   readonly #watch: Timer;
+  readonly #looksMax: number;
   #looks = 0;
   #client: Client | undefined;
   #isEnded = false;
 
-  constructor(options: RedisClientOptions) {
+  constructor(options: RedisClientOptions, looks = looksMax) {
     this.#options = options;
+    this.#looksMax = looks;
     this.ended = this.#end.promise;
     this.#watch = setInterval(() => this.#look(), lookMilliseconds).unref();
   }
@@ -173,8 +176,8 @@ export class Connection {
     return this.#answer((client) => client.subscribe(channels, listener, true));
   }
 
-  unsubscribe(channel: string, listener: Listener): Promise<void> {
-    return this.#answer((client) => client.unsubscribe(channel, listener, true));
+  unsubscribe(channels: string[], listener: Listener): Promise<void> {
+    return this.#answer((client) => client.unsubscribe(channels, listener, true));
   }
 
   /** Ends it at once. What is unanswered fails. */
@@ -216,7 +219,7 @@ export class Connection {
   #look(): void {
     this.#looks++;
     for (const { sentAfter } of this.#unanswered) {
-      if (this.#looks - sentAfter > looksMax) this.end("Redis does not answer");
+      if (this.#looks - sentAfter > this.#looksMax) this.end("Redis does not answer");
       return;
     }
   }

@@ -17,9 +17,9 @@ const pausesMilliseconds = [5, 10, 20, 40, 80, 150] as const;
 export interface NearDeps {
   readonly keys: Keys;
   readonly settings: ScriptSettings;
-  /** The connection to the replica; undefined where there is none now. */
+  /** The connection to the replica; undefined where there is none now, or it is in doubt whether it follows the primary. */
   readonly connection: () => Connection | undefined;
-  /** The generation of the primary; undefined while it is in doubt whether the replica follows it. */
+  /** The generation of the primary; undefined until it was reached. */
   readonly generation: () => number | undefined;
   /** The last positions of a topic that this node knows of. */
   readonly known: (topic: string) => readonly Position[];

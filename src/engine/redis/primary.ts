@@ -6,7 +6,6 @@
 import type { Logger } from "../../log.ts";
 import { BrokerUnavailable } from "../../topic/broker.ts";
 import { Acknowledging } from "./acknowledging.ts";
-import type { Fence } from "./beat.ts";
 import type { Keys } from "./keys.ts";
 import { type Argument, type Connection, Link, type Reply, reasonOf } from "./link.ts";
 import { topicsPerCommandMax } from "./pieces.ts";
@@ -20,6 +19,16 @@ import { errorCode, unavailable } from "./unavailable.ts";
 const failedBeatsMax = 5;
 
 const closeMilliseconds = 1000;
+
+/** What the primary says of itself (fence.lua). */
+export interface Fence {
+  readonly generation: number;
+  /** The last generation that began with a possible loss, and when it began. */
+  readonly lossy: number;
+  readonly lossyTime: number;
+  /** The most replicas that were ever connected. */
+  readonly replicas: number;
+}
 
 export interface PrimaryDeps {
   readonly settings: ScriptSettings & { readonly url: string };
@@ -51,7 +60,7 @@ export class Primary {
     this.#deps = deps;
     const { settings, up, down } = deps;
     this.#link = new Link({
-      options: () => ({ url: settings.url, name: "longwire" }),
+      options: { url: settings.url, name: "longwire" },
       opened: (connection) => this.#prepare(connection),
       up,
       down,
