@@ -227,6 +227,17 @@ describe("listening (longwire.ts)", () => {
   });
 });
 
+describe("closing a WebSocket (closing.ts)", () => {
+  test("ends the TCP connection without waiting for the Close frame of the client", async () => {
+    using bare = serve({});
+    using client = await RawSocket.open(bare.url);
+    (await bare.accepted()).close(4000, "the end");
+    expect(await client.closeFrame()).toEqual({ code: 4000, reason: "the end" });
+    // RFC 6455 section 7.1.1 has the server wait. Its Close frame is never answered here.
+    await within(client.ended, "the end of the connection");
+  });
+});
+
 describe("the bare name ws (support/clients.ts)", () => {
   test("is Bun's own imitation, so tests import the package by its path", async () => {
     const { WebSocket: byName } = await import("ws");

@@ -17,6 +17,8 @@ export interface SocketHandler {
   message(socket: Socket, frame: Frame): void;
   /** The client took some of the bytes that were unsent. */
   drain?(socket: Socket): void;
+  /** Only pongs with a payload that the endpoint sent are its own: the heartbeat's have none. */
+  pong?(payload: Buffer): void;
   close?(socket: Socket): void;
   /** Without it a connection has no topics. */
   purpose?(): Purpose;
@@ -87,7 +89,8 @@ export class Connection {
 
   readonly number = nextConnectionNumber();
   readonly openedMilliseconds = performance.now();
-  readonly handler: SocketHandler;
+  /** Replaced when the server closes the connection: closing.ts. */
+  handler: SocketHandler;
   /** In milliseconds since 1970. */
   readonly expiresTime: number;
 

@@ -1,6 +1,7 @@
 /** Closes all connections: spread over a time when this node drains, at once when the server stops. */
 import { closingStepMilliseconds, closingsPerTurnMax, unsentSecondsMax } from "../settings/limits.ts";
 import { closeCode } from "../wire/close-code.ts";
+import { closeSocket } from "./closing.ts";
 import type { Connections } from "./connections.ts";
 import { inSlices } from "./slices.ts";
 
@@ -16,7 +17,9 @@ export async function drainAll(connections: Connections, windowSeconds: number):
   const oldestFirst = [...connections.sockets()].reverse();
   const closings = [
     // A client with unsent bytes is left to `closeAll`, which waits for it.
-    ...oldestFirst.map((socket) => () => socket.getBufferedAmount() === 0 && socket.close(code, drainReason)),
+    ...oldestFirst.map(
+      (socket) => () => socket.getBufferedAmount() === 0 && closeSocket(socket, code, drainReason),
+    ),
     ...Array.from(connections.httpConnections(), (stream) => () => stream.close(code, drainReason)),
   ];
   const steps = Math.max(1, Math.floor((windowSeconds * 1000) / closingStepMilliseconds));
@@ -41,7 +44,8 @@ export async function closeAll(connections: Connections, code: number, reason: s
   for (;;) {
     const isLate = performance.now() >= deadline;
     await inSlices(sockets, closingsPerTurnMax, (socket) => {
-      if (isLate || socket.getBufferedAmount() === 0) socket.close(code, reason);
+      if (isLate) socket.close(code, reason);
+      else if (socket.getBufferedAmount() === 0) closeSocket(socket, code, reason);
     });
     if (sockets.size === 0) return;
     await Bun.sleep(closingStepMilliseconds);

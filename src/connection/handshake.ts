@@ -3,6 +3,7 @@ import type { Proxies } from "../http/proxies.ts";
 import { malformed, Refusal } from "../http/refusal.ts";
 import type { Answer, RequestContext } from "../http/request-context.ts";
 import { subprotocols } from "../wire/encodings.ts";
+import { closeSocket } from "./closing.ts";
 import { Connection, type ConnectionUse, type Socket, type SocketHandler } from "./connection.ts";
 import type { Connections } from "./connections.ts";
 
@@ -93,11 +94,11 @@ class RefusedConnection implements SocketHandler {
   ) {}
 
   open(socket: Socket): void {
-    socket.close(this.code, this.reason);
+    closeSocket(socket, this.code, this.reason);
   }
 
   message(): void {
-    // The socket was closed before a message could arrive.
+    // The socket is being closed before a message can arrive.
   }
 }
 

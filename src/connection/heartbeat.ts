@@ -4,9 +4,12 @@ import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { heartbeatsPerTurnMax } from "../settings/limits.ts";
 import { closeCode } from "../wire/close-code.ts";
-import type { Connection, HttpConnection, Socket } from "./connection.ts";
+import { closeSocket } from "./closing.ts";
+import type { Connection, Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
 import { inSlices } from "./slices.ts";
+
+const expiredReason = "the token has expired";
 
 /** What a heartbeat is joined to. */
 export interface HeartbeatDeps {
@@ -48,12 +51,15 @@ export class Heartbeat {
     this.#isLooking = true;
     const now = Date.now();
     await inSlices(connections.httpConnections(), heartbeatsPerTurnMax, (connection) => {
-      if (connection.expiresTime <= now) this.#expire(connection);
-      else connection.tick();
+      if (connection.expiresTime > now) connection.tick();
+      else {
+        this.#deps.counters.cut.expired++;
+        connection.close(closeCode.unauthorized, expiredReason);
+      }
     });
     await inSlices(connections.sockets(), heartbeatsPerTurnMax, (socket) => {
-      if (socket.data.expiresTime <= now) this.#expire(socket);
-      else this.#pingOrCut(socket);
+      if (socket.data.expiresTime > now) this.#pingOrCut(socket);
+      else if (closeSocket(socket, closeCode.unauthorized, expiredReason)) this.#deps.counters.cut.expired++;
     });
     this.#isLooking = false;
   }
@@ -71,10 +77,5 @@ export class Heartbeat {
       data.pinged = true;
       socket.ping();
     }
-  }
-
-  #expire(connection: Socket | HttpConnection): void {
-    this.#deps.counters.cut.expired++;
-    connection.close(closeCode.unauthorized, "the token has expired");
   }
 }

@@ -54,7 +54,7 @@ export function webSocketHandler<Data>(
       isOurs(socket) ? ours.message(socket, message) : yours?.message?.(socket, message),
     drain: (socket) => (isOurs(socket) ? ours.drain(socket) : yours?.drain?.(socket)),
     ping: (socket, data) => (isOurs(socket) ? ours.ping(socket) : yours?.ping?.(socket, data)),
-    pong: (socket, data) => (isOurs(socket) ? ours.pong(socket) : yours?.pong?.(socket, data)),
+    pong: (socket, data) => (isOurs(socket) ? ours.pong(socket, data) : yours?.pong?.(socket, data)),
     close: (socket, code, reason) =>
       isOurs(socket) ? ours.close(socket, code, reason) : yours?.close?.(socket, code, reason),
     // Without this handler Bun ends the process at the first throw, and also when this handler throws.
@@ -141,8 +141,9 @@ class SocketEvents {
     if (this.#receive(socket, data)) this.#deps.reading.ping(socket, data);
   }
 
-  pong(socket: Socket): void {
+  pong(socket: Socket, payload: Buffer): void {
     const { data } = socket;
+    data.handler.pong?.(payload);
     // The answer to our own ping does not count against the client's rate.
     if (data.pinged) this.#deps.heartbeat.touch(data);
     else if (this.#receive(socket, data)) this.#deps.reading.ping(socket, data);

@@ -172,6 +172,20 @@ export const readinessMilliseconds = 100;
 /** Milliseconds between two steps of closing all connections. */
 export const closingStepMilliseconds = 20;
 
+/**
+ * Milliseconds in which a client answers the ping before a Close frame, or takes some of its unsent bytes. Then it is closed
+ * without the pong.
+ */
+export const closeWaitMilliseconds = 2000;
+
+/**
+ * Age in milliseconds up to which a page may not have seen its line open when the pong comes, and how long the Close frame
+ * waits for it. Firefox answers a ping in another process than that of the page: at once after the pong 1 of 60 pages on a
+ * busy machine missed `onopen`, after 50 ms none of 80.
+ */
+export const youngLineMilliseconds = 1000;
+export const closeSettleMilliseconds = 250;
+
 /** Seconds that a client with unsent bytes has to take them before its connection is closed. */
 export const unsentSecondsMax = 1;
 

@@ -168,9 +168,13 @@ export class RawSocket implements Disposable {
     return { final: (first & 0x80) !== 0, opcode: first & 0x0f, payload: await this.read(length) };
   }
 
-  /** The next frame, which must be a Close frame. */
+  /** The next frame, which must be a Close frame. A ping before it is answered, since the server waits for that. */
   async closeFrame(): Promise<Close> {
-    const { opcode, payload } = await this.frame();
+    let { opcode, payload } = await this.frame();
+    if (opcode === opcodes.ping) {
+      this.write(frame(opcodes.pong, payload));
+      ({ opcode, payload } = await this.frame());
+    }
     if (opcode !== opcodes.close) throw new Error(`opcode ${opcode} came in place of a Close frame`);
     return { code: payload.readUInt16BE(), reason: payload.subarray(2).toString() };
   }

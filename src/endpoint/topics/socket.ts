@@ -1,5 +1,6 @@
 /** A WebSocket on /topics: it receives messages, live and in replay, and publishes frames. */
 import type { Permissions } from "../../access/permissions.ts";
+import { closeSocket } from "../../connection/closing.ts";
 import { bytesSent, type Purpose, type Socket, type SocketHandler } from "../../connection/connection.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import type { Frame } from "../../connection/frames.ts";
@@ -55,7 +56,8 @@ export const rawCodec: SocketCodec = {
   form: "raw",
   encode: ({ data }) => data,
   open: () => undefined,
-  gap: (socket, { requested }) => socket.close(closeCode.cannotResume, `cannot continue after ${requested}`),
+  gap: (socket, { requested }) =>
+    void closeSocket(socket, closeCode.cannotResume, `cannot continue after ${requested}`),
   end: () => undefined,
   read: readRawFrame,
   pong: () => "pong",
@@ -185,13 +187,13 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#codec.end(socket, end);
     if (--this.#openTopics > 0) return;
     this.#hasFailed = true;
-    socket.close(closeCode.normal, "ended");
+    closeSocket(socket, closeCode.normal, "ended");
   }
 
   fail(error: unknown): void {
     this.#hasFailed = true;
     const { code, message } = this.#deps.refusalOf(error);
-    this.#socket?.close(code, message);
+    if (this.#socket) closeSocket(this.#socket, code, message);
   }
 
   #advance(): void {
