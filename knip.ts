@@ -10,6 +10,7 @@ export default ({ production = false }: { readonly production?: boolean }): Knip
     "public/{page.tsx,chart.ts}!",
     "src/build.ts!",
     "test/{bench,chaos,fuzz,screenshots,soak}/index.ts",
+    "test/**/*.test.ts",
     "test/fuzz/{resume,slow-readers}.ts",
     "test/bench/peers/*.{ts,mjs}",
     "test/support/{application,busy,disk-worker,faults,lossy-engine,two-handlers}.ts", // Programs that tests start.

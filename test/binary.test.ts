@@ -6,8 +6,9 @@ import { join } from "node:path";
 import { version } from "../package.json";
 import { openBun, openWs } from "./support/clients.ts";
 import { spawnDiskServer } from "./support/disk-server.ts";
-import { hasRedis, RedisServer } from "./support/redis.ts";
+import { RedisServer } from "./support/redis.ts";
 import { root, runCommand, spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 import { everyEvent, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
@@ -77,7 +78,7 @@ test("still takes its settings from flags and from the environment", async () =>
   expect((await within(client.closed, "a close")).code).toBe(1009);
 });
 
-test.skipIf(!hasRedis)("keeps topics in Redis, whose client it has", async () => {
+test.skipIf(lacks("redis-server"))("keeps topics in Redis, whose client it has", async () => {
   await using redis = await RedisServer.start();
   await using server = await spawnServer(["--redis", redis.url], { command: [binary], directory: "/" });
   await until(async () => (await fetch(new URL("/readyz", server.url))).ok, "the server to reach Redis");

@@ -6,12 +6,13 @@ import type { Broker } from "../src/topic/broker.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
 import type { Abilities } from "./contract/engine.ts";
 import { recordingLog } from "./support/recording-log.ts";
-import { hasRedis, RedisLine, RedisServer } from "./support/redis.ts";
+import { RedisLine, RedisServer } from "./support/redis.ts";
+import { lacks } from "./support/tool.ts";
 import { until } from "./support/wait.ts";
 
-const shared = hasRedis ? await RedisServer.start() : undefined;
+const shared = lacks("redis-server") ? undefined : await RedisServer.start();
 /** Follows `shared`. */
-const replica = hasRedis ? await RedisServer.start() : undefined;
+const replica = lacks("redis-server") ? undefined : await RedisServer.start();
 if (shared) await replica?.follow(shared);
 afterAll(async () => {
   await replica?.[Symbol.asyncDispose]();

@@ -2,12 +2,12 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Checker } from "./chaos/checker.ts";
 import { runChaos } from "./chaos/run.ts";
-import { hasRedis } from "./support/redis.ts";
+import { lacks } from "./support/tool.ts";
 
 setDefaultTimeout(120_000);
 
 for (const isLossless of [false, true])
-  test.skipIf(!hasRedis)(
+  test.skipIf(lacks("redis-server"))(
     `a cluster${isLossless ? " with lossless failovers" : ""} keeps its promise while everything fails`,
     async () => {
       const happened: string[] = [];

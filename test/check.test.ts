@@ -3,10 +3,11 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { makeCertificate } from "./support/certificate.ts";
 import { Ocean } from "./support/ocean.ts";
 import { freePort } from "./support/redis.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
-import { tool } from "./support/tool.ts";
+import { commandOf, lacks } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
@@ -183,20 +184,21 @@ function forgerOf(server: RunningServer) {
 }
 
 const address = "127.91.0.23";
+const pair = { certificateFile: join(folder, "tls.crt"), keyFile: join(folder, "tls.key") };
 const [passing, buffering, cutting, secure] = [8101, 8102, 8103, 8104];
 const proxies = [
-  { name: "nginx", found: tool("nginx", "nginx"), start: startNginx },
-  { name: "haproxy", found: tool("haproxy", "haproxy"), start: startHaproxy },
-];
+  { name: "nginx", start: startNginx },
+  { name: "haproxy", start: startHaproxy },
+] as const;
 
-for (const { name, found, start } of proxies) {
-  describe.skipIf(found.isMissing)(`longwire check through ${name}`, () => {
+for (const { name, start } of proxies) {
+  describe.skipIf(lacks(name, "openssl"))(`longwire check through ${name}`, () => {
     let server: RunningServer;
     let proxy: AsyncDisposable;
 
     beforeAll(async () => {
       server = await spawnServer(["--insecure"]);
-      proxy = await start(found.command, server.url.port);
+      proxy = await start(commandOf(name), server.url.port);
       for (const port of [passing, cutting])
         await until(
           async () => (await fetch(`http://${address}:${port}/healthz`).catch(() => undefined))?.ok ?? false,
@@ -245,22 +247,11 @@ for (const { name, found, start } of proxies) {
   });
 }
 
-async function makeCertificate(): Promise<void> {
-  const [key, certificate] = [join(folder, "tls.key"), join(folder, "tls.crt")];
-  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-  const names = ["-subj", "/CN=check", "-addext", `subjectAltName=IP:${address}`];
-  const made = Bun.spawn(
-    ["openssl", "req", "-x509", ...kind, ...names, "-keyout", key, "-out", certificate],
-    {
-      stdout: "ignore",
-      stderr: "ignore",
-    },
-  );
-  expect(await made.exited).toBe(0);
-  await Bun.write(
-    join(folder, "tls.pem"),
-    (await Bun.file(certificate).text()) + (await Bun.file(key).text()),
-  );
+/** Writes the certificate and its key, and a file with both for haproxy. */
+async function makePair(): Promise<void> {
+  await makeCertificate(pair, "check", `IP:${address}`);
+  const texts = [pair.certificateFile, pair.keyFile].map((file) => Bun.file(file).text());
+  await Bun.write(join(folder, "tls.pem"), (await Promise.all(texts)).join(""));
 }
 
 function running(command: readonly string[]): AsyncDisposable {
@@ -274,7 +265,7 @@ function running(command: readonly string[]): AsyncDisposable {
 }
 
 async function startNginx(command: string, port: string): Promise<AsyncDisposable> {
-  await makeCertificate();
+  await makePair();
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((name) => `${name}_temp_path ${join(folder, name)};`)
     .join("\n");
@@ -298,7 +289,7 @@ async function startNginx(command: string, port: string): Promise<AsyncDisposabl
 }
 
 async function startHaproxy(command: string, port: string): Promise<AsyncDisposable> {
-  await makeCertificate();
+  await makePair();
   const listen = (name: string, bind: string, rules: readonly string[]): string =>
     [`listen ${name}`, `bind ${address}:${bind}`, ...rules, `server one 127.0.0.1:${port}`].join("\n  ");
   const long = ["timeout server 60s", "timeout tunnel 60s"];

@@ -2,13 +2,14 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Browser } from "playwright-core";
 import { bundlePage } from "../src/endpoint/page.ts";
-import { browserIsMissing, launchBrowser } from "./support/browser.ts";
+import { launchBrowser } from "./support/chromium.ts";
 import { type ClientProgram, inBun, inNode, inPage, type Wanted } from "./support/client-programs.ts";
 import { openCuttableLine } from "./support/cuttable-line.ts";
 import { Random, seed } from "./support/random.ts";
 import { spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { everywhere, sign } from "./support/tokens.ts";
+import { lacks } from "./support/tool.ts";
 import { inspect, newTopic, offsetOf, post, publish, publishEach, topicsUrl } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
@@ -22,7 +23,7 @@ const guarded = sharedServer(["--jwt-secret", secret]);
 const client = (await bundlePage())["client.js"];
 let browser: Browser | undefined;
 beforeAll(async () => {
-  if (!browserIsMissing) browser = await launchBrowser();
+  if (!lacks("chromium")) browser = await launchBrowser();
 });
 afterAll(() => browser?.close());
 
@@ -33,16 +34,14 @@ async function inChromium(wanted: Wanted): Promise<ClientProgram> {
   return inPage(page, wanted);
 }
 
-const nodeIsMissing = Bun.which("node") === null && !process.env.CI;
-
 /** Where a program runs. */
 const places = [
   { place: "Bun", isMissing: false, start: async (wanted: Wanted) => inBun(wanted) },
-  { place: "Node", isMissing: nodeIsMissing, start: async (wanted: Wanted) => inNode(client, wanted) },
-  { place: "Chromium", isMissing: browserIsMissing, start: inChromium },
+  { place: "Node", isMissing: lacks("Node 20.10"), start: async (wanted: Wanted) => inNode(client, wanted) },
+  { place: "Chromium", isMissing: lacks("chromium"), start: inChromium },
   {
     place: "Chromium, by EventSource",
-    isMissing: browserIsMissing,
+    isMissing: lacks("chromium"),
     start: (wanted: Wanted) => inChromium({ ...wanted, transport: "eventsource" }),
   },
 ] as const;

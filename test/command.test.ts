@@ -10,6 +10,7 @@ import { type Setting, settings } from "../src/settings/config.ts";
 import { openWs } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
@@ -79,7 +80,7 @@ describe("starting", () => {
     expect(await client.next()).toBe("pong");
   });
 
-  test("the commands of the start lines follow a topic and publish to it", async () => {
+  test.skipIf(lacks("curl"))("the commands of the start lines follow a topic and publish to it", async () => {
     await using server = await spawnServer();
     const [, follow = "", publish = ""] =
       /: (curl -N .*) — and publish: (curl .*)/.exec(server.startLines) ?? [];

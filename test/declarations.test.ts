@@ -57,24 +57,15 @@ test("the package has the sources, the page, the protocol with its descriptions 
   const packed = (await run(["tar", "-tzf", `longwire-${packageJson.version}.tgz`], folder))
     .trim()
     .split("\n");
-  const tracked = (
-    await run(
-      [
-        "git",
-        "ls-files",
-        "src",
-        "public",
-        "types",
-        "docs/protocol.md",
-        "docs/*api.json",
-        "README*",
-        "LICENSE",
-      ],
-      root,
-    )
-  ).trim();
+  const expected = [
+    "{src,public,types}/**",
+    "docs/protocol.md",
+    "docs/*api.json",
+    "README*",
+    "LICENSE",
+  ].flatMap((files) => [...new Bun.Glob(files).scanSync({ cwd: root })]);
   const names = packed.map((name) => name.replace(/^package\//, ""));
-  expect(names.toSorted()).toEqual(["package.json", ...tracked.split("\n")].toSorted());
+  expect(names.toSorted()).toEqual(["package.json", ...expected].toSorted());
 });
 
 describe("every setting", () => {

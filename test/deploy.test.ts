@@ -11,7 +11,7 @@ import { spawnDiskServer } from "./support/disk-server.ts";
 import { openProducer } from "./support/producer.ts";
 import { type Metrics, samplesOf, scrape } from "./support/prometheus.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
-import { tool } from "./support/tool.ts";
+import { commandOf, lacks } from "./support/tool.ts";
 import { newTopic, openStream, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
@@ -43,9 +43,7 @@ async function answers(url: URL): Promise<void> {
   }, `an answer from ${url.href}`);
 }
 
-const nginx = tool("nginx", "nginx");
-
-describe.skipIf(nginx.isMissing)("docs/deploy/nginx.conf", () => {
+describe.skipIf(lacks("nginx"))("docs/deploy/nginx.conf", () => {
   // An address of its own, so that the port is free.
   const address = "127.91.0.9";
   const port = 8089;
@@ -73,7 +71,10 @@ describe.skipIf(nginx.isMissing)("docs/deploy/nginx.conf", () => {
       `daemon off;\nmaster_process off;\npid ${join(folder, "pid")};\nerror_log stderr;\n` +
         `events {}\nhttp {\n${temporary}\n${snippet}\n}\n`,
     );
-    proxy = Bun.spawn([nginx.command, "-c", file, "-e", "stderr"], { stdout: "ignore", stderr: "inherit" });
+    proxy = Bun.spawn([commandOf("nginx"), "-c", file, "-e", "stderr"], {
+      stdout: "ignore",
+      stderr: "inherit",
+    });
     proxied = {
       ...server,
       url: new URL(`http://${address}:${port}/`),
@@ -185,30 +186,33 @@ describe.skipIf(nginx.isMissing)("docs/deploy/nginx.conf", () => {
     expect((await opens(stack, "/ping", as(port + 1))).isOpen).toBe(false);
   });
 
-  test("keeps tokens out of its log, and /metrics from others than this machine's own", async () => {
-    const url = new URL("/topics/news?access_token=not-for-the-log", proxied.url);
-    expect((await fetch(url)).status).toBe(200);
-    const metrics = new URL("/metrics", proxied.url);
-    expect((await fetch(metrics)).status).toBe(200);
-    const words = [
-      "curl",
-      "-s",
-      "-o",
-      "/dev/null",
-      "-w",
-      "%{http_code}",
-      "--interface",
-      "127.91.1.1",
-      metrics.href,
-    ];
-    expect(await new Response(Bun.spawn(words).stdout).text()).toBe("403");
-    let log = "";
-    await until(async () => {
-      log = await Bun.file(accessLog).text();
-      return log.includes('"GET /topics/news" 200');
-    }, "the line in nginx's log");
-    expect(log).not.toContain("not-for-the-log");
-  });
+  test.skipIf(lacks("curl"))(
+    "keeps tokens out of its log, and /metrics from others than this machine's own",
+    async () => {
+      const url = new URL("/topics/news?access_token=not-for-the-log", proxied.url);
+      expect((await fetch(url)).status).toBe(200);
+      const metrics = new URL("/metrics", proxied.url);
+      expect((await fetch(metrics)).status).toBe(200);
+      const words = [
+        "curl",
+        "-s",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "--interface",
+        "127.91.1.1",
+        metrics.href,
+      ];
+      expect(await new Response(Bun.spawn(words).stdout).text()).toBe("403");
+      let log = "";
+      await until(async () => {
+        log = await Bun.file(accessLog).text();
+        return log.includes('"GET /topics/news" 200');
+      }, "the line in nginx's log");
+      expect(log).not.toContain("not-for-the-log");
+    },
+  );
 
   test("passes on the words at the end: 1012, and the end of a stream", async () => {
     await nobodyIsConnected();
@@ -225,16 +229,13 @@ describe.skipIf(nginx.isMissing)("docs/deploy/nginx.conf", () => {
   });
 });
 
-const systemdAnalyze = Bun.which("systemd-analyze");
-if (systemdAnalyze === null) console.warn("SKIPPED: systemd-analyze verify, for there is none.");
-
-test.skipIf(systemdAnalyze === null).each(["longwire.service", "longwire@.service"])(
+test.skipIf(lacks("systemd-analyze")).each(["longwire.service", "longwire@.service"])(
   "docs/deploy/%s is right in the eyes of systemd",
   async (name) => {
     const unit = await read(`docs/deploy/${name}`);
     const file = join(folder, name.replace("@", "@1"));
     await Bun.write(file, replaceOnce(unit, "ExecStart=/usr/local/bin/longwire", "ExecStart=/bin/true"));
-    const verified = Bun.spawn([String(systemdAnalyze), "verify", file], {
+    const verified = Bun.spawn([commandOf("systemd-analyze"), "verify", file], {
       stdout: "ignore",
       stderr: "pipe",
     });
@@ -243,12 +244,10 @@ test.skipIf(systemdAnalyze === null).each(["longwire.service", "longwire@.servic
   },
 );
 
-const caddy = tool("caddy", "caddy");
-
-describe.skipIf(caddy.isMissing)("docs/deploy/Caddyfile", () => {
+describe.skipIf(lacks("caddy"))("docs/deploy/Caddyfile", () => {
   test("is valid for Caddy", async () => {
     const file = resolve(root, "docs/deploy/Caddyfile");
-    const ended = await runTool(caddy.command, "validate", "--adapter", "caddyfile", "--config", file);
+    const ended = await runTool(commandOf("caddy"), "validate", "--adapter", "caddyfile", "--config", file);
     expect(ended).toStartWith("0 ");
   });
 
@@ -262,7 +261,7 @@ describe.skipIf(caddy.isMissing)("docs/deploy/Caddyfile", () => {
     snippet = replaceOnce(snippet, "\tlog {\n", `\tlog {\n\t\toutput file ${accessLog}\n`);
     const file = join(folder, "Caddyfile");
     await Bun.write(file, `{\n\tadmin off\n}\n${snippet}`);
-    const proxy = Bun.spawn([caddy.command, "run", "--adapter", "caddyfile", "--config", file], {
+    const proxy = Bun.spawn([commandOf("caddy"), "run", "--adapter", "caddyfile", "--config", file], {
       env: { ...process.env, HOME: folder },
       stdout: "ignore",
       stderr: "ignore",
@@ -295,19 +294,17 @@ describe.skipIf(caddy.isMissing)("docs/deploy/Caddyfile", () => {
   });
 });
 
-const promtool = tool("promtool", "prometheus");
-
-test.skipIf(promtool.isMissing)("docs/alerts.yml is valid for Prometheus", async () => {
-  expect(await runTool(promtool.command, "check", "rules", resolve(root, "docs/alerts.yml"))).toBe("0 ");
+test.skipIf(lacks("promtool"))("docs/alerts.yml is valid for Prometheus", async () => {
+  expect(await runTool(commandOf("promtool"), "check", "rules", resolve(root, "docs/alerts.yml"))).toBe("0 ");
 });
 
-test.skipIf(promtool.isMissing)(
+test.skipIf(lacks("promtool"))(
   "/metrics keeps the rules of Prometheus, with each engine in this process",
   async () => {
     await using memory = await spawnServer();
     await using disk = await spawnDiskServer();
     for (const { url } of [memory, disk.running]) {
-      const checking = Bun.spawn([promtool.command, "check", "metrics"], {
+      const checking = Bun.spawn([commandOf("promtool"), "check", "metrics"], {
         stdin: await fetch(new URL("/metrics", url)),
         stdout: "pipe",
         stderr: "pipe",

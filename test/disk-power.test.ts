@@ -1,8 +1,9 @@
 /** A power cut after syncs failed. The same at random moments under load: `bun run fuzz power-cuts --minutes 20`. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type DiskServer, spawnDiskServer } from "./support/disk-server.ts";
-import { canLosePower, FailingDisk } from "./support/failing-disk.ts";
+import { FailingDisk } from "./support/failing-disk.ts";
 import { everyEvent, post, publish } from "./support/topics.ts";
+import { lacks } from "./support/tool.ts";
 
 setDefaultTimeout(60_000);
 
@@ -38,5 +39,5 @@ describe("what is answered after a failed sync outlives a power cut, where then"
     ["all syncs work", undefined],
     ["those of the write-ahead log work, and those of the file do not", "5 sync longwire.db"],
   ] as const)
-    test.skipIf(!canLosePower)(what, () => outlivesPowerCut(fault));
+    test.skipIf(lacks("cc", "Linux 6.5"))(what, () => outlivesPowerCut(fault));
 });

@@ -3,10 +3,11 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { CloudEvent, HTTP } from "cloudevents";
 import { EventSource } from "eventsource";
 import type { Browser, Page } from "playwright-core";
-import { browserIsMissing, launchBrowser } from "./support/browser.ts";
+import { launchBrowser } from "./support/chromium.ts";
 import { type CuttableLine, openCuttableLine } from "./support/cuttable-line.ts";
 import { spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
+import { commandOf, lacks } from "./support/tool.ts";
 import {
   inspect,
   newTopic,
@@ -26,7 +27,7 @@ const forgetful = sharedServer(["--history-messages", "3"]);
 
 const urlBy = (line: CuttableLine, path: string): string => new URL(`/topics/${path}`, line.url).href;
 
-describe("curl", () => {
+describe.skipIf(lacks("curl"))("curl", () => {
   test("-N shows each message as it comes", async () => {
     const topic = newTopic();
     const curl = Bun.spawn(
@@ -202,16 +203,7 @@ describe("the cloudevents SDK", () => {
   });
 });
 
-const python = "/usr/bin/python3"; // Debian's, for which python3-websockets is.
-const pythonIsMissing =
-  Bun.which(python) === null ||
-  Bun.spawnSync([python, "-c", "import websockets"], { stderr: "ignore" }).exitCode !== 0;
-if (pythonIsMissing)
-  console.warn(
-    "SKIPPED: the test with Python's websockets; install it (Debian: apt-get install python3-websockets).",
-  );
-
-test.skipIf(pythonIsMissing)(
+test.skipIf(lacks("Python's websockets"))(
   "Python's websockets follows a topic, publishes to it, and comes back",
   async () => {
     const topic = newTopic();
@@ -231,15 +223,18 @@ async def main(url):
         print(await socket.recv())
 asyncio.run(main(sys.argv[1]))
 `;
-    const child = Bun.spawn([python, "-c", program, server.socketUrl(`/topics/${topic}`)], {
-      stderr: "inherit",
-    });
+    const child = Bun.spawn(
+      [commandOf("Python's websockets"), "-c", program, server.socketUrl(`/topics/${topic}`)],
+      {
+        stderr: "inherit",
+      },
+    );
     const printed = await within(new Response(child.stdout).text(), "the end of the program", 20);
     expect(printed).toBe("from Python\nTrue\nfrom Python\nb'\\x00\\xff'\n");
   },
 );
 
-describe.skipIf(browserIsMissing)("Chromium, from a page of another origin", () => {
+describe.skipIf(lacks("chromium"))("Chromium, from a page of another origin", () => {
   let browser: Browser;
   let page: Page;
   /** Someone else's application on this machine. */

@@ -2,8 +2,9 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import axe from "axe-core";
 import type { Page } from "playwright-core";
-import { browserIsMissing, SharedBrowser } from "./support/browser.ts";
+import { SharedBrowser } from "./support/browser.ts";
 import { spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 
 // A browser on a loaded machine with 2 cores takes seconds to open a page.
 setDefaultTimeout(60_000);
@@ -11,7 +12,7 @@ setDefaultTimeout(60_000);
 const shared = new SharedBrowser("topics");
 const { open } = shared;
 
-describe.skipIf(browserIsMissing)("axe-core finds nothing", () => {
+describe.skipIf(lacks("chromium"))("axe-core finds nothing", () => {
   const sizes = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
   for (const [size, viewport] of Object.entries(sizes)) {
     for (const colorScheme of ["light", "dark"] as const) {
@@ -48,7 +49,7 @@ async function findings(page: Page): Promise<string[]> {
   return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
 }
 
-describe.skipIf(browserIsMissing)("with a key set, the page", () => {
+describe.skipIf(lacks("chromium"))("with a key set, the page", () => {
   const key = "a-key-of-more-than-16-characters";
 
   test("asks for a token in words, and then subscribes, publishes and follows an event stream with it", async () => {
@@ -90,7 +91,7 @@ describe.skipIf(browserIsMissing)("with a key set, the page", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the page remembers", () => {
+describe.skipIf(lacks("chromium"))("the page remembers", () => {
   test("language, colours and panel over a reload", async () => {
     await using view = await open();
     const { page } = view;
@@ -122,7 +123,7 @@ describe.skipIf(browserIsMissing)("the page remembers", () => {
   });
 });
 
-test.skipIf(browserIsMissing)("works below a proxy's path prefix", async () => {
+test.skipIf(lacks("chromium"))("works below a proxy's path prefix", async () => {
   await using proxy = Bun.serve({
     port: 0,
     hostname: "localhost",

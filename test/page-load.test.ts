@@ -1,7 +1,8 @@
 /** The page under load: 5,000 messages a second for 10 s in its log, while a person types. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Locator, Page } from "playwright-core";
-import { browserIsMissing, SharedBrowser } from "./support/browser.ts";
+import { SharedBrowser } from "./support/browser.ts";
+import { lacks } from "./support/tool.ts";
 
 setDefaultTimeout(90_000);
 
@@ -14,7 +15,7 @@ const seconds = 10;
 /** Messages in one POST, as a stream of publications. */
 const perBatch = perSecond / 50;
 
-describe.skipIf(browserIsMissing)("at 5,000 messages a second for 10 s, the page", () => {
+describe.skipIf(lacks("chromium"))("at 5,000 messages a second for 10 s, the page", () => {
   test("counts every one, is not cut, and can be typed into", async () => {
     await using view = await open();
     const { page } = view;

@@ -1,7 +1,8 @@
 /** What else the panels of the page do, in a real browser. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { browserIsMissing, SharedBrowser, type View } from "./support/browser.ts";
+import { SharedBrowser, type View } from "./support/browser.ts";
 import { spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 
 // A browser on a loaded machine with 2 cores takes seconds to open a page.
 setDefaultTimeout(60_000);
@@ -17,7 +18,7 @@ async function openPanel(name: string, url?: URL, phone = false): Promise<View> 
   return view.on(name);
 }
 
-describe.skipIf(browserIsMissing)("the demonstration", () => {
+describe.skipIf(lacks("chromium"))("the demonstration", () => {
   test("publishes, cuts, publishes what is missed, and comes back whole", async () => {
     await using view = await open();
     await view.part("topic").fill("shown");
@@ -46,7 +47,7 @@ describe.skipIf(browserIsMissing)("the demonstration", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the log's tools", () => {
+describe.skipIf(lacks("chromium"))("the log's tools", () => {
   test("search, filter, pause and save what the log has", async () => {
     await using view = await open();
     await view.part("topic").fill("tools");
@@ -102,7 +103,7 @@ describe.skipIf(browserIsMissing)("the log's tools", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("publishing", () => {
+describe.skipIf(lacks("chromium"))("publishing", () => {
   test("elsewhere, with a type and attributes, and to the end of a topic", async () => {
     await using view = await open();
     await view.part("topic").fill("extras/a,extras/b");
@@ -128,7 +129,7 @@ describe.skipIf(browserIsMissing)("publishing", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the line panel", () => {
+describe.skipIf(lacks("chromium"))("the line panel", () => {
   for (const phone of [false, true]) {
     test(`sends JSON that is checked, bytes and files, again and again${phone ? ", on a phone" : ""}`, async () => {
       await using view = await openPanel("line", undefined, phone);
@@ -174,7 +175,7 @@ describe.skipIf(browserIsMissing)("the line panel", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the latency panel", () => {
+describe.skipIf(lacks("chromium"))("the latency panel", () => {
   test("compares servers that are pasted, forgets none over a reload, and contacts them only when asked", async () => {
     await using other = await spawnServer();
     await using view = await openPanel("latency");
@@ -198,7 +199,7 @@ describe.skipIf(browserIsMissing)("the latency panel", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the server panel", () => {
+describe.skipIf(lacks("chromium"))("the server panel", () => {
   test("shows figures and charts, also in the strip, and is back after a restart", async () => {
     await using first = await spawnServer();
     await using view = await openPanel("server", first.url);

@@ -2,8 +2,9 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Locator } from "playwright-core";
 import { heartbeatIntervalSeconds } from "../public/line/line.ts";
-import { browserIsMissing, SharedBrowser, serveScripted, type View } from "./support/browser.ts";
+import { SharedBrowser, serveScripted, type View } from "./support/browser.ts";
 import { spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 
 // A browser on a loaded machine with 2 cores takes seconds to open a page.
 setDefaultTimeout(30_000);
@@ -13,7 +14,7 @@ const { open } = shared;
 let topicsUsed = 0;
 const newTopic = (): string => `test/${++topicsUsed}`;
 
-describe.skipIf(browserIsMissing)("the topics panel", () => {
+describe.skipIf(lacks("chromium"))("the topics panel", () => {
   test("opens nothing before it is used, and shows its address", async () => {
     await using view = await open();
     expect(await view.part("state").textContent()).toBe("Not subscribed");
@@ -148,7 +149,7 @@ describe.skipIf(browserIsMissing)("the topics panel", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the topics panel refuses", () => {
+describe.skipIf(lacks("chromium"))("the topics panel refuses", () => {
   test("a name that no topic can have, and takes the fault away once the name is corrected", async () => {
     await using view = await open();
     for (const [name, words] of [
@@ -201,7 +202,7 @@ describe.skipIf(browserIsMissing)("the topics panel refuses", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the topics panel's line", () => {
+describe.skipIf(lacks("chromium"))("the topics panel's line", () => {
   test("reconnects by itself after a cut and receives exactly the missed messages, in order and once", async () => {
     await using view = await open({ hasClock: true });
     const topic = await subscribe(view);
@@ -361,7 +362,7 @@ describe.skipIf(browserIsMissing)("the topics panel's line", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the layout of the topics panel", () => {
+describe.skipIf(lacks("chromium"))("the layout of the topics panel", () => {
   test("is in Chinese for a Chinese browser, and fits a narrow phone with every button in reach", async () => {
     await using view = await open({ viewport: { width: 320, height: 568 }, locale: "zh-CN" });
     expect(await view.part("state").textContent()).toBe("未订阅");

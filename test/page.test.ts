@@ -1,9 +1,10 @@
 /** The client page in a real browser, with the real server. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { heartbeatIntervalSeconds, retryDelaySeconds } from "../public/line/line.ts";
-import { browserIsMissing, SharedBrowser, serveScripted } from "./support/browser.ts";
+import { SharedBrowser, serveScripted } from "./support/browser.ts";
 import { spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
+import { lacks } from "./support/tool.ts";
 
 // A browser on a loaded machine with 2 cores takes seconds to open a page.
 setDefaultTimeout(30_000);
@@ -86,7 +87,7 @@ describe("the page over HTTP", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the line panel", () => {
+describe.skipIf(lacks("chromium"))("the line panel", () => {
   test("opens the line, greets and shows the greeting coming back with its round trip", async () => {
     await using view = await open();
     await view.pill("Open");
@@ -180,7 +181,7 @@ describe.skipIf(browserIsMissing)("the line panel", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the page", () => {
+describe.skipIf(lacks("chromium"))("the page", () => {
   test("requests nothing from other hosts and breaks no rule of its policy", async () => {
     await using view = await open();
     await view.entry("received", greeting).waitFor();
@@ -230,7 +231,7 @@ describe.skipIf(browserIsMissing)("the page", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the line panel's line", () => {
+describe.skipIf(lacks("chromium"))("the line panel's line", () => {
   test("stays disconnected until the button reconnects it, and sends the greeting again", async () => {
     await using view = await open();
     await view.pill("Open");
@@ -407,7 +408,7 @@ describe.skipIf(browserIsMissing)("the line panel's line", () => {
   });
 });
 
-describe.skipIf(browserIsMissing)("the log", () => {
+describe.skipIf(lacks("chromium"))("the log", () => {
   test("counts 800 entries, has only those in view in the document, and shows the newest", async () => {
     await using scripted = serveScripted({
       open: (socket) => {

@@ -3,7 +3,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { spawnDiskServer } from "./support/disk-server.ts";
 import { fireAt, type Tally } from "./support/producers-under-fire.ts";
 import { Random, seed } from "./support/random.ts";
-import { hasRedis, RedisServer } from "./support/redis.ts";
+import { RedisServer } from "./support/redis.ts";
+import { lacks } from "./support/tool.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { newTopic } from "./support/topics.ts";
@@ -58,7 +59,7 @@ test("on disk, with a server that is killed meanwhile", async () => {
   expect(kills).toBeGreaterThan(0);
 });
 
-test.skipIf(!hasRedis)("through Redis, at three nodes of which one is drained meanwhile", async () => {
+test.skipIf(lacks("redis-server"))("through Redis, at three nodes of which one is drained meanwhile", async () => {
   await using redis = await RedisServer.start();
   const flags = ["--redis", redis.url, ...history];
   await using one = await spawnServer(flags);

@@ -8,6 +8,7 @@ import { Random, seed } from "./support/random.ts";
 import { exchange, request } from "./support/raw-socket.ts";
 import { root, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
+import { commandOf, lacks } from "./support/tool.ts";
 import { offsetOf, publish } from "./support/topics.ts";
 import { Inbox, within } from "./support/wait.ts";
 
@@ -88,35 +89,33 @@ function client(language: string, port: string): string {
 const clients = [
   {
     language: "javascript",
+    isMissing: false,
     command: (code: string) => [process.execPath, "-e", code],
     pause: "waitSeconds * 1000",
     brief: "waitSeconds * 10",
   },
   {
     language: "python",
-    command: (code: string) => ["/usr/bin/python3", "-c", code],
+    isMissing: lacks("Python's websockets"),
+    command: (code: string) => [commandOf("Python's websockets"), "-c", code],
     pause: "random.random() * 2",
     brief: "random.random() * 0.02",
   },
   {
     language: "bash",
+    isMissing: lacks("curl"),
     command: (code: string) => ["bash", "-c", code],
     pause: "sleep 1",
     brief: "sleep 0.01",
   },
 ] as const;
 
-const hasPythonWebsockets =
-  Bun.which("/usr/bin/python3") !== null &&
-  Bun.spawnSync(["/usr/bin/python3", "-c", "import websockets"], { stderr: "ignore" }).exitCode === 0;
-
 describe("the clients of docs/protocol.md", () => {
   const server = sharedServer();
 
-  for (const { language, command } of clients) {
-    const isMissing = language === "python" && !hasPythonWebsockets;
+  for (const { language, isMissing, command } of clients) {
     const name = `the one in ${language} gets every message once and in order though its line is cut`;
-    test.skipIf(isMissing)(isMissing ? `${name} (needs Debian's python3-websockets)` : name, async () => {
+    test.skipIf(isMissing)(name, async () => {
       using line = openCuttableLine(server.url);
       const topic = new URL("/topics/demo", server.url);
       const publish = async (text: string): Promise<void> => {
@@ -151,10 +150,9 @@ describe("the clients of docs/protocol.md", () => {
 });
 
 describe("the clients of docs/protocol.md, at the end of their topic", () => {
-  for (const { language, command } of clients) {
-    const isMissing = language === "python" && !hasPythonWebsockets;
+  for (const { language, isMissing, command } of clients) {
     const name = `the one in ${language} prints messages of every type, and does not come back after the end`;
-    test.skipIf(isMissing)(isMissing ? `${name} (needs Debian's python3-websockets)` : name, async () => {
+    test.skipIf(isMissing)(name, async () => {
       await using server = await spawnServer();
       const topic = new URL("/topics/demo", server.url);
       const follower = Bun.spawn(command(client(language, server.url.port)), {
@@ -174,10 +172,9 @@ describe("the clients of docs/protocol.md, at the end of their topic", () => {
 describe("the clients of docs/protocol.md, cut after any number of bytes", () => {
   const server = sharedServer(["--history-messages", "3"]);
 
-  for (const { language, command, pause, brief } of clients) {
-    const isMissing = language === "python" && !hasPythonWebsockets;
+  for (const { language, isMissing, command, pause, brief } of clients) {
     const name = `the one in ${language} is told every gap and gets every other message once`;
-    test.skipIf(isMissing)(isMissing ? `${name} (needs Debian's python3-websockets)` : name, async () => {
+    test.skipIf(isMissing)(name, async () => {
       const random = new Random(seed);
       let connections = -1;
       // The head of an answer, longwire.open and a gap are about 250 bytes each.

@@ -4,6 +4,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { openWs } from "./support/clients.ts";
 import { root } from "./support/server.ts";
+import { quote } from "./support/shell.ts";
+import { lacks } from "./support/tool.ts";
 import { within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
@@ -66,11 +68,11 @@ for (const page of pages) {
       });
     }
 
-    test("guards a server by commands that run as they stand there", async () => {
+    test.skipIf(lacks("curl"))("guards a server by commands that run as they stand there", async () => {
       const section = text.split(/^## /m).find((part) => part.includes("--api-key-file api.key")) ?? "";
       const [start = "", use = ""] = blocks(section, "sh");
       const work = await mkdtemp(join(folder, "guard-"));
-      const entrance = `${process.execPath} run ${resolve(root, "src/index.ts")}`;
+      const entrance = `${quote(process.execPath)} run ${quote(resolve(root, "src/index.ts"))}`;
       const shell = (commands: string) => {
         const script = commands.replaceAll("bun run src/index.ts", entrance);
         return Bun.spawn(["bash", "-euo", "pipefail", "-c", script], {

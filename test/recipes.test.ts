@@ -4,9 +4,10 @@ import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { AbstractChat, type ChatState, type UIMessage } from "ai";
 import type { Browser, BrowserContext, Page } from "playwright-core";
-import { browserIsMissing, launchBrowser } from "./support/browser.ts";
+import { launchBrowser } from "./support/chromium.ts";
 import { root } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
+import { lacks } from "./support/tool.ts";
 import { everyEvent, inspect, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
@@ -50,7 +51,7 @@ const folder = await mkdtemp(join(root, "node_modules/.recipes-"));
 let browser: Browser | undefined;
 let context: BrowserContext | undefined;
 beforeAll(async () => {
-  if (browserIsMissing) return;
+  if (lacks("chromium")) return;
   browser = await launchBrowser();
   context = await browser.newContext();
   context.setDefaultTimeout(15_000);
@@ -111,7 +112,7 @@ test("each program and page of a recipe has less than 30 lines of code", () => {
   }
 });
 
-describe.skipIf(browserIsMissing)("the recipe", () => {
+describe.skipIf(lacks("chromium"))("the recipe", () => {
   test("of an answer: a reload loses nothing of it, and Stop ends it for everyone", async () => {
     const producer = await start("answer.js");
     const page = await open("answer.html");

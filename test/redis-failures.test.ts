@@ -5,9 +5,11 @@ import type { RedisBrokerSettings } from "../src/engine/redis/broker.ts";
 import { parseInfo, refusalOf } from "../src/engine/redis/server.ts";
 import { BrokerUnavailable } from "../src/topic/broker.ts";
 import { settleSeconds } from "./contract/away.ts";
-import { freePort, hasRedis, RedisServer } from "./support/redis.ts";
+import { makeCertificate } from "./support/certificate.ts";
+import { freePort, RedisServer } from "./support/redis.ts";
 import { RedisNode } from "./support/redis-node.ts";
 import { root, spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 import { cloudEvents, openTopic, post, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
@@ -45,7 +47,7 @@ async function expectRefused(node: RedisNode): Promise<void> {
   expect(performance.now() - begun).toBeLessThan(settleSeconds * 1000 + 500); // Half a second for a busy machine.
 }
 
-describe.skipIf(!hasRedis)("while Redis", () => {
+describe.skipIf(lacks("redis-server"))("while Redis", () => {
   test("is stopped, a publication is refused within 3 s; then all that was accepted comes once and in order", async () => {
     const redis = await server();
     const node = await nodeOn(redis);
@@ -214,7 +216,7 @@ describe.skipIf(!hasRedis)("while Redis", () => {
   });
 });
 
-describe.skipIf(!hasRedis)("a server that cannot be the engine is refused in words:", () => {
+describe.skipIf(lacks("redis-server"))("a server that cannot be the engine is refused in words:", () => {
   test("a Redis Cluster", async () => {
     const node = unreadyOn(await server("--cluster-enabled", "yes"));
     await until(() => reasonOf(node).includes("Redis Cluster"), "the refusal");
@@ -247,7 +249,7 @@ describe.skipIf(!hasRedis)("a server that cannot be the engine is refused in wor
   });
 });
 
-test.skipIf(!hasRedis)(
+test.skipIf(lacks("redis-server"))(
   "a user with the permissions of docs/clustering.md can do all, and with one less it says so",
   async () => {
     const page = await Bun.file(resolve(root, "docs/clustering.md")).text();
@@ -269,19 +271,16 @@ test.skipIf(!hasRedis)(
   },
 );
 
-test.skipIf(!hasRedis)(
+test.skipIf(lacks("redis-server", "openssl"))(
   "a server reaches Redis by TLS, with a password and a database of its own",
   async () => {
     const redis = await server();
-    const [certificate, key] = [`${redis.directory}/own.crt`, `${redis.directory}/own.key`];
-    const names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
-    const pair = ["-nodes", "-days", "1", "-keyout", key, "-out", certificate];
-    const made = Bun.spawnSync(["openssl", "req", "-x509", "-newkey", "rsa:2048", ...names, ...pair]);
-    expect(made.exitCode).toBe(0);
+    const [certificateFile, keyFile] = [`${redis.directory}/own.crt`, `${redis.directory}/own.key`];
+    await makeCertificate({ certificateFile, keyFile }, "localhost");
     const port = freePort();
     for (const [name, value] of [
-      ["tls-cert-file", certificate],
-      ["tls-key-file", key],
+      ["tls-cert-file", certificateFile],
+      ["tls-key-file", keyFile],
       ["tls-auth-clients", "no"],
       ["tls-port", String(port)],
       ["requirepass", "p@ss"],
@@ -289,7 +288,9 @@ test.skipIf(!hasRedis)(
       await redis.command("CONFIG", "SET", name, value);
     const flags = ["--redis", `rediss://:p%40ss@localhost:${port}/3`];
     await using untrusting = await spawnServer(flags);
-    await using trusting = await spawnServer(flags, { environment: { NODE_EXTRA_CA_CERTS: certificate } });
+    await using trusting = await spawnServer(flags, {
+      environment: { NODE_EXTRA_CA_CERTS: certificateFile },
+    });
     await until(async () => (await fetch(new URL("/readyz", trusting.url))).ok, "the server to reach Redis");
     const client = await openTopic(trusting, "news", cloudEvents);
     await client.event();
@@ -304,7 +305,7 @@ test.skipIf(!hasRedis)(
   },
 );
 
-describe.skipIf(!hasRedis)("a server on Redis", () => {
+describe.skipIf(lacks("redis-server"))("a server on Redis", () => {
   test("answers 503 with Retry-After within 3 s, says why at /readyz, and keeps its subscribers", async () => {
     const redis = await server();
     await using running = await spawnServer(["--redis", redis.url]);

@@ -8,8 +8,9 @@ import { join } from "node:path";
 import type { RedisBrokerSettings } from "../src/engine/redis/broker.ts";
 import { TopicEnded } from "../src/topic/broker.ts";
 import { formatId, type Position } from "../src/topic/message.ts";
-import { hasRedis, RedisLine, RedisServer } from "./support/redis.ts";
+import { RedisLine, RedisServer } from "./support/redis.ts";
 import { type Client, RedisNode } from "./support/redis-node.ts";
+import { lacks } from "./support/tool.ts";
 import { until } from "./support/wait.ts";
 
 setDefaultTimeout(30_000);
@@ -107,7 +108,7 @@ async function endedTopic(node: RedisNode): Promise<{ lastId: string; endId: str
 
 const everysec = ["--appendonly", "yes", "--appendfsync", "everysec"];
 
-describe.skipIf(!hasRedis)("a server that", () => {
+describe.skipIf(lacks("redis-server"))("a server that", () => {
   test("is shut down and started again with its append-only file is no gap", async () => {
     const redis = await server(...everysec);
     const scene = await Scene.on(redis);
@@ -272,7 +273,7 @@ describe.skipIf(!hasRedis)("a server that", () => {
   });
 });
 
-describe.skipIf(!hasRedis)("a failover that the operator says to be lossless", () => {
+describe.skipIf(lacks("redis-server"))("a failover that the operator says to be lossless", () => {
   const vouched = { acknowledge: 1, losslessFailover: true };
 
   /** Two servers with a node that waits for the replica. */

@@ -4,9 +4,10 @@
  */
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { BrokerUnavailable, TopicEnded } from "../src/topic/broker.ts";
-import { hasRedis, RedisServer } from "./support/redis.ts";
+import { RedisServer } from "./support/redis.ts";
 import { RedisNode } from "./support/redis-node.ts";
 import { spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 import { openEvents, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
@@ -39,7 +40,7 @@ async function writtenByVersion01(): Promise<{ redis: RedisServer; node: RedisNo
   return { redis, node };
 }
 
-describe.skipIf(!hasRedis)("what version 0.1 has written", () => {
+describe.skipIf(lacks("redis-server"))("what version 0.1 has written", () => {
   test("is read, with attributes and bytes, and goes on in the same epoch", async () => {
     const { node } = await writtenByVersion01();
     const page = { messagesMax: 10, bytesMax: 10_000 };
@@ -96,7 +97,7 @@ describe.skipIf(!hasRedis)("what version 0.1 has written", () => {
   });
 });
 
-test.skipIf(!hasRedis)(
+test.skipIf(lacks("redis-server"))(
   "whoever moves to Redis with an id of before is told a gap, and then has everything",
   async () => {
     await using memory = await spawnServer();

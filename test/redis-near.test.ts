@@ -5,7 +5,8 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { formatId } from "../src/topic/message.ts";
 import { Ocean } from "./support/ocean.ts";
-import { hasRedis, RedisServer } from "./support/redis.ts";
+import { RedisServer } from "./support/redis.ts";
+import { lacks } from "./support/tool.ts";
 import { type Client, RedisNode } from "./support/redis-node.ts";
 import { until } from "./support/wait.ts";
 
@@ -59,7 +60,7 @@ async function regions(oneWayMilliseconds = 0): Promise<Regions> {
 
 const isNear = ({ near }: Pick<Regions, "near">): boolean => near.broker.near?.isNear ?? false;
 
-describe.skipIf(!hasRedis)("a near node", () => {
+describe.skipIf(lacks("redis-server"))("a near node", () => {
   test("hears announcements and reads history at the replica, and appends at the primary", async () => {
     const all = await regions();
     const { near, far, nodeLine } = all;
@@ -147,7 +148,7 @@ describe.skipIf(!hasRedis)("a near node", () => {
   });
 });
 
-describe.skipIf(!hasRedis)(
+describe.skipIf(lacks("redis-server"))(
   "a near node refuses nobody while the primary is healthy, where the replica",
   () => {
     /** Clients come until something has happened: to topics that nobody has, for all, and with an id. */
@@ -208,7 +209,7 @@ describe.skipIf(!hasRedis)(
   },
 );
 
-describe.skipIf(!hasRedis)("a replica that lags", () => {
+describe.skipIf(lacks("redis-server"))("a replica that lags", () => {
   test("hides nothing from a client that asks for all", async () => {
     const { near, far, replicaLine } = await regions();
     const live = await near.come();
@@ -243,7 +244,7 @@ describe.skipIf(!hasRedis)("a replica that lags", () => {
   });
 });
 
-describe.skipIf(!hasRedis)("a line that fails loses nothing in silence, where", () => {
+describe.skipIf(lacks("redis-server"))("a line that fails loses nothing in silence, where", () => {
   /** A client that stays must get every message, in order, without a gap. */
   async function expectAll(all: Regions, happens: (client: Client) => Promise<void>): Promise<void> {
     const { far, near } = all;

@@ -6,8 +6,10 @@ import { join } from "node:path";
 import { connect } from "node:tls";
 import { makeToken } from "../src/command/token.ts";
 import { ConfigError, createServer } from "../src/longwire.ts";
+import { makeCertificate } from "./support/certificate.ts";
 import { openWs, ws } from "./support/clients.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
@@ -87,40 +89,43 @@ describe("SIGHUP", () => {
     expect(await postAs(server, keys[0])).toBe(200);
   });
 
-  test("serves a renewed certificate to new connections, and leaves the open ones with their topic", async () => {
-    const [certificateFile, keyFile] = [join(folder, "tls.crt"), join(folder, "tls.key")];
-    await makePair("first", certificateFile, keyFile);
-    await using server = await spawnServer(["--tls-cert", certificateFile, "--tls-key", keyFile]);
-    expect(await presentedName(server)).toBe("first");
-    const before = await openSecure(server);
-    for (const name of ["second", "third"]) {
-      await makePair(name, certificateFile, keyFile);
-      await hangUp(server, wereRead);
-      expect(await presentedName(server)).toBe(name);
-    }
-    await Bun.write(keyFile, "no key");
-    await hangUp(server, stay);
-    expect(await presentedName(server)).toBe("third");
-    const after = await openSecure(server);
-    const answer = await fetch(new URL("/topics/news", server.url), {
-      method: "POST",
-      body: "to both",
-      tls: { rejectUnauthorized: false },
-    });
-    expect(answer.status).toBe(200);
-    expect(await Promise.all([before, after].map(({ received }) => within(received, "the message")))).toEqual(
-      ["to both", "to both"],
-    );
-    server.process.kill("SIGTERM");
-    expect(await Promise.all([before, after].map(({ closed }) => within(closed, "a close")))).toEqual([
-      1012, 1012,
-    ]);
-    expect(await within(server.process.exited, "the end of the server")).toBe(0);
-  });
+  test.skipIf(lacks("openssl"))(
+    "serves a renewed certificate to new connections, and leaves the open ones with their topic",
+    async () => {
+      const [certificateFile, keyFile] = [join(folder, "tls.crt"), join(folder, "tls.key")];
+      await makeCertificate({ certificateFile, keyFile }, "first");
+      await using server = await spawnServer(["--tls-cert", certificateFile, "--tls-key", keyFile]);
+      expect(await presentedName(server)).toBe("first");
+      const before = await openSecure(server);
+      for (const name of ["second", "third"]) {
+        await makeCertificate({ certificateFile, keyFile }, name);
+        await hangUp(server, wereRead);
+        expect(await presentedName(server)).toBe(name);
+      }
+      await Bun.write(keyFile, "no key");
+      await hangUp(server, stay);
+      expect(await presentedName(server)).toBe("third");
+      const after = await openSecure(server);
+      const answer = await fetch(new URL("/topics/news", server.url), {
+        method: "POST",
+        body: "to both",
+        tls: { rejectUnauthorized: false },
+      });
+      expect(answer.status).toBe(200);
+      expect(
+        await Promise.all([before, after].map(({ received }) => within(received, "the message"))),
+      ).toEqual(["to both", "to both"]);
+      server.process.kill("SIGTERM");
+      expect(await Promise.all([before, after].map(({ closed }) => within(closed, "a close")))).toEqual([
+        1012, 1012,
+      ]);
+      expect(await within(server.process.exited, "the end of the server")).toBe(0);
+    },
+  );
 
-  test("a port that another process serves with TLS is still taken", async () => {
+  test.skipIf(lacks("openssl"))("a port that another process serves with TLS is still taken", async () => {
     const [certificateFile, keyFile] = [join(folder, "taken.crt"), join(folder, "taken.key")];
-    await makePair("taken", certificateFile, keyFile);
+    await makeCertificate({ certificateFile, keyFile }, "taken");
     const tls = { tlsCertificateFile: certificateFile, tlsKeyFile: keyFile };
     await using server = await spawnServer(["--tls-cert", certificateFile, "--tls-key", keyFile]);
     for (const options of [tls, {}])
@@ -151,16 +156,6 @@ describe("reload", () => {
     expect((await fetch(new URL("/metrics", guarded.url))).status).toBe(401);
   });
 });
-
-async function makePair(name: string, certificateFile: string, keyFile: string): Promise<void> {
-  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-  const files = ["-keyout", keyFile, "-out", certificateFile];
-  const made = Bun.spawn(["openssl", "req", "-x509", ...kind, "-subj", `/CN=${name}`, ...files], {
-    stdout: "ignore",
-    stderr: "pipe",
-  });
-  if ((await made.exited) !== 0) throw new Error(await new Response(made.stderr).text());
-}
 
 /** The name in the certificate that a new connection is shown. */
 async function presentedName({ url }: RunningServer): Promise<unknown> {

@@ -5,14 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { emptyKillTally, Load } from "./support/kills.ts";
 import { Random, seed } from "./support/random.ts";
-import { freePort, hasRedis, RedisServer } from "./support/redis.ts";
+import { freePort, RedisServer } from "./support/redis.ts";
+import { lacks } from "./support/tool.ts";
 import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
 import { everyEvent } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 
-test.skipIf(!hasRedis)(
+test.skipIf(lacks("redis-server"))(
   "two processes on one port lose nothing while each is drained and replaced",
   async () => {
     await using redis = await RedisServer.start();

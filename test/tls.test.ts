@@ -1,11 +1,13 @@
 /** TLS of the server itself: https and wss, a renewed certificate, and the errors of wrong files. */
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, type PeerCertificate } from "node:tls";
+import { type CertificateFiles, makeCertificate } from "./support/certificate.ts";
 import { ws } from "./support/clients.ts";
 import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 import { within } from "./support/wait.ts";
 
 setDefaultTimeout(20_000);
@@ -13,26 +15,15 @@ setDefaultTimeout(20_000);
 const folder = await mkdtemp(join(tmpdir(), "longwire-tls-"));
 afterAll(() => rm(folder, { recursive: true }));
 
-interface Pair {
-  readonly certificateFile: string;
-  readonly keyFile: string;
+interface Pair extends CertificateFiles {
   readonly flags: readonly string[];
 }
 
 async function makePair(name: string): Promise<Pair> {
-  const certificateFile = join(folder, `${name}.crt`);
-  const keyFile = join(folder, `${name}.key`);
-  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
-  const names = ["-subj", `/CN=${name}`, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
-  const made = Bun.spawn(
-    ["openssl", "req", "-x509", ...kind, ...names, "-keyout", keyFile, "-out", certificateFile],
-    { stdout: "ignore", stderr: "pipe" },
-  );
-  if ((await made.exited) !== 0) throw new Error(await new Response(made.stderr).text());
-  return { certificateFile, keyFile, flags: ["--tls-cert", certificateFile, "--tls-key", keyFile] };
+  const files = { certificateFile: join(folder, `${name}.crt`), keyFile: join(folder, `${name}.key`) };
+  await makeCertificate(files, name);
+  return { ...files, flags: ["--tls-cert", files.certificateFile, "--tls-key", files.keyFile] };
 }
-
-const pair = await makePair("first");
 
 /** The certificate that the server presents. */
 async function certificateOf(server: RunningServer, { certificateFile }: Pair): Promise<PeerCertificate> {
@@ -61,7 +52,12 @@ async function openSecure(server: RunningServer, path: string, { certificateFile
   return { socket, closed: closed.promise };
 }
 
-describe("--tls-cert and --tls-key", () => {
+describe.skipIf(lacks("openssl"))("--tls-cert and --tls-key", () => {
+  let pair: Pair;
+  beforeAll(async () => {
+    pair = await makePair("first");
+  });
+
   test("serve https and wss, and the first lines of output have these schemes", async () => {
     await using server = await spawnServer(pair.flags);
     expect(server.startLines).toContain(`https://localhost:${server.url.port}/`);

@@ -6,6 +6,7 @@ import { resolve } from "node:path";
 import { exchange, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
+import { lacks } from "./support/tool.ts";
 import {
   everyEvent,
   inspect,
@@ -111,7 +112,7 @@ describe("what is published", () => {
     });
   }
 
-  test("is what curl -d sends, as it stands", async () => {
+  test.skipIf(lacks("curl"))("is what curl -d sends, as it stands", async () => {
     const topic = newTopic();
     using raw = await openTopic(server, topic);
     const curl = Bun.spawn(["curl", "-s", "-d", "hello=world & more %41", topicsUrl(server, topic)]);
@@ -247,7 +248,7 @@ describe("the limit of a body", () => {
     });
   }
 
-  test("costs the server no memory, however large the body", async () => {
+  test.skipIf(lacks("curl"))("costs the server no memory, however large the body", async () => {
     const before = await residentBytes(server.process.pid, "now");
     for (const length of ["declared", "chunked"] as const) {
       const answer = await upload(`/topics/${newTopic()}`, length, 500 * MiB);
@@ -258,7 +259,7 @@ describe("the limit of a body", () => {
     expect(grownBytes).toBeLessThan(32 * MiB);
   });
 
-  test("costs no memory either where nobody reads the body", async () => {
+  test.skipIf(lacks("curl"))("costs no memory either where nobody reads the body", async () => {
     const before = await residentBytes(server.process.pid, "now");
     expect(await upload("/ping", "declared", 500 * MiB)).toContain("405");
     expect(await upload("/none", "chunked", 500 * MiB)).toContain("404");

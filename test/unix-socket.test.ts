@@ -38,8 +38,7 @@ describe("--unix", () => {
     const socketFile = newSocketFile();
     await using server = await spawnServer(["--unix", socketFile]);
     expect(server.url.href).toBe(`unix://${socketFile}`);
-    const curl = Bun.spawn(["curl", "-s", "--unix-socket", socketFile, "http://localhost/readyz"]);
-    expect(JSON.parse(await new Response(curl.stdout).text())).toMatchObject({ ready: true });
+    expect(await (await get(socketFile, "/readyz")).json()).toMatchObject({ ready: true });
     expect(await echo(socketFile, "ping")).toBe("pong");
     expect((await get(socketFile, "/topics/news", { method: "POST", body: "hello" })).status).toBe(200);
     const stream = await get(socketFile, "/topics/news?since=all", {

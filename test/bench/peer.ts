@@ -69,6 +69,7 @@ export const bareBun = (file: string): Peer => ({
 });
 
 function gitRevision(): string {
+  if (Bun.which("git") === null) return "of unknown revision";
   const described = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], { cwd: root });
   return described.success ? described.stdout.toString().trim() : "of unknown revision";
 }

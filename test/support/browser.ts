@@ -9,10 +9,9 @@ import { Refusals } from "../../src/http/refusal.ts";
 import { routesOf } from "../../src/http/routes.ts";
 import { createLogger } from "../../src/log.ts";
 import { Counters } from "../../src/metrics.ts";
-import { browserIsMissing, launchBrowser } from "./chromium.ts";
+import { launchBrowser } from "./chromium.ts";
 import { type RunningServer, spawnServer } from "./server.ts";
-
-export { browserIsMissing, launchBrowser };
+import { lacks } from "./tool.ts";
 
 export interface ViewOptions extends BrowserContextOptions {
   /** The test can let time in the page pass faster: `page.clock`. */
@@ -56,7 +55,7 @@ export class SharedBrowser {
   constructor(panel: PanelName) {
     this.#panel = panel;
     beforeAll(async () => {
-      if (!browserIsMissing) this.#started = await Promise.all([launchBrowser(), spawnServer()]);
+      if (!lacks("chromium")) this.#started = await Promise.all([launchBrowser(), spawnServer()]);
     });
     afterAll(async () => {
       const [browser, server] = this.#started ?? [];

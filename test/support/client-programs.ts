@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import type { Page } from "playwright-core";
 import { root } from "./server.ts";
+import { commandOf } from "./tool.ts";
 import { Inbox } from "./wait.ts";
 
 /** What a program follows, and how. */
@@ -107,7 +108,7 @@ export const inBun = (wanted: Wanted): ClientProgram =>
 /** @param client the text of /client.js: Node does not load TypeScript of a package */
 export const inNode = (client: string, wanted: Wanted): ClientProgram =>
   startProcess(
-    ["node", "--experimental-websocket", "--no-warnings", "--input-type=module", "-e"],
+    [commandOf("Node 20.10"), "--experimental-websocket", "--no-warnings", "--input-type=module", "-e"],
     `data:text/javascript,${encodeURIComponent(client)}`,
     wanted,
   );

@@ -1,19 +1,11 @@
 /** A disk that fails and loses power, in place of the real one: test/support/failing-disk.c under a server. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { release, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root } from "./server.ts";
-import { tool } from "./tool.ts";
+import { commandOf } from "./tool.ts";
 
 const pageBytes = 4096;
-
-const compiler = tool("cc", "gcc");
-
-/** Whether there is a C compiler. */
-export const canFail = !compiler.isMissing;
-
-/** Whether the kernel says which pages are dirty: Linux 6.5 has cachestat(2). */
-export const canLosePower = canFail && Bun.semver.satisfies(release().split("-")[0] ?? "", ">=6.5");
 
 export class FailingDisk implements Disposable {
   readonly #directory = mkdtempSync(join(tmpdir(), "longwire-failing-disk-"));
@@ -23,7 +15,7 @@ export class FailingDisk implements Disposable {
 
   constructor() {
     const source = join(root, "test/support/failing-disk.c");
-    const command = [compiler.command, "-shared", "-fPIC", "-o", this.#library, source, "-ldl"];
+    const command = [commandOf("cc"), "-shared", "-fPIC", "-o", this.#library, source, "-ldl"];
     const { exitCode, stderr } = Bun.spawnSync(command);
     if (exitCode !== 0) throw new Error(`${source} could not be compiled: ${stderr}`);
   }
@@ -33,7 +25,7 @@ export class FailingDisk implements Disposable {
     return { LD_PRELOAD: this.#library, FAULT_FILE: this.#fault };
   }
 
-  /** Of a server whose power may be cut as well. It has the same directory from its first start on. */
+  /** Of a server whose power may be cut as well: it needs Linux 6.5, which says which pages are dirty (cachestat). It has the same directory from its first start on. */
   get environmentWithPower(): Record<string, string> {
     return { ...this.environment, DURABLE_DIRECTORY: this.#durable };
   }

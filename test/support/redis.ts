@@ -4,10 +4,8 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
+import { commandOf } from "./tool.ts";
 import { until, within } from "./wait.ts";
-
-/** False on a developer's machine without redis-server: tests are shown as skipped. In CI it is never missing. */
-export const hasRedis = Bun.which("redis-server") !== null || process.env.CI !== undefined;
 
 /** The part of a client that is used. */
 interface Admin {
@@ -50,7 +48,7 @@ export class RedisServer implements AsyncDisposable {
   async restart(...flags: string[]): Promise<void> {
     const fixed = ["--port", String(this.port), "--dir", this.directory, "--bind", "127.0.0.1"];
     const quick = ["--save", "", "--repl-diskless-sync-delay", "0", "--shutdown-timeout", "0"];
-    this.#process = Bun.spawn(["redis-server", ...fixed, ...quick, ...this.#flags, ...flags], {
+    this.#process = Bun.spawn([commandOf("redis-server"), ...fixed, ...quick, ...this.#flags, ...flags], {
       stdin: "ignore",
       stdout: "ignore",
       stderr: "ignore",

@@ -1,13 +1,98 @@
-/** Programs of Debian that tests run. */
+/**
+ * Programs that tests run and that a machine may lack. A test asks for them here, is skipped where one is missing, and the
+ * end of the run tells what was left out. `bun run test/support/tool.ts` prints the Debian packages that are missing.
+ */
 
-/** Finds a program. If it is missing, its tests are skipped, but on CI they fail. */
-export function tool(
-  name: string,
-  debianPackage: string,
-): { readonly command: string; readonly isMissing: boolean } {
-  const path = Bun.which(name, { PATH: `${process.env.PATH}:/usr/sbin` });
-  const isMissing = path === null && !process.env.CI;
-  if (isMissing)
-    console.warn(`SKIPPED: ${name} is not installed (Debian: apt-get install ${debianPackage}).`);
-  return { command: path ?? name, isMissing };
+interface Tool {
+  /** The commands that will do, the first one installed is used. The name of the tool if left out. */
+  readonly commands?: readonly string[];
+  /** The command succeeds with these arguments if it can do what tests ask of it. */
+  readonly trial?: readonly string[];
+  /** None if no package helps. */
+  readonly debianPackages: readonly string[];
 }
+
+const tools = {
+  caddy: { debianPackages: ["caddy"] },
+  cc: {
+    trial: ["-fsyntax-only", "-include", "dlfcn.h", "-x", "c", "/dev/null"],
+    debianPackages: ["gcc", "libc6-dev"],
+  },
+  chromium: {
+    commands: ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"],
+    debianPackages: ["chromium", "fonts-noto-cjk"],
+  },
+  curl: { debianPackages: ["curl"] },
+  "firefox-esr": { debianPackages: ["firefox-esr"] },
+  haproxy: { debianPackages: ["haproxy"] },
+  "Linux 6.5": {
+    commands: ["sh"],
+    trial: ["-c", '(echo 6.5; uname -r) | sort --version-sort --check=quiet'],
+    debianPackages: [],
+  },
+  nginx: { debianPackages: ["nginx"] },
+  "Node 20.10": {
+    commands: ["node"],
+    trial: ["--experimental-websocket", "--eval", ""],
+    debianPackages: ["nodejs"],
+  },
+  openssl: { debianPackages: ["openssl"] },
+  promtool: { debianPackages: ["prometheus"] },
+  // Debian's own Python, because python3-websockets is for that one.
+  "Python's websockets": {
+    commands: ["/usr/bin/python3"],
+    trial: ["-c", "import websockets"],
+    debianPackages: ["python3", "python3-websockets"],
+  },
+  "redis-server": { debianPackages: ["redis-server"] },
+  "root's right to mount": { commands: ["unshare"], trial: ["--mount", "true"], debianPackages: [] },
+  "systemd-analyze": { debianPackages: ["systemd"] },
+} as const satisfies Record<string, Tool>;
+
+export type ToolName = keyof typeof tools;
+
+const names = Object.keys(tools) as ToolName[];
+const found = new Map<ToolName, string | undefined>();
+
+/** The path of a program that the machine has. */
+export function commandOf(name: ToolName): string {
+  const command = find(name);
+  if (command === undefined) throw new Error(`This needs ${name}. ${howToInstall([name])}`);
+  return command;
+}
+
+/** A test that needs these is skipped if this is true. */
+export const lacks = (...needed: readonly ToolName[]): boolean =>
+  needed.filter((name) => find(name) === undefined).length > 0;
+
+/** The tools that this machine lacks, of those that were asked for in this process. */
+export const missedHere = (): ToolName[] =>
+  names.filter((name) => found.has(name) && found.get(name) === undefined);
+
+/** Every tool that this machine lacks. */
+export const missing = (): ToolName[] => names.filter((name) => find(name) === undefined);
+
+/** @returns the sentence with the one command that installs them, empty if no package helps */
+export function howToInstall(missed: readonly ToolName[]): string {
+  const packages = packagesOf(missed);
+  return packages.length === 0 ? "" : `To install: apt-get install ${packages.join(" ")}`;
+}
+
+function find(name: ToolName): string | undefined {
+  if (!found.has(name)) {
+    const { commands = [name], trial }: Tool = tools[name];
+    const PATH = `${process.env.PATH}:/usr/sbin:/sbin`; // Where Debian has nginx and haproxy.
+    const command = commands.map((each) => Bun.which(each, { PATH })).find((path) => path !== null);
+    const isFit =
+      command !== undefined &&
+      (trial === undefined ||
+        Bun.spawnSync([command, ...trial], { stdout: "ignore", stderr: "ignore" }).success);
+    found.set(name, isFit ? command : undefined);
+  }
+  return found.get(name);
+}
+
+const packagesOf = (missed: readonly ToolName[]): string[] =>
+  missed.flatMap((name) => tools[name].debianPackages);
+
+if (import.meta.main) console.log(packagesOf(missing()).join(" "));

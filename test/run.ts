@@ -1,0 +1,29 @@
+/**
+ * Runs the tests for `bun run check`: `bun test` with the arguments of this program, in several processes. The end of the run
+ * tells what was left out, how many tests that is, and how to install what they need. On CI, leaving one out is a failure.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { howToInstall, missing } from "./support/tool.ts";
+
+const folder = await mkdtemp(join(tmpdir(), "longwire-run-"));
+const report = join(folder, "junit.xml");
+try {
+  const flags = ["--parallel", "--reporter=junit", `--reporter-outfile=${report}`, ...process.argv.slice(2)];
+  const running = Bun.spawn([process.execPath, "test", ...flags], {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
+  process.exitCode = await running.exited;
+  // Bun counts each hook of a skipped group as one more skipped test, without a name.
+  const skipped = (await Bun.file(report).text()).match(/<testcase name="(?!\(unnamed\)")[^>]*>\s*<skipped/g);
+  if (skipped) {
+    const missed = missing();
+    console.log(
+      `\nLeft out: ${skipped.length} tests, for want of ${missed.join(", ")}. ${howToInstall(missed)}`,
+    );
+    if (process.env.CI) process.exitCode ||= 1;
+  }
+} finally {
+  await rm(folder, { recursive: true });
+}
