@@ -5,13 +5,12 @@ import { frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { sign } from "./support/tokens.ts";
-import { tool } from "./support/tool.ts";
+import { commandOf, lacks } from "./support/tool.ts";
 import { newTopic, openTopic, post, publishEach } from "./support/topics.ts";
 
 setDefaultTimeout(60_000);
 
 const server = sharedServer();
-const firefox = tool("firefox-esr", "firefox-esr");
 
 const secret = "a secret of at least 32 bytes for tests";
 const texts = ["1", "2", "3", "4", "5", "6"];
@@ -76,7 +75,7 @@ describe("on the wire", () => {
   });
 });
 
-describe.skipIf(firefox.isMissing)("in Firefox", () => {
+describe.skipIf(lacks("firefox-esr"))("in Firefox", () => {
   interface Seen {
     readonly events: readonly string[];
     readonly code: number;
@@ -87,7 +86,7 @@ describe.skipIf(firefox.isMissing)("in Firefox", () => {
   beforeAll(async () => {
     browser = await puppeteer.launch({
       browser: "firefox",
-      executablePath: firefox.command,
+      executablePath: commandOf("firefox-esr"),
       headless: true,
       // Firefox waits for seconds before it connects again to a server that ended a line early.
       extraPrefsFirefox: { "network.websocket.delay-failed-reconnects": false },
