@@ -16,9 +16,9 @@ import { join } from "node:path";
 import { type DiskServer, spawnDiskServer } from "./support/disk-server.ts";
 import { FailingDisk } from "./support/failing-disk.ts";
 import { root } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
-import { lacks } from "./support/tool.ts";
 
 setDefaultTimeout(60_000);
 

@@ -2,8 +2,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type DiskServer, spawnDiskServer } from "./support/disk-server.ts";
 import { FailingDisk } from "./support/failing-disk.ts";
-import { everyEvent, post, publish } from "./support/topics.ts";
 import { lacks } from "./support/tool.ts";
+import { everyEvent, post, publish } from "./support/topics.ts";
 
 setDefaultTimeout(60_000);
 

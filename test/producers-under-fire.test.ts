@@ -4,9 +4,9 @@ import { spawnDiskServer } from "./support/disk-server.ts";
 import { fireAt, type Tally } from "./support/producers-under-fire.ts";
 import { Random, seed } from "./support/random.ts";
 import { RedisServer } from "./support/redis.ts";
-import { lacks } from "./support/tool.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
+import { lacks } from "./support/tool.ts";
 import { newTopic } from "./support/topics.ts";
 
 setDefaultTimeout(120_000);
@@ -59,25 +59,28 @@ test("on disk, with a server that is killed meanwhile", async () => {
   expect(kills).toBeGreaterThan(0);
 });
 
-test.skipIf(lacks("redis-server"))("through Redis, at three nodes of which one is drained meanwhile", async () => {
-  await using redis = await RedisServer.start();
-  const flags = ["--redis", redis.url, ...history];
-  await using one = await spawnServer(flags);
-  await using two = await spawnServer(flags);
-  await using three = await spawnServer(flags);
-  const nodes = [one, two, three];
-  let turn = 0;
-  const target = {
-    get url() {
-      return (nodes[turn++ % nodes.length] as RunningServer).url;
-    },
-  };
-  const fired = fire(target, 8, 2000);
-  await Bun.sleep(300);
-  nodes.pop();
-  three.process.kill("SIGTERM");
-  const { tokens, repeated, cut } = await fired;
-  expect(tokens).toBeGreaterThan(400);
-  expect(repeated).toBeGreaterThan(10);
-  expect(cut).toBeGreaterThan(10);
-});
+test.skipIf(lacks("redis-server"))(
+  "through Redis, at three nodes of which one is drained meanwhile",
+  async () => {
+    await using redis = await RedisServer.start();
+    const flags = ["--redis", redis.url, ...history];
+    await using one = await spawnServer(flags);
+    await using two = await spawnServer(flags);
+    await using three = await spawnServer(flags);
+    const nodes = [one, two, three];
+    let turn = 0;
+    const target = {
+      get url() {
+        return (nodes[turn++ % nodes.length] as RunningServer).url;
+      },
+    };
+    const fired = fire(target, 8, 2000);
+    await Bun.sleep(300);
+    nodes.pop();
+    three.process.kill("SIGTERM");
+    const { tokens, repeated, cut } = await fired;
+    expect(tokens).toBeGreaterThan(400);
+    expect(repeated).toBeGreaterThan(10);
+    expect(cut).toBeGreaterThan(10);
+  },
+);

@@ -7,9 +7,9 @@ import { createParser } from "eventsource-parser";
 import { openCuttableLine } from "./support/cuttable-line.ts";
 import { Random, seed } from "./support/random.ts";
 import { root, spawnServer } from "./support/server.ts";
-import { until, within } from "./support/wait.ts";
 import { quote } from "./support/shell.ts";
 import { lacks } from "./support/tool.ts";
+import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 

@@ -6,8 +6,8 @@ import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { formatId } from "../src/topic/message.ts";
 import { Ocean } from "./support/ocean.ts";
 import { RedisServer } from "./support/redis.ts";
-import { lacks } from "./support/tool.ts";
 import { type Client, RedisNode } from "./support/redis-node.ts";
+import { lacks } from "./support/tool.ts";
 import { until } from "./support/wait.ts";
 
 setDefaultTimeout(30_000);

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { emptyKillTally, Load } from "./support/kills.ts";
 import { Random, seed } from "./support/random.ts";
 import { freePort, RedisServer } from "./support/redis.ts";
-import { lacks } from "./support/tool.ts";
 import { type RunningServer, runCommand, spawnServer } from "./support/server.ts";
+import { lacks } from "./support/tool.ts";
 import { everyEvent } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 

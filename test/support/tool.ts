@@ -27,7 +27,7 @@ const tools = {
   haproxy: { debianPackages: ["haproxy"] },
   "Linux 6.5": {
     commands: ["sh"],
-    trial: ["-c", '(echo 6.5; uname -r) | sort --version-sort --check=quiet'],
+    trial: ["-c", "(echo 6.5; uname -r) | sort --version-sort --check=quiet"],
     debianPackages: [],
   },
   nginx: { debianPackages: ["nginx"] },
