@@ -119,7 +119,7 @@ export class Near {
 }
 
 /** @throws {Error} with the reason in words */
-export async function requireReplica(connection: Connection): Promise<void> {
+async function requireReplica(connection: Connection): Promise<void> {
   const info = parseInfo(String(await connection.command(["INFO", "replication"])));
   if (info.get("role") !== "slave") throw new Error("the server of --redis-replica is no replica");
   if (info.get("master_link_status") !== "up")
