@@ -128,6 +128,27 @@ describe("published keys", () => {
     }
   };
 
+  test("are refused in words past 1 MiB, of which no more is read", async () => {
+    const known = await publishedKey("one");
+    const piece = new Uint8Array(64 * 1024).fill(0x20);
+    const piecesMax = 1024;
+    let pieces = 0;
+    await using publisher = serveKeys(() => {
+      const endless = new ReadableStream({
+        async pull(controller) {
+          await Bun.sleep(0); // Otherwise all of it is made before anyone can end it.
+          controller.enqueue(piece);
+          if (++pieces === piecesMax) controller.close();
+        },
+      });
+      return new Response(endless);
+    });
+    const failures: unknown[] = [];
+    expect(await verified(keysAt(publisher.url, failures), known.token)).toBe("KeysUnavailable");
+    expect(failures).toMatchObject([{ cause: { message: "the answer has more than 1048576 bytes" } }]);
+    expect(pieces).toBeLessThan(piecesMax / 2);
+  });
+
   test("stay valid while their provider is away, and are fetched again and again", async () => {
     const known = await publishedKey("one");
     const next = await publishedKey("two");

@@ -2,12 +2,20 @@
 import {
   type CryptoKey,
   createRemoteJWKSet,
+  customFetch,
   errors,
   type FlattenedJWSInput,
+  type FetchImplementation,
   type JWTHeaderParameters,
   type RemoteJWKSet,
 } from "jose";
-import { keysCooldownSeconds, keysRefreshSeconds, keysRetrySeconds } from "../settings/limits.ts";
+import { readBounded } from "../http/bounded-body.ts";
+import {
+  keysAnswerBytesMax,
+  keysCooldownSeconds,
+  keysRefreshSeconds,
+  keysRetrySeconds,
+} from "../settings/limits.ts";
 import { KeysUnavailable } from "./token-errors.ts";
 
 /** When keys are fetched. All times are in seconds. */
@@ -57,6 +65,7 @@ export class PublishedKeys {
     this.#set = createRemoteJWKSet(new URL(url), {
       cacheMaxAge: Number.POSITIVE_INFINITY,
       cooldownDuration: Number.POSITIVE_INFINITY,
+      [customFetch]: fetchBounded,
     });
   }
 
@@ -121,3 +130,11 @@ export class PublishedKeys {
     this.#fetching = undefined;
   }
 }
+
+/** Fetches an answer whose size is known before it is parsed. */
+const fetchBounded: FetchImplementation = async (url, options) => {
+  const response = await fetch(url, options);
+  const body = response.body && (await readBounded(response.body, keysAnswerBytesMax));
+  if (body === undefined) throw new Error(`the answer has more than ${keysAnswerBytesMax} bytes`);
+  return new Response(body, { status: response.status });
+};

@@ -161,6 +161,12 @@ export const keysCooldownSeconds = 30;
 /** Seconds between a failed fetch of published keys and the next. */
 export const keysRetrySeconds = 2;
 
+/**
+ * Bytes of one answer with published keys. A hundred keys with their certificates are less, and the answer is parsed in one
+ * turn of the event loop.
+ */
+export const keysAnswerBytesMax = 1 * MiB;
+
 /** Seconds until the expiry of a token that `longwire token` makes: ten years. */
 export const madeTokenSecondsMax = 10 * 365 * 86_400;
 

@@ -1,4 +1,5 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
+import { readBounded } from "../../http/bounded-body.ts";
 import { malformed, Refusal, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax, streamItemsPerTurnMax } from "../../settings/limits.ts";
 import {
@@ -218,38 +219,11 @@ async function readBody(request: Request, bytesMax: number): Promise<Uint8Array<
   const declared = request.headers.get("content-length");
   try {
     if (declared !== null) return Number(declared) > bytesMax ? undefined : await request.bytes();
-    return request.body ? await collect(request.body, bytesMax) : new Uint8Array();
+    return request.body ? await readBounded(request.body, bytesMax) : new Uint8Array();
   } catch (error) {
     if (isBrokenOff(error)) throw new DraftError("The body broke off.");
     throw error;
   }
 }
-
-/**
- * Reads once per turn of the event loop, so that Bun joins what arrives in between. Read at once, a body in chunks of one
- * byte costs a step of JavaScript for each byte, and everyone else waits meanwhile.
- */
-async function collect(
-  body: ReadableStream<Uint8Array>,
-  bytesMax: number,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  let buffer = new Uint8Array(bodyBytesAtFirst);
-  let length = 0;
-  for await (const chunk of body) {
-    if (length + chunk.length > bytesMax) return undefined;
-    if (length + chunk.length > buffer.length) {
-      const larger = new Uint8Array(Math.min(bytesMax, Math.max(2 * buffer.length, length + chunk.length)));
-      larger.set(buffer.subarray(0, length));
-      buffer = larger;
-    }
-    buffer.set(chunk, length);
-    length += chunk.length;
-    await nextTurn();
-  }
-  return buffer.slice(0, length);
-}
-
-/** Room for most bodies whose length is not declared. */
-const bodyBytesAtFirst = 4096;
 
 export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
