@@ -221,6 +221,24 @@ describe("the permissions of a token", () => {
     expect(await tokens.permissionsOf(token)).not.toBe(first);
   });
 
+  test("are forgotten at exp, whether or not their token comes again", async () => {
+    const tokens = keepingTokens({ jwtSecrets: [secret] });
+    const lasting = await sign(everywhere, secret);
+    const kept = await tokens.permissionsOf(lasting);
+    const count = 50;
+    let gone = 0;
+    const collected = new FinalizationRegistry(() => gone++);
+    for (let number = 0; number < count; number++) {
+      const token = await sign({ ...everywhere, sub: String(number) }, secret, { expires: 3 });
+      collected.register(await tokens.permissionsOf(token), undefined);
+    }
+    await until(() => {
+      Bun.gc(true);
+      return gone > count / 2; // A few may be seen on the stack, where the collector takes any number for a pointer.
+    }, "the permissions of expired tokens to go");
+    expect(await tokens.permissionsOf(lasting)).toBe(kept);
+  });
+
   test("end when the set of published keys that verified it changes", async () => {
     const [known, other] = [await publishedKey("one"), await publishedKey("two")];
     let answer = { keys: [known.jwk] };

@@ -1,24 +1,20 @@
 /** From a token to the permissions that it gives. Results are kept, because checking a signature takes 30 to 100 µs. */
 import { ConfigError, type HandlerConfig } from "../settings/config.ts";
-import { keptTokensMax, tokenLengthMax } from "../settings/limits.ts";
+import { tokenLengthMax } from "../settings/limits.ts";
+import { KeptTokens } from "./kept-tokens.ts";
 import type { TokenVerifier, VerifiedToken } from "./jwt.ts";
 import type { TopicPermissions } from "./permissions.ts";
 import { readPublicKey } from "./public-key.ts";
 import type { FetchTimes } from "./published-keys.ts";
 import { type KeysUnavailable, TokenError } from "./token-errors.ts";
 
-interface Kept {
-  readonly permissions: TopicPermissions;
-  isCurrent(): boolean;
-}
-
 export class Tokens {
   #verifier: Promise<TokenVerifier> | undefined;
   /** Keys that are settings, beside those published at URLs. */
   readonly #hasOwnKeys: boolean;
   readonly #permissionsFor: (token: VerifiedToken) => TopicPermissions;
-  /** By the digest of the token. All connections of a token share its permissions. */
-  #kept = new Map<string, Kept>();
+  /** All connections of a token share its permissions. */
+  #kept = new KeptTokens();
 
   /**
    * @param permissionsFor what a token's claims allow
@@ -66,8 +62,9 @@ export class Tokens {
         "the first key of tokens can be set, and the last one taken away, only by a restart",
       );
     this.#verifier = this.#verifier?.then((verifier) => verifier.withKeys(jwtSecrets, publicKeys));
-    // Another map, because a verification under way adds to the one that it began with.
-    this.#kept = new Map();
+    // Others, because a verification under way adds to those that it began with.
+    this.#kept[Symbol.dispose]();
+    this.#kept = new KeptTokens();
   }
 
   /**
@@ -80,25 +77,11 @@ export class Tokens {
     const digest = Bun.SHA256.hash(token, "base64url");
     const all = this.#kept;
     const kept = all.get(digest);
-    if (kept) {
-      all.delete(digest);
-      if (kept.isCurrent() && Date.now() < kept.permissions.expiresTime) {
-        all.set(digest, kept);
-        return kept.permissions;
-      }
-    }
+    if (kept) return kept;
     if (!this.#verifier) throw new TokenError("The token is not one that this server takes.");
     const verified = await (await this.#verifier).verify(token);
     const permissions = this.#permissionsFor(verified);
-    keep(all, digest, { permissions, isCurrent: verified.isCurrent });
+    all.set(digest, { permissions, isCurrent: verified.isCurrent });
     return permissions;
   }
-}
-
-function keep(all: Map<string, Kept>, digest: string, kept: Kept): void {
-  if (all.size >= keptTokensMax) {
-    const [oldest] = all.keys();
-    if (oldest !== undefined) all.delete(oldest);
-  }
-  all.set(digest, kept);
 }
