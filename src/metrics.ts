@@ -132,18 +132,34 @@ export class Histogram {
 const delayStepMilliseconds = 20;
 const delayMillisecondsMax = 60_000;
 
+/** The usual time between two reads of /metrics, and less. */
+const measuredMilliseconds = 60_000;
+
 /**
  * How late the event loop serves a request that arrives at any moment: a sample every 20 ms. A loop that was held up for a
- * second is 50 samples, from 1 s down to 0.02 s, and not one.
+ * second is 50 samples, from 1 s down to 0.02 s, and not one. Samples wake up the process, so they are taken only while
+ * somebody reads them.
  */
 export class EventLoopDelay implements Disposable {
   readonly seconds = new Histogram([0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]);
-  #expectedMilliseconds = performance.now() + delayStepMilliseconds;
+  #expectedMilliseconds = 0;
   #longestMilliseconds = 0;
-  readonly #timer = setInterval(() => this.#sample(performance.now()), delayStepMilliseconds).unref();
+  /** When the measurement ends, by `performance.now()`. */
+  #endMilliseconds = 0;
+  #timer: Timer | undefined;
+
+  /** Measures from now on, for a minute. */
+  measure(): void {
+    const now = performance.now();
+    this.#endMilliseconds = now + measuredMilliseconds;
+    if (this.#timer) return;
+    this.#expectedMilliseconds = now + delayStepMilliseconds;
+    this.#timer = setInterval(() => this.#sample(performance.now()), delayStepMilliseconds).unref();
+  }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 
   /** The longest delay since the last call. */
@@ -158,5 +174,6 @@ export class EventLoopDelay implements Disposable {
     this.#longestMilliseconds = Math.max(this.#longestMilliseconds, late);
     for (let delay = late; delay >= 0; delay -= delayStepMilliseconds) this.seconds.observe(delay / 1000);
     this.#expectedMilliseconds = nowMilliseconds + delayStepMilliseconds;
+    if (nowMilliseconds >= this.#endMilliseconds) this[Symbol.dispose]();
   }
 }

@@ -1,5 +1,5 @@
 /** For operators: /healthz, /readyz, /metrics and the log are right, and contain no secret. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, jest, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { version } from "../package.json";
@@ -9,7 +9,7 @@ import { Operations } from "../src/endpoint/operations.ts";
 import { Refusals } from "../src/http/refusal.ts";
 import { routesOf } from "../src/http/routes.ts";
 import { createLogger } from "../src/log.ts";
-import { Counters } from "../src/metrics.ts";
+import { Counters, EventLoopDelay } from "../src/metrics.ts";
 import { environmentName, type Setting, settings } from "../src/settings/config.ts";
 import { closeCode } from "../src/wire/close-code.ts";
 import { openWs, ws } from "./support/clients.ts";
@@ -473,6 +473,36 @@ describe("/metrics of the process", () => {
       expect(held).toBeGreaterThanOrEqual(13); // 500 ms less 200, and less the 20 since the last look before.
       expect(held).toBeLessThan(100); // A busy machine holds it up for longer.
       expect(sampleOf(after, name, "sum")).toBeGreaterThan(13 * 0.2);
+    }
+  });
+});
+
+describe("the delay of the event loop", () => {
+  const name = "longwire_event_loop_delay_seconds";
+
+  test("is not measured before somebody asks, and then it is", async () => {
+    await using server = await spawnServer();
+    await server.logged("listening");
+    expect(sampleOf(await scrape(server), name, "count")).toBe(0);
+    await until(async () => sampleOf(await scrape(server), name, "count") > 0, "a sample");
+  });
+
+  test("is measured for a minute after the last time that somebody asked", () => {
+    jest.useFakeTimers();
+    try {
+      using delay = new EventLoopDelay();
+      const samples = (): number => delay.seconds.counts.reduce((sum, count) => sum + count, 0);
+      jest.advanceTimersByTime(1000);
+      expect({ samples: samples(), timers: jest.getTimerCount() }).toEqual({ samples: 0, timers: 0 });
+      delay.measure();
+      jest.advanceTimersByTime(30_000);
+      delay.measure();
+      jest.advanceTimersByTime(59_000);
+      expect({ samples: samples(), timers: jest.getTimerCount() }).toEqual({ samples: 4450, timers: 1 });
+      jest.advanceTimersByTime(60_000);
+      expect({ samples: samples(), timers: jest.getTimerCount() }).toEqual({ samples: 4500, timers: 0 });
+    } finally {
+      jest.useRealTimers();
     }
   });
 });

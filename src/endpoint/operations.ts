@@ -73,6 +73,7 @@ export class Operations implements Disposable {
             const detail = "Metrics are for holders of the API key: send Authorization: Bearer <key>.";
             throw new Refusal("token", detail, { "WWW-Authenticate": "Bearer" });
           }
+          this.#delay.measure();
           const headers = { "Content-Type": prometheusType, "Cache-Control": "no-store" };
           return new Response(await prometheusText(metrics), { headers });
         },

@@ -90,6 +90,7 @@ class StatusMeter {
   #measure(): object {
     const { broker, engine, engineKind, connections, held, counters } = this.#deps;
     const { available, reason } = broker.state;
+    this.#delay?.measure();
     const total = (counts: Readonly<Record<string, number>>): number =>
       Object.values(counts).reduce((sum, count) => sum + count, 0);
     return {
