@@ -3,7 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import type { WebSocket } from "ws";
 import { type Client, openBun, openWs, ws } from "./support/clients.ts";
-import { sampleOf, scrape } from "./support/prometheus.ts";
+import { sampleOf, samplesOf, scrape } from "./support/prometheus.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
 import { openStream, openTopic, post, topicsUrl } from "./support/topics.ts";
@@ -338,3 +338,83 @@ async function whenThereIsRoom<Opened>(open: () => Promise<Opened>): Promise<Ope
   }, "a place");
   return opened as Opened;
 }
+
+describe("the body of a POST that has not arrived whole", () => {
+  const length = MiB;
+  /** Sends all but the last byte. */
+  async function openBody(server: RunningServer, declared: boolean): Promise<RawSocket> {
+    const raw = await RawSocket.connect(server.url);
+    const coding = declared ? { "Content-Length": String(length) } : { "Transfer-Encoding": "chunked" };
+    raw.write(request("POST", "/topics/a", coding));
+    if (!declared) raw.write(`${length.toString(16)}\r\n`);
+    raw.write("x".repeat(length - 1));
+    return raw;
+  }
+  const publishing = async (server: RunningServer): Promise<number> =>
+    sampleOf(await scrape(server), "longwire_connections", 'form="publish"');
+  const buffered = async (server: RunningServer): Promise<number> =>
+    sampleOf(await scrape(server), "longwire_buffered_bytes");
+
+  for (const declared of [true, false]) {
+    test(`is a connection of its address, with its bytes, ${declared ? "with" : "without"} a length`, async () => {
+      await using server = await spawnServer(["--max-connections-per-ip", "3"]);
+      using bodies = new DisposableStack();
+      const open: RawSocket[] = [];
+      for (let count = 0; count < 3; count++) {
+        open.push(bodies.use(await openBody(server, declared)));
+        await until(async () => (await publishing(server)) === count + 1, `body ${count + 1}`);
+      }
+      await until(async () => (await buffered(server)) >= 3 * (length - 1), "all bytes to be counted");
+      expect(await buffered(server)).toBeLessThanOrEqual(6 * length);
+      using refused = await openBody(server, declared);
+      const answer = await refused.response();
+      expect(answer.status).toBe(429);
+      expect(detailOf(answer.body)).toContain("--max-connections-per-ip");
+      for (const raw of open) {
+        raw.write(declared ? "x" : "x\r\n0\r\n\r\n");
+        expect((await raw.response()).status).toBe(200);
+      }
+      expect(await publishing(server)).toBe(0);
+      expect(await buffered(server)).toBe(0);
+    });
+  }
+
+  test("is ended at a drain and past --max-buffered-total, with 503", async () => {
+    await using server = await spawnServer(["--max-buffered-total", "8MiB", "--drain-delay", "1s"]);
+    using bodies = new DisposableStack();
+    const answers: Promise<{ readonly status: number }>[] = [];
+    for (let count = 0; count < 10; count++)
+      answers.push(bodies.use(await openBody(server, count % 2 === 0)).response());
+    expect((await within(Promise.any(answers), "an answer")).status).toBe(503);
+    server.process.kill("SIGTERM");
+    const all = await within(Promise.all(answers), "all answers", 15);
+    expect(all.map(({ status }) => status)).toEqual(all.map(() => 503));
+  });
+
+  test("that came with its head is no connection", async () => {
+    await using server = await spawnServer(["--max-connections-per-ip", "1"]);
+    using echo = await openWs(server.socketUrl());
+    await expectPong(echo);
+    expect((await post(server, "a", "x")).status).toBe(200);
+    expect(samplesOf(await scrape(server), "longwire_connections_opened_total").publish).toBe(0);
+  });
+});
+
+test("a connection that has its answer is ended by the silence of its next request, whatever it asked for", async () => {
+  await using server = await spawnServer();
+  const chunk = "9\r\ndata: x\n\n\r\n0\r\n\r\n";
+  const stream = { "Content-Type": "text/event-stream", "Transfer-Encoding": "chunked" };
+  const asked = [
+    request("GET", "/topics/a"),
+    request("POST", "/topics/a", stream) + chunk,
+    request("GET", "/topics/a?since=all"),
+  ];
+  await Promise.all(
+    asked.map(async (bytes) => {
+      using raw = await RawSocket.connect(server.url);
+      raw.write(bytes);
+      expect((await raw.response()).status).toBe(200);
+      await within(raw.ended, "the end of a silent connection", 60); // Bun's 10 s, which it rounds up to 12.
+    }),
+  );
+}, 70_000);

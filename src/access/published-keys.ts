@@ -4,12 +4,12 @@ import {
   createRemoteJWKSet,
   customFetch,
   errors,
-  type FlattenedJWSInput,
   type FetchImplementation,
+  type FlattenedJWSInput,
   type JWTHeaderParameters,
   type RemoteJWKSet,
 } from "jose";
-import { readBounded } from "../http/bounded-body.ts";
+import { BoundedBody } from "../http/bounded-body.ts";
 import {
   keysAnswerBytesMax,
   keysCooldownSeconds,
@@ -134,7 +134,7 @@ export class PublishedKeys {
 /** Fetches an answer whose size is known before it is parsed. */
 const fetchBounded: FetchImplementation = async (url, options) => {
   const response = await fetch(url, options);
-  const body = response.body && (await readBounded(response.body, keysAnswerBytesMax));
+  const body = response.body && (await new BoundedBody(response.body, keysAnswerBytesMax).read());
   if (body === undefined) throw new Error(`the answer has more than ${keysAnswerBytesMax} bytes`);
   return new Response(body, { status: response.status });
 };

@@ -1,8 +1,8 @@
 /** From a token to the permissions that it gives. Results are kept, because checking a signature takes 30 to 100 µs. */
 import { ConfigError, type HandlerConfig } from "../settings/config.ts";
 import { tokenLengthMax } from "../settings/limits.ts";
-import { KeptTokens } from "./kept-tokens.ts";
 import type { TokenVerifier, VerifiedToken } from "./jwt.ts";
+import { KeptTokens } from "./kept-tokens.ts";
 import type { TopicPermissions } from "./permissions.ts";
 import { readPublicKey } from "./public-key.ts";
 import type { FetchTimes } from "./published-keys.ts";

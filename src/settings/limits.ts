@@ -117,6 +117,9 @@ export const socketTopicsMax = 100;
 /** Topics of one event stream. A browser returns the ids of all of them in one header. */
 export const streamTopicsMax = 20;
 
+/** Bytes of a body that Bun collects itself, if they are declared: they count as held from the beginning. */
+export const wholeBodyBytesMax = 64 * KiB;
+
 /** Bytes of an `Idempotency-Key`. A draft of the IETF names no limit; a longer header would become a store. */
 export const idempotencyKeyBytesMax = 255;
 
@@ -137,6 +140,9 @@ export const streamHighWaterMarkBytes = 1024;
 
 /** Milliseconds after which an `EventSource` reconnects. Browsers wait 3 s or longer without it, and a resume is cheap. */
 export const streamRetryMilliseconds = 1000;
+
+/** Bun's own default: seconds after which it ends a connection whose request or next request is silent. */
+export const requestSilenceSeconds = 10;
 
 /** Bun ends an answer that is silent for longer than this, in seconds; it can be set no higher. */
 const answerSilenceSecondsMax = 255;

@@ -17,6 +17,7 @@ import { methods } from "../../http/methods.ts";
 import type { Proxies } from "../../http/proxies.ts";
 import { malformed, Refusal, type Refusals } from "../../http/refusal.ts";
 import type { Answer, Handler, RequestContext } from "../../http/request-context.ts";
+import { silentFor } from "../../http/silence.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
@@ -31,6 +32,7 @@ import { formatId } from "../../topic/message.ts";
 import type { Subscription } from "../../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
 import { attributesOfHeaders } from "../../wire/event-headers.ts";
+import { readBody } from "./arriving-body.ts";
 import { EventStream, type EventStreamDeps } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
 import { publishBody, readIdempotencyKey } from "./publish.ts";
@@ -137,7 +139,13 @@ class TopicsEndpoint {
     }
     const kind = streamKindOf(request.headers.get("content-type"));
     if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
-    return await publishBody(request, targets, ends, { hub, messageBytesMax: config.messageBytesMax });
+    const { messageBytesMax } = config;
+    const purpose = { sub: targets[0]?.sender.subject, topics: topics.length, permissions };
+    return await publishBody(request, targets, ends, {
+      hub,
+      messageBytesMax,
+      readBody: () => readBody(context, purpose, { ...this.#deps, messageBytesMax }),
+    });
   }
 
   async #publishStream(
@@ -148,7 +156,7 @@ class TopicsEndpoint {
     kind: StreamKind,
   ): Promise<Response> {
     const { connections, openings, proxies, config } = this.#deps;
-    const { request, server } = context;
+    const { request } = context;
     const [target] = targets;
     if (!target || targets.length > 1) throw malformed("A stream is published to one topic.");
     const attributes = attributesOfHeaders(request.headers, [target.topic]);
@@ -157,7 +165,7 @@ class TopicsEndpoint {
     await openings.turn(context);
     const clientAddress = connections.admit(proxies.addressOf(context));
     // Bun ends a request whose body is silent for some seconds. The stream has a longer limit of its own.
-    server.timeout(request, 0);
+    using _ = silentFor(context, 0);
     const stream = { clientAddress, expiresTime, target, key, ends, items };
     return await new PublishStream({ ...this.#deps, ...config }, stream).run(request.body);
   }
@@ -248,13 +256,13 @@ class TopicsEndpoint {
     starts: readonly TopicStart[],
   ): Promise<Response> {
     const { hub, connections, proxies } = this.#deps;
-    const { request, url, server } = context;
+    const { request, url } = context;
     const options = readPollOptions(url);
     const clientAddress = connections.admit(proxies.addressOf(context));
     const subscriptions = await openAll(hub, starts);
     this.#countResumes(subscriptions);
     if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
-    server.timeout(request, 2 * pollWaitSecondsMax);
+    using _ = silentFor(context, 2 * pollWaitSecondsMax);
     return await new Poll(this.#pollDeps, clientAddress, permissions, subscriptions, options).run(request);
   }
 

@@ -6,15 +6,15 @@ import {
   type Purpose,
 } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
-import { Refusal, retryAfter } from "../../http/refusal.ts";
+import { Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
-import { brokerRetrySeconds, streamItemsPerTurnMax } from "../../settings/limits.ts";
+import { streamItemsPerTurnMax } from "../../settings/limits.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { closeCode } from "../../wire/close-code.ts";
+import { holdsTooMuch, nextTurn, refusalOfClose } from "./arriving-body.ts";
 import { ItemPublisher } from "./item-publisher.ts";
-import { nextTurn, refusalOf } from "./publish.ts";
+import { refusalOf } from "./publish.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
 import type { StreamItems } from "./stream-items.ts";
 
@@ -110,18 +110,11 @@ export class PublishStream implements HttpConnection {
   }
 
   abandon(): void {
-    const detail = "All connections together hold too much (--max-buffered-total); try again.";
-    this.#stop(new Refusal("unavailable", detail, retryAfter(brokerRetrySeconds)));
+    this.#stop(holdsTooMuch());
   }
 
   close(code: number, reason: string): void {
-    const isExpired = code === closeCode.unauthorized;
-    const expired = { "WWW-Authenticate": 'Bearer error="invalid_token"' };
-    this.#stop(
-      isExpired
-        ? new Refusal("token", `${reason}: continue with a new one.`, expired)
-        : new Refusal("draining", `${reason}: continue at another node.`, retryAfter(brokerRetrySeconds)),
-    );
+    this.#stop(refusalOfClose(code, reason));
   }
 
   #stop(refusal: Refusal): void {

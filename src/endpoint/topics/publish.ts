@@ -1,5 +1,4 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
-import { readBounded } from "../../http/bounded-body.ts";
 import { malformed, Refusal, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax, streamItemsPerTurnMax } from "../../settings/limits.ts";
 import {
@@ -16,6 +15,7 @@ import { formatId } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
 import { ItemSizeError } from "../../wire/item-size.ts";
 import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
+import { nextTurn } from "./arriving-body.ts";
 import { ItemPublisher } from "./item-publisher.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
 
@@ -31,6 +31,8 @@ interface Published {
 export interface PublishDeps {
   readonly hub: Hub;
   readonly messageBytesMax: number;
+  /** Reads the body. @returns undefined if it is larger than a message */
+  readBody(): Promise<Uint8Array<ArrayBuffer> | undefined>;
 }
 
 /**
@@ -44,9 +46,9 @@ export async function publishBody(
   ends: boolean,
   deps: PublishDeps,
 ): Promise<Response> {
-  const { hub, messageBytesMax } = deps;
+  const { hub, messageBytesMax, readBody } = deps;
   const key = readIdempotencyKey(request);
-  const body = await readBody(request, messageBytesMax);
+  const body = await unlessBrokenOff(readBody);
   if (!body) throw tooLarge(messageBytesMax);
   const contentType = request.headers.get("content-type") ?? undefined;
   if (contentType !== undefined && isType(contentType, "application/cloudevents-batch+json"))
@@ -194,6 +196,14 @@ const isFinal = (error: unknown): boolean =>
 /** Bun's error of a body whose connection was lost before its end. */
 const isBrokenOff = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 
+async function unlessBrokenOff<Body>(read: () => Promise<Body>): Promise<Body> {
+  try {
+    return await read();
+  } catch (error) {
+    throw isBrokenOff(error) ? new DraftError("The body broke off.") : error;
+  }
+}
+
 const tooLarge = (bytesMax: number, members: Readonly<Record<string, unknown>> = {}): Refusal =>
   new Refusal(
     "message_size",
@@ -210,20 +220,3 @@ export function readIdempotencyKey(request: Request): string | undefined {
   if (key.length > 0 && Buffer.byteLength(key) <= idempotencyKeyBytesMax) return key;
   throw malformed(`An Idempotency-Key has 1 to ${idempotencyKeyBytesMax} bytes.`);
 }
-
-/**
- * @returns undefined if the body is larger, of which no more than that was read
- * @throws {DraftError} for a body that broke off
- */
-async function readBody(request: Request, bytesMax: number): Promise<Uint8Array<ArrayBuffer> | undefined> {
-  const declared = request.headers.get("content-length");
-  try {
-    if (declared !== null) return Number(declared) > bytesMax ? undefined : await request.bytes();
-    return request.body ? await readBounded(request.body, bytesMax) : new Uint8Array();
-  } catch (error) {
-    if (isBrokenOff(error)) throw new DraftError("The body broke off.");
-    throw error;
-  }
-}
-
-export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
