@@ -1,5 +1,5 @@
 /** The hub without a server: who gets which message, in which step, and who is told of a gap. */
-import { afterEach, describe, expect, jest, test } from "bun:test";
+import { afterEach, describe, expect, jest, setSystemTime, test } from "bun:test";
 import pino from "pino";
 import { MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
 import { Counters } from "../src/metrics.ts";
@@ -270,6 +270,31 @@ describe("a gap", () => {
     expect(told).toEqual(["live", "message 1", "message 2", "gap after 2, from 0", "live"]);
     await stage.publish(1);
     expect(told.at(-1)).toBe("message 1");
+  });
+
+  test("is told to who returns from a lost past, though the node has later offsets of the new one", async () => {
+    const stage = openStage();
+    await stage.come();
+    const [, second] = await stage.publish(3);
+    await stage.broker.loseEverything();
+    await stage.publish(3);
+    await settled();
+    const { told } = await stage.come(after(second));
+    expect(told).toEqual(["gap after 2, from 0", ...replays(1, 3), "live"]);
+  });
+
+  test("is told where the first announcement of a new past follows on from the lost one by its offset", async () => {
+    const stage = openStage();
+    const { told } = await stage.come();
+    await stage.publish(2);
+    await stage.broker.loseEverything();
+    stage.broker.losing = true;
+    await stage.publish(2);
+    stage.broker.losing = false;
+    await stage.publish(1);
+    await settled();
+    const before = ["live", ...messages(1, 2)];
+    expect(told).toEqual([...before, "gap after 2, from 0", "live", ...messages(1, 3)]);
   });
 
   test("is told to who is live where missed messages were dropped before the node could read them", async () => {
@@ -552,6 +577,38 @@ describe("a crowd that returns", () => {
     }
   });
 
+  test("is not given an answer that was read before what its topic has delivered since", async () => {
+    const stage = openStage({ hub: { historyMessages: 0 } });
+    const live = await stage.come();
+    const held = stage.broker.holdAnnouncements().messages;
+    const [first] = await stage.publish(1);
+    const release = stage.broker.holdAnswers();
+    const early = stage.come(after(first)); // The engine has nothing after it yet.
+    await settled();
+    await stage.publish(1);
+    stage.broker.listener?.announced(held[0] as Message);
+    stage.fanOut.remove(live.visitor);
+    live.subscription.fallBack(first as Position);
+    stage.broker.listener?.announced(held[1] as Message);
+    live.subscription.advance();
+    await settled();
+    release();
+    await settled();
+    expect(live.told).toEqual(["live", "message 1", "replay 2", "live"]);
+    expect((await early).told).toEqual(["replay 2", "live"]);
+  });
+
+  test("is served by a read of its own where an earlier one has been answered", async () => {
+    const stage = openStage({ hub: { historyMessages: 0 } });
+    const [first] = await stage.publish(2);
+    const { visitor } = await stage.come(after(first));
+    await stage.publish(1);
+    const { told } = await stage.come(after(first));
+    expect(told).toEqual([...replays(2, 3), "live"]);
+    expect(stage.broker.asked).toEqual(["subscribe", "history", "history"]);
+    visitor.close();
+  });
+
   test("within the linger finds the topic subscribed, and its recent messages in the node's memory", async () => {
     const stage = openStage({ lingerSeconds: 30 });
     const { visitor } = await stage.come();
@@ -580,11 +637,86 @@ describe("a crowd that returns", () => {
     }
   });
 
+  test("before the linger is over keeps the topic for as long as it stays", async () => {
+    jest.useFakeTimers();
+    try {
+      const stage = openStage({ lingerSeconds: 30 });
+      (await stage.come()).visitor.close();
+      jest.advanceTimersByTime(29_000);
+      const { told } = await stage.come();
+      jest.advanceTimersByTime(60_000);
+      expect(stage.broker.asked).toEqual(["subscribe"]);
+      await stage.publish(1);
+      expect(told).toEqual(["live", "message 1"]);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   test("leaves at once the topic that lingers longest where many linger", async () => {
     const stage = openStage({ lingerSeconds: 30 });
     for (let number = 0; number <= 10_000; number++)
       (await stage.hub.open(`topic/${number}`, undefined, "")).close();
     expect(stage.broker.asked.filter((asked) => asked === "unsubscribe")).toHaveLength(1);
+  });
+});
+
+describe("a node's own history", () => {
+  const aged = { historyAgeSeconds: 60 };
+  afterEach(() => void setSystemTime());
+  const pass = (seconds: number): void => void setSystemTime(Date.now() + seconds * 1000);
+
+  test("is not handed out past its age, though nothing has swept or grown it", async () => {
+    const stage = openStage({ broker: aged, hub: aged });
+    await stage.come();
+    const [first] = await stage.publish(3);
+    pass(59);
+    expect((await stage.come(after(first))).told).toEqual([...replays(2, 3), "live"]);
+    pass(2);
+    expect((await stage.come(after(first))).told).toEqual(["gap after 1, from 3", "live"]);
+  });
+
+  test("ages by the clock of this machine, though that of the engine is ahead", async () => {
+    const stage = openStage({ hub: aged });
+    await stage.come();
+    const [position] = await stage.broker.positions(["news"]);
+    const base = { topic: "news", epoch: position?.epoch ?? "", contentType: "text/plain", data: "x" };
+    const time = Date.now() + 3_600_000;
+    for (const offset of [1, 2]) stage.broker.listener?.announced({ ...base, offset, time });
+    const first = { epoch: base.epoch, offset: 1 };
+    expect((await stage.come(after(first))).told).toEqual(["replay 2", "live"]);
+    pass(61);
+    expect((await stage.come(after(first))).told[0]).toStartWith("gap"); // The engine of this test never had it.
+  });
+
+  test("lets go of its messages when their past is lost, and when the topic is left", async () => {
+    const stage = openStage();
+    const announced: WeakRef<Message>[] = [];
+    const { listener } = stage.broker;
+    if (!listener) throw new Error("the hub listens");
+    stage.broker.listener = {
+      missed: () => listener.missed(),
+      subscriberCount: (topic) => listener.subscriberCount(topic),
+      announced: (entry) => {
+        if (!entry.isEnd) announced.push(new WeakRef(entry));
+        listener.announced(entry);
+      },
+    };
+    const collected = async (): Promise<number> => {
+      await new Promise((resolve) => setImmediate(resolve)); // Until then a WeakRef holds on to what it was made for.
+      Bun.gc(true);
+      return announced.filter((reference) => reference.deref() === undefined).length;
+    };
+    const visitors = [(await stage.come()).visitor];
+    await stage.publish(100);
+    await stage.broker.loseEverything();
+    stage.broker.listener.missed();
+    await settled();
+    expect(await collected()).toBeGreaterThan(90);
+    await stage.publish(100);
+    visitors.pop()?.close();
+    await stage.broker.loseEverything();
+    expect(await collected()).toBeGreaterThan(190);
   });
 });
 
@@ -783,6 +915,27 @@ describe("an engine that is away", () => {
     subscription.advance();
     await settled();
     expect(told).toEqual([...replays(1, 128), "fail BrokerUnavailable"]);
+  });
+
+  test("is not asked again once the node has stopped", async () => {
+    jest.useFakeTimers();
+    try {
+      const stage = openStage();
+      await stage.come();
+      stage.broker.losing = true;
+      await stage.publish(1);
+      stage.broker.losing = false;
+      stage.broker.awayForReads = true;
+      await stage.publish(1);
+      await settled();
+      expect(stage.broker.asked).toEqual(["subscribe", "history"]);
+      stage.hub.close();
+      jest.advanceTimersByTime(60_000);
+      await settled();
+      expect(stage.broker.asked).toEqual(["subscribe", "history"]);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   test("while missed messages are made up for is asked again later", async () => {
