@@ -1,8 +1,18 @@
 import { describe, expect, test } from "bun:test";
+import type { Server } from "bun";
+import { bufferLimits } from "../src/connection/buffers.ts";
 import type { Socket } from "../src/connection/connection.ts";
+import { Connections } from "../src/connection/connections.ts";
+import { NativeFanOut } from "../src/connection/fan-out.ts";
+import { HeldBytes } from "../src/connection/held-bytes.ts";
 import { LiveList } from "../src/connection/live-list.ts";
+import { NativeTopic } from "../src/connection/native-topic.ts";
+import { SlicedDelivery } from "../src/connection/sliced-delivery.ts";
 import { SocketList } from "../src/connection/socket-list.ts";
+import { Counters } from "../src/metrics.ts";
 import { type LocalTopic, Subscription } from "../src/topic/subscription.ts";
+import { Encodings } from "../src/wire/encodings.ts";
+import { recordingLog } from "./support/recording-log.ts";
 
 const topic: LocalTopic = {
   topic: "news",
@@ -89,5 +99,59 @@ describe("the open sockets", () => {
     expect(list.delete(one)).toBe(true);
     expect(list.delete(one)).toBe(false);
     expect([...list]).toEqual([other]);
+  });
+});
+
+describe("the native topics of Bun", () => {
+  /** A socket that leaves its topic when it is terminated, as the handler of a closed socket makes it leave. */
+  function fakeSocket(native: NativeTopic): { socket: Socket; subscription: Subscription; calls: string[] } {
+    const subscription = new Subscription(topic, undefined);
+    const calls: string[] = [];
+    const socket = {
+      subscribe: () => calls.push("subscribe"),
+      unsubscribe: () => calls.push("unsubscribe"),
+      terminate: () => {
+        calls.push("terminate");
+        native.delete(subscription);
+      },
+    } as unknown as Socket;
+    return { socket, subscription, calls };
+  }
+
+  test("are left by all sockets at once, and one that a message waits for is cut", () => {
+    const native = new NativeTopic("name", 1024, 0);
+    const [early, late] = [fakeSocket(native), fakeSocket(native)];
+    native.add(early.socket, early.subscription);
+    const deps = { sockets: () => native.sockets(), give: () => undefined, gave: () => undefined };
+    native.deliverSliced(
+      { frame: "waits", time: 0 },
+      () => new SlicedDelivery({ ...deps, waitingBytesMax: 1024 }),
+    );
+    native.add(late.socket, late.subscription); // Its replay has given it that message.
+    expect(native.detach()).toEqual([late.subscription]);
+    expect(early.calls).toEqual(["subscribe", "terminate"]);
+    expect(late.calls).toEqual(["subscribe", "unsubscribe"]);
+  });
+
+  test("are looked up at no server that has lost its last socket", () => {
+    const config = { bufferedBytesMax: 1024, bufferedBytesTotalMax: 0, messageBytesMax: 512 };
+    const counters = new Counters();
+    const log = recordingLog();
+    const connections = new Connections({ connectionsMax: 10, connectionsPerAddressMax: 0 }, counters, log);
+    const buffers = bufferLimits(config);
+    const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
+    const encodings = new Encodings("/topics/");
+    const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
+    const asked: string[] = [];
+    const serverOf = (name: string, pendingWebSockets: number) =>
+      ({ pendingWebSockets, subscriberCount: () => asked.push(name) && 0 }) as unknown as Server<unknown>;
+    fanOut.addServer(serverOf("replaced and empty", 0));
+    fanOut.addServer(serverOf("replaced", 1));
+    fanOut.addServer(serverOf("current", 1));
+    const { socket, subscription } = fakeSocket(new NativeTopic("name", 1024, 0));
+    fanOut.addSocket("raw", subscription, socket);
+    const position = { epoch: "a", offset: 1 };
+    fanOut.deliver({ topic: "news", ...position, time: 0, contentType: "text/plain", data: "x" });
+    expect(asked).toEqual(["replaced", "current"]);
   });
 });

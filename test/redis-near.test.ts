@@ -105,7 +105,7 @@ describe.skipIf(lacks("redis-server"))("a near node", () => {
     client.leave();
     nodeLine.cut();
     await near.away();
-    expect(near.come(first)).rejects.toThrow();
+    await expect(near.come(first)).rejects.toThrow();
     nodeLine.restore();
     await near.ready();
     expect((await near.come(first)).gaps).toBe(1);
@@ -120,19 +120,49 @@ describe.skipIf(lacks("redis-server"))("a near node", () => {
   });
 
   test("never shows an older position than it has seen: a replica that lags is waited for, then the primary is read", async () => {
-    const { near, replicaLine } = await regions();
+    const { near, primary, replica, replicaLine } = await regions();
     const first = formatId(await near.publish("1"));
-    const before = await near.come(first);
-    before.leave();
+    await replica.caughtUp(primary);
     replicaLine.stall("back");
     const second = formatId(await near.publish("2"));
     const third = formatId(await near.publish("3"));
     const client = await near.come(first);
-    await client.has("3");
-    expect(client.ids).toEqual([second, third]);
+    expect({ gaps: client.gaps, ids: client.ids }).toEqual({ gaps: 0, ids: [second, third] });
     const other = await near.come(second);
-    await other.has("3");
-    expect({ gaps: client.gaps + other.gaps }).toEqual({ gaps: 0 });
+    expect({ gaps: other.gaps, ids: other.ids }).toEqual({ gaps: 0, ids: [third] });
+  });
+
+  test("does not believe a replica that tells of a gap", async () => {
+    const { near, far, primary, replica } = await regions();
+    const [first, ...others] = [await far.publish("1"), await far.publish("2"), await far.publish("3")];
+    await replica.caughtUp(primary);
+    await replica.command("CONFIG", "SET", "replica-read-only", "no");
+    await replica.command("LTRIM", "test:{news}:l", "-1", "-1"); // As a replica would whose clock is ahead.
+    const client = await near.come(formatId(first));
+    expect({ gaps: client.gaps, ids: client.ids }).toEqual({ gaps: 0, ids: others.map(formatId) });
+  });
+
+  test("does not believe a replica that is still in the epoch before", async () => {
+    const { near, primary, replica, replicaLine } = await regions();
+    const before = formatId(await near.publish("1"));
+    await replica.caughtUp(primary);
+    replicaLine.stall("back");
+    await primary.command("DEL", "test:{news}:p", "test:{news}:l"); // As ageing does.
+    const after = formatId(await near.publish("2"));
+    const client = await near.come(before);
+    expect({ gaps: client.gaps, ids: client.ids }).toEqual({ gaps: 1, ids: [after] });
+  });
+
+  test("does not believe a replica that follows another server than the one that the generation is of", async () => {
+    const { near, far, primary, replica } = await regions();
+    const [first, second] = [formatId(await far.publish("1")), formatId(await far.publish("2"))];
+    await replica.caughtUp(primary);
+    await replica.command("CONFIG", "SET", "replica-read-only", "no");
+    const fence = String(await replica.command("GET", "test:fence")); // It begins with the server's replication id.
+    await replica.command("SET", "test:fence", `${"f".repeat(40)}${fence.slice(40)}`);
+    const client = await near.come(first);
+    expect({ gaps: client.gaps, ids: client.ids }).toEqual({ gaps: 0, ids: [second] });
+    expect(near.broker.near?.reads.replica).toBe(0);
   });
 
   test("does not believe a replica of another generation", async () => {
@@ -315,7 +345,7 @@ describe.skipIf(lacks("redis-server"))("a line that fails loses nothing in silen
       all.replicaLine.cut();
       await all.far.publish("during");
       await all.near.away();
-      expect(all.near.publish("refused")).rejects.toThrow();
+      await expect(all.near.publish("refused")).rejects.toThrow();
       all.nodeLine.restore();
       all.replicaLine.restore();
       await all.near.ready();
