@@ -349,6 +349,16 @@ describe("the topics that a token names", () => {
     expect(topics[0]?.position).toBeNull();
   });
 
+  test("must include every topic that a request ends, or none is ended", async () => {
+    const token = await sign({ subscribe: ["*"], publish: ["*"], end: ["mine/*"] }, secret);
+    await expectRefusal(
+      await post(server, "mine/a,yours/a?end", "the last", bearer(token)),
+      403,
+      "insufficient_scope",
+    );
+    expect((await post(server, "mine/a,yours/a", "not the last", bearer(token))).status).toBe(200);
+  });
+
   test("are compared after decoding, so that no encoding evades them", async () => {
     const token = await sign({ subscribe: ["chat/*"] }, secret);
     expect((await look("%63hat%2F1", bearer(token))).status).toBe(200);
