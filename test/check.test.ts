@@ -10,7 +10,7 @@ import { type RunningServer, root, runCommand, spawnServer } from "./support/ser
 import { commandOf, lacks } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const apiKey = "an-api-key-of-32-characters-0001";
 const folder = await mkdtemp(join(tmpdir(), "longwire-check-"));
@@ -30,7 +30,7 @@ interface Report {
 async function check(url: URL | string, flags: readonly string[] = [], environment = {}): Promise<Report> {
   const { exitCode, output, errors } = await runCommand(["check", String(url), "--json", ...flags], {
     environment,
-    seconds: 50,
+    seconds: 100,
   });
   if (output === "") throw new Error(`check printed nothing: ${errors}`);
   return { exitCode, ...JSON.parse(output) };
@@ -47,11 +47,12 @@ const wrongIn = ({ findings }: Report): string[] =>
 
 const few = ["--messages", "1000"];
 
-describe("longwire check", () => {
+// Each waits for events of a server once a second, so they wait together; each has a server of its own.
+describe.concurrent("longwire check", () => {
   test("cuts its own lines and counts 0 lost and 0 twice of 10,000, and says so", async () => {
     await using server = await spawnServer();
     const { exitCode, output, errors } = await runCommand(["check", `localhost:${server.url.port}`], {
-      seconds: 50,
+      seconds: 100,
     });
     expect([exitCode, errors]).toEqual([0, ""]);
     for (const line of ["WebSocket", "events"])
@@ -83,7 +84,7 @@ describe("longwire check", () => {
         },
       },
     });
-    expect(await within(checking.exited, "the end of the check", 50)).toBe(0);
+    expect(await within(checking.exited, "the end of the check", 100)).toBe(0);
     await until(() => shown.includes("All is well."), "the last line");
     expect(shown).toMatch(/\r {2}resume +\[#+ +\] \d+ %/);
     for (const [line = ""] of shown.matchAll(/^.*✓.*$/gm))
@@ -211,13 +212,13 @@ for (const { name, start } of proxies) {
       await server?.[Symbol.asyncDispose]();
     });
 
-    test("that passes everything finds nothing", async () => {
+    test.concurrent("that passes everything finds nothing", async () => {
       const report = await check(`http://${address}:${passing}`, [...few, "--idle", "4s"]);
       expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
       expect(findingOf(report, "idle").text).toContain("stayed open");
     });
 
-    test("that buffers says so, and still proves the WebSocket", async () => {
+    test.concurrent("that buffers says so, and still proves the WebSocket", async () => {
       const report = await check(`http://${address}:${buffering}`, few);
       expect([report.exitCode, wrongIn(report)]).toEqual([1, ["events"]]);
       expect(findingOf(report, "events")).toMatchObject({
@@ -231,13 +232,13 @@ for (const { name, start } of proxies) {
       });
     });
 
-    test("that cuts silent lines says after which time", async () => {
+    test.concurrent("that cuts silent lines says after which time", async () => {
       const report = await check(`http://${address}:${cutting}`, [...few, "--idle", "8s"]);
       expect([report.exitCode, wrongIn(report)]).toEqual([1, ["idle"]]);
       expect(findingOf(report, "idle").text).toMatch(/was cut after [23]\.\d s of silence/);
     });
 
-    test("that has TLS and HTTP/2 opens the stream over it", async () => {
+    test.concurrent("that has TLS and HTTP/2 opens the stream over it", async () => {
       const environment = { NODE_EXTRA_CA_CERTS: join(folder, "tls.crt") };
       const report = await check(`https://${address}:${secure}`, few, environment);
       expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
@@ -317,13 +318,13 @@ describe("longwire check --compare", () => {
     using line = new Ocean(Number(server.url.port), 40);
     const [near, far, nobody] = [server.url.host, `localhost:${line.port}`, `localhost:${freePort()}`];
     const words = ["check", "--compare", far, near];
-    const { exitCode, output } = await runCommand([...words, "--json"], { seconds: 50 });
+    const { exitCode, output } = await runCommand([...words, "--json"], { seconds: 100 });
     expect(exitCode).toBe(0);
     const [first, second] = JSON.parse(output);
     expect([first.url, second.url]).toEqual([`http://${near}`, `http://${far}`]);
     expect(second.roundTripMilliseconds).toBeGreaterThan(80);
     expect(first.roundTripMilliseconds).toBeLessThan(second.roundTripMilliseconds);
-    const other = await runCommand(["check", "--compare", nobody, near], { seconds: 50 });
+    const other = await runCommand(["check", "--compare", nobody, near], { seconds: 100 });
     expect(other.exitCode).toBe(1);
     expect(other.output).toMatch(
       new RegExp(`^✓ http://${near} .*\n✗ http://${nobody} .*\nNearest: http://${near}\n$`),

@@ -22,7 +22,7 @@ import {
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(90_000);
 
 const server = sharedServer(["--max-message", "64KiB"]);
 
@@ -315,7 +315,8 @@ describe("an Idempotency-Key", () => {
   });
 });
 
-describe("a stream is a connection like every other", () => {
+// Most of these wait for the server's clock, so they wait together; each has a server or a topic of its own.
+describe.concurrent("a stream is a connection like every other", () => {
   test("it is counted and shown, and gone afterwards", async () => {
     await using own = await spawnServer();
     const before = samplesOf(await scrape(own), "longwire_connections_opened_total").publish ?? 0;
@@ -405,7 +406,7 @@ test("100,000 small events in few pieces do not keep others waiting", async () =
   producer.write("data:\n\n".repeat(100_000));
   let answers = 0;
   let isDone = false;
-  const finished = producer.finish().finally(() => {
+  const finished = producer.finish(60).finally(() => {
     isDone = true;
   });
   while (!isDone) {

@@ -3,6 +3,9 @@ import { resolve } from "node:path";
 import { root } from "./server.ts";
 import { within } from "./wait.ts";
 
+/** For a start or a report on a machine that is busy with the load. */
+const stepSeconds = 60;
+
 export interface Companion<Report> {
   /** Ends it. @returns what it printed as JSON @throws if it failed before */
   end(): Promise<Report>;
@@ -23,7 +26,7 @@ export async function beginCompanion<Report>(
   });
   const lines = linesOf(companion.stdout);
   const next = async (what: string): Promise<string> => {
-    const { value } = await within(lines.next(), `${program} to ${what}`);
+    const { value } = await within(lines.next(), `${program} to ${what}`, stepSeconds);
     if (value === undefined) throw new Error(`${program} ended before it could ${what}`);
     return value;
   };

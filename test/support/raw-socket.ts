@@ -120,10 +120,11 @@ export class RawSocket implements Disposable {
     this.#socket.resume();
   }
 
-  async read(byteCount: number): Promise<Buffer> {
+  async read(byteCount: number, seconds?: number): Promise<Buffer> {
     await within(
       this.#until(() => this.#received.length >= byteCount),
       `${byteCount} bytes`,
+      seconds,
     );
     return this.#take(byteCount);
   }
@@ -138,10 +139,11 @@ export class RawSocket implements Disposable {
   }
 
   /** @param bodyless for the answer to HEAD, which has no body in spite of its Content-Length */
-  async response(bodyless = false): Promise<RawResponse> {
+  async response(bodyless = false, seconds?: number): Promise<RawResponse> {
     await within(
       this.#until(() => this.#received.includes("\r\n\r\n")),
       "the head of a response",
+      seconds,
     );
     const head = this.#take(this.#received.indexOf("\r\n\r\n") + 4).toString();
     const [statusLine = "", ...lines] = head.trimEnd().split("\r\n");

@@ -2,7 +2,7 @@
 import { realTime, type Time } from "./time.ts";
 
 /** The outer bound of a wait that should take milliseconds. Generous, because the machine may be busy. */
-const deadlineSeconds = 10;
+const deadlineSeconds = 30;
 
 /** @param what completes the error message "waited … s for" */
 export async function within<Value>(
