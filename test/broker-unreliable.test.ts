@@ -55,8 +55,8 @@ class DelayedEngine {
 
 const harshness: Record<string, Faults> = {
   "is slow": noFaults,
-  "is slow, repeats itself and reads behind": { lost: 0, twice: 0.3, lagging: 0.3, shortPage: 0 },
-  "loses announcements too": { lost: 0.3, twice: 0.3, lagging: 0.3, shortPage: 0 },
+  "is slow, repeats itself and reads behind": { lost: 0, twice: 0.3, lagging: 0.3, shortPage: 0.3 },
+  "loses announcements too": { lost: 0.3, twice: 0.3, lagging: 0.3, shortPage: 0.3 },
 };
 
 for (const seed of seeds) {

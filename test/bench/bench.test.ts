@@ -41,8 +41,10 @@ for (const [name, expectedPeers, measured] of [
         expect(peers.map(({ key }: { key: string }) => key)).toEqual([...expectedPeers]);
         expect(results).toHaveLength(measured);
         for (const { figures } of results) {
-          for (const { median } of Object.values<{ median: number }>(figures)) {
-            expect(median).toBeGreaterThan(0);
+          for (const [key, { median }] of Object.entries<{ median: number }>(figures)) {
+            // A time or a CPU time may be too short to be measured; what it was measured on is not.
+            if (key.endsWith("PerSecond")) expect(median).toBeGreaterThan(0);
+            else expect(median).toBeGreaterThanOrEqual(0);
           }
         }
         expect(await Bun.file(join(out, `${name}.svg`)).text()).toMatch(/^<svg .*<\/svg>\n$/s);
@@ -50,7 +52,7 @@ for (const [name, expectedPeers, measured] of [
         rmSync(out, { recursive: true, force: true });
       }
     },
-    30_000,
+    120_000,
   );
 }
 

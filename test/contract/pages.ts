@@ -12,7 +12,7 @@ const pages: Record<string, Page> = {
   "the bytes of two messages": { messagesMax: 100, bytesMax: 2 * retainedBytes(text("123")) },
 };
 
-export function describePages<Kind extends Engine>({ withNode, read }: Contract<Kind>): void {
+export function describePages<Kind extends Engine>({ withNode, readPage }: Contract<Kind>): void {
   describe("history", () => {
     for (const [what, page] of Object.entries(pages)) {
       test(
@@ -23,7 +23,7 @@ export function describePages<Kind extends Engine>({ withNode, read }: Contract<
           let since: Since = all;
           let offset = 0;
           while (offset < last.offset) {
-            const history: History = await read(broker, topic, since, last, page);
+            const history: History = await readPage(broker, topic, since, last, page);
             const { messages } = history;
             expect(history.from).toEqual({ epoch: last.epoch, offset });
             expect(messages.length).toBeWithin(1, page.messagesMax + 1);
@@ -35,7 +35,7 @@ export function describePages<Kind extends Engine>({ withNode, read }: Contract<
             offset += messages.length;
             since = after({ epoch: last.epoch, offset });
           }
-          expect((await read(broker, topic, since, last, page)).messages).toEqual([]);
+          expect((await readPage(broker, topic, since, last, page)).messages).toEqual([]);
         }),
       );
     }

@@ -1,9 +1,9 @@
 /** How the contract waits for an engine: by the time that the engine lives in. */
-import type { Broker, BrokerListener, History } from "../../src/topic/broker.ts";
+import type { Broker, BrokerListener, History, Page } from "../../src/topic/broker.ts";
 import { type End, formatId, type Message, type Position, type Since } from "../../src/topic/message.ts";
 import type { Time } from "../support/time.ts";
 import { until, within } from "../support/wait.ts";
-import { all, post, text, wholePage } from "./messages.ts";
+import { after, all, post, text, wholePage } from "./messages.ts";
 
 /** The outer bound of a wait that should take milliseconds. */
 const deadlineSeconds = 10;
@@ -20,13 +20,32 @@ export class Waits {
     return announced;
   };
 
-  /** Reads until the history has reached `reached`: an engine may read from a replica that is lagging. */
+  /** Reads all of the history, page by page: an engine may answer with less than a page. */
   readonly read = async (
     broker: Broker,
     topic: string,
     since: Since,
     reached: Position | undefined,
-    page = wholePage,
+  ): Promise<History> => {
+    let page = await this.readPage(broker, topic, since, reached, wholePage);
+    const { complete, from } = page;
+    const messages = [...page.messages];
+    for (let last = messages.at(-1); last && last.offset < lastOffset(page); last = messages.at(-1)) {
+      page = await this.readPage(broker, topic, after(last), reached, wholePage);
+      if (!page.complete || page.messages.length === 0)
+        throw new Error(`there is no more after ${formatId(last)}, though a page ended there`);
+      messages.push(...page.messages);
+    }
+    return { ...page, complete, from, messages };
+  };
+
+  /** Reads until the history has reached `reached`: an engine may read from a replica that is lagging. */
+  readonly readPage = async (
+    broker: Broker,
+    topic: string,
+    since: Since,
+    reached: Position | undefined,
+    page: Page,
   ): Promise<History> => {
     let history: History | undefined;
     await this.until(
@@ -55,6 +74,9 @@ export class Waits {
     return { late: messages.at(-1) as Message, messages };
   };
 }
+
+/** The offset of the last message up to a page's position. */
+const lastOffset = ({ position, end }: History): number => position.offset - (end ? 1 : 0);
 
 /** Records the announcements that a node receives. */
 export class Announcements implements BrokerListener {

@@ -175,7 +175,8 @@ export class UnreliableNode implements Broker {
   history(topic: string, since: Since, page: Page): Promise<History | undefined> {
     const { random, faults } = this.#engine;
     return this.#ask(async (memory) => {
-      const messagesMax = random.chance(faults.shortPage) ? random.between(1, 3) : page.messagesMax;
+      const isShort = random.chance(faults.shortPage);
+      const messagesMax = Math.min(page.messagesMax, isShort ? random.between(1, 3) : page.messagesMax);
       const history = await memory.history(topic, since, { ...page, messagesMax });
       if (!history || !random.chance(faults.lagging)) return history;
       const offset = random.between(history.from.offset, history.position.offset);
