@@ -1,9 +1,11 @@
 /** What nodes do while Redis fails in each of its ways, and that all is well when it is back. */
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { RedisBrokerSettings } from "../src/engine/redis/broker.ts";
 import { parseInfo, refusalOf } from "../src/engine/redis/server.ts";
 import { BrokerUnavailable } from "../src/topic/broker.ts";
+import { formatId } from "../src/topic/message.ts";
 import { settleSeconds } from "./contract/away.ts";
 import { makeCertificate } from "./support/certificate.ts";
 import { freePort, RedisServer } from "./support/redis.ts";
@@ -161,21 +163,6 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
     await node.ready();
   });
 
-  test("is full, publishing is refused and says so, subscribers stay, and it goes on when there is room", async () => {
-    const redis = await server();
-    const node = await nodeOn(redis);
-    const client = await node.come();
-    await node.publish("1");
-    await redis.command("CONFIG", "SET", "maxmemory", "1");
-    await expect(node.publish("refused")).rejects.toThrow("Redis is full");
-    const returned = await node.come(client.ids[0]);
-    await redis.command("CONFIG", "SET", "maxmemory", "0");
-    await node.publish("2");
-    await client.has("2");
-    await returned.has("2");
-    expect([client.received, returned.received, client.gaps]).toEqual([["1", "2"], ["2"], 0]);
-  });
-
   test("carries what no node has sent, the node goes on", async () => {
     const redis = await server();
     const node = await nodeOn(redis);
@@ -213,6 +200,108 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
     await replica.kill();
     await until(async () => (await redis.info("connected_slaves")) === "0", "the replica to be missed");
     await expect(node.publish("5")).rejects.toThrow("too few replicas are connected");
+  });
+});
+
+/** How a server comes to refuse every write, and what a node then says. */
+const writeRefusals: Readonly<Record<string, (redis: RedisServer) => Promise<string>>> = {
+  "is full": async (redis) => {
+    await redis.command("CONFIG", "SET", "maxmemory", "1");
+    return "Redis is full";
+  },
+  "cannot write to its disk": async (redis) => {
+    await mkdir(`${redis.directory}/dump.rdb`); // In the place of the file that it saves.
+    await redis.command("CONFIG", "SET", "save", "3600 1");
+    await redis.command("BGSAVE");
+    await until(async () => (await redis.info("rdb_last_bgsave_status")) === "err", "the disk to fail");
+    return "Redis cannot write its data to disk";
+  },
+  "has too few replicas": async (redis) => {
+    await redis.command("CONFIG", "SET", "min-replicas-to-write", "1");
+    return "too few replicas are connected";
+  },
+};
+
+async function acceptWrites(redis: RedisServer): Promise<void> {
+  await redis.command("CONFIG", "SET", "maxmemory", "0", "save", "", "min-replicas-to-write", "0");
+}
+
+describe.skipIf(lacks("redis-server"))("a server that refuses to write is read, because it", () => {
+  for (const [name, refuse] of Object.entries(writeRefusals))
+    test(name, async () => {
+      const redis = await server();
+      const node = await nodeOn(redis);
+      const client = await node.come();
+      const first = formatId(await node.publish("1"));
+      await node.publish("2");
+      const reason = await refuse(redis);
+      await until(() => reasonOf(node).includes(reason), "the node to say that publications are refused");
+      expect(node.broker.state.available).toBe(true);
+      const another = await nodeOn(redis); // A node that starts.
+      await until(() => reasonOf(another).includes(reason), "the other node to say so");
+      const returned = await another.come(first);
+      await returned.has("2");
+      await another.come();
+      await expect(node.publish("refused")).rejects.toThrow(reason);
+      await acceptWrites(redis);
+      await until(() => [node, another].every(({ broker }) => !broker.state.reason), "writes to be accepted");
+      await node.publish("3");
+      for (const one of [client, returned]) await one.has("3");
+      expect([client.received, returned.received]).toEqual([
+        ["1", "2", "3"],
+        ["2", "3"],
+      ]);
+      expect([client.gaps, returned.gaps, node.broker.disconnects, another.broker.disconnects]).toEqual([
+        0, 0, 0, 0,
+      ]);
+    });
+
+  test("is full when it is started again: nobody is told a gap", async () => {
+    const redis = await server("--appendonly", "yes", "--appendfsync", "always");
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    const first = formatId(await node.publish("1"));
+    await node.publish("2");
+    await redis.kill();
+    await node.away();
+    await redis.restart("--maxmemory", "1");
+    await node.ready();
+    const returned = await (await nodeOn(redis)).come(first);
+    await returned.has("2");
+    await expect(node.publish("refused")).rejects.toThrow("Redis is full");
+    await acceptWrites(redis);
+    await node.publish("3");
+    for (const one of [client, returned]) await one.has("3");
+    expect([client.gaps, returned.gaps]).toEqual([0, 0]);
+  });
+
+  test("is full when it comes back with less: each client is told a gap and gets what there is", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const client = await node.come();
+    const first = formatId(await node.publish("1"));
+    await redis.command("SAVE");
+    await node.publish("2");
+    await redis.kill();
+    await node.away();
+    await redis.restart("--maxmemory", "1");
+    await node.ready();
+    await until(() => client.gaps === 1, "the gap");
+    const returned = await node.come(first);
+    expect([returned.gaps, returned.received]).toEqual([1, []]);
+    await acceptWrites(redis);
+    await node.publish("3");
+    for (const one of [client, returned]) await one.has("3");
+  });
+
+  test("is full: a topic that it does not know waits for room, published to or subscribed to", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    await redis.command("CONFIG", "SET", "maxmemory", "1");
+    await expect(node.publish("refused", "new")).rejects.toThrow("Redis is full");
+    await expect(node.come(undefined, "new")).rejects.toThrow("Redis is full");
+    await acceptWrites(redis);
+    await node.publish("1", "new");
   });
 });
 

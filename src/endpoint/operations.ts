@@ -101,7 +101,8 @@ export class Operations implements Disposable {
     const ready = this.#reach() && !draining;
     const { available, reason } = broker.state;
     const delaySeconds = available ? this.#deps.redis?.announcementDelaySeconds : undefined;
-    const body = { ready, draining, broker: available ? "available" : "away", reason, delaySeconds };
+    const state = available ? (reason === undefined ? "available" : "read-only") : "away";
+    const body = { ready, draining, broker: state, reason, delaySeconds };
     return Response.json(body, { status: ready ? 200 : 503, headers: { "Cache-Control": "no-store" } });
   }
 }
@@ -193,6 +194,9 @@ function stateMetrics({ broker, engine, connections, held }: OperationsDeps): Me
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
     gauge("longwire_connections_max", "Connections that may be open.", () => connections.connectionsMax),
     gauge("longwire_broker_up", "Whether the broker can be reached.", () => Number(broker.state.available)),
+    gauge("longwire_broker_read_only", "Whether the broker can be read and takes no publications.", () =>
+      Number(broker.state.available && broker.state.reason !== undefined),
+    ),
     ...(engine
       ? [
           gauge("longwire_topics", "Topics whose position is known.", () => engine.topicCount),

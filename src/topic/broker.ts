@@ -102,7 +102,7 @@ export interface Broker {
 export interface BrokerState {
   /** False until the engine was first reached and while it is away. */
   readonly available: boolean;
-  /** Why it is away, in words for /readyz and the log. */
+  /** Why it is away, or available only to be read, in words for /readyz and the log. */
   readonly reason?: string;
   /**
    * Since when the engine has known every topic, in milliseconds since 1970: the start of this memory or file, or the last

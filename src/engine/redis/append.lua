@@ -22,9 +22,8 @@ if connected < ACKNOWLEDGE then
   return redis.error_reply('NOREPLICAS ' .. connected .. ' replicas are connected, ' .. ACKNOWLEDGE .. ' must acknowledge')
 end
 local epoch, last, time, received, generation, clamp, forks, ended = read_position(KEYS[2])
-local jump = 1
-if not epoch then
-  redis.call('DEL', KEYS[3])
+local jump, is_new = 1, not epoch
+if is_new then
   epoch, last, time, received, clamp, forks, ended = ARGV[3], '0', '0', '0', '-', '-', '-'
 elseif tonumber(generation) < lossy_number then
   forks = add_fork(forks, epoch, last, KEYS[3])
@@ -58,6 +57,7 @@ end
 -- The first write: a full server refuses it, and nothing has happened.
 local position = table.concat({ epoch, last, time, received, current, clamp, forks, ended }, ' ')
 redis.call('SET', KEYS[2], position, 'EX', 'POSITION_SECONDS')
+if is_new then redis.call('DEL', KEYS[3]) end
 local messages = tonumber(ARGV[4])
 if entry and messages > 0 then
   local length = redis.call('RPUSH', KEYS[3], entry)

@@ -1,9 +1,11 @@
--- The beat of a node, once a second: it shows that both ways live, and that the node does.
+-- The beat of a node, once a second: it shows that both ways live, and whether the server takes what is published.
 -- It is announced with the number of full resyncs: a replica that is filled anew loses announcements.
--- KEYS 1 fence, 2 nodes. ARGV 1 node, 2 channel, 3 number of the beat.
--- Returns { generation, last generation with a possible loss, when that began, most replicas ever seen }.
-redis.call('ZADD', KEYS[2], now, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - NODE_MILLISECONDS)
+-- It writes nothing, so that a server that is full, or cannot write to its disk, answers it.
+-- KEYS 1 fence, 2 a key that never exists. ARGV 1 channel, 2 number of the beat.
+-- Returns { generation, last generation with a possible loss, when that began, most replicas ever seen, why the server refuses
+-- to write or nothing }.
 local resyncs = string.match(redis.call('INFO', 'stats'), 'sync_full:(%d+)') or '0'
-redis.call('PUBLISH', ARGV[2], ARGV[3] .. ' ' .. resyncs)
-return { current, lossy, lossy_time, tostring(replicas) }
+redis.call('PUBLISH', ARGV[1], ARGV[2] .. ' ' .. resyncs)
+-- With XX it changes nothing, and is refused like every other write.
+local written = redis.pcall('SET', KEYS[2], '', 'XX')
+return { current, lossy, lossy_time, tostring(replicas), written and written.err or '' }

@@ -137,9 +137,10 @@ export class RedisBroker implements Broker {
 
   get state(): BrokerState {
     const sinceTime = this.#primary.fence?.lossyTime ?? Date.now();
-    return this.#primary.isUp && this.#announcements.isUp
-      ? { available: true, sinceTime }
-      : { available: false, reason: this.#reason, sinceTime };
+    if (!this.#primary.isUp || !this.#announcements.isUp)
+      return { available: false, reason: this.#reason, sinceTime };
+    const { refusal } = this.#primary;
+    return { available: true, ...(refusal !== undefined && { reason: refusal }), sinceTime };
   }
 
   /** Rises with each takeover of the server. */
@@ -265,14 +266,10 @@ export class RedisBroker implements Broker {
 
   async inspect(topics: readonly string[]): Promise<(TopicState | undefined)[]> {
     const states: (Omit<TopicState, "subscribers"> | undefined)[] = [];
-    let nodes = 0;
     for (const piece of piecesOf(topics, inspectedPerCommandMax)) {
       const keys = piece.flatMap((topic) => [this.#keys.position(topic), this.#keys.log(topic)]);
       const ages = piece.map((topic) => String(limitsOf(this.#settings, topic).ageSeconds * 1000));
-      const [live, ...found] = arrayOf(
-        await this.#primary.script("inspect", [this.#keys.nodes, ...keys], ages),
-      );
-      nodes = Number(live);
+      const found = arrayOf(await this.#primary.script("inspect", keys, ages));
       for (const [index, state] of found.entries())
         states.push(
           Array.isArray(state)
@@ -280,7 +277,7 @@ export class RedisBroker implements Broker {
             : undefined,
         );
     }
-    const counts = await translated(this.#counts.of(topics, nodes));
+    const counts = await translated(this.#counts.of(topics));
     return states.map((state, index) => state && { ...state, subscribers: counts[index] ?? 0 });
   }
 

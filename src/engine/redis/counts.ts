@@ -20,13 +20,16 @@ interface Answer {
 
 interface Pending {
   readonly counts: number[];
-  answersMissing: number;
+  answers: number;
+  /** How many other nodes were asked; unknown until Redis has said how many heard the question. */
+  others: number;
   readonly done: () => void;
 }
 
 export interface CountsDeps {
   readonly node: string;
   readonly keys: Keys;
+  /** @returns how many nodes heard it, if it is a question */
   readonly publish: (channel: string, message: string) => Promise<unknown>;
   readonly subscriberCount: (topic: string) => number;
 }
@@ -41,14 +44,13 @@ export class Counts {
     this.#deps = deps;
   }
 
-  /** @param nodes how many nodes live, this one included */
-  async of(topics: readonly string[], nodes: number): Promise<number[]> {
+  async of(topics: readonly string[]): Promise<number[]> {
     const now = performance.now();
     for (const [topic, { untilMilliseconds }] of this.#kept)
       if (untilMilliseconds < now) this.#kept.delete(topic);
     const unknown = topics.filter((topic) => !this.#kept.has(topic));
     if (unknown.length > 0) {
-      const counts = await this.#ask(unknown, nodes - 1);
+      const counts = await this.#ask(unknown);
       for (const [index, topic] of unknown.entries())
         this.#kept.set(topic, { count: counts[index] ?? 0, untilMilliseconds: now + keptMilliseconds });
     }
@@ -70,21 +72,22 @@ export class Counts {
     if (!pending) return;
     for (const [index, count] of answer.counts.entries())
       pending.counts[index] = (pending.counts[index] ?? 0) + count;
-    pending.answersMissing--;
-    if (pending.answersMissing === 0) pending.done();
+    pending.answers++;
+    if (pending.answers >= pending.others) pending.done();
   }
 
-  async #ask(topics: readonly string[], others: number): Promise<number[]> {
+  async #ask(topics: readonly string[]): Promise<number[]> {
     const counts = topics.map(this.#deps.subscriberCount);
-    if (others <= 0) return counts;
     const number = ++this.#lastNumber;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#pending.set(number, { counts, answersMissing: others, done: resolve });
+    const pending = { counts, answers: 0, others: Number.POSITIVE_INFINITY, done: resolve };
+    this.#pending.set(number, pending);
     const timer = setTimeout(resolve, answerMilliseconds);
     try {
       const question: Question = { number, node: this.#deps.node, topics };
-      await this.#deps.publish(this.#deps.keys.ask, JSON.stringify(question));
-      await promise;
+      // This node hears its own question.
+      pending.others = Number(await this.#deps.publish(this.#deps.keys.ask, JSON.stringify(question))) - 1;
+      if (pending.answers < pending.others) await promise;
     } finally {
       clearTimeout(timer);
       this.#pending.delete(number);

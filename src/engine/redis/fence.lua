@@ -41,5 +41,8 @@ if not same or connected > tonumber(replicas) then
       if not (renamed or reread or vouched) then lossy, lossy_time = current, string.format('%.0f', now) end
     end
   end
+  -- A script that has written may go on to write though the server is full, and this needs no room: so a full server is
+  -- taken over, and can be read.
+  redis.call('PERSIST', KEYS[1])
   redis.call('SET', KEYS[1], table.concat({ replid, current, lossy, lossy_time, replicas, run }, ' '))
 end

@@ -5,7 +5,7 @@
  *   <prefix>:{topic}:p            the topic's position
  *   <prefix>:{topic}:l            its log
  *   <prefix>:{topic}:k:<digest>   an idempotency key
- *   <prefix>:nodes                the nodes, by the time of their last beat
+ *   <prefix>:probe                never exists: writes to it only show whether the server takes them (beat.lua)
  * Channels, which Redis does not separate by database, so that its number is in them:
  *   <prefix>:{topic}              announcements
  *   <prefix>:ask                  a node asks all others for their subscribers
@@ -15,7 +15,7 @@ import type { Once } from "../../topic/broker.ts";
 
 export class Keys {
   readonly fence: string;
-  readonly nodes: string;
+  readonly probe: string;
   readonly ask: string;
   readonly #keys: string;
   readonly #channels: string;
@@ -25,7 +25,7 @@ export class Keys {
     this.#keys = `${prefix}:`;
     this.#channels = database === 0 ? this.#keys : `${prefix}:${database}:`;
     this.fence = `${this.#keys}fence`;
-    this.nodes = `${this.#keys}nodes`;
+    this.probe = `${this.#keys}probe`;
     this.ask = `${this.#channels}ask`;
   }
 

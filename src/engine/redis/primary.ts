@@ -13,7 +13,7 @@ import { arrayOf } from "./replies.ts";
 import { type ScriptName, type ScriptSettings, scriptTexts } from "./scripts.ts";
 import { parseInfo, refusalOf, warningsOf } from "./server.ts";
 import type { Testimony } from "./testimony.ts";
-import { errorCode, unavailable } from "./unavailable.ts";
+import { errorCode, unavailable, wordsOf } from "./unavailable.ts";
 
 /** Beats that fail in a row before the connection is given up: the address may lead to another server by now. */
 const failedBeatsMax = 5;
@@ -53,6 +53,7 @@ export class Primary {
   #digests: ReadonlyMap<ScriptName, string> = new Map();
   #acknowledging: Acknowledging | undefined;
   #fence: Fence | undefined;
+  #refusal: string | undefined;
   #warnings = "";
   #failedBeats = 0;
 
@@ -74,6 +75,11 @@ export class Primary {
   /** What the server said of itself last; undefined until it was first reached. */
   get fence(): Fence | undefined {
     return this.#fence;
+  }
+
+  /** Why the server takes nothing that is published, such as a full one, in words; undefined if it takes it. */
+  get refusal(): string | undefined {
+    return this.#refusal;
   }
 
   /** @throws {BrokerUnavailable} */
@@ -117,9 +123,8 @@ export class Primary {
 
   async close(): Promise<void> {
     if (this.isUp) {
-      // Answered after all that was sent before.
-      const left = this.command(["ZREM", this.#deps.keys.nodes, this.#deps.node]);
-      await Promise.race([left.catch(() => undefined), Bun.sleep(closeMilliseconds)]);
+      const answered = this.command(["PING"]); // After all that was sent before.
+      await Promise.race([answered.catch(() => undefined), Bun.sleep(closeMilliseconds)]);
     }
     await this.#link.close();
   }
@@ -137,7 +142,7 @@ export class Primary {
 
   #beatCommand(number: number): Argument[] {
     const { keys, node } = this.#deps;
-    return this.#scriptCommand("beat", [keys.nodes], [node, keys.node(node), String(number)]);
+    return this.#scriptCommand("beat", [keys.probe], [keys.node(node), String(number)]);
   }
 
   async #prepare(connection: Connection): Promise<void> {
@@ -170,6 +175,7 @@ export class Primary {
   /** What the server says of itself; after a takeover positions are to be compared. */
   #fenced(reply: readonly Reply[]): void {
     const { settings, log } = this.#deps;
+    this.#refused(String(reply[4]));
     const [generation, lossy, lossyTime, replicas] = reply.map(Number);
     const before = this.#fence;
     this.#fence = {
@@ -195,6 +201,15 @@ export class Primary {
         { replicas, acknowledge },
         "--redis-lossless-failover has no effect: --redis-acknowledge must be the number of replicas",
       );
+  }
+
+  /** @param error of a write; empty where it succeeded */
+  #refused(error: string): void {
+    const refusal = error === "" ? undefined : wordsOf(error);
+    if (refusal === this.#refusal) return;
+    this.#refusal = refusal;
+    if (refusal === undefined) this.#deps.log.info({}, "Redis takes publications again");
+    else this.#deps.log.warn({ reason: refusal }, "Redis takes no publications, and is read");
   }
 
   /** Logs what costs safety, once. CONFIG may be forbidden: then some warnings cannot be given. */

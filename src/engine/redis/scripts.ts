@@ -25,9 +25,6 @@ export interface ScriptSettings {
   readonly clockAhead?: string;
 }
 
-/** After how long without a beat a node counts as dead. */
-const nodeDeadSeconds = 15;
-
 export type ScriptName =
   | "append"
   | "beat"
@@ -68,7 +65,6 @@ function textOf(settings: ScriptSettings, begin: readonly string[]): (...parts: 
     POSITION_SECONDS: String(settings.positionAgeSeconds),
     KEY_SECONDS: String(idempotencySeconds),
     CLOCK_AHEAD: settings.clockAhead ?? "0",
-    NODE_MILLISECONDS: String(nodeDeadSeconds * 1000),
   };
   return (...parts) =>
     [...begin, ...parts].join("\n").replace(/\b[A-Z]+_?[A-Z]+\b/g, (name) => literals[name] ?? name);
