@@ -322,3 +322,13 @@ test("attributes survive from one Longwire to another by a socket's own events",
   expect(await last(to)).toMatchObject({ type: "token", subject: "s", traceparent: trace, data: "x" });
   expect(await publish(server, to, "y")).toBeDefined();
 });
+
+test("a type and a topic of any characters reach a subscriber as one valid CloudEvent", async () => {
+  const topic = `新闻/${newTopic()}`;
+  const client = await openEvents(server, topic);
+  const type = 'says "hi" \\ 你好';
+  const response = await post(server, topic, "x", { "ce-type": encodeURIComponent(type) });
+  expect(response.status).toBe(200);
+  const { type: received, source, topic: named } = await client.event();
+  expect([received, source, named]).toEqual([type, `/topics/%E6%96%B0%E9%97%BB/${topic.slice(3)}`, topic]);
+});

@@ -102,6 +102,36 @@ describe("the open sockets", () => {
   });
 });
 
+const message = { topic: "news", epoch: "a", offset: 1, time: 0, contentType: "text/plain", data: "x" };
+
+function nativeFanOut(): NativeFanOut {
+  const config = { bufferedBytesMax: 1024, bufferedBytesTotalMax: 0, messageBytesMax: 512 };
+  const counters = new Counters();
+  const log = recordingLog();
+  const connections = new Connections({ connectionsMax: 10, connectionsPerAddressMax: 0 }, counters, log);
+  const buffers = bufferLimits(config);
+  const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
+  const encodings = new Encodings("/topics/");
+  return new NativeFanOut({ connections, buffers, held, encodings, counters, log });
+}
+
+test("a subscriber that throws is ended, and the others get the message", () => {
+  const fanOut = nativeFanOut();
+  const calls: string[] = [];
+  const subscriberOf = (name: string, deliver: () => void) => ({
+    deliver,
+    fail: (error: unknown) => calls.push(`${name} ends: ${String(error)}`),
+  });
+  const faulty = subscriberOf("one", () => {
+    throw new Error("a fault");
+  });
+  const healthy = subscriberOf("other", () => calls.push("other is given it"));
+  for (const subscriber of [faulty, healthy])
+    fanOut.addDirect(new Subscription(topic, undefined), subscriber);
+  fanOut.deliver(message);
+  expect(calls).toEqual(["one ends: Error: a fault", "other is given it"]);
+});
+
 describe("the native topics of Bun", () => {
   /** A socket that leaves its topic when it is terminated, as the handler of a closed socket makes it leave. */
   function fakeSocket(native: NativeTopic): { socket: Socket; subscription: Subscription; calls: string[] } {
@@ -134,14 +164,7 @@ describe("the native topics of Bun", () => {
   });
 
   test("are looked up at no server that has lost its last socket", () => {
-    const config = { bufferedBytesMax: 1024, bufferedBytesTotalMax: 0, messageBytesMax: 512 };
-    const counters = new Counters();
-    const log = recordingLog();
-    const connections = new Connections({ connectionsMax: 10, connectionsPerAddressMax: 0 }, counters, log);
-    const buffers = bufferLimits(config);
-    const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
-    const encodings = new Encodings("/topics/");
-    const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
+    const fanOut = nativeFanOut();
     const asked: string[] = [];
     const serverOf = (name: string, pendingWebSockets: number) =>
       ({ pendingWebSockets, subscriberCount: () => asked.push(name) && 0 }) as unknown as Server<unknown>;
@@ -150,8 +173,7 @@ describe("the native topics of Bun", () => {
     fanOut.addServer(serverOf("current", 1));
     const { socket, subscription } = fakeSocket(new NativeTopic("name", 1024, 0));
     fanOut.addSocket("raw", subscription, socket);
-    const position = { epoch: "a", offset: 1 };
-    fanOut.deliver({ topic: "news", ...position, time: 0, contentType: "text/plain", data: "x" });
+    fanOut.deliver(message);
     expect(asked).toEqual(["replaced", "current"]);
   });
 });

@@ -1,6 +1,8 @@
-/** Requests that wait to become a connection: they count as one, and give their place back. */
+/** How many connections are admitted, which requests wait to become one, and how a node that drains closes them. */
 import { describe, expect, test } from "bun:test";
+import type { HttpConnection } from "../src/connection/connection.ts";
 import { Connections } from "../src/connection/connections.ts";
+import { drainAll } from "../src/connection/drain.ts";
 import { Openings } from "../src/connection/openings.ts";
 import { Proxies } from "../src/http/proxies.ts";
 import { Refusal } from "../src/http/refusal.ts";
@@ -54,4 +56,28 @@ test("an address that all its connections have left is forgotten", () => {
   expect(known.connections).toBe(1);
   reservation[Symbol.dispose]();
   expect(connections.admit("192.0.2.7")).not.toBe(known);
+});
+
+describe("a node that drains", () => {
+  test("admits nobody from the first step on, though others wait to be closed", async () => {
+    const { connections } = stage(10);
+    const closed: number[] = [];
+    for (let number = 0; number < 3; number++) {
+      const connection = {
+        kind: "events",
+        clientAddress: connections.admit("192.0.2.7"),
+        close: (code: number) => {
+          closed.push(code);
+          connections.deleteHttp(connection);
+        },
+        purpose: () => ({ sub: undefined, topics: 1 }),
+      } as unknown as HttpConnection;
+      connections.addHttp(connection);
+    }
+    const drained = drainAll(connections, 0.1);
+    expect(closed.length).toBeLessThan(3);
+    expect(() => connections.admit("192.0.2.7")).toThrow("draining");
+    await drained;
+    expect(closed).toEqual([1012, 1012, 1012]);
+  });
 });
