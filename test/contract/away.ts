@@ -1,7 +1,7 @@
 /** An engine that a node cannot reach for a time. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import { BrokerUnavailable } from "../../src/topic/broker.ts";
-import type { Contract, Engine } from "./engine.ts";
+import { type Contract, type Engine, testIf } from "./engine.ts";
 import { all, newTopic, numbered, post, text, wholePage } from "./messages.ts";
 
 /** The longest time in which an engine may leave a call unanswered, by `topic/broker.ts`. */
@@ -12,7 +12,7 @@ export function describeAway<Kind extends Engine>(contract: Contract<Kind>): voi
   describe("an engine that is away", () => {
     const { cutOff, reconnect } = can;
 
-    test.skipIf(!cutOff || !reconnect)(
+    testIf(cutOff && reconnect)(
       "refuses with BrokerUnavailable, and reports when it is back; a repeated key then publishes once",
       withNode(async (broker, engine) => {
         const topic = newTopic();
@@ -46,7 +46,7 @@ export function describeAway<Kind extends Engine>(contract: Contract<Kind>): voi
     );
 
     const { silence } = can;
-    test.skipIf(!silence)(
+    testIf(silence)(
       `that falls silent settles every call within ${settleSeconds} s`,
       withNode(async (broker, engine) => {
         const topic = newTopic();

@@ -1,11 +1,11 @@
 /** A node that was closed. */
-import { describe, expect, test } from "bun:test";
-import type { Contract, Engine } from "./engine.ts";
+import { describe, expect } from "bun:test";
+import { type Contract, type Engine, testIf } from "./engine.ts";
 import { newTopic, post, text } from "./messages.ts";
 
 export function describeClosed<Kind extends Engine>({ withNodes, can, listen, until }: Contract<Kind>): void {
   describe("a closed node", () => {
-    test.skipIf(!can.manyNodes)(
+    testIf(can.manyNodes)(
       "receives no announcement",
       withNodes(async (one, other) => {
         const topic = newTopic();

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { type Broker, IdempotencyConflict, TopicEnded } from "../../src/topic/broker.ts";
 import type { Position, TopicPosition } from "../../src/topic/message.ts";
-import { type Contract, type Engine, five, none } from "./engine.ts";
+import { type Contract, type Engine, five, none, testIf } from "./engine.ts";
 import {
   after,
   all,
@@ -218,7 +218,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
     );
 
     const { advance } = can;
-    test.skipIf(!advance)(
+    testIf(advance)(
       "lives as long as the position, and then the name begins anew",
       withNode(async (broker, engine) => {
         const topic = newTopic();

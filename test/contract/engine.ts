@@ -1,4 +1,5 @@
 /** What the contract needs of an engine to test it, and what only some engines can be made to do. */
+import { test } from "bun:test";
 import type { MemoryBrokerLimits } from "../../src/engine/memory.ts";
 import type { Broker } from "../../src/topic/broker.ts";
 import { realTime, type Time } from "../support/time.ts";
@@ -14,7 +15,7 @@ export interface Engine {
 
 export type OpenEngine<Kind extends Engine> = (limits: MemoryBrokerLimits) => Promise<Kind>;
 
-/** A test that needs an ability which the engine does not have is shown as skipped. */
+/** A test that needs an ability which the engine does not have is no test of it: see `testIf`. */
 export interface Abilities<Kind extends Engine> {
   /** False if announcements are lost even while nothing is wrong. */
   readonly announcesAll: boolean;
@@ -39,6 +40,10 @@ export interface Abilities<Kind extends Engine> {
   /** Gives the engine back to a node. */
   readonly reconnect?: (engine: Kind, node: Broker) => Promise<void>;
 }
+
+/** A test of an engine that has the ability. It is not skipped for another engine, because nothing is left out there. */
+export const testIf = (ability: unknown): ((name: string, act: () => Promise<void>) => void) =>
+  ability ? test : () => {};
 
 export const generous: MemoryBrokerLimits = {
   historyMessages: 1000,

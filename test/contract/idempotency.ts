@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { IdempotencyConflict, idempotencySeconds, type Once } from "../../src/topic/broker.ts";
 import type { Position } from "../../src/topic/message.ts";
-import { type Contract, type Engine, five, generous } from "./engine.ts";
+import { type Contract, type Engine, five, generous, testIf } from "./engine.ts";
 import { failureOf, newTopic, numbered, post, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
@@ -102,7 +102,7 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
     );
 
     const { advance } = can;
-    test.skipIf(!advance)(
+    testIf(advance)(
       `is remembered for ${idempotencySeconds} s, also by topics that lost their messages, and not for longer`,
       withNode(async (broker, engine) => {
         const topic = newTopic();

@@ -1,7 +1,7 @@
 /** An engine that loses every topic while its nodes stay connected. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect } from "bun:test";
 import type { Position } from "../../src/topic/message.ts";
-import type { Contract, Engine } from "./engine.ts";
+import { type Contract, type Engine, testIf } from "./engine.ts";
 import { after, all, expectHistory, newTopic, post, publishOneByOne, text, wholePage } from "./messages.ts";
 
 export function describeLostMemory<Kind extends Engine>(contract: Contract<Kind>): void {
@@ -9,7 +9,7 @@ export function describeLostMemory<Kind extends Engine>(contract: Contract<Kind>
   describe("an engine that lost its memory", () => {
     const { loseEverything } = can;
 
-    test.skipIf(!loseEverything)(
+    testIf(loseEverything)(
       "begins other epochs, never used before, each from offset 1",
       withNode(async (broker, engine) => {
         const topic = newTopic();
@@ -24,7 +24,7 @@ export function describeLostMemory<Kind extends Engine>(contract: Contract<Kind>
       }),
     );
 
-    test.skipIf(!loseEverything)(
+    testIf(loseEverything)(
       "no longer knows its topics",
       withNode(async (broker, engine) => {
         const topic = newTopic();
@@ -36,7 +36,7 @@ export function describeLostMemory<Kind extends Engine>(contract: Contract<Kind>
       }),
     );
 
-    test.skipIf(!loseEverything)(
+    testIf(loseEverything)(
       "reports a gap after every id from before, even if the offsets are equal",
       withNode(async (broker, engine) => {
         const topic = newTopic();
@@ -54,7 +54,7 @@ export function describeLostMemory<Kind extends Engine>(contract: Contract<Kind>
       }),
     );
 
-    test.skipIf(!loseEverything)(
+    testIf(loseEverything)(
       "continues to announce to its subscribers",
       withNode(async (broker, engine) => {
         const topic = newTopic();
@@ -73,7 +73,7 @@ export function describeLostMemory<Kind extends Engine>(contract: Contract<Kind>
       }),
     );
 
-    test.skipIf(!loseEverything)(
+    testIf(loseEverything)(
       "creates a topic again when a node subscribes again",
       withNode(async (broker, engine) => {
         const topic = newTopic();

@@ -1,7 +1,7 @@
 /** History of which messages were dropped, or that keeps none. */
 import { describe, expect, test } from "bun:test";
 import type { Position } from "../../src/topic/message.ts";
-import { type Contract, type Engine, five, generous, none } from "./engine.ts";
+import { type Contract, type Engine, five, generous, none, testIf } from "./engine.ts";
 import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne } from "./messages.ts";
 
 export function describeRetention<Kind extends Engine>({ withNode, can, read }: Contract<Kind>): void {
@@ -87,7 +87,7 @@ export function describeRetention<Kind extends Engine>({ withNode, can, read }: 
     );
 
     const { advance } = can;
-    test.skipIf(!advance)(
+    testIf(advance)(
       "of a topic that matches a pattern has its own age",
       withNode(
         async (broker, engine) => {

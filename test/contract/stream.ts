@@ -9,7 +9,7 @@ import {
   TopicEnded,
 } from "../../src/topic/broker.ts";
 import type { Position } from "../../src/topic/message.ts";
-import { type Contract, type Engine, generous } from "./engine.ts";
+import { type Contract, type Engine, generous, testIf } from "./engine.ts";
 import { all, endTopic, failureOf, newTopic, numbered, post, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
@@ -172,7 +172,7 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
     );
 
     const { advance } = can;
-    test.skipIf(!advance)(
+    testIf(advance)(
       `is remembered for ${idempotencySeconds} s after its last item`,
       withNode(async (broker, engine) => {
         const topic = newTopic();

@@ -1,7 +1,7 @@
 /** Subscribing: the position it resolves with, and what is announced after it. */
 import { describe, expect, test } from "bun:test";
 import { formatId, type Position } from "../../src/topic/message.ts";
-import type { Contract, Engine } from "./engine.ts";
+import { type Contract, type Engine, testIf } from "./engine.ts";
 import {
   after,
   expectHistory,
@@ -43,7 +43,7 @@ export function describeSubscribing<Kind extends Engine>(contract: Contract<Kind
       }),
     );
 
-    test.skipIf(!can.announcesAll)(
+    testIf(can.announcesAll)(
       "announces every later message in order on every node, from any publisher",
       withNodes(async (one, other) => {
         const topic = newTopic();
@@ -60,7 +60,7 @@ export function describeSubscribing<Kind extends Engine>(contract: Contract<Kind
       }),
     );
 
-    test.skipIf(!can.announcesAll)(
+    testIf(can.announcesAll)(
       "while others publish misses nothing after the position that it resolves with",
       withNodes(async (one, other) => {
         const announced = listen(other);

@@ -1,12 +1,12 @@
 /** Subscribing: how it ends and begins again. */
 import { describe, expect, test } from "bun:test";
-import type { Contract, Engine } from "./engine.ts";
+import { type Contract, type Engine, testIf } from "./engine.ts";
 import { newTopic, post, text } from "./messages.ts";
 
 export function describeUnsubscribing<Kind extends Engine>(contract: Contract<Kind>): void {
   const { withNode, withNodes, can, listen, until } = contract;
   describe("subscribing", () => {
-    test.skipIf(!can.announcesOnlySubscribed)(
+    testIf(can.announcesOnlySubscribed)(
       "ends with one `unsubscribe`, however often it was repeated",
       withNode(async (broker) => {
         const [left, kept] = [newTopic(), newTopic()];
@@ -52,7 +52,7 @@ export function describeUnsubscribing<Kind extends Engine>(contract: Contract<Ki
       }),
     );
 
-    test.skipIf(!can.manyNodes || !can.announcesOnlySubscribed)(
+    testIf(can.manyNodes && can.announcesOnlySubscribed)(
       "on one node does not affect another",
       withNodes(async (one, other) => {
         const topic = newTopic();
