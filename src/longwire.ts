@@ -428,6 +428,7 @@ interface Parts extends Omit<Longwire, "routes"> {
   readonly redis: RedisBroker | undefined;
   readonly connections: Connections;
   readonly held: HeldBytes;
+  readonly encodings: Encodings;
   readonly counters: Counters;
   readonly refusals: Refusals;
   /** For lines that clients can cause. */
@@ -451,8 +452,7 @@ function assemble(
   const heartbeat = new Heartbeat({ config, connections, counters, log });
   const buffers = bufferLimits(config);
   const upgrader = new Upgrader(connections, proxies);
-  const { bufferedBytesMax } = config;
-  const reading = new Reading({ bufferedBytesMax, heartbeat, counters, log });
+  const reading = new Reading({ bufferedBytesMax: config.bufferedBytesMax, heartbeat, counters, log });
   const openings = new Openings(connections, proxies);
   const topicsPath = `${prefix}/topics/`;
   const encodings = new Encodings(topicsPath);
@@ -504,6 +504,7 @@ function assemble(
     [Symbol.asyncDispose]: async () => {
       await closeAll(connections, closeCode.goingAway, "the server stops");
       program[Symbol.dispose]();
+      encodings[Symbol.dispose]();
       hub.close();
       await broker.close();
     },

@@ -1,5 +1,5 @@
 /** A message is encoded once for a form, and the memory for that is bounded. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, jest, test } from "bun:test";
 import type { Message } from "../src/topic/message.ts";
 import { Encodings } from "../src/wire/encodings.ts";
 
@@ -20,6 +20,30 @@ describe("encodings", () => {
     expect(encodings.get("serverSentEvents", first)).toBe(bytes);
     expect(encodings.get("serverSentCloudEvents", first)).not.toBe(bytes);
     expect(encodings.get("serverSentEvents", message(1))).not.toBe(bytes);
+  });
+
+  test("are counted with their messages, and dropped after the 30 s in which a crowd returns", () => {
+    jest.useFakeTimers();
+    try {
+      using encodings = new Encodings("/topics/");
+      const [first, second] = [message(1), message(2)];
+      const bytes = encodings.get("serverSentEvents", first);
+      expect(encodings.bytes).toBeWithin(2 * 64 * 1024, 2.1 * 64 * 1024);
+      encodings.get("cloudEvents", first);
+      expect(encodings.bytes).toBeWithin(3 * 64 * 1024, 3.1 * 64 * 1024);
+      jest.advanceTimersByTime(20_000);
+      const later = encodings.get("serverSentEvents", second);
+      jest.advanceTimersByTime(9000);
+      expect(encodings.get("serverSentEvents", first)).toBe(bytes);
+      jest.advanceTimersByTime(7000);
+      expect(encodings.bytes).toBeWithin(2 * 64 * 1024, 2.1 * 64 * 1024);
+      expect(encodings.get("serverSentEvents", second)).toBe(later);
+      expect(encodings.get("serverSentEvents", first)).not.toBe(bytes);
+      jest.advanceTimersByTime(40_000);
+      expect({ bytes: encodings.bytes, timers: jest.getTimerCount() }).toEqual({ bytes: 0, timers: 0 });
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   test("of old messages are dropped past 8 MiB, and those of new ones stay", () => {

@@ -76,6 +76,17 @@ describe("history holds nothing of the body that its message was cut out of", ()
   }
 });
 
+test("longwire_encodings_bytes is what was encoded for a reader, with its message", async () => {
+  await using server = await createServer({ port: 0, logLevel: "silent" });
+  const topic = newTopic();
+  using reader = await openWs(topicsUrl(server, topic).replace("http", "ws"), ["cloudevents.json"]);
+  await reader.next();
+  expect(await gauge(server, "longwire_encodings_bytes")).toBe(0);
+  await post(server, topic, "x".repeat(10_000));
+  await reader.next();
+  expect(await gauge(server, "longwire_encodings_bytes")).toBeWithin(20_000, 22_000);
+});
+
 describe("longwire_history_bytes is what the data takes", () => {
   const million = 1_000_000;
   for (const [what, data, bytes] of [

@@ -95,6 +95,7 @@ test("an engine that was reached only between two probes makes the node ready", 
     disk: undefined,
     redis: undefined,
     held: { measure: () => 0 },
+    encodings: { bytes: 0 },
     counters: new Counters(),
     access: { apiKeys: new ApiKeys([]) },
   });

@@ -39,6 +39,8 @@ export interface OperationsDeps {
   readonly redis: RedisMeter | undefined;
   readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
   readonly held: Pick<HeldBytes, "measure">;
+  /** Memory of recent encodings. */
+  readonly encodings: { readonly bytes: number };
   readonly counters: Counters;
   readonly access: Pick<Access, "apiKeys">;
 }
@@ -189,7 +191,7 @@ function resumeMetrics({ counters }: OperationsDeps): Metric[] {
 }
 
 /** The present state of the server and its engine. */
-function stateMetrics({ broker, engine, connections, held }: OperationsDeps): Metric[] {
+function stateMetrics({ broker, engine, connections, held, encodings }: OperationsDeps): Metric[] {
   return [
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
     gauge("longwire_connections_max", "Connections that may be open.", () => connections.connectionsMax),
@@ -204,6 +206,7 @@ function stateMetrics({ broker, engine, connections, held }: OperationsDeps): Me
         ]
       : []),
     gauge("longwire_buffered_bytes", "Unsent bytes of all connections.", () => held.measure()),
+    gauge("longwire_encodings_bytes", "Recent messages as they are sent.", () => encodings.bytes),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),
   ];
 }

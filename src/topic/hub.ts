@@ -23,10 +23,10 @@ import { type HistoryLimits, Retention } from "./retention.ts";
 import { Subscription } from "./subscription.ts";
 
 /**
- * How long a topic stays subscribed after its last subscriber. A crowd that was cut off together returns within this time,
- * and is served from the node's memory.
+ * A crowd that was cut off together returns within this time, and is served from the node's memory: a topic stays subscribed
+ * for as long after its last subscriber, and an encoding is kept for as long.
  */
-const lingerSeconds = 30;
+export const crowdReturnSeconds = 30;
 
 /** Topics without subscribers that linger. Past it the oldest is left at once, so that they cost little memory. */
 const lingeringMax = 10_000;
@@ -40,7 +40,7 @@ export interface HubDeps {
   readonly fanOut: FanOut;
   /** Limits of the recent messages that the node keeps, if its engine is not in this process. */
   readonly limits: HistoryLimits;
-  /** `lingerSeconds` unless a test says otherwise. */
+  /** `crowdReturnSeconds` unless a test says otherwise. */
   readonly lingerSeconds?: number;
   readonly counters: Counters;
   readonly log: Logger;
@@ -65,7 +65,7 @@ export class Hub {
     this.#counters = counters;
     this.#log = log;
     const { isInProcess, comparisonSeconds } = broker.traits;
-    this.#lingerSeconds = isInProcess ? 0 : (options.lingerSeconds ?? lingerSeconds);
+    this.#lingerSeconds = isInProcess ? 0 : (options.lingerSeconds ?? crowdReturnSeconds);
     const recent = isInProcess ? undefined : new Retention(limits);
     this.#channelDeps = { broker, fanOut, recent, counters, log, unused: (channel) => this.#unused(channel) };
     broker.listen({

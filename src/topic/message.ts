@@ -157,6 +157,6 @@ export function retainedBytes({ data, contentType, attributes }: Draft): number 
 }
 
 /** JavaScriptCore takes a byte for each character of ASCII, and two for each UTF-16 unit of a text with any other. */
-function heldBytesOf(text: string): number {
+export function heldBytesOf(text: string): number {
   return Buffer.byteLength(text) === text.length ? text.length : 2 * text.length;
 }
