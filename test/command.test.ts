@@ -121,7 +121,7 @@ describe("starting", () => {
       [["--log-level", "debug"], true],
     ] as const) {
       const shown = await terminalOf(flags);
-      expect(shown.includes("historyMessages: 100")).toBe(hasSettings);
+      expect(shown.includes("historyMessages: 10000")).toBe(hasSettings);
       expect(shown.split("\n").length > 4).toBe(hasSettings);
     }
   });

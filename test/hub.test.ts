@@ -445,7 +445,12 @@ describe("announcements", () => {
       const release = stage.broker.holdAnnouncements();
       await stage.publish(4);
       const [, second, , fourth] = release.messages as [Message, Message, Message, Message];
-      const two = { complete: true, from: { ...second, offset: 0 }, messages: release.messages.slice(0, 2) };
+      const two = {
+        complete: true,
+        isTrimmed: false,
+        from: { ...second, offset: 0 },
+        messages: release.messages.slice(0, 2),
+      };
       const answer = Promise.withResolvers<History>();
       stage.broker.nextHistory = answer.promise;
       stage.broker.listener?.announced(second);
@@ -533,7 +538,7 @@ describe("a subscriber that leaves", () => {
     first.visitor.close();
     const { told } = await stage.come();
     const from = { epoch: second.epoch, offset: 0 };
-    answer.resolve({ complete: true, from, messages: release.messages, position: second });
+    answer.resolve({ complete: true, isTrimmed: false, from, messages: release.messages, position: second });
     await settled();
     expect(first.told).toEqual(["live"]);
     expect(told).toEqual(["live"]);

@@ -92,6 +92,22 @@ describe("a poll", () => {
     expect(dataOf(await poll(forgetful, `${topic}?since=${ids[1]}`))).toEqual(["3", "4", "5"]);
   });
 
+  test("says where the beginning is missing, to all by a header and to first by a gap", async () => {
+    const topic = newTopic();
+    const ids = await publishEach(forgetful, topic, ["1", "2", "3"]);
+    const trimmedOf = async (since: string): Promise<string | null> =>
+      (await fetch(`${topicsUrl(forgetful, topic)}?since=${since}`)).headers.get("longwire-trimmed");
+    expect(await trimmedOf("all")).toBeNull();
+    expect(dataOf(await poll(forgetful, `${topic}?since=first`))).toEqual(["1", "2", "3"]);
+    const fourth = await publish(forgetful, topic, "4");
+    expect(await trimmedOf("all")).toBe("1");
+    expect(await trimmedOf("last:3")).toBeNull();
+    expect(await trimmedOf(ids[0] as string)).toBeNull();
+    const [gap, ...messages] = await poll(forgetful, `${topic}?since=first`);
+    expect(gap).toMatchObject({ type: "longwire.gap", data: { topic, requested: "first", from: ids[0] } });
+    expect(messages.at(-1)).toMatchObject({ id: fourth });
+  });
+
   test("brings a topic into being, so that its cursor leads to the first message", async () => {
     const topic = newTopic();
     const empty = await fetch(`${topicsUrl(server, topic)}?since=all`);

@@ -267,6 +267,35 @@ describe("the format cloudevents", () => {
   });
 });
 
+describe("the beginning of a topic", () => {
+  test("that is missing is told to a reader of all when the stream opens, and not to others", async () => {
+    const topic = newTopic();
+    const ids = await publishEach(forgetful, topic, ["1", "2", "3", "4"]);
+    const openedSince = async (since: string): Promise<unknown> => {
+      await using stream = await openStream(forgetful, `${topic}?since=${since}`);
+      return JSON.parse((await stream.next()).data).topics;
+    };
+    expect(await openedSince("all")).toEqual([{ topic, id: ids[0], resumed: true, trimmed: true }]);
+    expect(await openedSince("last:3")).toEqual([{ topic, id: ids[0], resumed: true }]);
+    expect(await openedSince("first")).toEqual([{ topic, id: "0-0", resumed: false }]);
+  });
+
+  test("that is there is what first begins with; once it is gone, first is told a gap and then what is left", async () => {
+    const topic = newTopic();
+    const ids = await publishEach(forgetful, topic, ["1", "2", "3"]);
+    await using whole = await openStream(forgetful, `${topic}?since=first`);
+    expect(JSON.parse((await whole.next()).data).topics).toMatchObject([{ resumed: true }]);
+    expect(await whole.next()).toMatchObject({ data: "1", id: ids[0] });
+    await publish(forgetful, topic, "4");
+    await using late = await openStream(forgetful, `${topic}?since=first`);
+    await late.next();
+    const gap = await late.next();
+    expect(gap).toMatchObject({ event: "longwire.gap", id: ids[0] });
+    expect(JSON.parse(gap.data)).toEqual({ topic, requested: "first", from: ids[0] });
+    expect(await late.next()).toMatchObject({ data: "2" });
+  });
+});
+
 describe("coming back", () => {
   test("with Last-Event-ID sends exactly the missed messages, then new ones", async () => {
     const topic = newTopic();

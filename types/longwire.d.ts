@@ -153,7 +153,8 @@ declare const handlerSettings: {
 	 */
 	readonly data: Setting<string>;
 	/**
-	 * Messages kept of each topic, for clients that return. Default 100, from 0 to 1,000,000. With 0 only clients that missed
+	 * Messages kept of each topic, for clients that return. Default 10,000, from 0 to 1,000,000: the answer of a model has
+	 * thousands of pieces, and `--history-age` and `--history-bytes` bound the memory. With 0 only clients that missed
 	 * nothing resume.
 	 */
 	readonly historyMessages: Setting<number>;

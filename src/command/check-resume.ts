@@ -12,8 +12,8 @@ export type LineKind = "WebSocket" | "events";
 const publishersCount = 16;
 
 /**
- * Messages published and not seen by each line. It must be less than what a topic keeps (--history-messages, 100 by
- * default), or a line that was cut would be told a gap.
+ * Messages published and not seen by each line. It must be less than what a topic keeps (--history-messages, which may
+ * be as low as 100), or a line that was cut would be told a gap.
  */
 const aheadMax = 50;
 

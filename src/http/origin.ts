@@ -39,7 +39,10 @@ export function guardOrigin(
     }
     const answer = isPreflight(request) ? preflight(request) : await handler(context);
     answer?.headers.set("Access-Control-Allow-Origin", origin);
-    answer?.headers.set("Access-Control-Expose-Headers", "Link, Longwire-Cursor, Retry-After");
+    answer?.headers.set(
+      "Access-Control-Expose-Headers",
+      "Link, Longwire-Cursor, Longwire-Trimmed, Retry-After",
+    );
     // Access refuses a token cookie together with origins that any page can have.
     if (tokenCookie) answer?.headers.set("Access-Control-Allow-Credentials", "true");
     return vary(answer);

@@ -119,10 +119,11 @@ export const handlerSettings = {
   data: setting("data", path, "", "directory that keeps the topics; without it they are in memory"),
 
   /**
-   * Messages kept of each topic, for clients that return. Default 100, from 0 to 1,000,000. With 0 only clients that missed
+   * Messages kept of each topic, for clients that return. Default 10,000, from 0 to 1,000,000: the answer of a model has
+   * thousands of pieces, and `--history-age` and `--history-bytes` bound the memory. With 0 only clients that missed
    * nothing resume.
    */
-  historyMessages: setting("history-messages", count(0, 1_000_000), 100, "messages kept of a topic"),
+  historyMessages: setting("history-messages", count(0, 1_000_000), 10_000, "messages kept of a topic"),
 
   /** Seconds for which a message is kept. Default 10 min, from 1 s to 365 days. */
   historyAgeSeconds: setting(

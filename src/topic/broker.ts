@@ -197,6 +197,11 @@ export interface Page {
 export interface History {
   /** False where messages after `since` are gone: a gap. */
   readonly complete: boolean;
+  /**
+   * Valid for `all`. True unless the engine knows that the first message which follows is the topic's first: an earlier one
+   * was dropped, or a takeover may have lost one. An engine cannot know of topics that it forgot with their positions.
+   */
+  readonly isTrimmed: boolean;
   /** The position that the first message follows. */
   readonly from: Position;
   readonly messages: readonly Message[];

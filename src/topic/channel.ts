@@ -106,7 +106,10 @@ export class Channel implements LocalTopic {
       const { epoch, offset } = since.position;
       if (this.isAt(epoch, offset) || this.next(epoch, offset)) return { from: since.position, messages: [] };
     }
-    return this.#startOf(await this.#readAndCatchUp(since, this.#readShared(since)), requested);
+    const history = await this.#readAndCatchUp(since, this.#readShared(since));
+    if (since.kind !== "all" || !history.isTrimmed) return this.#startOf(history, requested);
+    if (since.isWhole) return this.#startOf({ ...history, complete: false }, requested);
+    return { ...this.#startOf(history, requested), isTrimmed: true };
   }
 
   async read(position: Position): Promise<Start> {

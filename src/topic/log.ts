@@ -108,7 +108,9 @@ export class TopicLog {
     } else if (since.kind === "unknown") {
       complete = false;
     }
-    const history = { complete, from: this.#from(since, index, complete), messages: this.#page(index, page) };
+    const isTrimmed = this.beginning > 0;
+    const from = this.#from(since, index, complete);
+    const history = { complete, isTrimmed, from, messages: this.#page(index, page) };
     const position = { epoch: this.epoch, offset: this.lastOffset };
     return this.end ? { ...history, position, end: this.end } : { ...history, position };
   }

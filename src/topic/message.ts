@@ -44,7 +44,8 @@ export const previousOffset = ({ previous, offset }: Message | End): number => p
 /** Where a reader begins: after a message, with everything retained, or with the messages since a time. */
 export type Since =
   | { readonly kind: "position"; readonly position: Position }
-  | { readonly kind: "all" }
+  /** Everything retained. With `isWhole` it is a gap unless that begins with the topic's first message; engines ignore it. */
+  | { readonly kind: "all"; readonly isWhole?: true }
   /** The last `count` retained messages, the end not counted. Never a gap. */
   | { readonly kind: "last"; readonly count: number }
   /** Milliseconds since 1970. */
@@ -121,11 +122,12 @@ const secondsPer: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
 const rfc3339 = /^(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?)(?:([Zz])|([+ -])(\d{2}:\d{2}))$/;
 
 /**
- * Reads one value of `since`: an id, `all`, `last:N`, a time, or a span such as `90s` that ends `now`.
+ * Reads one value of `since`: an id, `all`, `first`, `last:N`, a time, or a span such as `90s` that ends `now`.
  * @param now milliseconds since 1970
  */
 export function parseSince(text: string, now: number): Since | undefined {
   if (text === "all") return { kind: "all" };
+  if (text === "first") return { kind: "all", isWhole: true };
   const position = parseId(text);
   if (position) return { kind: "position", position };
   const [, count] = /^last:([1-9][0-9]{0,8})$/.exec(text) ?? [];

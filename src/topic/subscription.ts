@@ -15,6 +15,8 @@ export interface Start {
   readonly from: Position;
   readonly messages: readonly Message[];
   readonly gap?: Gap;
+  /** Everything retained was asked for, and messages before it are gone. */
+  readonly isTrimmed?: boolean;
 }
 
 /** Where a client asked to begin, and where it begins. */
@@ -103,6 +105,11 @@ export class Subscription {
   /** True if it continues where its client asked. Valid before `begin`. */
   get resumed(): boolean {
     return this.#requested !== undefined && this.gap === undefined;
+  }
+
+  /** True where the client asked for everything retained and messages before it are gone. Valid before `begin`. */
+  get isTrimmed(): boolean {
+    return this.#requested?.start.isTrimmed ?? false;
   }
 
   /**

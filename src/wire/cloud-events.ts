@@ -39,11 +39,18 @@ export interface OpenedTopic {
   /** The id to store from here on. Never ahead of what the client was told: a gap that follows moves it, nothing else. */
   readonly openId: string;
   readonly resumed: boolean;
+  /** Everything retained was asked for, and messages before it are gone. */
+  readonly isTrimmed: boolean;
 }
 
 /** The `data` of `longwire.open`. */
 export const openData = (topics: readonly OpenedTopic[]): object => ({
-  topics: topics.map(({ topic, openId, resumed }) => ({ topic, id: openId, resumed })),
+  topics: topics.map(({ topic, openId, resumed, isTrimmed }) => ({
+    topic,
+    id: openId,
+    resumed,
+    ...(isTrimmed && { trimmed: true }),
+  })),
 });
 
 /** The `data` of `longwire.gap`. */

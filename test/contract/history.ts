@@ -1,5 +1,5 @@
 /** History after a position, and all of it. */
-import { describe, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { Position, Since } from "../../src/topic/message.ts";
 import { type Contract, type Engine, five } from "./engine.ts";
 import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne } from "./messages.ts";
@@ -46,6 +46,21 @@ export function describeHistory<Kind extends Engine>({ withNode, read }: Contrac
           });
         }
       }),
+    );
+
+    test(
+      "of all says whether it begins with the topic's first message",
+      withNode(async (broker) => {
+        const [empty, whole, trimmed] = [newTopic(), newTopic(), newTopic()];
+        const isTrimmed = async (topic: string, last?: Position): Promise<boolean> =>
+          (await read(broker, topic, all, last)).isTrimmed;
+        const beginning = await broker.subscribe(empty);
+        const fifth = (await publishOneByOne(broker, whole, 5))[4];
+        const sixth = (await publishOneByOne(broker, trimmed, 6))[5];
+        expect(await isTrimmed(empty, beginning)).toBe(false);
+        expect(await isTrimmed(whole, fifth)).toBe(false);
+        expect(await isTrimmed(trimmed, sixth)).toBe(true);
+      }, five),
     );
 
     for (const [what, sinceOf] of Object.entries(foreign)) {

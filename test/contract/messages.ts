@@ -71,7 +71,7 @@ interface ExpectedHistory {
 }
 
 export function expectHistory(
-  history: History,
+  { isTrimmed: _, ...history }: History,
   { complete, from, offsets, position }: ExpectedHistory,
 ): void {
   const epoch = from?.epoch ?? "";

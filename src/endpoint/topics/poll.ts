@@ -59,6 +59,7 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
   /** Subscriptions that have not caught up. */
   readonly #lagging: Set<string>;
   #hasMore = false;
+  readonly #isTrimmed: boolean;
   #isWaiting = false;
   #waitSecondsLeft: number;
   readonly #answer = Promise.withResolvers<Response>();
@@ -76,6 +77,7 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
     this.#options = options;
     this.#subscriptions = subscriptions;
     this.#waitSecondsLeft = options.waitSeconds;
+    this.#isTrimmed = subscriptions.some(({ isTrimmed }) => isTrimmed);
     this.#lagging = new Set(subscriptions.map(({ topic }) => topic));
   }
 
@@ -197,6 +199,7 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
       "Content-Type": "application/cloudevents-batch+json",
       "Longwire-Cursor": cursor,
     };
+    if (this.#isTrimmed) headers["Longwire-Trimmed"] = "1";
     if (this.#hasMore) headers.Link = `<${this.#options.nextUrl(cursor)}>; rel="next"`;
     // Whole, with a Content-Length: a client can tell an answer that broke off, and keeps its old cursor.
     this.#deps.counters.sentBytes.poll += this.#bytes;

@@ -95,7 +95,7 @@ export class ProgramTopics implements Disposable {
     const wanted = since === undefined ? undefined : parseSince(since, Date.now());
     if (since !== undefined && !wanted) {
       throw new TypeError(
-        `since must be an id, "all", "last:N", a span such as 90s or a time, not "${since}"`,
+        `since must be an id, "all", "first", "last:N", a span such as 90s or a time, not "${since}"`,
       );
     }
     const options = { topic, since: wanted, requested: since ?? "", signal };

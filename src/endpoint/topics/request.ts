@@ -55,7 +55,7 @@ export function readTopicStarts(request: Request, url: URL, topics: readonly str
       ? `, one for each of the ${topics.length} topics with commas between ("-" for none)`
       : "";
   throw malformed(
-    `since must be the id of a message, "all", "last:N", a span such as 90s, 10m or 2h, or a time such as ` +
+    `since must be the id of a message, "all", "first", "last:N", a span such as 90s, 10m or 2h, or a time such as ` +
       `2026-11-24T17:30:00Z${several}.`,
   );
 }

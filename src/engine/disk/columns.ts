@@ -45,7 +45,8 @@ export function columnsOf(operations: readonly Operation[]): OperationColumns {
 }
 
 export function historyOf(topic: string, columns: HistoryColumns): History {
-  const { complete, from, position, end, offsets, times, contentTypes, attributes, data } = columns;
+  const { complete, isTrimmed, from, position, end, offsets, times, contentTypes, attributes, data } =
+    columns;
   const messages = offsets.map((offset, index): Message => {
     const text = attributes[index];
     const draft = {
@@ -55,7 +56,7 @@ export function historyOf(topic: string, columns: HistoryColumns): History {
     };
     return { topic, epoch: position.epoch, offset, time: times[index] ?? 0, ...draft };
   });
-  return { complete, from, messages, position, ...(end && { end }) };
+  return { complete, isTrimmed, from, messages, position, ...(end && { end }) };
 }
 
 export function publicationAt(operations: OperationColumns, index: number): Publication {

@@ -117,6 +117,7 @@ export interface MessageColumns {
 /** `History` whose messages are columns. */
 export interface HistoryColumns extends MessageColumns {
   readonly complete: boolean;
+  readonly isTrimmed: boolean;
   readonly from: Position;
   readonly position: Position;
   readonly end: End | undefined;

@@ -142,7 +142,9 @@ export class Store {
     }
     const columns = this.#messages.page(topic, start, page);
     const from = { epoch, offset: start - 1 };
-    return { complete, from, position, end, ...columns };
+    // What came after a message that is older than the file's generation may have been lost with the file's end.
+    const isTrimmed = from.offset > 0 || (columns.times[0] ?? now) < this.sinceTime;
+    return { complete, isTrimmed, from, position, end, ...columns };
   }
 
   positions(names: readonly string[], now: number): (TopicPosition | undefined)[] {

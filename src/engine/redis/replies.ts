@@ -52,6 +52,7 @@ export function historyOf(topic: string, reply: readonly Reply[]): History {
   const { end, ...position } = positionOf(topic, [name, last, ended]);
   return {
     complete: complete === 1,
+    isTrimmed: Number(from) > 0,
     from: { epoch: name, offset: Number(from) },
     messages: entries.map((entry) => decodeEntry(topic, entry as Buffer, name) as Message),
     position,

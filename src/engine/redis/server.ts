@@ -34,6 +34,10 @@ export type ServerConfig = ReadonlyMap<string, string>;
 export function warningsOf(info: Info, config: ServerConfig): readonly string[] {
   const warnings: string[] = [];
   const policy = info.get("maxmemory_policy");
+  if (info.get("maxmemory") === "0")
+    warnings.push(
+      "maxmemory is 0: history can take all memory of its machine, and then the system kills Redis; set maxmemory",
+    );
   if (info.get("maxmemory") !== "0" && policy !== "noeviction")
     warnings.push(
       `maxmemory-policy is ${policy}: a full Redis drops topics, and their clients get gaps; use noeviction`,
