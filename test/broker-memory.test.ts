@@ -8,7 +8,7 @@ import { type Position, retainedBytes, type Since } from "../src/topic/message.t
 import { describeBrokerContract } from "./contract/contract.ts";
 import { post } from "./contract/messages.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 /** A clock that only a test moves, from now on. */
 class TestClock implements Clock {

@@ -99,7 +99,7 @@ describe("SIGTERM", () => {
     const half = closedTimes.filter((time) => time - begun < 1000).length;
     expect(half).toBeGreaterThan(20);
     expect(half).toBeLessThan(180);
-    expect(Math.max(...closedTimes) - begun).toBeLessThan(4000);
+    expect(Math.max(...closedTimes) - begun).toBeLessThan(7000);
   });
 
   test("finishes and answers the publication under way", async () => {
@@ -146,7 +146,7 @@ describe("SIGTERM", () => {
       const begun = performance.now();
       server.process.kill(second);
       expect(await within(server.process.exited, "the process to exit")).toBe(1);
-      expect(performance.now() - begun).toBeLessThan(1000);
+      expect(performance.now() - begun).toBeLessThan(5000);
       expect((await within(echo.closed, "the connection to be lost")).code).toBe(1006);
     }
   });

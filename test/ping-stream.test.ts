@@ -42,7 +42,7 @@ test("sends the server's time at once and then every second, to a client that is
   const times = eventsIn(stream.text()).map((text) => Date.parse(text));
   expect(Math.abs(Number(times[0]) - Date.now())).toBeLessThan(10_000);
   // The first comes at once, and so anywhere in the server's second.
-  expect(Number(times[3]) - Number(times[1])).toBeWithin(1500, 4000);
+  expect(Number(times[3]) - Number(times[1])).toBeWithin(1500, 6000);
   expect(samplesOf(await scrape(server), "longwire_connections").echo).toBe(1);
   stream.cancel();
   await until(
