@@ -1,42 +1,20 @@
 /** Faults of the disk under a running server: publishing is refused, subscribers stay, and it recovers by itself. */
 import { Database } from "bun:sqlite";
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import {
-  closeSync,
-  mkdtempSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, openSync, renameSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { type DiskServer, spawnDiskServer } from "./support/disk-server.ts";
 import { FailingDisk } from "./support/failing-disk.ts";
 import { root } from "./support/server.ts";
+import { SmallDisk } from "./support/small-disk.ts";
 import { lacks } from "./support/tool.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
 setDefaultTimeout(60_000);
 
-const run = (...words: string[]): number => Bun.spawnSync(words).exitCode ?? 1;
-
-/** A filesystem of 4 MiB. Only root may mount one. */
-function mountSmall(): string {
-  const directory = mkdtempSync(join(tmpdir(), "longwire-small-"));
-  expect(run("mount", "-t", "tmpfs", "-o", "size=4m", "longwire", directory)).toBe(0);
-  return directory;
-}
-
-const small = lacks("root's right to mount") ? undefined : mountSmall();
-afterAll(() => {
-  if (!small) return;
-  run("umount", "-l", small);
-  rmSync(small, { recursive: true, force: true });
-});
+const small = lacks("root's right to mount") ? undefined : SmallDisk.mount();
+afterAll(() => small?.[Symbol.dispose]());
 
 interface Readiness {
   readonly broker: string;
@@ -61,7 +39,7 @@ async function publishUntilRefused(server: DiskServer, published: string[]) {
 /** Each step is one that an operator takes. The fault ends with `mend`. */
 async function outlives(
   server: DiskServer,
-  { fault, mend, reason }: { fault: () => void; mend: () => void; reason: RegExp },
+  { fault, mend, state, reason }: { fault: () => void; mend: () => void; state: string; reason: RegExp },
 ): Promise<void> {
   const [first = ""] = await publishEach(server.running, "news", ["before"]);
   using subscriber = await openEvents(server.running, `news?since=${first}`);
@@ -72,7 +50,7 @@ async function outlives(
   expect(refused.retryAfter).not.toBeNull();
   expect(refused.seconds).toBeLessThan(3);
   const { broker, reason: said } = await readiness(server);
-  expect(broker).toBe("away");
+  expect(broker).toBe(state);
   expect(said).toMatch(reason);
   mend();
   await until(async () => (await readiness(server)).broker === "available", "the disk to be used again");
@@ -91,12 +69,11 @@ async function outlives(
 
 describe("publishing is 503 within 3 s, subscribers stay, and all goes on by itself, where", () => {
   test.skipIf(!small)("the disk is full", async () => {
-    const data = join(small ?? "", "data");
-    const filler = join(small ?? "", "filler");
-    await using server = await spawnDiskServer([], { data });
+    await using server = await spawnDiskServer([], { data: join(small?.path ?? "", "data") });
     await outlives(server, {
-      fault: () => writeFileSync(filler, Buffer.alloc(3 * 1024 * 1024)),
-      mend: () => rmSync(filler),
+      fault: () => void small?.fill(),
+      mend: () => small?.free(),
+      state: "read-only",
       reason: /full/,
     });
   });
@@ -112,6 +89,7 @@ describe("publishing is 503 within 3 s, subscribers stay, and all goes on by its
       await outlives(server, {
         fault: () => disk.fail(fault),
         mend: () => disk.mend(),
+        state: "read-only",
         reason,
       });
     });
@@ -123,6 +101,7 @@ describe("publishing is 503 within 3 s, subscribers stay, and all goes on by its
     await outlives(server, {
       fault: () => renameSync(server.data, away),
       mend: () => renameSync(away, server.data),
+      state: "away",
       reason: /was removed or cannot be reached/,
     });
   });
@@ -137,6 +116,7 @@ describe("publishing is 503 within 3 s, subscribers stay, and all goes on by its
         writeFileSync(file, "not the data");
       },
       mend: () => renameSync(aside, file),
+      state: "away",
       reason: /was replaced by another file/,
     });
   });

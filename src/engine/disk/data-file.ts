@@ -1,8 +1,16 @@
 /** The file of the topics: its transactions, its witness, and the space that it takes. */
-import { Database } from "bun:sqlite";
-import { closeSync, openSync, statSync, writeSync } from "node:fs";
+import type { Database } from "bun:sqlite";
+import { closeSync, existsSync, openSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { databaseName, type FileRow, fileRowOf, identityOf, makeDurable, witnessText } from "./directory.ts";
+import {
+  databaseName,
+  type FileRow,
+  fileRowOf,
+  identityOf,
+  makeDurable,
+  openDatabase,
+  witnessText,
+} from "./directory.ts";
 
 /** Pages that incremental vacuum gives back in one slice. */
 const slicePages = 256;
@@ -21,6 +29,8 @@ export interface TopicCounts {
 
 export class DataFile {
   readonly database: Database;
+  /** Whether the disk had no room for `-shm`, and other programs find the file locked. */
+  readonly isAlone: boolean;
   /** By the clock, of the last transaction before this file was opened. */
   readonly latestTime: number;
   readonly counts: TopicCounts;
@@ -37,7 +47,10 @@ export class DataFile {
   /** @throws {FileGone} @throws an error of SQLite */
   constructor(directory: string) {
     this.#path = join(directory, databaseName);
-    this.database = new Database(this.#path, { create: false, readwrite: true });
+    if (!existsSync(this.#path)) throw new FileGone(`${this.#path} was removed or cannot be reached`);
+    const { database, isAlone } = openDatabase(this.#path);
+    this.database = database;
+    this.isAlone = isAlone;
     makeDurable(this.database);
     this.database.run(`PRAGMA journal_size_limit = ${walBytesKept}`);
     this.database.run("PRAGMA cache_size = -32000");

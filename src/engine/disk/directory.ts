@@ -3,6 +3,7 @@
  *
  *   longwire.db, -wal, -shm   the topics, as schema.ts describes them
  *   high-water.<token>        the second witness: the number of a transaction that is durable, made anew at each start
+ *   reserve                   space for a start and for retention on a full disk, as reserve.ts describes it
  *   lock                      held in BEGIN EXCLUSIVE by its owner, so that tools may still read the first
  *
  * A file that is behind what was acknowledged must not go on in the same epochs: two messages would have one id. So both
@@ -25,6 +26,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { DataDirectoryError } from "./data-directory-error.ts";
+import { isFull, releaseReserveIfFull } from "./reserve.ts";
 import { codeOf, migrate, schemaVersion, versionOf } from "./schema.ts";
 
 export const databaseName = "longwire.db";
@@ -77,6 +79,7 @@ export function lockDirectory(directory: string): Database {
   let lock: Database | undefined;
   try {
     lock = new Database(join(directory, lockName));
+    lock.run("PRAGMA journal_mode = MEMORY"); // A journal on disk would need space.
     lock.run("BEGIN EXCLUSIVE");
     return lock;
   } catch (error) {
@@ -143,6 +146,24 @@ export function rewriteLog(directory: string): void {
   }
 }
 
+/**
+ * Opens the file of the topics. SQLite needs space for `-shm`, unless no other program may open the file.
+ * @returns `isAlone`: the disk is full, and other programs find the file locked
+ */
+export function openDatabase(path: string): { readonly database: Database; readonly isAlone: boolean } {
+  const database = new Database(path);
+  try {
+    versionOf(database);
+    return { database, isAlone: false };
+  } catch (error) {
+    database.close();
+    if (!isFull(error)) throw error;
+  }
+  const alone = new Database(path);
+  alone.run("PRAGMA locking_mode = EXCLUSIVE");
+  return { database: alone, isAlone: true };
+}
+
 /** The two settings that make a commit durable before it is acknowledged. */
 export function makeDurable(database: Database): void {
   database.run("PRAGMA journal_mode = WAL");
@@ -162,7 +183,8 @@ export const randomName = (): string =>
 function prepare(directory: string, now: number): DirectoryReport {
   const path = join(directory, databaseName);
   const isNew = !existsSync(path);
-  const database = new Database(path);
+  releaseReserveIfFull(directory);
+  const { database } = openDatabase(path);
   try {
     const version = versionOf(database);
     if (version > schemaVersion) {
@@ -171,7 +193,7 @@ function prepare(directory: string, now: number): DirectoryReport {
       );
     }
     if (version === 0) database.run("PRAGMA auto_vacuum = INCREMENTAL"); // Has an effect only before the first table.
-    makeDurable(database);
+    makeDurable(database); // After the first write of a new file, which sets its `auto_vacuum`.
     const newEpochsBecause = takeOver(database, directory, now);
     return { isNew, newEpochsBecause, networkFilesystem: networkFilesystemOf(directory) };
   } finally {
@@ -179,8 +201,28 @@ function prepare(directory: string, now: number): DirectoryReport {
   }
 }
 
-/** Makes a new witness, and records it in the same transaction that migrates the schema and begins new epochs. */
+/**
+ * Makes a new witness. A full disk has no room for it: then the one of the former start stays, which is all the same unless
+ * a copy of both files is put back later.
+ * @returns why every topic begins a new epoch
+ */
 function takeOver(database: Database, directory: string, now: number): string | undefined {
+  try {
+    return renewWitness(database, directory, now);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    removeWitnesses(directory, fileRowOf(database)?.witness);
+    const because =
+      versionOf(database) < schemaVersion ? "it is to be migrated" : whyCopied(database, directory);
+    if (because === undefined) return undefined;
+    throw new DataDirectoryError(
+      `the disk is full, and ${join(directory, databaseName)} must be written to: ${because}. Free some space`,
+    );
+  }
+}
+
+/** Makes a new witness, and records it in the same transaction that migrates the schema and begins new epochs. */
+function renewWitness(database: Database, directory: string, now: number): string | undefined {
   const path = join(directory, databaseName);
   const token = randomName();
   const witness = `${witnessPrefix}${token}`;
@@ -190,7 +232,7 @@ function takeOver(database: Database, directory: string, now: number): string | 
   database.transaction(() => {
     migrate(database);
     const before = fileRowOf(database);
-    because = before && whyCopied(database, directory, before);
+    because = before && whyCopied(database, directory);
     const begins = before === undefined || because !== undefined;
     const [own, other] = [identityOf(path), identityOf(join(directory, witness))];
     database
@@ -206,13 +248,19 @@ function takeOver(database: Database, directory: string, now: number): string | 
         token,
       );
   })();
-  for (const name of readdirSync(directory))
-    if (name.startsWith(witnessPrefix) && name !== witness) rmSync(join(directory, name), { force: true });
+  removeWitnesses(directory, witness);
   return because;
 }
 
+function removeWitnesses(directory: string, kept: string | undefined): void {
+  for (const name of readdirSync(directory))
+    if (name.startsWith(witnessPrefix) && name !== kept) rmSync(join(directory, name), { force: true });
+}
+
 /** @returns which witness says that the file may have lost its end */
-function whyCopied(database: Database, directory: string, row: FileRow): string | undefined {
+function whyCopied(database: Database, directory: string): string | undefined {
+  const row = fileRowOf(database);
+  if (!row) return undefined;
   const own = identityOf(join(directory, databaseName));
   if (own.inode !== row.inode || own.birth !== row.birth)
     return `${databaseName} is a copy: its inode or birth time is not the recorded one`;

@@ -134,8 +134,8 @@ export class DiskBroker implements Broker {
 
   get state(): BrokerState {
     const reason = this.#failure?.reason ?? (this.#isOpened ? undefined : "the data is being opened");
-    const sinceTime = this.#sinceTime;
-    return reason === undefined ? { available: true, sinceTime } : { available: false, reason, sinceTime };
+    const available = this.#isOpened && !this.#failure?.isGone;
+    return { available, ...(reason !== undefined && { reason }), sinceTime: this.#sinceTime };
   }
 
   /** The number of topics that have a position. */
@@ -246,7 +246,7 @@ export class DiskBroker implements Broker {
     const { directory, limits } = this.#options;
     this.#ask({ kind: "open", directory, limits, subscribed: [...this.#subscribed] }).then(
       (answer) => {
-        if (answer.kind === "opened") this.#opened(answer.sinceTime);
+        if (answer.kind === "opened") this.#opened(answer.sinceTime, answer.failure);
       },
       (error) => {
         this.#failed({ reason: String(error.message), isGone: true });
@@ -256,10 +256,11 @@ export class DiskBroker implements Broker {
     );
   }
 
-  #opened(sinceTime: number): void {
+  #opened(sinceTime: number, failure: Failure | undefined): void {
     this.#isOpened = true;
     this.#sinceTime = sinceTime;
-    if (this.#wasOpened) this.#recovered();
+    if (failure) this.#failed(failure);
+    else if (this.#wasOpened) this.#recovered();
     this.#wasOpened = true;
     this.#flush();
   }

@@ -154,7 +154,13 @@ export const emptyUsage: DiskUsage = {
 };
 
 export type Answer = { readonly id: number } & (
-  | { readonly kind: "opened"; readonly sinceTime: number; readonly usage: DiskUsage }
+  | {
+      readonly kind: "opened";
+      readonly sinceTime: number;
+      readonly usage: DiskUsage;
+      /** Why it can be read and not written. */
+      readonly failure: Failure | undefined;
+    }
   | {
       readonly kind: "committed";
       readonly results: OutcomeColumns;

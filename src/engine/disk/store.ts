@@ -80,6 +80,10 @@ export class Store {
     return this.#file.sinceTime;
   }
 
+  get isAlone(): boolean {
+    return this.#file.isAlone;
+  }
+
   close(): void {
     this.#file.close();
   }

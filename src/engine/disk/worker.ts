@@ -17,6 +17,7 @@ import {
   pushOutcome,
   type Request,
 } from "./protocol.ts";
+import { isFull, releaseReserve, requireReserve } from "./reserve.ts";
 import { codeOf } from "./schema.ts";
 import { Store } from "./store.ts";
 
@@ -72,11 +73,9 @@ function answerTo(request: Request): Answer {
   const { id } = request;
   try {
     switch (request.kind) {
-      case "open": {
+      case "open":
         opening = request;
-        const { sinceTime } = openedForWriting(request);
-        return { id, kind: "opened", sinceTime, usage: opened(request).usage() };
-      }
+        return open(id, request);
       case "commit":
         return commit(id, request.operations, request);
       case "history": {
@@ -104,6 +103,18 @@ function answerTo(request: Request): Answer {
   }
 }
 
+function open(id: number, request: Opening & Moment): Answer {
+  const { sinceTime } = openedForWriting(request);
+  const usage = opened(request).usage();
+  try {
+    requireReserve(request.directory);
+    failure = undefined;
+  } catch (error) {
+    failure = failed(error);
+  }
+  return { id, kind: "opened", sinceTime, usage, failure };
+}
+
 function opened(moment: Moment): Store {
   if (!opening) throw new Error("the Worker was asked before it was told to open a directory");
   store ??= new Store(opening, moment);
@@ -127,7 +138,9 @@ function openedForWriting(moment: Moment): Store {
 function commit(id: number, operations: OperationColumns, moment: Moment): Answer {
   const began = performance.now();
   try {
-    const results = openedForWriting(moment).commit(operations, moment);
+    const current = openedForWriting(moment);
+    requireReserve(opening?.directory ?? "");
+    const results = current.commit(operations, moment);
     failure = undefined;
     return { id, kind: "committed", results, milliseconds: performance.now() - began };
   } catch (error) {
@@ -157,8 +170,10 @@ function withoutWriting({ kinds, topics }: OperationColumns, moment: Moment): Ou
 function sweep(id: number, moment: Moment): Answer {
   try {
     const current = openedForWriting(moment);
-    if (failure) current.probe(moment.now);
     if (current.sweep(moment)) sweepOn(moment);
+    requireReserve(opening?.directory ?? "");
+    if (failure) current.probe(moment.now);
+    if (current.isAlone) discard(); // There is room for other programs again.
     failure = undefined;
   } catch (error) {
     failure = failed(error);
@@ -185,15 +200,26 @@ function sweepOn(moment: Moment): void {
 }
 
 /** Errors after which the file is as it was, and SQLite can go on with it. */
-const harmless = ["SQLITE_FULL", "SQLITE_BUSY", "SQLITE_READONLY"];
+const harmless = ["SQLITE_BUSY", "SQLITE_READONLY"];
 
 function failed(error: unknown): Failure {
   const code = codeOf(error);
-  const message = messageOf(error);
   const isGone = error instanceof FileGone || !isReachable();
-  if (code.startsWith("SQLITE_IOERR")) isLogInDoubt = true;
-  else if (!isGone && !isLogInDoubt && !harmless.some((known) => code.startsWith(known))) discard();
-  return { reason: code === "" ? message : `${message} (${code})`, isGone };
+  if (isFull(error)) {
+    if (opening) releaseReserve(opening.directory);
+  } else if (code.startsWith("SQLITE_IOERR")) {
+    isLogInDoubt = true;
+  } else if (!isGone && !isLogInDoubt && !harmless.some((known) => code.startsWith(known))) {
+    discard();
+  }
+  return { reason: reasonOf(error, code, isGone), isGone };
+}
+
+function reasonOf(error: unknown, code: string, isGone: boolean): string {
+  const message = code === "" ? messageOf(error) : `${messageOf(error)} (${code})`;
+  return isGone && !(error instanceof FileGone)
+    ? `${opening?.directory} was removed or cannot be reached: ${message}`
+    : message;
 }
 
 function isReachable(): boolean {
