@@ -79,7 +79,7 @@ export interface HostGuardDeps {
 /** @param target the host that the request was sent to */
 export function isPermitted(origin: string, target: Target, origins: readonly string[]): boolean {
   if (origins.includes(origin)) return true;
-  if (origin === "null" || !URL.canParse(origin)) return false;
+  if (!URL.canParse(origin)) return false; // As for "null", the origin of a page without one.
   if (origins.includes("*")) return true;
   const { protocol, host, hostname } = new URL(origin);
   // A page that was loaded without TLS can be written by anyone on the way, whatever its host is.
