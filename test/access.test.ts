@@ -594,6 +594,12 @@ describe("when a token expires", () => {
     await within(Promise.all([plain.ended, events.ended]), "the end of both streams");
   });
 
+  test("its polls that are held are refused, though there is nothing to tell", async () => {
+    const brief = bearer(await sign(everywhere, secret, { expires: 2 }));
+    const response = await fetch(`${topicsUrl(server, "brief")}?since=-&wait=60s`, { headers: brief });
+    await expectRefusal(response, 401, "invalid_token");
+  });
+
   test("each closed connection is counted", async () => {
     const before = await counted("longwire_cut_total", "expired");
     using client = await openTopic(

@@ -108,6 +108,15 @@ describe("a poll", () => {
     expect(messages.at(-1)).toMatchObject({ id: fourth });
   });
 
+  test("that tells only a gap has a cursor after it, so that the gap is told once", async () => {
+    await using keepsNothing = await spawnServer(["--history-messages", "0"]);
+    const [first, second] = await publishEach(keepsNothing, "news", ["1", "2"]);
+    const response = await fetch(`${topicsUrl(keepsNothing, "news")}?since=${first}`);
+    expect((await response.json()).map(({ type }: ReceivedEvent) => type)).toEqual(["longwire.gap"]);
+    expect(response.headers.get("longwire-cursor")).toBe(second as string);
+    expect(await poll(keepsNothing, `news?since=${second}`)).toEqual([]);
+  });
+
   test("brings a topic into being, so that its cursor leads to the first message", async () => {
     const topic = newTopic();
     const empty = await fetch(`${topicsUrl(server, topic)}?since=all`);
