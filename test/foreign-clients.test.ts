@@ -1,5 +1,5 @@
 /** Clients that no one here wrote: what they make of a topic is what users get. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { CloudEvent, HTTP } from "cloudevents";
 import { EventSource } from "eventsource";
 import type { Browser, Page } from "playwright-core";
@@ -19,8 +19,6 @@ import {
   topicsUrl,
 } from "./support/topics.ts";
 import { Inbox, until, within } from "./support/wait.ts";
-
-setDefaultTimeout(30_000);
 
 const server = sharedServer();
 const forgetful = sharedServer(["--history-messages", "3"]);
