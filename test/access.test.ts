@@ -14,7 +14,7 @@ import { bearer, everywhere, forge, publishedId, sign } from "./support/tokens.t
 import { cloudEvents, openEvents, openStream, openTopic, post, topicsUrl } from "./support/topics.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const apiKey = "api-key-that-is-in-use";
 const nextApiKey = "api-key-that-comes-next";

@@ -2,9 +2,11 @@
  * The structure stays as src/index.ts describes it: imports go downward only, functions are short, no work is left undone.
  * Unused files, exports and dependencies are found by \`bun run unused\`.
  */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { dirname, join, resolve } from "node:path";
 import { root } from "./support/server.ts";
+
+setDefaultTimeout(120_000);
 
 /**
  * The layers of src/, the top one first; each name is a folder or a file. A file imports from its own folder and from the

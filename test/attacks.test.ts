@@ -7,7 +7,7 @@ import { sharedServer } from "./support/shared-server.ts";
 import { cloudEvents, inspect, openStream, openTopic, publish } from "./support/topics.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const MiB = 1024 * 1024;

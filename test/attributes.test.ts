@@ -17,7 +17,7 @@ import {
   topicsUrl,
 } from "./support/topics.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer();
 

@@ -7,7 +7,7 @@ import { recordingLog } from "./support/recording-log.ts";
 import { bearer, everywhere, publishedId, sign } from "./support/tokens.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const secret = "the secret of tokens that is in use";
 

@@ -12,7 +12,7 @@ import { lacks } from "./support/tool.ts";
 import { everyEvent, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 let folder: string;
 let binary: string;

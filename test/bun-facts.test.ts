@@ -10,7 +10,7 @@ import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "
 import { type Ended, runCommand } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const MiB = 1024 * 1024;
 

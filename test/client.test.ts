@@ -13,7 +13,7 @@ import { lacks } from "./support/tool.ts";
 import { inspect, newTopic, offsetOf, post, publish, publishEach, topicsUrl } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const secret = "a secret of at least thirty-two bytes";
 

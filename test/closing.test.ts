@@ -8,7 +8,7 @@ import { sign } from "./support/tokens.ts";
 import { commandOf, lacks } from "./support/tool.ts";
 import { newTopic, openTopic, post, publishEach } from "./support/topics.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer();
 

@@ -14,7 +14,7 @@ import { type RunningServer, root, runCommand, spawnServer } from "./support/ser
 import { lacks } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 /** Of this machine, as all of 127.0.0.0/8 is, and used by nothing else: a port that was freed stays free here. */
 const quietAddress = "127.91.0.1";
@@ -306,7 +306,7 @@ for (const [signal, code] of [
       using peer = await openWs(server.socketUrl());
       server.process.kill(signal);
       expect((await within(peer.closed, "a close")).code).toBe(code);
-      expect(await within(server.process.exited, "the end of the process")).toBe(0);
+      expect(await within(server.process.exited, "the end of the process", 10)).toBe(0);
     });
 
     test("refuses new connections while it stops, and a second one ends the process at once", async () => {
@@ -331,7 +331,7 @@ for (const [signal, code] of [
       using peer = await openWs(server.socketUrl()); // Once this is open the half request has been read, too.
       server.process.kill(signal);
       expect((await within(peer.closed, "a close")).code).toBe(code);
-      expect(await within(server.process.exited, "the end of the process")).toBe(0);
+      expect(await within(server.process.exited, "the end of the process", 10)).toBe(0);
     });
   });
 }

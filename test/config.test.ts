@@ -1,5 +1,5 @@
 /** The settings: the table, its defaults, and the pages that repeat it. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import {
   ConfigError,
@@ -10,6 +10,8 @@ import {
   settings,
 } from "../src/settings/config.ts";
 import { root } from "./support/server.ts";
+
+setDefaultTimeout(120_000);
 
 const names = Object.keys(settings) as (keyof typeof settings)[];
 

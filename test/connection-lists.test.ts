@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Server } from "bun";
 import { bufferLimits } from "../src/connection/buffers.ts";
 import type { Socket } from "../src/connection/connection.ts";
@@ -13,6 +13,8 @@ import { Counters } from "../src/metrics.ts";
 import { type LocalTopic, Subscription } from "../src/topic/subscription.ts";
 import { Encodings } from "../src/wire/encodings.ts";
 import { recordingLog } from "./support/recording-log.ts";
+
+setDefaultTimeout(120_000);
 
 const topic: LocalTopic = {
   topic: "news",

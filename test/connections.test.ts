@@ -1,5 +1,5 @@
 /** How many connections are admitted, which requests wait to become one, and how a node that drains closes them. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { HttpConnection } from "../src/connection/connection.ts";
 import { Connections } from "../src/connection/connections.ts";
 import { drainAll } from "../src/connection/drain.ts";
@@ -10,6 +10,8 @@ import type { RequestContext } from "../src/http/request-context.ts";
 import { Counters } from "../src/metrics.ts";
 import { openingsPerTurnMax } from "../src/settings/limits.ts";
 import { recordingLog } from "./support/recording-log.ts";
+
+setDefaultTimeout(120_000);
 
 function stage(connectionsMax: number) {
   const limits = { connectionsMax, connectionsPerAddressMax: 0 };

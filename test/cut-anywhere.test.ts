@@ -11,7 +11,7 @@ import { root } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { newTopic, publish, publishEach, type TopicState, topicsUrl } from "./support/topics.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 /** Keeps three messages of a topic, and loses everything at a message to `lose-everything`. */
 const server = sharedServer(["--history-messages", "3"], {

@@ -8,7 +8,7 @@ import { spawnDiskServer } from "./support/disk-server.ts";
 import { type Ended, runCommand } from "./support/server.ts";
 import { everyEvent, inspect, openEvents, publish, publishEach } from "./support/topics.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const data = (...words: readonly string[]): Promise<Ended> => runCommand(["data", ...words], { seconds: 20 });
 

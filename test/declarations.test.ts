@@ -8,7 +8,7 @@ import { settings } from "../src/settings/config.ts";
 import { declarationFiles, generateDeclarations } from "./declarations/generate.ts";
 import { root, runCommand } from "./support/server.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const bun = process.execPath;
 const written = await Promise.all(

@@ -15,7 +15,7 @@ import { commandOf, lacks } from "./support/tool.ts";
 import { newTopic, openStream, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const folder = await mkdtemp(join(tmpdir(), "longwire-deploy-"));
 afterAll(() => rm(folder, { recursive: true }));

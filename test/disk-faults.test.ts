@@ -11,7 +11,7 @@ import { lacks } from "./support/tool.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const small = lacks("root's right to mount") ? undefined : SmallDisk.mount();
 afterAll(() => small?.[Symbol.dispose]());

@@ -9,7 +9,7 @@ import { lacks } from "./support/tool.ts";
 import { everyEvent, post, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const disk = lacks("root's right to mount") ? undefined : SmallDisk.mount();
 afterAll(() => disk?.[Symbol.dispose]());

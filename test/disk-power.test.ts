@@ -5,7 +5,7 @@ import { FailingDisk } from "./support/failing-disk.ts";
 import { lacks } from "./support/tool.ts";
 import { everyEvent, post, publish } from "./support/topics.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 /** The bodies of the topic's messages, by id. */
 const shown = async ({ running }: DiskServer): Promise<Record<string, unknown>> =>

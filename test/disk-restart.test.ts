@@ -21,7 +21,7 @@ import { runCommand } from "./support/server.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const epochOf = (id: string): string => id.slice(0, id.lastIndexOf("-"));
 

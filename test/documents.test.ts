@@ -13,7 +13,7 @@ import { sharedServer } from "./support/shared-server.ts";
 import { lacks } from "./support/tool.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const apiKey = "an-api-key-of-32-characters-0001";
 const server = sharedServer();

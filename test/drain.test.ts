@@ -13,7 +13,7 @@ import {
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(40_000);
+setDefaultTimeout(120_000);
 
 const restarting = 1012;
 
@@ -80,26 +80,29 @@ describe("SIGTERM", () => {
   });
 
   test("spreads the closing over --drain-window, while those not yet closed are served", async () => {
-    await using server = await spawnServer(["--drain-window", "2s"]);
+    await using server = await spawnServer(["--drain-window", "4s", "--log-level", "debug"]);
     const topic = newTopic();
-    const closedTimes: number[] = [];
     const subscribers = await Promise.all(Array.from({ length: 200 }, () => openEvents(server, topic)));
-    for (const { closed } of subscribers) void closed.then(() => closedTimes.push(performance.now()));
     const last = subscribers.at(-1);
 
-    const begun = performance.now();
     server.process.kill("SIGTERM");
-    await until(() => closedTimes.length > 0, "the first to be closed");
+    await Promise.race(subscribers.map(({ closed }) => within(closed, "the first close")));
     last?.send('{"specversion":"1.0","type":"test","data":"in the window"}');
     const received = await last?.event();
     expect(received?.data).toBe("in the window");
 
     expect(await within(server.process.exited, "the process to exit")).toBe(0);
     await Promise.all(subscribers.map(({ closed }) => within(closed, "a close")));
-    const half = closedTimes.filter((time) => time - begun < 1000).length;
-    expect(half).toBeGreaterThan(20);
-    expect(half).toBeLessThan(180);
-    expect(Math.max(...closedTimes) - begun).toBeLessThan(7000);
+    await server.errors;
+    // By the server's clock: how late a client hears of it says nothing.
+    const times = (message: string): number[] =>
+      server.log().flatMap(({ msg, time }) => (msg === message ? [Number(time)] : []));
+    const [begun = 0] = times("draining");
+    const closed = times("connection closed").map((time) => time - begun);
+    expect(closed).toHaveLength(200);
+    // The middle half of them, which a moment in which the machine stood still does not bring together.
+    expect(Number(closed[150]) - Number(closed[50])).toBeGreaterThan(500);
+    expect(closed.at(-1)).toBeLessThan(12_000);
   });
 
   test("finishes and answers the publication under way", async () => {

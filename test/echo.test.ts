@@ -8,7 +8,7 @@ import { type RunningServer, residentBytes, spawnServer } from "./support/server
 import { sharedServer } from "./support/shared-server.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const MiB = 1024 * 1024;
 

@@ -1,7 +1,9 @@
 /** A message is encoded once for a form, and the memory for that is bounded. */
-import { describe, expect, jest, test } from "bun:test";
+import { describe, expect, jest, setDefaultTimeout, test } from "bun:test";
 import type { Message } from "../src/topic/message.ts";
 import { Encodings } from "../src/wire/encodings.ts";
+
+setDefaultTimeout(120_000);
 
 const message = (offset: number): Message => ({
   topic: "news",

@@ -17,7 +17,7 @@ import {
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer([], {
   command: [

@@ -6,7 +6,7 @@ import { exchange, handshakeHeaders, request } from "./support/raw-socket.ts";
 import { type RunningServer, root, spawnServer } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const preload = resolve(root, "test/support/faults.ts");
 const faulty = [process.execPath, "--preload", preload, resolve(root, "src/index.ts")];

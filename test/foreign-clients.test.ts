@@ -1,5 +1,5 @@
 /** Clients that no one here wrote: what they make of a topic is what users get. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { CloudEvent, HTTP } from "cloudevents";
 import { EventSource } from "eventsource";
 import type { Browser, Page } from "playwright-core";
@@ -221,6 +221,8 @@ async def main(url):
         print(await socket.recv())
 asyncio.run(main(sys.argv[1]))
 `;
+
+    setDefaultTimeout(120_000);
     const child = Bun.spawn(
       [commandOf("Python's websockets"), "-c", program, server.socketUrl(`/topics/${topic}`)],
       {

@@ -1,7 +1,9 @@
 /** Reading the frames that clients send, and refusing those that are wrong. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { DraftError } from "../src/topic/draft.ts";
 import { readEventFrame, readRawFrame } from "../src/wire/client-frame.ts";
+
+setDefaultTimeout(120_000);
 
 const event = (members: Record<string, unknown>): string =>
   JSON.stringify({ specversion: "1.0", ...members });

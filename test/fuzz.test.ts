@@ -3,7 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { checkResponses, forEachSeed } from "./fuzz/fuzzer.ts";
 import { fuzzers } from "./fuzz/fuzzers.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 /** As many seeds as take some seconds. Those that are left out are tests themselves. */
 const seedsOf = {

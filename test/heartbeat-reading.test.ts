@@ -5,7 +5,7 @@ import { openWs, ws } from "./support/clients.ts";
 import { residentBytes, spawnServer } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(90_000);
+setDefaultTimeout(120_000);
 
 const MiB = 1024 * 1024;
 const heartbeatAfter = (timeout: string) => ["--heartbeat-interval", "1s", "--heartbeat-timeout", timeout];

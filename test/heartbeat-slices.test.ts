@@ -1,11 +1,13 @@
 /** The heartbeats of many connections are due at once, and other clients are served between them. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ClientAddress, Connection, type HttpConnection, type Socket } from "../src/connection/connection.ts";
 import { Heartbeat } from "../src/connection/heartbeat.ts";
 import { Counters } from "../src/metrics.ts";
 import { heartbeatsPerTurnMax } from "../src/settings/limits.ts";
 import { recordingLog } from "./support/recording-log.ts";
 import { until } from "./support/wait.ts";
+
+setDefaultTimeout(120_000);
 
 const connectionsCount = 5000;
 const address = new ClientAddress("127.0.0.1");

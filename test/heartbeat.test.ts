@@ -5,7 +5,7 @@ import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer(["--heartbeat-interval", "1s", "--heartbeat-timeout", "3s"]);
 

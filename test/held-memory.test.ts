@@ -6,7 +6,7 @@ import { openWs } from "./support/clients.ts";
 import { parseMetrics } from "./support/prometheus.ts";
 import { newTopic, post, topicsUrl } from "./support/topics.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 /** Strings and buffers, which JavaScriptCore counts exactly, apart from its objects. */
 function stringBytes(): number {

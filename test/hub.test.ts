@@ -1,5 +1,5 @@
 /** The hub without a server: who gets which message, in which step, and who is told of a gap. */
-import { afterEach, describe, expect, jest, setSystemTime, test } from "bun:test";
+import { afterEach, describe, expect, jest, setDefaultTimeout, setSystemTime, test } from "bun:test";
 import pino from "pino";
 import { MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
 import { Counters } from "../src/metrics.ts";
@@ -30,6 +30,8 @@ import {
 import type { HistoryLimits } from "../src/topic/retention.ts";
 import type { Gap, Subscriber, Subscription } from "../src/topic/subscription.ts";
 import { endTopic, post, text } from "./contract/messages.ts";
+
+setDefaultTimeout(120_000);
 
 const limits: MemoryBrokerLimits = {
   historyMessages: 1000,

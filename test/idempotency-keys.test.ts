@@ -1,8 +1,10 @@
 /** Idempotency keys, bounded in bytes, against a plain model. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { fingerprintOf, IdempotencyKeys, type PublicationRecord } from "../src/engine/idempotency.ts";
 import type { Once } from "../src/topic/broker.ts";
 import { Random } from "./support/random.ts";
+
+setDefaultTimeout(120_000);
 
 const position = (offset: number) => ({ items: 1, last: { epoch: "e", offset }, digest: "digest" });
 

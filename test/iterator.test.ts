@@ -12,7 +12,7 @@ import { deliveryCount } from "./support/prometheus.ts";
 import { inspect, newTopic } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const quiet = { port: 0, logLevel: "silent" } as const;
 

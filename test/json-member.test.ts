@@ -3,7 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { rawMember } from "../src/wire/json-member.ts";
 
-setDefaultTimeout(30_000); // Thousands of generated texts, on a machine that may be busy.
+setDefaultTimeout(120_000); // Thousands of generated texts, on a machine that may be busy.
 
 const space = fc.string({ unit: fc.constantFrom(" ", "\t", "\r", "\n"), maxLength: 3 });
 

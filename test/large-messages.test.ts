@@ -12,7 +12,7 @@ import {
 import { openEvents, openStream, openTopic, post, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const MiB = 1024 * 1024;
 

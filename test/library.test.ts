@@ -18,7 +18,7 @@ import { recordingLog } from "./support/recording-log.ts";
 import { root, runCommand } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const MiB = 1024 * 1024;
 

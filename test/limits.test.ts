@@ -9,7 +9,7 @@ import { type RunningServer, root, spawnServer } from "./support/server.ts";
 import { openStream, openTopic, post, topicsUrl } from "./support/topics.ts";
 import { Inbox, until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const MiB = 1024 * 1024;
 

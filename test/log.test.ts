@@ -6,7 +6,7 @@ import { createLogger, type Logger } from "../src/log.ts";
 import { root } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 /** What a client may send to have a terminal do something: C0, C1, a bidirectional override, a line separator. */
 const hostile = "\u001b[31mred\u009b32mgreen\u0085\u202eesrever\u2028";

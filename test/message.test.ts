@@ -1,8 +1,10 @@
 /** Ids, topic names, where a client stands, and what may be published. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { DraftError, draftOf, draftOfValue, isJson, isMediaType, isText } from "../src/topic/draft.ts";
 import { faultOfTopicName, formatId, parseId, parseSince } from "../src/topic/message.ts";
+
+setDefaultTimeout(120_000);
 
 describe("an id", () => {
   const epoch = fc.string({

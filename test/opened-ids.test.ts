@@ -12,7 +12,7 @@ import {
 } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 /** Keeps three messages of a topic. */
 const server = sharedServer(["--history-messages", "3"]);

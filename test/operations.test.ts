@@ -30,7 +30,7 @@ import {
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const apiKey = "an-api-key-of-32-characters-0001";
 const jwtSecret = "a-secret-for-tokens-of-40-characters-001";

@@ -8,7 +8,7 @@ import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { openTopic } from "./support/topics.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 type Headers = Readonly<Record<string, string>>;
 

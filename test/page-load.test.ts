@@ -4,7 +4,7 @@ import type { Locator, Page } from "playwright-core";
 import { SharedBrowser } from "./support/browser.ts";
 import { lacks } from "./support/tool.ts";
 
-setDefaultTimeout(90_000);
+setDefaultTimeout(120_000);
 
 const shared = new SharedBrowser("topics");
 const { open } = shared;

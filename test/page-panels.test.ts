@@ -5,7 +5,7 @@ import { spawnServer } from "./support/server.ts";
 import { lacks } from "./support/tool.ts";
 
 // A browser on a loaded machine with 2 cores takes seconds to open a page.
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const shared = new SharedBrowser("topics");
 const { open } = shared;

@@ -1,5 +1,5 @@
 /** The parts of the page that need no browser. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { statisticsOf } from "../public/latency/statistics.ts";
 import { comeback, retryDelaySeconds } from "../public/line/line.ts";
 import { hexRows } from "../public/log/entry.ts";
@@ -11,6 +11,8 @@ import { chinese } from "../public/words/chinese.ts";
 import { english } from "../public/words/english.ts";
 import * as server from "../src/topic/message.ts";
 import { lacks } from "./support/tool.ts";
+
+setDefaultTimeout(120_000);
 
 describe("a line that comes back", () => {
   test("waits twice as long each time, up to 30 s, and half of each wait is random", () => {

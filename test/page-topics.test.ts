@@ -1,10 +1,12 @@
 /** The topics panel of the page, in a real browser: a topic is a URL, and a cut line loses no message. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Locator } from "playwright-core";
 import { heartbeatIntervalSeconds } from "../public/line/line.ts";
 import { SharedBrowser, serveScripted, type View } from "./support/browser.ts";
 import { spawnServer } from "./support/server.ts";
 import { lacks } from "./support/tool.ts";
+
+setDefaultTimeout(120_000);
 
 const shared = new SharedBrowser("topics");
 const { open } = shared;

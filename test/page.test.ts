@@ -1,10 +1,12 @@
 /** The client page in a real browser, with the real server. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { heartbeatIntervalSeconds, retryDelaySeconds } from "../public/line/line.ts";
 import { SharedBrowser, serveScripted } from "./support/browser.ts";
 import { spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { lacks } from "./support/tool.ts";
+
+setDefaultTimeout(120_000);
 
 const shared = new SharedBrowser("line");
 const { open } = shared;

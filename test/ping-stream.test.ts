@@ -4,7 +4,7 @@ import { sampleOf, samplesOf, scrape } from "./support/prometheus.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const accept = { Accept: "text/event-stream" };
 

@@ -12,7 +12,7 @@ import { commandOf, lacks } from "./support/tool.ts";
 import { offsetOf, publish } from "./support/topics.ts";
 import { Inbox, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const page = await Bun.file(resolve(root, "docs/protocol.md")).text();
 

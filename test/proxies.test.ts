@@ -1,8 +1,10 @@
 /** The client's address and target behind proxies, and which X-Forwarded-… headers are believed. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Server } from "bun";
 import { Proxies } from "../src/http/proxies.ts";
 import type { RequestContext } from "../src/http/request-context.ts";
+
+setDefaultTimeout(120_000);
 
 /** @param peer address of the connection; undefined on a unix socket */
 function requestFrom(peer: string | undefined, url: string, headers: Record<string, string>): RequestContext {

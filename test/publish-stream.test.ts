@@ -22,7 +22,7 @@ import {
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(90_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer(["--max-message", "64KiB"]);
 

@@ -16,7 +16,7 @@ import { bearer, everywhere, forge, sign } from "./support/tokens.ts";
 import { topicsUrl } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const secret = "the secret of tokens that is in use";
 

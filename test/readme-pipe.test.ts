@@ -11,7 +11,7 @@ import { quote } from "./support/shell.ts";
 import { lacks } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const folder = await mkdtemp(join(tmpdir(), "longwire-pipe-"));
 afterAll(() => rm(folder, { recursive: true }));

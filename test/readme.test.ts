@@ -8,7 +8,7 @@ import { quote } from "./support/shell.ts";
 import { lacks } from "./support/tool.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const pages = ["README.md", "README.zh-CN.md"];
 // Within the package, where its own name resolves to it, and where git and the linter do not look.

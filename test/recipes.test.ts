@@ -11,7 +11,7 @@ import { lacks } from "./support/tool.ts";
 import { everyEvent, inspect, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const recipes = resolve(root, "docs/recipes");
 const linesMax = 30;
@@ -54,7 +54,7 @@ beforeAll(async () => {
   if (lacks("chromium")) return;
   browser = await launchBrowser();
   context = await browser.newContext();
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(120_000);
 });
 afterAll(async () => {
   await browser?.close();

@@ -1,6 +1,8 @@
 /** What a node concludes from its own beats. */
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { Beat } from "../src/engine/redis/beat.ts";
+
+setDefaultTimeout(120_000);
 
 /** @returns a beat, and how often it said that announcements may have been lost */
 function listening(): { readonly beat: Beat; readonly missed: () => number } {

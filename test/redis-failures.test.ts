@@ -15,7 +15,7 @@ import { lacks } from "./support/tool.ts";
 import { cloudEvents, openTopic, post, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const opened: AsyncDisposable[] = [];
 afterEach(async () => {

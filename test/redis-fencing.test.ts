@@ -13,7 +13,7 @@ import { type Client, RedisNode } from "./support/redis-node.ts";
 import { lacks } from "./support/tool.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const opened: AsyncDisposable[] = [];
 afterEach(async () => {

@@ -11,7 +11,7 @@ import { lacks } from "./support/tool.ts";
 import { openEvents, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const opened: AsyncDisposable[] = [];
 afterEach(async () => {

@@ -5,7 +5,7 @@ import { ConfigError, completeConfig, type HandlerConfig, handlerSettings } from
 import { checkRelations } from "../src/settings/relations.ts";
 import { root, runCommand, spawnServer } from "./support/server.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const secret = "a-secret-for-tokens-of-40-characters-001";
 const redis = "redis://127.0.0.1:1";

@@ -12,7 +12,7 @@ import { type RunningServer, spawnServer } from "./support/server.ts";
 import { lacks } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const folder = await mkdtemp(join(tmpdir(), "longwire-reload-"));
 afterAll(() => rm(folder, { recursive: true }));

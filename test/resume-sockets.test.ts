@@ -8,7 +8,7 @@ import { type RunningServer, residentBytes, spawnServer } from "./support/server
 import { everyEvent, inspect, offsetOf, openEvents, openTopic, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

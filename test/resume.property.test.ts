@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { forEachSeed } from "./fuzz/fuzzer.ts";
 import { emptyTally, runSchedule } from "./support/resume-schedule.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const schedules = 2000;
 

@@ -1,9 +1,11 @@
 /** How much of the past is kept, against a plain model of it. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { TopicLog } from "../src/topic/log.ts";
 import { type Message, retainedBytes } from "../src/topic/message.ts";
 import { type HistoryLimits, Retention } from "../src/topic/retention.ts";
 import { Random } from "./support/random.ts";
+
+setDefaultTimeout(120_000);
 
 const limits: HistoryLimits = {
   historyMessages: 100,

@@ -11,7 +11,7 @@ import { lacks } from "./support/tool.ts";
 import { everyEvent } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 test.skipIf(lacks("redis-server"))(
   "two processes on one port lose nothing while each is drained and replaced",

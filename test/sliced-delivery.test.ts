@@ -1,8 +1,10 @@
 /** A topic's messages given to its sockets one by one: each socket gets each message once and in order, or is closed. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Socket } from "../src/connection/connection.ts";
 import { type Frame, SlicedDelivery } from "../src/connection/sliced-delivery.ts";
 import { Random } from "./support/random.ts";
+
+setDefaultTimeout(120_000);
 
 interface FakeSocket {
   readonly received: Frame[];

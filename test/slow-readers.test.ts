@@ -13,7 +13,7 @@ import { starve } from "./support/starvation.ts";
 import { everyEvent, inspect, openEvents, openTopic, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

@@ -6,7 +6,7 @@ import { type RunningServer, residentBytes, spawnServer } from "./support/server
 import { inspect, openEvents, openTopic, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

@@ -1,8 +1,10 @@
 /** GET /status: what the page's server panel shows. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { until } from "./support/wait.ts";
+
+setDefaultTimeout(120_000);
 
 const key = "a-key-of-more-than-16-characters";
 const secret = "a secret of more than thirty-two characters";

@@ -8,7 +8,7 @@ import { sharedServer } from "./support/shared-server.ts";
 import { inspect, post, publish, topicsUrl } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const MiB = 1024 * 1024;

@@ -1,13 +1,15 @@
 /** The readers of event streams and of JSON lines: any text, in any pieces, against a reference parser. */
 
 import { heapStats } from "bun:jsc";
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createParser } from "eventsource-parser";
 import fc from "fast-check";
 import { DraftError } from "../src/topic/draft.ts";
 import { EventStreamReader } from "../src/wire/event-stream-reader.ts";
 import { ItemSizeError } from "../src/wire/item-size.ts";
 import { JsonLinesReader } from "../src/wire/json-lines-reader.ts";
+
+setDefaultTimeout(120_000);
 
 const bytesMax = 1000;
 

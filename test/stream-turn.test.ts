@@ -7,7 +7,7 @@ import { noSightings, numbered, SlowReader } from "./support/slow-reader.ts";
 import { inspect, newTopic, openStream, publish, type StreamClient } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer(["--history-messages", "1000"]);
 

@@ -10,7 +10,7 @@ import { type RunningServer, runCommand, spawnServer } from "./support/server.ts
 import { lacks } from "./support/tool.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const folder = await mkdtemp(join(tmpdir(), "longwire-tls-"));
 afterAll(() => rm(folder, { recursive: true }));

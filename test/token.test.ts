@@ -8,7 +8,7 @@ import { decodeJwt, decodeProtectedHeader, exportPKCS8, exportSPKI, generateKeyP
 import { runCommand, type SpawnOptions, spawnServer } from "./support/server.ts";
 import { topicsUrl } from "./support/topics.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const secret = "the first secret of more than 32 bytes";
 const otherSecret = "the second secret of more than 32 bytes";

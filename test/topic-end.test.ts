@@ -20,7 +20,7 @@ import {
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer();
 const brief = sharedServer(["--history-messages", "2"]);

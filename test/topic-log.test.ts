@@ -1,8 +1,10 @@
 /** One topic's bounded log, against a plain array. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { TopicLog } from "../src/topic/log.ts";
 import { type Message, type Position, retainedBytes } from "../src/topic/message.ts";
 import { Random } from "./support/random.ts";
+
+setDefaultTimeout(120_000);
 
 const wholePage = { messagesMax: 1000, bytesMax: 1024 * 1024 };
 

@@ -16,7 +16,7 @@ import {
 } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer(["--history-messages", "2000"]);
 const forgetful = sharedServer(["--history-messages", "3"]);

@@ -20,7 +20,7 @@ import {
 } from "./support/topics.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

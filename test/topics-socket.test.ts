@@ -18,7 +18,7 @@ import {
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 /** A permitted page: one on the same machine. */
 const page = { Origin: "http://localhost:1234" } as const;

@@ -17,7 +17,7 @@ import {
 } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(30_000);
+setDefaultTimeout(120_000);
 
 const server = sharedServer();
 /** Keeps three messages of a topic, and sends a comment after 1 s of silence. */

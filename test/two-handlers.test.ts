@@ -9,7 +9,7 @@ import { starve } from "./support/starvation.ts";
 import { openTopic, publish } from "./support/topics.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const program = resolve(root, "test/support/two-handlers.ts");

@@ -7,7 +7,7 @@ import { spawnServer } from "./support/server.ts";
 import { inspect } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 /** After so long Bun ends a request that has not come whole. */
 const requestSecondsMax = 25;

@@ -1,5 +1,5 @@
 /** How a person's text becomes a value, and a value a person's text. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   count,
   duration,
@@ -12,6 +12,8 @@ import {
   UnitError,
 } from "../src/settings/units.ts";
 import { Random, seed } from "./support/random.ts";
+
+setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

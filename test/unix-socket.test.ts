@@ -8,7 +8,7 @@ import { ws } from "./support/clients.ts";
 import { runCommand, spawnServer } from "./support/server.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 const folder = await mkdtemp(join(tmpdir(), "longwire-unix-"));
 afterAll(() => rm(folder, { recursive: true }));

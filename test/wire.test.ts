@@ -13,7 +13,7 @@ import {
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { within } from "./support/wait.ts";
 
-setDefaultTimeout(20_000);
+setDefaultTimeout(120_000);
 
 let server: RunningServer;
 /** Stays open through all tests: an error of one client must not affect another. */

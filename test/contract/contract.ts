@@ -23,7 +23,7 @@ import { describeSubscribing } from "./subscribing.ts";
 import { describeTime } from "./time.ts";
 import { describeUnsubscribing } from "./unsubscribing.ts";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
 
 /** @param name Names the engine in the test output. */
 export function describeBrokerContract<Kind extends Engine>(

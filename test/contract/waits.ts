@@ -5,14 +5,11 @@ import type { Time } from "../support/time.ts";
 import { until, within } from "../support/wait.ts";
 import { after, all, post, text, wholePage } from "./messages.ts";
 
-/** The outer bound of a wait that should take milliseconds. */
-const deadlineSeconds = 10;
-
 export class Waits {
   constructor(readonly time: Time) {}
 
   readonly until = (holds: () => boolean | Promise<boolean>, what: string): Promise<void> =>
-    until(holds, what, deadlineSeconds, this.time);
+    until(holds, what, undefined, this.time);
 
   readonly listen = (broker: Broker): Announcements => {
     const announced = new Announcements(this.time);
@@ -117,6 +114,6 @@ export class Announcements implements BrokerListener {
   async upTo(topic: string, position: Position | undefined): Promise<void> {
     const id = `${topic} ${position && formatId(position)}`;
     while (!this.#first.has(id))
-      await within(this.#announced.promise, `the announcement of ${id}`, deadlineSeconds, this.#time);
+      await within(this.#announced.promise, `the announcement of ${id}`, undefined, this.#time);
   }
 }

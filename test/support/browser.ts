@@ -28,7 +28,7 @@ async function openPage(
   { hasClock = false, hash = "", ...options }: ViewOptions = {},
 ): Promise<View> {
   const context = await browser.newContext({ locale: "en-US", ...options });
-  context.setDefaultTimeout(15_000);
+  context.setDefaultTimeout(120_000);
   const page = await context.newPage();
   const view = new View(page, panel);
   if (options.javaScriptEnabled !== false) {

@@ -1,4 +1,4 @@
 /** Runs before the tests of every process: a test that needs milliseconds may take this long on a busy machine. */
 import { setDefaultTimeout } from "bun:test";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);
