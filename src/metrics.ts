@@ -83,6 +83,7 @@ export class Counters {
     silence: 0,
     ended: 0,
     taken_over: 0,
+    expectation: 0,
     conflict: 0,
     unavailable: 0,
     draining: 0,

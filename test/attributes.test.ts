@@ -96,6 +96,9 @@ describe("attributes in headers", () => {
   for (const [what, given, said] of [
     ["a control character", { "ce-subject": "a%0Ab" }, "control character"],
     ["a type of the server's own", { "ce-type": "longwire.gap" }, "longwire."],
+    ["that type behind a space", { "ce-type": "%20longwire.end" }, "space"],
+    ["that type behind what cannot be seen", { "ce-type": "%E2%80%8Blongwire.end" }, "cannot be seen"],
+    ["a name that objects have of themselves", { "ce-__proto__": "x" }, "__proto__"],
     ["an empty type", { "ce-type": "" }, "empty"],
     ["no UTF-8", { "ce-subject": "%ff" }, "UTF-8"],
     ["another topic", { "ce-topic": "elsewhere" }, "topic"],

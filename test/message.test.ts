@@ -156,6 +156,10 @@ describe("a topic's name", () => {
     "a%20b",
     "e\u0301",
     "🔌",
+    "\u3164", // Letters and marks that cannot be seen: HANGUL FILLER,
+    "a\u1160", // HANGUL JUNGSEONG FILLER,
+    "a\uFE0F", // a variation selector,
+    "a\u034F", // COMBINING GRAPHEME JOINER.
     "a\n",
     "a\0",
     "a?b",

@@ -344,6 +344,7 @@ describe("/metrics counts refusals", () => {
       connections_per_ip: 1,
       message_size: 2,
       malformed: 4,
+      expectation: 0,
       conflict: 1,
       unavailable: 0,
       draining: 0,

@@ -27,6 +27,23 @@ function addressOf(
   return new Proxies(networks).addressOf(requestFrom(peer, "http://own.example/", headers));
 }
 
+describe("the host that a client names", () => {
+  const hostOf = (forwarded: string): string =>
+    new Proxies(["10.0.0.0/8"]).targetOf(
+      requestFrom("10.0.0.1", "http://own.example/", { "X-Forwarded-Host": forwarded }),
+    ).host;
+
+  test("is that of X-Forwarded-Host, behind a proxy that is trusted", () => {
+    for (const host of ["public.example", "public.example:8443", "[2001:db8::7]:80"])
+      expect(hostOf(host)).toBe(host);
+  });
+
+  test("is refused in words if it is none, since URLs are made of it", () => {
+    for (const host of ["a b", "a/b", "user@a", "a?b", "a:port", "a#b", "a\\b"])
+      expect(() => hostOf(host)).toThrow("X-Forwarded-Host");
+  });
+});
+
 describe("the address of a client", () => {
   test("is that of its connection if no proxy is trusted, whatever the header says", () => {
     expect(addressOf([], "192.0.2.1", "203.0.113.9")).toBe("192.0.2.1");

@@ -204,6 +204,39 @@ describe("what cannot be published", () => {
   }
 });
 
+describe("what Bun cannot read is refused before anything is published:", () => {
+  const chunked = { "Transfer-Encoding": "chunked" };
+
+  test("a body that declares trailers", async () => {
+    const topic = newTopic();
+    const head = request("POST", `/topics/${topic}`, { ...chunked, Trailer: "Digest" });
+    const answer = await exchange(server.url, `${head}5\r\nhello\r\n0\r\nDigest: x\r\n\r\n`);
+    expect(answer.status).toBe(400);
+    expect(JSON.parse(answer.body).detail).toContain("Trailer");
+    expect((await inspect(server, topic)).position).toBeNull();
+  });
+
+  for (const expectation of ["100-Continue", "100-CONTINUE", "200-ok"]) {
+    test(`Expect: ${expectation}, whose client waits to send the body`, async () => {
+      const topic = newTopic();
+      const headers = { "Content-Length": "5", Expect: expectation };
+      const answer = await exchange(server.url, request("POST", `/topics/${topic}`, headers));
+      expect(answer.status).toBe(417);
+      expect(JSON.parse(answer.body).detail).toContain("100-continue");
+      expect((await inspect(server, topic)).position).toBeNull();
+    });
+  }
+
+  test("but Expect: 100-continue is met", async () => {
+    const topic = newTopic();
+    using raw = await RawSocket.connect(server.url);
+    raw.write(request("POST", `/topics/${topic}`, { "Content-Length": "5", Expect: "100-continue" }));
+    expect((await raw.response()).status).toBe(100);
+    raw.write("hello");
+    expect((await raw.response()).status).toBe(200);
+  });
+});
+
 describe("the limit of a body", () => {
   const small = sharedServer(["--max-message", "64KiB"]);
 
@@ -557,7 +590,9 @@ describe("CORS", () => {
     for (const { headers } of answers) {
       expect(headers.get("access-control-allow-origin")).toBe(page);
       expect(headers.get("vary")).toContain("Origin");
-      expect(headers.get("access-control-expose-headers")).toBe("Link, Longwire-Cursor, Retry-After");
+      expect(headers.get("access-control-expose-headers")).toBe(
+        "Link, Longwire-Cursor, Longwire-Trimmed, Retry-After",
+      );
     }
   });
 

@@ -310,6 +310,22 @@ describe("coming back", () => {
     expect((await stream.next()).text).toBe(`data: 5\nid: ${id}`);
   });
 
+  for (const name of ["lastEventId", "lastEventID", "last-event-id", "Last-Event-ID"]) {
+    test(`with ${name} in the query does the same, outranked by since and by the header`, async () => {
+      const topic = newTopic();
+      const [first, second, third] = await publishEach(server, topic, ["1", "2", "3"]);
+      const beginsAt = async (query: string, headers = {}): Promise<string> => {
+        await using stream = await openStream(server, `${topic}?${query}`, headers);
+        return (await stream.next()).id ?? "";
+      };
+      expect(await beginsAt(`${name}=${first}`)).toBe(first as string);
+      expect(await beginsAt(`${name}=${first}&since=${second}`)).toBe(second as string);
+      expect(await beginsAt(`${name}=${first}`, { "Last-Event-ID": third as string })).toBe(third as string);
+      expect(await beginsAt(`${name}=strange`)).toBe("0-0");
+      expect(await beginsAt(`${name}=`)).toBe(third as string);
+    });
+  }
+
   test("with since does the same, and Last-Event-ID outranks it", async () => {
     const topic = newTopic();
     await untilKnownFor(server, "3s");

@@ -1,6 +1,7 @@
 /** The client and the host of a request that came through proxies: X-Forwarded-… headers, believed from trusted proxies only. */
 import { ConfigError } from "../settings/config.ts";
 import { type Address, Network, parseAddress } from "../settings/networks.ts";
+import { malformed } from "./refusal.ts";
 import type { RequestContext } from "./request-context.ts";
 
 /** The server that a client sent its request to, as the client knows it. */
@@ -54,7 +55,7 @@ export class Proxies {
     const peer = peerOf(context);
     if (!this.#trusts(peer === undefined ? undefined : parseAddress(peer))) return own;
     return {
-      host: firstOf(request, "x-forwarded-host") ?? own.host,
+      host: forwardedHost(request) ?? own.host,
       isSecure: own.isSecure || firstOf(request, "x-forwarded-proto") === "https",
     };
   }
@@ -78,6 +79,13 @@ const canonicalOf = (peer: string): string | undefined =>
 function addressIn(hop: string): Address | undefined {
   const text = hop.trim();
   return parseAddress(/^\[(.+)\](?::\d+)?$/.exec(text)?.[1] ?? /^([\d.]+):\d+$/.exec(text)?.[1] ?? text);
+}
+
+/** @throws {Refusal} for one that is no host: URLs are made of it */
+function forwardedHost(request: Request): string | undefined {
+  const host = firstOf(request, "x-forwarded-host");
+  if (host === undefined || (/^[^\s/?#@\\]+$/.test(host) && URL.canParse(`http://${host}/`))) return host;
+  throw malformed("The header X-Forwarded-Host must be a host name with an optional port.");
 }
 
 /** In a chain of proxies the client connected to the one that wrote the header first. */

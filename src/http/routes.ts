@@ -1,6 +1,6 @@
 /** The step from `Bun.serve` to handlers: a request is parsed, and what a handler throws is answered. */
 import type { Server } from "bun";
-import { malformed, type Refusals } from "./refusal.ts";
+import { malformed, Refusal, type Refusals } from "./refusal.ts";
 import type { Answer, Handler } from "./request-context.ts";
 
 /** A handler as `Bun.serve` calls it. */
@@ -16,12 +16,29 @@ export function routesOf(handlers: Readonly<Record<string, Handler>>, refusals: 
 
 export function routeOf(handler: Handler, refusals: Refusals): RequestHandler {
   return async (request, server) => {
+    let answer: Answer;
     try {
-      return await handler({ request, url: urlOf(request), server });
+      const url = urlOf(request);
+      requireReadable(request);
+      answer = await handler({ request, url, server });
     } catch (error) {
-      return refusals.of(error).response();
+      answer = refusals.of(error).response();
     }
+    // A browser must not take a message, whose type its publisher chose, for a page or a script.
+    answer?.headers.set("X-Content-Type-Options", "nosniff");
+    return answer;
   };
+}
+
+/** Refuses, before anything is done, what Bun would leave without an answer, or answer with a bare 400 afterwards. */
+function requireReadable({ headers }: Request): void {
+  const expected = headers.get("expect");
+  if (expected !== null && expected !== "100-continue") {
+    const detail = `The header "Expect: ${expected}" is not met here: leave it out, or send "100-continue" in small letters.`;
+    throw new Refusal("expectation", detail);
+  }
+  if (headers.has("trailer"))
+    throw malformed("A request with trailers cannot be read here: send it without the header Trailer.");
 }
 
 /** What health checks of HTTP/1.0 ask for, such as haproxy's `httpchk`, which send no Host. */

@@ -85,7 +85,9 @@ function faultOfText(name: string, value: string): string | undefined {
   if (!value.isWellFormed()) return "has half a surrogate pair, which UTF-8 cannot carry";
   if (name !== "type") return undefined;
   if (value === "") return "is empty";
-  // Otherwise a publisher could make what only the server reports, such as a gap or an end.
+  // Otherwise a publisher could make what only the server reports, such as a gap or an end, or what a reader takes for it.
+  if (/^\s|\s$|\p{Default_Ignorable_Code_Point}/u.test(value))
+    return "begins or ends with a space, or has a character that cannot be seen";
   if (value.startsWith("longwire.") && value !== messageType)
     return 'must not begin with "longwire.", except "longwire.message"';
   return undefined;

@@ -75,6 +75,8 @@ export function faultOfTopicName(name: string): string | undefined {
     if (!topicPart.test(part))
       return `The topic "${name}" may contain only letters, marks and digits, . _ ~ : - and "/" between parts.`;
   }
+  if (!ascii.test(name) && /\p{Default_Ignorable_Code_Point}/u.test(name))
+    return `The topic "${name}" has a character that cannot be seen (Default_Ignorable_Code_Point of Unicode).`;
   // Otherwise two names would look the same.
   if (!ascii.test(name) && name.normalize("NFC") !== name)
     return `The topic "${name}" is not in the Unicode normalization form NFC.`;
@@ -92,6 +94,7 @@ export function isTopicPattern(text: string): boolean {
   return (
     !isTooLong(prefix) &&
     prefix.normalize("NFC") === prefix &&
+    !/\p{Default_Ignorable_Code_Point}/u.test(prefix) &&
     (prefix === "" ? text === "*" : /^[\p{L}\p{M}\p{N}._~:/-]+$/u.test(prefix))
   );
 }

@@ -16,7 +16,8 @@ const traceStateLengthMax = 512;
  * @throws {DraftError} for a header that a message cannot have as an attribute
  */
 export function attributesOfHeaders(headers: Headers, topics: readonly string[]): Attributes | undefined {
-  const sent: Record<string, string> = traceOf(headers);
+  // Without a prototype, or a header named ce-__proto__ would set it and be lost.
+  const sent: Record<string, string> = Object.assign(Object.create(null), traceOf(headers));
   let count = 0;
   headers.forEach((value, name) => {
     if (!name.startsWith("ce-")) return;

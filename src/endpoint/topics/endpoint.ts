@@ -38,7 +38,14 @@ import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
 import { publishBody, readIdempotencyKey } from "./publish.ts";
 import { PublishStream } from "./publish-stream.ts";
 import type { PublishTarget } from "./publish-target.ts";
-import { readEnd, readPollOptions, readTopicStarts, readTopics, type TopicStart } from "./request.ts";
+import {
+  readEnd,
+  readPollOptions,
+  readTopicStarts,
+  readTopics,
+  requireNoMistypedParameter,
+  type TopicStart,
+} from "./request.ts";
 import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
 import { type StreamKind, streamItemsOf, streamKindOf } from "./stream-items.ts";
 import { Turn } from "./turn.ts";
@@ -105,6 +112,9 @@ class TopicsEndpoint {
       const isConnection = isSocket || isStream || url.searchParams.has("since");
       const turn = isConnection ? this.#deps.openings.turn(context) : undefined;
       if (turn) await turn;
+      requireNoMistypedParameter(url);
+      if (!isConnection && url.searchParams.has("wait"))
+        throw malformed("wait belongs to a poll, which needs since, such as ?since=-&wait=25s.");
       const topics = readTopics(url, this.#path, socketTopicsMax);
       const permissions = await this.#deps.access.authenticate(context);
       for (const topic of topics) await permissions.require("subscribe", topic);
@@ -127,6 +137,7 @@ class TopicsEndpoint {
   async post(context: RequestContext): Promise<Response> {
     const { request, url } = context;
     const { access, hub, config } = this.#deps;
+    requireNoMistypedParameter(url);
     const topics = readTopics(url, this.#path, socketTopicsMax);
     const permissions = await access.authenticate(context);
     const ends = readEnd(url);

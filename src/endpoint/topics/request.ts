@@ -39,15 +39,67 @@ function decode(name: string): string {
   }
 }
 
+/** The parameters of /topics, and the names under which clients send `Last-Event-ID` where they cannot set a header. */
+const lastEventIdNames = ["lastEventId", "lastEventID", "last-event-id", "Last-Event-ID"] as const;
+const parameterNames = ["since", "limit", "wait", "format", "end", "access_token", ...lastEventIdNames];
+
+/** What is near to one of ours and has a meaning of its own: names of programs, and what defeats caches. */
+const innocentNames: ReadonlySet<string> = new Set(["id", "at", "form", "rnd", "send"]);
+
 /**
- * Reads `Last-Event-ID`, or `?since=` where there is none.
+ * A parameter that is ignored because of a typing error would lose messages in silence. All others stay ignored: proxies,
+ * caches and programs add their own.
+ * @throws {Refusal}
+ */
+export function requireNoMistypedParameter(url: URL): void {
+  if (url.search === "") return;
+  for (const name of url.searchParams.keys()) {
+    if (parameterNames.includes(name) || innocentNames.has(name)) continue;
+    const errorsMax = name.length < 5 ? 1 : 2;
+    const meant = parameterNames.find((known) =>
+      isWithin(name.toLowerCase(), known.toLowerCase(), errorsMax),
+    );
+    if (meant !== undefined)
+      throw malformed(`The parameter "${name}" is unknown here; ${meant} was probably meant.`);
+  }
+}
+
+/** Whether so many letters left out, added, changed or swapped with the next make one name of the other. */
+function isWithin(name: string, other: string, errorsMax: number): boolean {
+  if (Math.abs(name.length - other.length) > errorsMax) return false;
+  let beforeLast: number[] = [];
+  let last = Array.from({ length: other.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= name.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= other.length; j++) {
+      const isSame = name[i - 1] === other[j - 1];
+      const isSwapped = i > 1 && j > 1 && name[i - 1] === other[j - 2] && name[i - 2] === other[j - 1];
+      row[j] = Math.min(
+        (last[j] ?? 0) + 1,
+        (row[j - 1] ?? 0) + 1,
+        (last[j - 1] ?? 0) + (isSame ? 0 : 1),
+        isSwapped ? (beforeLast[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY,
+      );
+    }
+    [beforeLast, last] = [last, row];
+  }
+  return (last[other.length] ?? 0) <= errorsMax;
+}
+
+/**
+ * Reads `Last-Event-ID`, or `?since=` where there is none, or the id in another parameter: event-source-polyfill and the
+ * clients of Mercure return with `?lastEventId=` and without the header.
  * @throws {Refusal} for a malformed `since`; a strange Last-Event-ID asks for what no server has, and becomes a gap
  */
 export function readTopicStarts(request: Request, url: URL, topics: readonly string[]): TopicStart[] {
   const header = request.headers.get("last-event-id");
   if (header) return readLastEventId(header, topics);
   const parameter = url.searchParams.get("since");
-  if (parameter === null) return topics.map((topic) => ({ topic, since: undefined, requested: "" }));
+  if (parameter === null) {
+    const id = lastEventIdNames.map((name) => url.searchParams.get(name)).find((value) => value);
+    if (id) return readLastEventId(id, topics);
+    return topics.map((topic) => ({ topic, since: undefined, requested: "" }));
+  }
   const starts = readSince(parameter, topics);
   if (starts) return starts;
   const several =
@@ -100,9 +152,9 @@ export function readPollOptions(url: URL): PollOptions {
 
 function readWait(url: URL): number {
   const text = url.searchParams.get("wait");
-  const [, digits] = /^(\d{1,3})s?$/.exec(text ?? "0s") ?? [];
+  const [, digits] = /^(\d{1,3})s$/.exec(text ?? "0s") ?? [];
   if (digits !== undefined && Number(digits) <= pollWaitSecondsMax) return Number(digits);
-  throw malformed(`wait must be a time from 0s to ${pollWaitSecondsMax}s.`);
+  throw malformed(`wait must be a time with its unit, from 0s to ${pollWaitSecondsMax}s.`);
 }
 
 function readWhole(url: URL, name: string, least: number, most: number): number | undefined {
