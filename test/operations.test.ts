@@ -323,8 +323,7 @@ describe("/metrics counts refusals", () => {
     const from = (localAddress: string) => new ws.WebSocket(server.socketUrl(), { localAddress });
     const opened = async (socket: InstanceType<typeof ws.WebSocket>): Promise<boolean> => {
       const { promise, resolve } = Promise.withResolvers<boolean>();
-      socket.on("open", () => resolve(true));
-      socket.on("error", () => resolve(false));
+      socket.on("open", () => resolve(true)).on("error", () => resolve(false));
       return await within(promise, "an answer to a handshake");
     };
     const sockets = [from("127.0.0.2"), from("127.0.0.2")];

@@ -30,6 +30,57 @@ async function poll(running: RunningServer, path: string): Promise<ReceivedEvent
 
 const dataOf = (events: readonly ReceivedEvent[]): unknown[] => events.map(({ data }) => data);
 
+describe("the parameters of /topics", () => {
+  test("refuses a parameter that is nearly one of its own, and ignores all others", async () => {
+    const topic = newTopic();
+    await publish(server, topic, "1");
+    const statusOf = async (query: string): Promise<[number, string]> => {
+      const response = await fetch(`${topicsUrl(server, topic)}?${query}`);
+      return [response.status, await response.text()];
+    };
+    for (const [mistyped, meant] of [
+      ["sinse", "since"],
+      ["Since", "since"],
+      ["snice", "since"],
+      ["lmit", "limit"],
+      ["limits", "limit"],
+      ["wiat", "wait"],
+      ["fromat", "format"],
+      ["acces_token", "access_token"],
+      ["lasteventid", "lastEventId"],
+    ] as const) {
+      const [status, body] = await statusOf(`since=all&${mistyped}=1`);
+      expect([mistyped, status]).toEqual([mistyped, 400]);
+      expect(JSON.parse(body).detail).toContain(`${meant} was probably meant`);
+    }
+    for (const other of [
+      "id",
+      "at",
+      "form",
+      "size",
+      "time",
+      "ts",
+      "_",
+      "rnd",
+      "v",
+      "utm_source",
+      "fbclid",
+      "page",
+      "offset",
+    ])
+      expect([other, (await statusOf(`since=all&${other}=1`))[0]]).toEqual([other, 200]);
+  });
+
+  test("refuses wait without its unit, and without since", async () => {
+    const url = topicsUrl(server, newTopic());
+    for (const query of ["since=-&wait=25", "wait=25s"]) {
+      const response = await fetch(`${url}?${query}`);
+      expect(response.status).toBe(400);
+      expect(((await response.json()) as { detail: string }).detail).toContain("wait");
+    }
+  });
+});
+
 describe("a poll", () => {
   test("since all gives everything retained, each as the event that a subscriber gets", async () => {
     const topic = newTopic();
@@ -115,55 +166,6 @@ describe("a poll", () => {
     expect((await response.json()).map(({ type }: ReceivedEvent) => type)).toEqual(["longwire.gap"]);
     expect(response.headers.get("longwire-cursor")).toBe(second as string);
     expect(await poll(keepsNothing, `news?since=${second}`)).toEqual([]);
-  });
-
-  test("refuses a parameter that is nearly one of its own, and ignores all others", async () => {
-    const topic = newTopic();
-    await publish(server, topic, "1");
-    const statusOf = async (query: string): Promise<[number, string]> => {
-      const response = await fetch(`${topicsUrl(server, topic)}?${query}`);
-      return [response.status, await response.text()];
-    };
-    for (const [mistyped, meant] of [
-      ["sinse", "since"],
-      ["Since", "since"],
-      ["snice", "since"],
-      ["lmit", "limit"],
-      ["limits", "limit"],
-      ["wiat", "wait"],
-      ["fromat", "format"],
-      ["acces_token", "access_token"],
-      ["lasteventid", "lastEventId"],
-    ] as const) {
-      const [status, body] = await statusOf(`since=all&${mistyped}=1`);
-      expect([mistyped, status]).toEqual([mistyped, 400]);
-      expect(JSON.parse(body).detail).toContain(`${meant} was probably meant`);
-    }
-    for (const other of [
-      "id",
-      "at",
-      "form",
-      "size",
-      "time",
-      "ts",
-      "_",
-      "rnd",
-      "v",
-      "utm_source",
-      "fbclid",
-      "page",
-      "offset",
-    ])
-      expect([other, (await statusOf(`since=all&${other}=1`))[0]]).toEqual([other, 200]);
-  });
-
-  test("refuses wait without its unit, and without since", async () => {
-    const url = topicsUrl(server, newTopic());
-    for (const query of ["since=-&wait=25", "wait=25s"]) {
-      const response = await fetch(`${url}?${query}`);
-      expect(response.status).toBe(400);
-      expect(((await response.json()) as { detail: string }).detail).toContain("wait");
-    }
   });
 
   test("brings a topic into being, so that its cursor leads to the first message", async () => {
