@@ -50,6 +50,10 @@ describe("settings that contradict each other end the command with 2 and one lin
     },
     "two engines": { flags: ["--redis", redis, "--data", "somewhere"], said: ["--redis", "--data"] },
     "a prefix without Redis": { flags: ["--redis-prefix", "mine"], said: ["--redis-prefix", "--redis"] },
+    "a replica in another database": {
+      flags: ["--redis", `${redis}/3`, "--redis-replica", "redis://127.0.0.1:2"],
+      said: ["--redis names the database 3 and --redis-replica 0"],
+    },
     "replicas without Redis": {
       flags: ["--redis-acknowledge", "1"],
       said: ["--redis-acknowledge", "--redis"],

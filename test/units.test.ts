@@ -7,6 +7,7 @@ import {
   networks,
   oneOf,
   presentedSecrets,
+  redisUrl,
   size,
   type Unit,
   UnitError,
@@ -37,6 +38,54 @@ describe("networks", () => {
     "localhost",
   ]) {
     test(`are not "${text}"`, () => expectRefused(networks, text));
+  }
+});
+
+describe("a URL of Redis", () => {
+  const secret = "se%40cret";
+
+  for (const [text, shown] of [
+    ["redis://localhost", "redis://localhost:6379/0"],
+    ["redis://10.0.0.1:7000/3", "redis://10.0.0.1:7000/3"],
+    ["rediss://[2001:db8::1]/", "rediss://[2001:db8::1]:6379/0"],
+    [`redis://ann:${secret}@redis_1:6379`, "redis://redis_1:6379/0"],
+    [`redis://:${secret}@1234`, "redis://1234:6379/0"],
+    // A password with an unencoded "@": the last one ends it (WHATWG URL).
+    ["redis://:se@cr:et@host/1", "redis://host:6379/1"],
+    ["unix:///run/redis.sock", "unix:///run/redis.sock?db=0"],
+    [`unix://ann:${secret}@/run/redis.sock?db=3`, "unix:///run/redis.sock?db=3"],
+    ["", ""],
+  ] as const) {
+    test(`is taken as ${text || "none"}, and shown without user and password`, () => {
+      expect(redisUrl.parse(text)).toBe(text);
+      expect(redisUrl.show(text)).toBe(shown);
+    });
+  }
+
+  for (const [text, said] of [
+    [`redis://host?password=${secret}`, "has a query"],
+    ["redis://host/?db=3", "has a query"],
+    [`redis://:${secret}?x@host`, "must be redis://"],
+    [`redis://host/0#${secret}`, "%23"],
+    [`redis://:12#${secret}@host`, "%23"],
+    [`redis://:${secret}%@host`, "%25"],
+    [`redis://:${secret}%zz@host`, "%25"],
+    [`redis://:${secret}%ff@host`, "%25"],
+    [`redis://${secret}@host`, "user without a password"],
+    [`redis://ann:12/${secret}@host`, "must be redis://"],
+    ["redis:///3", "must be redis://"],
+    ["redis://host/three", "must be redis://"],
+    ["redis://höst", "must be redis://"],
+    ["host:6379", "must be redis://"],
+    [`unix:///run/redis.sock?password=${secret}`, "must be redis://"],
+    [`unix://${secret}@/run/redis.sock`, "user without a password"],
+    ["unix://run/redis.sock", "must be redis://"],
+  ] as const) {
+    test(`is not ${text}, which is refused without repeating it`, () => {
+      expectRefused(redisUrl, text);
+      expect(() => redisUrl.parse(text)).toThrow(said);
+      expect(() => redisUrl.parse(text)).not.toThrow("cret");
+    });
   }
 });
 

@@ -189,7 +189,8 @@ export const handlerSettings = {
 
   /**
    * URL of the Redis server that keeps the topics: `redis://`, `rediss://` with TLS, or `unix://`, with user, password and
-   * database. Default none, which keeps them in this process. All nodes with the same server and prefix have the same topics.
+   * database (`unix:///path?db=0`). Default none, which keeps them in this process. Only its host, port and database are
+   * logged. All nodes with the same server and prefix have the same topics.
    */
   redisUrl: setting("redis", redisUrl, "", "server of Redis that keeps the topics, for many nodes", {
     isKey: true,

@@ -1,6 +1,7 @@
 /** Settings that contradict each other, or that have no effect, found before anything is started. */
 import { type Config, ConfigError, type HandlerConfig, settings } from "./config.ts";
 import { connectionsFew, heartbeatSecondsAdvised } from "./limits.ts";
+import { parseRedisUrl } from "./redis-url.ts";
 import { readRetainedTopics } from "./units.ts";
 
 /** What else decides whether settings have an effect. */
@@ -86,6 +87,13 @@ function checkRedis(config: HandlerConfig): void {
   for (const name of config.redisUrl ? notWithRedis : []) {
     if (config[name] !== settings[name].default)
       throw new ConfigError(`${flag(name)} has no effect with --redis: there its maxmemory is that limit`);
+  }
+  const [primary, replica] = [config.redisUrl, config.redisReplicaUrl].map(parseRedisUrl);
+  if (typeof primary === "object" && typeof replica === "object" && primary.database !== replica.database) {
+    throw new ConfigError(
+      `--redis names the database ${primary.database} and --redis-replica ${replica.database}: a replica has the topics in the ` +
+        "same database as its primary",
+    );
   }
   if (config.redisLosslessFailover && config.redisAcknowledge === 0) {
     throw new ConfigError(

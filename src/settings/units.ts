@@ -2,6 +2,7 @@
 import { isTopicPattern } from "../topic/message.ts";
 import type { RetainedTopics } from "../topic/retention.ts";
 import { Network } from "./networks.ts";
+import { parseRedisUrl, showRedisUrl } from "./redis-url.ts";
 
 /** A value that is not allowed. The message continues the name of the setting: "must be …, not …". */
 export class UnitError extends Error {
@@ -156,24 +157,20 @@ export const networks: Unit<readonly string[]> = list(
   (text) => Network.parse(text) !== undefined,
 );
 
-/** A Redis server; empty for none. It may hold a password, so it is shown without it. */
+/** A Redis server; empty for none. It may hold a password, so only its address is shown. */
 export const redisUrl: Unit<string> = {
   placeholder: "<url>",
   parse: checkRedisUrl,
   check: checkRedisUrl,
-  show: (value) => value.replace(/:[^:@/]*@/, ":…@"),
+  show: showRedisUrl,
   isSecret: true,
 };
 
-/** The error does not repeat the value: it may hold a password. */
 function checkRedisUrl(value: unknown): string {
   if (value === "") return value;
-  const isUrl = typeof value === "string" && URL.canParse(value) && /^(rediss?|unix):\/\/./.test(value);
-  const database = isUrl ? new URL(value).pathname : "";
-  if (isUrl && (value.startsWith("unix:") || /^\/?\d*$/.test(database))) return value;
-  throw new UnitError(
-    "must be redis://user:password@host:6379/0, or the same with rediss://, or unix:///path",
-  );
+  const address = parseRedisUrl(typeof value === "string" ? value : "");
+  if (typeof address === "string") throw new UnitError(address);
+  return String(value);
 }
 
 /** Begins the names of keys. Without a colon, so that no prefix with what follows it is another prefix. */

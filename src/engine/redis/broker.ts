@@ -38,7 +38,7 @@ import { Testimony } from "./testimony.ts";
 import { translated, wordsOf } from "./unavailable.ts";
 
 export interface RedisBrokerSettings extends HistoryLimits {
-  /** `redis://`, `rediss://` or `unix://`, with user, password and database. */
+  /** `redis://`, `rediss://` or `unix://`, with user, password and database, as settings/redis-url.ts takes it. */
   readonly url: string;
   /** Begins the name of every key and channel. */
   readonly prefix: string;
@@ -90,8 +90,7 @@ export class RedisBroker implements Broker {
     this.#log = log;
     const { url, replicaUrl } = settings;
     const node = crypto.randomUUID();
-    const database = Number(new URL(url).pathname.slice(1)) || 0;
-    const keys = new Keys(settings.prefix, url.startsWith("unix:") ? 0 : database);
+    const keys = new Keys(settings.prefix, databaseOf(url));
     this.#keys = keys;
     const testimony = this.#testimony;
     this.#counts = new Counts({
@@ -356,6 +355,10 @@ export class RedisBroker implements Broker {
 }
 
 const nothing = Buffer.alloc(0);
+
+/** The client library reads it from the path, or from the query of `unix:`. */
+const databaseOf = (url: string): number =>
+  Number((url.startsWith("unix:") ? /\?db=(\d+)$/ : /[^/]\/(\d+)$/).exec(url)?.[1] ?? 0);
 
 function sinceArguments(since: Since): [kind: string, epoch: string, number: string] {
   if (since.kind === "position") return [since.kind, since.position.epoch, String(since.position.offset)];
