@@ -239,6 +239,22 @@ describe.skipIf(lacks("redis-server"))(
   },
 );
 
+test.skipIf(lacks("redis-server"))(
+  "a replica that cannot be used is named once, with the reason",
+  async () => {
+    const primary = kept(await RedisServer.start());
+    const node = kept(await RedisNode.on(primary, { replicaUrl: primary.url }));
+    const reasons = (): string[] =>
+      node.log.lines.flatMap(({ message, fields }) =>
+        message.startsWith("the replica cannot be used") && "reason" in fields ? [String(fields.reason)] : [],
+      );
+    await until(() => reasons().length > 0, "the reason");
+    await until(() => node.broker.announcementDelaySeconds > 0, "the first beat");
+    expect(reasons()).toEqual(["the server of --redis-replica is no replica"]);
+    await node.publish("1");
+  },
+);
+
 describe.skipIf(lacks("redis-server"))("a replica that lags", () => {
   test("hides nothing from a client that asks for all", async () => {
     const { near, far, replicaLine } = await regions();
@@ -269,7 +285,9 @@ describe.skipIf(lacks("redis-server"))("a replica that lags", () => {
     await client.has("1");
     expect([isNear(all), moves().length]).toEqual([false, before]);
     all.replicaLine.delayMilliseconds.back = 0;
-    await until(() => isNear(all), "the node to hear the replica again", 20);
+    all.replicaLine.cut(); // What is delayed must not arrive after what is not.
+    all.replicaLine.restore();
+    await until(() => isNear(all), "the node to hear the replica again");
     expect([client.gaps, client.failures, all.near.broker.disconnects]).toEqual([0, 0, 0]);
   });
 });

@@ -13,7 +13,7 @@ import type { Keys } from "./keys.ts";
 import { type Connection, Link, type LinkDeps, reasonOf } from "./link.ts";
 import { piecesOf, topicsPerCommandMax } from "./pieces.ts";
 import type { Testimony } from "./testimony.ts";
-import { unavailable } from "./unavailable.ts";
+import { unavailable, wordsOf } from "./unavailable.ts";
 
 /** Looks that the replica may leave a command unanswered, 0.5 to 0.75 s: then the primary is asked. */
 const replicaLooksMax = 2;
@@ -67,6 +67,8 @@ export class Announcements {
   #current: Source;
   /** Where they were before, until all are subscribed to at the current source. */
   #previous: Source | undefined;
+  /** Why the replica is not used, as it was last logged. */
+  #warned = "";
   readonly #timer: Timer;
   #lastBeat = 0;
   /** Beats since the current source is used. */
@@ -196,9 +198,9 @@ export class Announcements {
   }
 
   #down(source: Source, reason: string): void {
-    if (source !== this.#current) return;
-    if (this.isNear) this.#leaveReplica(reason);
-    else this.#deps.down(reason);
+    if (source === this.#current && this.isNear) this.#leaveReplica(reason);
+    else if (source === this.#replica) this.#warn(reason);
+    else if (source === this.#current) this.#deps.down(reason);
   }
 
   /** Concludes from the beats so far, before another is sent. */
@@ -218,6 +220,7 @@ export class Announcements {
     const replica = this.#replica;
     replica?.beat.announced(message);
     if (!replica || this.isNear || replica.beat.inTime < this.#beatsToProve) return;
+    this.#warned = "";
     this.#deps.log.info({}, "the replica follows its primary: announcements come from the replica");
     this.#moveTo(replica);
   }
@@ -225,10 +228,18 @@ export class Announcements {
   #leaveReplica(reason: string): void {
     const { first, last } = provingBeats;
     this.#beatsToProve = Math.min(Math.max(first, this.#beatsToProve * 2), last);
-    const words = "the replica cannot be used: announcements come from the primary";
-    this.#deps.log.warn({ reason, secondsAtLeast: this.#beatsToProve }, words);
+    this.#warn(reason);
     if (this.#replica) this.#replica.beat.inTime = 0;
     this.#moveTo(this.#primary);
+    if (!this.isUp) this.#deps.down(reason);
+  }
+
+  /** Says once why the replica is not used. */
+  #warn(error: string): void {
+    const reason = wordsOf(error);
+    if (reason === this.#warned) return;
+    this.#warned = reason;
+    this.#deps.log.warn({ reason }, "the replica cannot be used: announcements come from the primary");
   }
 
   #moveTo(source: Source): void {
