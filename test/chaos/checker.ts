@@ -1,8 +1,15 @@
-/** What a cluster promised, from the outside: what it acknowledged, and what its clients were given. */
+/**
+ * What a cluster promised, from the outside. The truth is what publishers were answered: they number their messages, and
+ * publish one only after the one before it was answered with 200.
+ */
 import type { ReceivedEvent } from "../support/topics.ts";
+import type { Troubles } from "./troubles.ts";
 
 /** The cluster broke its promise. */
 export class Violation extends Error {}
+
+/** So long after an event all clients have returned. */
+const returnMilliseconds = 30_000;
 
 interface Id {
   readonly epoch: string;
@@ -16,51 +23,105 @@ export interface Tally {
   takeovers: number;
   gaps: number;
   returns: number;
+  /** Streams that were published, and requests for them that broke, were refused, or were taken over. */
+  streams: number;
+  broken: number;
+  /** Answers with 503. */
+  refused: number;
 }
 
 export class Checker {
-  readonly tally: Tally = { acknowledged: 0, takeovers: 0, gaps: 0, returns: 0 };
+  readonly tally: Tally = {
+    acknowledged: 0,
+    takeovers: 0,
+    gaps: 0,
+    returns: 0,
+    streams: 0,
+    broken: 0,
+    refused: 0,
+  };
   /** Events so far that may have lost messages. Each may begin one new epoch of a topic. */
   losses = 0;
+  readonly #troubles: Pick<Troubles, "explain"> | undefined;
   /** The epochs of each topic. */
   readonly #epochs = new Map<string, Set<string>>();
   /** By topic and id. */
   readonly #acknowledged = new Map<string, string>();
+  /** The id of each acknowledged message, by topic and body. */
+  readonly #ids = new Map<string, string>();
+  /** The number of the last message that each publisher has begun to publish, and of the last acknowledged one. */
+  readonly #begun = new Map<string, number>();
+  readonly #last = new Map<string, number>();
+  /** Until when a gap may be followed by what a client has: in milliseconds of `performance.now()`. */
+  #repeatsUntil = 0;
   /** What any client was given, by topic and id. */
   readonly #received = new Map<string, string>();
   /** Ids that a client skipped without a gap: from a message to one that is not its next. */
   readonly #skips = new Set<string>();
   /** Ids after which a gap was told within their epoch, as where nothing was lost. */
   readonly #unexplained = new Set<string>();
+  /** Messages that a client got again, with the id that they had first. */
+  readonly #again: { readonly key: string; readonly first: string; readonly words: string }[] = [];
+  /** Views that have had the last message of their topic. */
+  readonly #finished: View[] = [];
+
+  /** @param troubles explain answers with 503; without, any is allowed */
+  constructor(troubles?: Pick<Troubles, "explain">) {
+    this.#troubles = troubles;
+  }
+
+  /** A publisher begins to publish a message, or a stream up to it. */
+  begun(body: string): void {
+    const numbered = parseBody(body);
+    if (numbered) this.#begun.set(numbered.publisher, numbered.number);
+  }
+
+  /** The cluster comes to a server that never knew the epochs of its clients. @returns is called when it is healed */
+  repeats(): () => void {
+    this.#repeatsUntil = Number.POSITIVE_INFINITY;
+    return () => {
+      this.#repeatsUntil = performance.now() + returnMilliseconds;
+    };
+  }
 
   acknowledged(topic: string, id: string, body: string): void {
     const key = `${topic} ${id}`;
     const before = this.#acknowledged.get(key) ?? this.#received.get(key) ?? body;
     if (before !== body) throw new Violation(`${key} was given to "${before}" and to "${body}"`);
     this.#acknowledged.set(key, body);
+    this.#ids.set(`${topic} ${body}`, id);
+    this.published(topic, body);
+  }
+
+  /** Acknowledged, as an item of a stream, whose ids are not told. */
+  published(topic: string, body: string): void {
     this.tally.acknowledged++;
+    const numbered = parseBody(body);
+    if (numbered) this.#last.set(`${topic} ${numbered.publisher}`, numbered.number);
   }
 
-  received(topic: string, id: string, body: string): void {
-    const key = `${topic} ${id}`;
-    const before = this.#acknowledged.get(key) ?? this.#received.get(key) ?? body;
-    if (before !== body) throw new Violation(`${key} was given to "${before}" and to "${body}"`);
-    this.#received.set(key, body);
-    this.#noticeEpoch(topic, id);
+  /**
+   * An answer with 503.
+   * @param what was asked for
+   * @param askedMilliseconds when, in milliseconds of `performance.now()`
+   */
+  refused(what: "publication" | "read", askedMilliseconds: number, answer: string): void {
+    this.tally.refused++;
+    const trouble = this.#troubles?.explain(what, askedMilliseconds);
+    if (trouble !== undefined)
+      throw new Violation(`a ${what} was asked for ${trouble}, and answered with 503: ${answer}`);
   }
 
-  /** A client went from one message to another without a gap. */
-  followed(topic: string, from: string, to: string): void {
-    const [one, other] = [parse(from), parse(to)];
-    if (one.epoch !== other.epoch || other.offset <= one.offset)
-      throw new Violation(`after ${from} of ${topic} came ${to}, without a gap`);
-    if (other.offset > one.offset + 1) this.#skips.add(`${topic} ${from} ${to}`);
-  }
-
-  gap(topic: string, after: string, from: string): void {
-    this.tally.gaps++;
-    this.#noticeEpoch(topic, from);
-    if (parse(after).epoch === parse(from).epoch) this.#unexplained.add(`${topic} ${after}`);
+  /** @returns what one client sees of a topic */
+  view(topic: string): View {
+    return new View(topic, {
+      received: (id, body) => this.#receivedAny(topic, id, body),
+      skipped: (from, to) => this.#skips.add(`${topic} ${from} ${to}`),
+      again: (body, first, words) => this.#again.push({ key: `${topic} ${body}`, first, words }),
+      gap: (after, from) => this.#gap(topic, after, from),
+      begun: () => new Map(this.#begun),
+      finished: (view) => this.#finished.push(view),
+    });
   }
 
   /** Checks what can only be known at the end, when all acknowledgements are. @throws {Violation} */
@@ -81,6 +142,17 @@ export class Checker {
     for (const key of this.#unexplained)
       if (this.#acknowledged.has(key))
         throw new Violation(`a gap was told after ${key}, and nothing was lost`);
+    // What was lost before its publisher was answered is published again, and those who had it are told a gap.
+    for (const { key, first, words } of this.#again)
+      if (this.#ids.get(key) === first) throw new Violation(`${words} got "${key}" twice`);
+    for (const view of this.#finished)
+      for (const [publisher, number] of view.numbers) {
+        const last = this.#last.get(`${view.topic} ${publisher}`);
+        if (last !== undefined && number < last)
+          throw new Violation(
+            `${view.words} has nothing of ${publisher} after ${number}, which published ${last}, without a gap`,
+          );
+      }
   }
 
   /** @param events everything that a topic retains, as one of the nodes shows it */
@@ -101,6 +173,21 @@ export class Checker {
     }
   }
 
+  #receivedAny(topic: string, id: string, body: string): void {
+    const key = `${topic} ${id}`;
+    const before = this.#acknowledged.get(key) ?? this.#received.get(key) ?? body;
+    if (before !== body) throw new Violation(`${key} was given to "${before}" and to "${body}"`);
+    this.#received.set(key, body);
+    this.#noticeEpoch(topic, id);
+  }
+
+  #gap(topic: string, after: string, from: string): boolean {
+    this.tally.gaps++;
+    this.#noticeEpoch(topic, from);
+    if (parse(after).epoch === parse(from).epoch) this.#unexplained.add(`${topic} ${after}`);
+    return performance.now() < this.#repeatsUntil;
+  }
+
   #noticeEpoch(topic: string, id: string): void {
     const epochs = this.#epochs.get(topic) ?? new Set();
     this.#epochs.set(topic, epochs.add(parse(id).epoch));
@@ -111,7 +198,99 @@ export class Checker {
   }
 }
 
+interface ViewDeps {
+  readonly received: (id: string, body: string) => void;
+  readonly skipped: (from: string, to: string) => void;
+  /** @param first the id with which it was given first */
+  readonly again: (body: string, first: string, words: string) => void;
+  /** @returns whether what the client has may follow again */
+  readonly gap: (after: string, from: string) => boolean;
+  /** The number of the last message that each publisher has begun to publish. */
+  readonly begun: () => ReadonlyMap<string, number>;
+  readonly finished: (view: View) => void;
+}
+
+/** What one client was given of a topic. */
+export class View {
+  /** The last id that it may store. */
+  id: string | undefined;
+  /** The number of the last message of each publisher since the last gap. */
+  readonly numbers = new Map<string, number>();
+  readonly #deps: ViewDeps;
+  /** The id of each message that it got, by its body. */
+  readonly #ids = new Map<string, string>();
+  /** Up to which number each publisher's messages may have been lost before the last gap was told. */
+  #excused: ReadonlyMap<string, number> = new Map();
+  #mayRepeat = false;
+  /** What it was given last, for the report of a violation. */
+  readonly #recent: string[] = [];
+
+  constructor(
+    readonly topic: string,
+    deps: ViewDeps,
+  ) {
+    this.#deps = deps;
+  }
+
+  get words(): string {
+    return `a follower of ${this.topic} at ${this.id} (it was given ${this.#recent.join(", ")})`;
+  }
+
+  gap(from: string): void {
+    this.#mayRepeat = this.#deps.gap(this.id ?? "", from);
+    this.#note(`a gap up to ${from}`);
+    this.id = from;
+    this.#excused = this.#deps.begun();
+    this.numbers.clear();
+  }
+
+  message(id: string, body: string): void {
+    if (this.id !== undefined) this.#follow(parse(this.id), parse(id), id);
+    this.#deps.received(id, body);
+    const before = this.#ids.get(body);
+    if (before === undefined) this.#ids.set(body, id);
+    else if (!this.#mayRepeat) this.#deps.again(body, before, `${this.words}, given ${id},`);
+    this.#count(body);
+    this.#note(`${id} "${body}"`);
+    this.id = id;
+  }
+
+  /** It has the last message. */
+  finish(): void {
+    this.#deps.finished(this);
+  }
+
+  #note(words: string): void {
+    this.#recent.push(words);
+    if (this.#recent.length > 12) this.#recent.shift();
+  }
+
+  #follow(one: Id, other: Id, to: string): void {
+    if (one.epoch !== other.epoch || other.offset <= one.offset)
+      throw new Violation(`${this.words} was given ${to}, without a gap`);
+    if (other.offset > one.offset + 1) this.#deps.skipped(this.id ?? "", to);
+  }
+
+  #count(body: string): void {
+    const numbered = parseBody(body);
+    if (!numbered) return;
+    const { publisher, number } = numbered;
+    const before = this.numbers.get(publisher);
+    const isExcused =
+      before !== undefined && number > before && number - 1 <= (this.#excused.get(publisher) ?? -1);
+    if (before !== undefined && number !== before + 1 && !isExcused)
+      throw new Violation(`${this.words} got "${body}" after "${publisher}/${before}", without a gap`);
+    this.numbers.set(publisher, number);
+  }
+}
+
 function parse(id: string): Id {
   const dash = id.lastIndexOf("-");
   return { epoch: id.slice(0, dash), offset: Number(id.slice(dash + 1)) };
+}
+
+/** @param body `<publisher>/<number>` */
+function parseBody(body: string): { readonly publisher: string; readonly number: number } | undefined {
+  const [, publisher, number] = /^(.*)\/(\d+)$/.exec(body) ?? [];
+  return publisher === undefined ? undefined : { publisher, number: Number(number) };
 }

@@ -1,11 +1,13 @@
-/** Three nodes, of which one hears the replica, a primary and a replica, and all that can happen to them. */
-import { openLines } from "../support/followers.ts";
+/** Three nodes, of which one hears the replica, a primary, a replica and a spare, and all that can happen to them. */
+import { cp, rm } from "node:fs/promises";
+import { openLines, openPolls } from "../support/followers.ts";
 import type { Random } from "../support/random.ts";
 import { RedisLine, RedisServer } from "../support/redis.ts";
 import { type RunningServer, spawnServer } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 import type { Checker } from "./checker.ts";
 import type { NodeAddress } from "./client.ts";
+import type { Refuses, Troubles } from "./troubles.ts";
 
 const nodeCount = 3;
 const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
@@ -16,9 +18,20 @@ interface Node {
   server: RunningServer;
 }
 
+/** What can happen. It is over, and healed, when `happen` resolves. */
+export interface ChaosEvent {
+  readonly happen: () => Promise<void>;
+  readonly refuses: Refuses;
+  /** Whether acknowledged messages may be lost by it, so that gaps are told: so many times. */
+  readonly losses?: number;
+  /** Whether a server comes to serve that never knew the epochs of its clients: after the gap it sends all that it has. */
+  readonly repeats?: true;
+}
+
 export interface ClusterOptions {
   readonly random: Random;
   readonly checker: Checker;
+  readonly troubles: Troubles;
   /** Whether nodes wait for the replica, and a failover is said to be lossless. */
   readonly isLossless: boolean;
 }
@@ -28,25 +41,23 @@ export class Cluster implements AsyncDisposable {
   readonly #nodes: Node[] = [];
   #primary: RedisServer;
   #replica: RedisServer;
+  /** Follows the primary only while it takes the place of the replica. */
+  readonly #spare: RedisServer;
   /** From the primary to the replica. */
-  #replication: RedisLine;
+  readonly #replication: RedisLine;
   /** From the first node to the replica. */
   readonly #near: RedisLine;
 
-  private constructor(options: ClusterOptions, primary: RedisServer, replica: RedisServer) {
+  private constructor(options: ClusterOptions, servers: readonly [RedisServer, RedisServer, RedisServer]) {
     this.#options = options;
-    this.#primary = primary;
-    this.#replica = replica;
-    this.#replication = new RedisLine(primary);
-    this.#near = new RedisLine(replica);
+    [this.#primary, this.#replica, this.#spare] = servers;
+    this.#replication = new RedisLine(this.#primary);
+    this.#near = new RedisLine(this.#replica);
   }
 
   static async start(options: ClusterOptions): Promise<Cluster> {
-    const [primary, replica] = [
-      await RedisServer.start(...appendOnly),
-      await RedisServer.start(...appendOnly),
-    ];
-    const cluster = new Cluster(options, primary, replica);
+    const server = (): Promise<RedisServer> => RedisServer.start(...appendOnly);
+    const cluster = new Cluster(options, [await server(), await server(), await server()]);
     await cluster.#replicate();
     for (let number = 0; number < nodeCount; number++) await cluster.#addNode();
     return cluster;
@@ -56,91 +67,47 @@ export class Cluster implements AsyncDisposable {
     return this.#nodes.map(({ address }) => address);
   }
 
-  /** What can happen, by name. Each is over, and healed, when it resolves. */
-  readonly events: Readonly<Record<string, () => Promise<void>>> = {
-    "a node is killed": () => this.#restartNode("SIGKILL"),
-    "a node is drained": () => this.#restartNode("SIGTERM"),
-    "a node is cut off from Redis": async () => {
-      const { line } = this.#options.random.pick(this.#nodes);
-      line.cut();
-      await this.#while(100, 2500);
-      line.restore();
-    },
-    "a node's connections to Redis are forgotten by a router": async () => {
-      const { line } = this.#options.random.pick(this.#nodes);
-      line.hold();
-      await this.#while(500, 3000);
-      line.restore();
-    },
-    "Redis stands still": async () => {
-      this.#primary.pause();
-      await this.#while(200, 4000);
-      this.#primary.resume();
-    },
-    "Redis is killed": async () => {
-      this.#lose();
-      await this.#primary.kill();
-      await this.#while(0, 1500);
-      await this.#primary.restart();
-    },
-    "Redis is flushed": async () => {
-      this.#lose();
-      await this.#primary.command("FLUSHALL");
-    },
-    "the replica is killed": async () => {
-      await this.#replica.kill();
-      await this.#while(0, 1000);
-      await this.#replica.restart();
-      await this.#replicate();
-    },
-    "the replica lags": async () => {
-      this.#replication.hold();
-      await this.#while(500, 3000);
-      this.#replication.leadTo(this.#primary);
-      await this.#replicate();
-    },
-    "the near node is cut off from the replica": async () => {
-      this.#near.cut();
-      await this.#while(100, 2500);
-      this.#near.restore();
-    },
-    "the near node's connection to the replica is forgotten by a router": async () => {
-      this.#near.hold();
-      await this.#while(500, 3000);
-      this.#near.restore();
-    },
-    "Redis is killed, and its replica promoted": () => this.#failOver(),
-    "Redis is killed, and its replica promoted, which lags": async () => {
-      this.#replication.hold();
-      await this.#while(100, 1000);
-      await this.#failOver();
-    },
-  };
-
-  /** Resolves when the replica has everything. */
-  async #replicate(): Promise<void> {
-    this.#replication.restore();
-    await this.#replica.follow(this.#primary, this.#replication.port);
+  /** Every event, by name. */
+  get events(): Readonly<Record<string, ChaosEvent>> {
+    return { ...this.#nodeEvents(), ...this.#replicaEvents(), ...this.#redisEvents(), ...this.#failovers() };
   }
 
-  async #failOver(): Promise<void> {
-    if (this.#options.isLossless) this.#options.checker.tally.takeovers++;
-    else this.#lose();
-    const [old, promoted] = [this.#primary, this.#replica];
-    await old.kill();
-    await promoted.promote();
-    this.#primary = promoted;
-    this.#replica = old;
-    for (const { line } of this.#nodes) line.leadTo(promoted);
-    await old.restart();
-    this.#replication.leadTo(promoted);
-    await this.#replicate();
-    this.#near.leadTo(old);
+  /** Lets something happen, and notes it. */
+  async happen(name: string, { happen, refuses, losses = 0, repeats }: ChaosEvent): Promise<void> {
+    const { checker, troubles } = this.#options;
+    checker.losses += losses;
+    if (losses > 0) checker.tally.takeovers++;
+    const end = troubles.begin(name, refuses);
+    const endRepeats = repeats && checker.repeats();
+    await happen();
+    await until(async () => (await this.#primary.tryCommand("PING")) === "PONG", "the primary to answer");
+    end();
+    endRepeats?.();
   }
 
   async ready(): Promise<void> {
     for (const { address } of this.#nodes)
       await until(() => isAvailable(address), `${address.url} to reach Redis`, 20);
+  }
+
+  /** Resolves when the primary and the nodes have answered, or cannot be reached. */
+  async ask(): Promise<void> {
+    const nodes = this.nodes.map(({ url }) => fetch(new URL("/healthz", url)).catch(() => undefined));
+    await Promise.all([this.#primary.tryCommand("PING"), ...nodes]);
+  }
+
+  /** The last lines of the nodes' logs, for the report of a violation. */
+  get logs(): readonly string[] {
+    return this.#nodes.flatMap(({ server, address }) =>
+      server
+        .log()
+        .slice(-15)
+        .map(({ time, msg, reason, generation, lossy, err }) =>
+          [address.url.port, time, msg, reason, generation, lossy, (err as Error | undefined)?.message].join(
+            " ",
+          ),
+        ),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -150,13 +117,227 @@ export class Cluster implements AsyncDisposable {
     }
     this.#replication[Symbol.dispose]();
     this.#near[Symbol.dispose]();
-    for (const redis of [this.#primary, this.#replica]) await redis[Symbol.asyncDispose]();
+    for (const redis of [this.#primary, this.#replica, this.#spare]) await redis[Symbol.asyncDispose]();
   }
 
-  /** Something happens after which a gap may be told. */
-  #lose(): void {
-    this.#options.checker.losses++;
-    this.#options.checker.tally.takeovers++;
+  #nodeEvents(): Record<string, ChaosEvent> {
+    const { random } = this.#options;
+    return {
+      "a node is killed": { refuses: "everything", happen: () => this.#restartNode("SIGKILL") },
+      "a node is drained": { refuses: "everything", happen: () => this.#restartNode("SIGTERM") },
+      "a node stands still": {
+        refuses: "everything",
+        happen: async () => {
+          const { server } = random.pick(this.#nodes);
+          server.process.kill("SIGSTOP");
+          await this.#while(500, 4000);
+          server.process.kill("SIGCONT");
+        },
+      },
+      "a node is cut off from Redis": {
+        refuses: "everything",
+        happen: async () => {
+          const { line } = random.pick(this.#nodes);
+          line.cut();
+          await this.#while(100, 2500);
+          line.restore();
+        },
+      },
+      "a node's connections to Redis are forgotten by a router": {
+        refuses: "everything",
+        happen: async () => {
+          const { line } = random.pick(this.#nodes);
+          line.hold();
+          await this.#while(500, 3000);
+          line.restore();
+        },
+      },
+    };
+  }
+
+  #replicaEvents(): Record<string, ChaosEvent> {
+    // Where replicas must acknowledge, publishing depends on them.
+    const refuses = this.#options.isLossless ? "publications" : "nothing";
+    return {
+      "the replica is killed": {
+        refuses,
+        happen: async () => {
+          await this.#replica.kill();
+          await this.#while(0, 1000);
+          await this.#replica.restart();
+          await this.#replicate();
+        },
+      },
+      "the replica lags": {
+        refuses,
+        happen: async () => {
+          this.#replication.hold();
+          await this.#while(500, 3000);
+          this.#replication.leadTo(this.#primary);
+          await this.#replicate();
+        },
+      },
+      "the replica's link is half open, and it has another": {
+        refuses,
+        happen: async () => {
+          this.#replication.hold();
+          this.#replication.restore();
+          await this.#replica.command("CLIENT", "KILL", "TYPE", "master");
+          await this.#replicate();
+        },
+      },
+      "the near node is cut off from the replica": {
+        refuses: "nothing",
+        happen: async () => {
+          this.#near.cut();
+          await this.#while(100, 2500);
+          this.#near.restore();
+        },
+      },
+      "the near node's connection to the replica is forgotten by a router": {
+        refuses: "nothing",
+        happen: async () => {
+          this.#near.hold();
+          await this.#while(500, 3000);
+          this.#near.restore();
+        },
+      },
+    };
+  }
+
+  #redisEvents(): Record<string, ChaosEvent> {
+    return {
+      "Redis stands still": {
+        refuses: "everything",
+        happen: async () => {
+          this.#primary.pause();
+          await this.#while(200, 4000);
+          this.#primary.resume();
+        },
+      },
+      "Redis is full": {
+        refuses: "publications",
+        happen: async () => {
+          await this.#primary.command("CONFIG", "SET", "maxmemory", "1");
+          await this.#while(500, 7000);
+          await this.#primary.command("CONFIG", "SET", "maxmemory", "0");
+        },
+      },
+      "Redis is killed": {
+        refuses: "everything",
+        losses: 1,
+        happen: async () => {
+          await this.#primary.kill();
+          await this.#while(0, 1500);
+          await this.#primary.restart();
+          await this.#replicate();
+        },
+      },
+      "Redis is flushed": {
+        refuses: "everything",
+        losses: 1,
+        happen: async () => void (await this.#primary.command("FLUSHALL")),
+      },
+      "the power of Redis is cut": { refuses: "everything", losses: 1, happen: () => this.#cutPower() },
+      "Redis is restarted from a snapshot": {
+        refuses: "everything",
+        losses: 1,
+        happen: () => this.#restartFromSnapshot(),
+      },
+    };
+  }
+
+  #failovers(): Record<string, ChaosEvent> {
+    const losses = this.#options.isLossless ? 0 : 1;
+    return {
+      "Redis is killed, and its replica promoted": {
+        refuses: "everything",
+        losses,
+        happen: () => this.#failOver(),
+      },
+      "Redis is killed, and its replica promoted, which lags": {
+        refuses: "everything",
+        losses,
+        happen: async () => {
+          this.#replication.hold();
+          await this.#while(100, 1000);
+          await this.#failOver();
+        },
+      },
+      "replicas take turns, and the one that was left behind is promoted": {
+        refuses: "everything",
+        losses: 1,
+        happen: async () => {
+          this.#replication.cut();
+          await this.#spare.follow(this.#primary);
+          await this.#while(200, 1500);
+          await this.#failOver();
+          await this.#spare.promote();
+        },
+      },
+      "the address leads to the replica, and back to the old primary": {
+        refuses: "everything",
+        losses: 2,
+        repeats: true,
+        happen: async () => {
+          await this.#replica.promote();
+          this.#leadTo(this.#replica);
+          await this.#while(200, 2500);
+          this.#leadTo(this.#primary);
+          await this.#while(200, 2500);
+          await this.#replicate();
+        },
+      },
+    };
+  }
+
+  /** Resolves when the replica has everything. */
+  async #replicate(): Promise<void> {
+    this.#replication.restore();
+    await this.#replica.follow(this.#primary, this.#replication.port);
+  }
+
+  async #failOver(): Promise<void> {
+    const [old, promoted] = [this.#primary, this.#replica];
+    await old.kill();
+    await promoted.promote();
+    if (this.#options.isLossless) this.#options.checker.tally.takeovers++;
+    this.#primary = promoted;
+    this.#replica = old;
+    this.#leadTo(promoted);
+    await old.restart();
+    this.#replication.leadTo(promoted);
+    await this.#replicate();
+    this.#near.leadTo(old);
+  }
+
+  /** What Redis had written in the last moment is gone. */
+  async #cutPower(): Promise<void> {
+    const [files, earlier] = ["appendonlydir", "earlier"].map((name) => `${this.#primary.directory}/${name}`);
+    await cp(files as string, earlier as string, { recursive: true });
+    await this.#while(50, 1000);
+    await this.#primary.kill();
+    await rm(files as string, { recursive: true });
+    await cp(earlier as string, files as string, { recursive: true });
+    await rm(earlier as string, { recursive: true });
+    await this.#primary.restart();
+    await this.#replicate();
+  }
+
+  /** As a primary does that has snapshots and no append-only file. */
+  async #restartFromSnapshot(): Promise<void> {
+    await this.#primary.command("SAVE");
+    await this.#while(50, 1000);
+    await this.#primary.kill();
+    await rm(`${this.#primary.directory}/appendonlydir`, { recursive: true });
+    await this.#primary.restart("--appendonly", "no");
+    await this.#primary.command("CONFIG", "SET", "appendonly", "yes");
+    await rm(`${this.#primary.directory}/dump.rdb`);
+    await this.#replicate();
+  }
+
+  #leadTo(server: RedisServer): void {
+    for (const { line } of this.#nodes) line.leadTo(server);
   }
 
   async #while(leastMilliseconds: number, mostMilliseconds: number): Promise<void> {
@@ -190,7 +371,7 @@ export class Cluster implements AsyncDisposable {
   }
 }
 
-export const forms = Object.values(openLines);
+export const forms = [...Object.values(openLines), openPolls];
 
 async function isAvailable({ url }: NodeAddress): Promise<boolean> {
   const answer = await fetch(new URL("/readyz", url)).catch(() => undefined);

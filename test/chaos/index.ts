@@ -5,7 +5,7 @@ import { runChaos } from "./run.ts";
 const command = new Command("chaos")
   .option("--minutes <number>", "duration", Number, 1)
   .option("--seed <number>", "of the random choices", Number, Date.now() % 1_000_000_000)
-  .option("--followers <number>", "of each of 3 topics in each of 3 forms", Number, 25)
+  .option("--followers <number>", "of each of 3 topics in each of 4 forms", Number, 25)
   .option("--publishers <number>", "of each topic", Number, 2)
   .option("--lossless", "nodes wait for the replica, and a failover is said to be lossless", false)
   .parse();
@@ -23,15 +23,15 @@ const log = (line: string): void =>
 try {
   const options = { seed, seconds: minutes * 60, followers, publishers, isLossless: lossless, log };
   const tally = await runChaos(options);
-  const { acknowledged, takeovers, gaps, returns } = tally;
+  const { acknowledged, streams, takeovers, gaps, returns, refused } = tally;
   console.log(
-    `seed ${seed}: ${acknowledged} messages acknowledged, ${takeovers} takeovers, ${gaps} gaps told, ${returns} connections opened`,
+    `seed ${seed}: ${acknowledged} messages acknowledged, ${streams} streams, ${takeovers} takeovers, ${gaps} gaps told, ${returns} connections opened, ${refused} answers with 503`,
   );
   if (Object.values(tally).includes(0)) throw new Error("one of these is 0, so the run has shown nothing");
   process.exit(0);
 } catch (error) {
-  console.error(
-    `seed ${seed}${lossless ? " --lossless" : ""}: ${error instanceof Error ? error.stack : error}`,
-  );
+  console.error(error instanceof Error ? error.stack : error);
+  const flags = `--seed ${seed} --minutes ${minutes} --followers ${followers} --publishers ${publishers}`;
+  console.error(`again: bun run chaos ${flags}${lossless ? " --lossless" : ""}`);
   process.exit(1);
 }

@@ -1,16 +1,21 @@
 /**
  * A cluster under load, to which things happen in a random order. Every acknowledged message must reach every follower once
- * and in order, or the follower is told a gap; and a gap is told only after something that may have lost messages.
+ * and in order, or the follower is told a gap; a gap is told only after something that may have lost messages; and every
+ * answer is 200, or 503 while something is wrong and for 3 s after the primary answers again.
  */
 import { lastMessage } from "../support/followers.ts";
 import { Random } from "../support/random.ts";
 import { everyEvent, type ReceivedEvent } from "../support/topics.ts";
 import { until, within } from "../support/wait.ts";
 import { Checker, type Tally, Violation } from "./checker.ts";
-import { Follower, type NodeAddress, publishAtLast } from "./client.ts";
-import { Cluster, forms } from "./cluster.ts";
+import { type ClientOptions, Follower, type NodeAddress, publishAtLast, streamAtLast } from "./client.ts";
+import { type ChaosEvent, Cluster, forms } from "./cluster.ts";
+import { Troubles } from "./troubles.ts";
 
 const topics = ["one", "two", "three"];
+
+/** Has a publisher of streams beside those of messages. */
+const streamed = "three";
 
 /** How long followers have to reach the last message when everything is healed. */
 const finishSeconds = 60;
@@ -28,15 +33,26 @@ export interface ChaosOptions {
 
 /** @throws {Violation} naming what was promised and not kept */
 export async function runChaos(options: ChaosOptions): Promise<Tally> {
-  const { seed, seconds, isLossless, log } = options;
-  const random = new Random(seed);
-  const checker = new Checker();
-  await using cluster = await Cluster.start({
-    random: new Random(random.below(2 ** 31)),
-    checker,
-    isLossless,
-  });
+  const random = new Random(options.seed);
+  const troubles = new Troubles();
+  const checker = new Checker(troubles);
+  const { isLossless, log } = options;
+  const ofCluster = new Random(random.below(2 ** 31));
+  await using cluster = await Cluster.start({ random: ofCluster, checker, troubles, isLossless });
+  const endStart = troubles.begin("the start", "everything");
   await cluster.ready();
+  endStart();
+  using _ = troubles.watch(() => cluster.ask());
+  try {
+    await run(cluster, random, checker, options);
+  } catch (error) {
+    for (const line of cluster.logs) log(line);
+    throw error;
+  }
+  return checker.tally;
+}
+
+async function run(cluster: Cluster, random: Random, checker: Checker, options: ChaosOptions): Promise<void> {
   const { nodes } = cluster;
   const client = (topic: string) => ({ topic, nodes, checker, random: new Random(random.below(2 ** 31)) });
   const followers = topics.flatMap((topic) =>
@@ -51,21 +67,23 @@ export async function runChaos(options: ChaosOptions): Promise<Tally> {
       publishUntil(stop.signal, client(topic), `${topic}/${number}`),
     ),
   );
+  publishing.push(streamUntil(stop.signal, client(streamed), `${streamed}/streams`));
   const load = Promise.all([following, ...publishing]);
   load.catch(() => stop.abort());
   await until(() => checker.tally.returns >= followers.length, "every follower to have come", 30);
-  await happen(cluster, random, { seconds, log, signal: stop.signal });
+  await happen(cluster, random, { ...options, signal: stop.signal });
+  if (stop.signal.aborted) await load;
   stop.abort();
   await cluster.ready();
   await Promise.all(publishing);
   for (const topic of topics) await publishAtLast(client(topic), lastMessage);
+  const left = (): string[] => followers.filter(({ isDone }) => !isDone).map(({ words }) => words);
   await within(following, "followers to have the last message", finishSeconds).catch((error) => {
-    throw new Violation(`${error}: ${followers.filter(({ isDone }) => !isDone).map(({ words }) => words)}`);
+    throw error instanceof Violation ? error : new Violation(`${error}: ${left()}`);
   });
   checker.finish();
   for (const topic of topics)
     for (const node of nodes) checker.checkLog(topic, await everyEventAtLast(node, topic));
-  return checker.tally;
 }
 
 /** Polls again where the node answers 503, as a client does: Redis was healed a moment ago. */
@@ -81,30 +99,37 @@ async function everyEventAtLast(node: NodeAddress, topic: string): Promise<Recei
   return events ?? [];
 }
 
-async function publishUntil(
-  signal: AbortSignal,
-  client: Parameters<typeof publishAtLast>[0],
-  name: string,
-): Promise<void> {
+async function publishUntil(signal: AbortSignal, client: ClientOptions, name: string): Promise<void> {
   for (let count = 0; !signal.aborted; count++) {
     await publishAtLast(client, `${name}/${count}`);
     await Bun.sleep(client.random.between(0, 80));
   }
 }
 
+async function streamUntil(signal: AbortSignal, client: ClientOptions, name: string): Promise<void> {
+  for (let count = 0; !signal.aborted; ) {
+    const items = client.random.between(1, 30);
+    await streamAtLast(
+      client,
+      Array.from({ length: items }, () => `${name}/${count++}`),
+    );
+    await Bun.sleep(client.random.between(0, 300));
+  }
+}
+
 /** Everything happens once in a random order, then again in another, so that a short run has seen each. */
 async function happen(
-  { events }: Cluster,
+  cluster: Cluster,
   random: Random,
   { seconds, log, signal }: { seconds: number; log: (line: string) => void; signal: AbortSignal },
 ): Promise<void> {
   const end = performance.now() + seconds * 1000;
-  let left: [string, () => Promise<void>][] = [];
+  let left: [string, ChaosEvent][] = [];
   while (performance.now() < end && !signal.aborted) {
-    if (left.length === 0) left = Object.entries(events);
+    if (left.length === 0) left = Object.entries(cluster.events);
     const [name, event] = random.take(left);
     log(name);
-    await event();
+    await cluster.happen(name, event);
     await Bun.sleep(random.between(100, 1500));
   }
 }

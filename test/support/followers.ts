@@ -12,6 +12,7 @@ import {
   openTopic,
   type ReceivedEvent,
   type StreamBlock,
+  topicsUrl,
 } from "./topics.ts";
 import { until } from "./wait.ts";
 
@@ -85,6 +86,38 @@ export const openLines = {
       };
     },
 } as const;
+
+/** Polls that wait, each continued at the cursor of the one before. */
+export const openPolls =
+  (server: Server): OpenLine =>
+  async ([topic = ""], ids) => {
+    const abort = new AbortController();
+    const poll = async (since: string): Promise<Response> => {
+      const answer = await fetch(`${topicsUrl(server, topic)}?since=${since}`, { signal: abort.signal });
+      if (answer.status !== 200)
+        throw new Error(`a poll was answered with ${answer.status}: ${await answer.text()}`);
+      return answer;
+    };
+    const given: Given[] = [];
+    let cursor = ids?.join(",");
+    if (cursor === undefined) {
+      cursor = (await poll("-")).headers.get("Longwire-Cursor") ?? "";
+      given.push({ kind: "open", ids: [{ topic, id: cursor }] });
+    }
+    return {
+      next: async () => {
+        for (;;) {
+          const first = given.shift();
+          if (first) return first;
+          const answer = await poll(`${cursor}&wait=5s`);
+          const events = (await answer.json()) as ReceivedEvent[];
+          given.push(...events.map(givenBy));
+          cursor = answer.headers.get("Longwire-Cursor") ?? "";
+        }
+      },
+      leave: async () => abort.abort(),
+    };
+  };
 
 /** @throws if the server ends the stream: with `longwire.close`, or without data where it refuses a stream for now */
 function dataOf({ event, data }: Pick<StreamBlock, "event" | "data">): string {

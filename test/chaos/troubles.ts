@@ -1,0 +1,62 @@
+/** When something was wrong, so that an answer with 503 can be told from one that nothing explains. */
+
+/** What an event may make a cluster refuse. */
+export type Refuses = "everything" | "publications" | "nothing";
+
+/** So long after the primary answers again a node may still refuse. */
+const graceMilliseconds = 3000;
+
+/** A timer or an answer that is late by so much shows a machine that is too busy. */
+const busyMilliseconds = 250;
+
+interface Trouble {
+  readonly name: string;
+  readonly refuses: Refuses;
+  /** In milliseconds of `performance.now()`; unlimited until it is over. */
+  until: number;
+}
+
+export class Troubles {
+  readonly #troubles: Trouble[] = [];
+
+  /** @returns ends it: the primary answers again */
+  begin(name: string, refuses: Refuses): () => void {
+    const trouble = { name, refuses, until: Number.POSITIVE_INFINITY };
+    this.#troubles.push(trouble);
+    return () => {
+      trouble.until = performance.now() + graceMilliseconds;
+    };
+  }
+
+  /**
+   * Notes while this machine is so busy that a timer is late, or an answer of the primary or a node.
+   * @returns ends it
+   */
+  watch(ask: () => Promise<unknown>): Disposable {
+    let last = performance.now();
+    let isAsking = false;
+    const timer = setInterval(async () => {
+      const began = performance.now();
+      if (began - last > busyMilliseconds) this.begin("the machine was busy", "everything")();
+      last = began;
+      if (isAsking) return;
+      isAsking = true;
+      await ask();
+      isAsking = false;
+      if (performance.now() - began > busyMilliseconds) this.begin("an answer was late", "everything")();
+    }, busyMilliseconds / 4);
+    return { [Symbol.dispose]: () => clearInterval(timer) };
+  }
+
+  /** @returns undefined where a 503 is explained that was asked for then; else since when nothing explains it */
+  explain(what: "publication" | "read", askedMilliseconds: number): string | undefined {
+    const explaining = this.#troubles.filter(
+      ({ refuses }) => refuses === "everything" || (what === "publication" && refuses === "publications"),
+    );
+    if (explaining.some(({ until }) => askedMilliseconds <= until)) return undefined;
+    const last = explaining.at(-1);
+    if (!last) return "before anything happened";
+    const seconds = ((askedMilliseconds - last.until + graceMilliseconds) / 1000).toFixed(1);
+    return `${seconds} s after "${last.name}" was over`;
+  }
+}
