@@ -6,7 +6,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { howToInstall, missing } from "./support/tool.ts";
+import { leftOut, missing } from "./support/tool.ts";
 
 const folder = await mkdtemp(join(tmpdir(), "longwire-run-"));
 const report = join(folder, "junit.xml");
@@ -21,10 +21,7 @@ try {
   // Bun counts each hook of a skipped group as one more skipped test, without a name.
   const skipped = (await Bun.file(report).text()).match(/<testcase name="(?!\(unnamed\)")[^>]*>\s*<skipped/g);
   if (skipped) {
-    const missed = missing();
-    console.log(
-      `\nLeft out: ${skipped.length} tests, for want of ${missed.join(", ")}. ${howToInstall(missed)}`,
-    );
+    console.log(leftOut(`${skipped.length} tests`, missing()));
     if (process.env.CI) process.exitCode ||= 1;
   }
 } finally {

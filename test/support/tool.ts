@@ -3,6 +3,8 @@
  * end of the run tells what was left out. `bun run test/support/tool.ts` prints the Debian packages that are missing.
  */
 
+import { tmpdir } from "node:os";
+
 interface Tool {
   /** The commands that will do, the first one installed is used. The name of the tool if left out. */
   readonly commands?: readonly string[];
@@ -25,9 +27,15 @@ const tools = {
   curl: { debianPackages: ["curl"] },
   "firefox-esr": { debianPackages: ["firefox-esr"] },
   haproxy: { debianPackages: ["haproxy"] },
-  "Linux 6.5": {
+  // Only of files on a disk does the kernel say which pages are dirty (cachestat), and since 6.5.
+  "Linux 6.5 with temporary files on a disk": {
     commands: ["sh"],
-    trial: ["-c", "(echo 6.5; uname -r) | sort --version-sort --check=quiet"],
+    trial: [
+      "-c",
+      `(echo 6.5; uname -r) | sort --version-sort --check=quiet &&
+        ! stat --file-system --format=%T "$0" | grep --quiet --extended-regexp "tmpfs|overlay"`,
+      tmpdir(),
+    ],
     debianPackages: [],
   },
   nginx: { debianPackages: ["nginx"] },
@@ -57,7 +65,7 @@ const found = new Map<ToolName, string | undefined>();
 /** The path of a program that the machine has. */
 export function commandOf(name: ToolName): string {
   const command = find(name);
-  if (command === undefined) throw new Error(`This needs ${name}. ${howToInstall([name])}`);
+  if (command === undefined) throw new Error(`This needs ${name}.${howToInstall([name])}`);
   return command;
 }
 
@@ -72,10 +80,17 @@ export const missedHere = (): ToolName[] =>
 /** Every tool that this machine lacks. */
 export const missing = (): ToolName[] => names.filter((name) => find(name) === undefined);
 
-/** @returns the sentence with the one command that installs them, empty if no package helps */
-export function howToInstall(missed: readonly ToolName[]): string {
+/**
+ * @param tests that were not run, as words
+ * @returns the paragraph at the end of a run
+ */
+export const leftOut = (tests: string, missed: readonly ToolName[]): string =>
+  `\nLeft out: ${tests}, for want of ${missed.join(", ")}.${howToInstall(missed)}`;
+
+/** Empty if no package helps. */
+function howToInstall(missed: readonly ToolName[]): string {
   const packages = packagesOf(missed);
-  return packages.length === 0 ? "" : `To install: apt-get install ${packages.join(" ")}`;
+  return packages.length === 0 ? "" : ` To install what they need: apt-get install ${packages.join(" ")}`;
 }
 
 function find(name: ToolName): string | undefined {
