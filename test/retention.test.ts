@@ -1,6 +1,7 @@
 /** How much of the past is kept, against a plain model of it. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { TopicLog } from "../src/topic/log.ts";
+import { SharedData } from "../src/topic/draft.ts";
+import { TopicLog, topicBytes } from "../src/topic/log.ts";
 import { type Message, retainedBytes } from "../src/topic/message.ts";
 import { type HistoryLimits, Retention } from "../src/topic/retention.ts";
 import { Random } from "./support/random.ts";
@@ -19,7 +20,7 @@ describe("retention", () => {
     const { log, append, retention } = openLog({ historyMessages: 3 });
     for (let count = 1; count <= 10; count++) append(0, "x");
     expect([log.beginning, log.lastOffset]).toEqual([7, 10]);
-    expect(retention.bytes).toBe(log.bytes);
+    expect(retention.bytes).toBe(topicBytes("news") + 3 * retainedBytes(draft("x")));
   });
 
   test("of 0 messages keeps none, tells that the log is empty each time, and counts on", () => {
@@ -40,7 +41,9 @@ describe("retention", () => {
       else if (how === "refresh") retention.refresh(log, now);
       else retention.sweep(now);
       expect(log.first?.data).toBe("young");
-      expect(retention.bytes).toBe(log.bytes);
+      const kept = how === "appended" ? ["young", "new"] : ["young"];
+      const bytes = kept.reduce((sum, data) => sum + retainedBytes(draft(data)), topicBytes("news"));
+      expect(retention.bytes).toBe(bytes);
     }
   });
 
@@ -56,14 +59,16 @@ describe("retention", () => {
 
   test("makes room at the same cost however many logs it has emptied before", () => {
     const logs = 200_000;
-    const retention = new Retention({ ...limits, historyBytesMax: (logs / 2) * retainedBytes(draft("x")) });
+    const retention = new Retention({
+      ...limits,
+      historyBytesMax: (logs / 2) * (topicBytes("123456") + retainedBytes(draft("x"))),
+    });
     let emptied = 0;
     const halfway = performance.now();
     const append = (number: number): void => {
       const log = new TopicLog(String(number), { epoch: "e", offset: 0 });
       const message = messageOf(log, 0, "x");
-      log.append(message);
-      retention.appended(log, retainedBytes(message), 0);
+      retention.appended(log, log.append(message), 0);
       if (log.length === 0) emptied++;
     };
     for (let number = 0; number < logs / 2; number++) append(number);
@@ -85,7 +90,7 @@ function agreeWithModel(seed: number): void {
   const given: HistoryLimits = {
     historyMessages: random.between(0, 6),
     historyAgeSeconds: random.between(1, 20),
-    historyBytesMax: random.between(0, 20) * retainedBytes(draft("")),
+    historyBytesMax: random.between(0, 30) * retainedBytes(draft("")),
     retained: [],
   };
   const emptied: TopicLog[] = [];
@@ -100,11 +105,19 @@ function agreeWithModel(seed: number): void {
   for (let step = 0; step < 80; step++) {
     now += random.below(2000);
     const log = random.pick(logs);
-    const action = random.below(10);
-    if (action < 7) {
+    const action = random.below(12);
+    if (action >= 10) {
+      // One request to some of the topics.
+      const data = `shared ${step} ${"x".repeat(random.below(300))}`;
+      const shared = new SharedData(data.length);
+      for (const each of new Set([log, random.pick(logs), random.pick(logs)])) {
+        const message = { ...messageOf(each, now, data), shared };
+        retention.appended(each, each.append(message), now);
+        model.append(each, message, now);
+      }
+    } else if (action < 7) {
       const message = messageOf(log, now, "x".repeat(random.below(300)));
-      log.append(message);
-      retention.appended(log, retainedBytes(message), now);
+      retention.appended(log, log.append(message), now);
       model.append(log, message, now);
     } else if (action < 8) {
       retention.sweep(now);
@@ -143,7 +156,17 @@ class RetentionModel {
   }
 
   get bytes(): number {
-    return this.entries.flatMap(({ kept }) => kept).reduce((sum, m) => sum + retainedBytes(m), 0);
+    let bytes = 0;
+    const sharedHeld = new Set<string>();
+    for (const { log, kept } of this.entries) {
+      bytes += topicBytes(log.topic);
+      for (const message of kept) {
+        const isHeld = message.shared !== undefined && sharedHeld.has(message.data as string);
+        bytes += retainedBytes(message) - (isHeld ? message.data.length : 0);
+        if (message.shared) sharedHeld.add(message.data as string);
+      }
+    }
+    return bytes;
   }
 
   append(log: TopicLog, message: Message, now: number): void {
@@ -197,13 +220,12 @@ test("each pattern's logs age on their own, and the coldest of all goes first pa
     { pattern: "brief", messages: 9, ageSeconds: 10 },
     { pattern: "long", messages: 9, ageSeconds: 1000 },
   ];
-  const given = { ...limits, historyBytesMax: 2000, retained };
+  const given = { ...limits, historyBytesMax: 2000 + 3 * topicBytes("other"), retained };
   const retention = new Retention(given, ({ topic }) => void emptied.push(topic));
   const append = (topic: string, now: number, length: number): void => {
     const log = new TopicLog(topic, { epoch: "e", offset: 0 });
     const message = messageOf(log, now, "x".repeat(length));
-    log.append(message);
-    retention.appended(log, retainedBytes(message), now);
+    retention.appended(log, log.append(message), now);
   };
   append("long", 0, 300);
   append("brief", 1000, 1);
@@ -224,8 +246,7 @@ function openLog(given: Partial<HistoryLimits>) {
   const log = new TopicLog("news", { epoch: "e", offset: 0 });
   const append = (now: number, data: string): void => {
     const message = messageOf(log, now, data);
-    log.append(message);
-    retention.appended(log, retainedBytes(message), now);
+    retention.appended(log, log.append(message), now);
   };
   return { retention, log, append, emptied };
 }

@@ -166,7 +166,7 @@ export const handlerSettings = {
   ),
 
   /**
-   * Memory in bytes for the positions of topics without messages or subscribers: about 540 bytes and the name each.
+   * Memory in bytes for the positions of topics without messages or subscribers: about 600 bytes and the name each.
    * Default 256 MiB, from 64 KiB to 1 TiB. Clients can invent any number of names.
    */
   positionBytesMax: setting(

@@ -117,6 +117,12 @@ export const socketTopicsMax = 100;
 /** Topics of one event stream. A browser returns the ids of all of them in one header. */
 export const streamTopicsMax = 20;
 
+/**
+ * Part of `--history-bytes` that the messages of one request may take, if they are several. The largest alone is bounded by
+ * `--max-message`; to 100 topics it would push out what everyone else has published.
+ */
+export const requestHistoryShare = 1 / 4;
+
 /** Bytes of a body that Bun collects itself, if they are declared: they count as held from the beginning. */
 export const wholeBodyBytesMax = 64 * KiB;
 

@@ -5,6 +5,27 @@ import { ownText } from "./owned-text.ts";
 
 export { DraftError };
 
+/** Data that the messages of several topics share. The first that is kept holds it, until the last is dropped. */
+export class SharedData {
+  readonly #bytes: number;
+  #holders = 0;
+
+  /** @param bytes of the data */
+  constructor(bytes: number) {
+    this.#bytes = bytes;
+  }
+
+  /** A message is kept. @returns the bytes of its data that another message holds already */
+  hold(): number {
+    return this.#holders++ > 0 ? this.#bytes : 0;
+  }
+
+  /** A message is dropped. @returns the bytes of its data that another message still holds */
+  release(): number {
+    return --this.#holders > 0 ? this.#bytes : 0;
+  }
+}
+
 /** A message before it is published. */
 export interface Draft {
   readonly data: string | Uint8Array<ArrayBuffer>;
@@ -12,6 +33,8 @@ export interface Draft {
   readonly contentType: string;
   /** Left out where there is none. */
   readonly attributes?: Attributes;
+  /** Set where other messages have the same `data`. */
+  readonly shared?: SharedData;
 }
 
 /** The media type is kept with each message. */

@@ -107,6 +107,11 @@ export class Hub {
     return await this.#broker.takeStream(topic, once, writer);
   }
 
+  /** Whether messages with the same data are kept with one copy of it: in memory. */
+  get sharesData(): boolean {
+    return this.#broker.traits.isInProcess;
+  }
+
   /** The number of open subscriptions to a topic on this node. */
   subscriberCount(topic: string): number {
     return this.#channels.get(topic)?.subscriptionCount ?? 0;

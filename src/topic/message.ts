@@ -1,5 +1,5 @@
 /** A topic's name, a message, its position, and where a client begins to read. */
-import { bytesOfAttributes } from "./attributes.ts";
+import { type Attributes, bytesOfAttributes } from "./attributes.ts";
 import type { Draft } from "./draft.ts";
 
 /** A place in a topic's past. The first message has an offset above 0; 0 is the place before it. */
@@ -151,14 +151,23 @@ function parseTime(text: string): number | undefined {
   return Number.isNaN(time) ? undefined : time;
 }
 
-/** Memory of the objects around a message. Measured: 193 bytes. */
-const messageBytes = 200;
+/** Memory of the objects around a message, and around each of its attributes. Measured: 134 and 48 bytes, and room for gaps. */
+const messageBytes = 150;
+const attributeBytes = 64;
 
 /** A message's share of a limit on history: data, content type and attributes as they are held, and the objects around them. */
 export function retainedBytes({ data, contentType, attributes }: Draft): number {
-  const dataBytes = typeof data === "string" ? heldBytesOf(data) : data.length;
-  const attributesBytes = attributes === undefined ? 0 : bytesOfAttributes(attributes);
-  return dataBytes + contentType.length + attributesBytes + messageBytes;
+  return messageBytes + dataBytes(data) + contentType.length + attributesBytes(attributes);
+}
+
+export const dataBytes = (data: Draft["data"]): number =>
+  typeof data === "string" ? heldBytesOf(data) : data.length;
+
+function attributesBytes(attributes: Attributes | undefined): number {
+  if (!attributes) return 0;
+  let bytes = bytesOfAttributes(attributes);
+  for (const _ in attributes) bytes += attributeBytes;
+  return bytes;
 }
 
 /** JavaScriptCore takes a byte for each character of ASCII, and two for each UTF-16 unit of a text with any other. */

@@ -1,5 +1,5 @@
 /** Limits history: by count and age in each log, and by bytes in all logs together, the coldest log first. */
-import type { TopicLog } from "./log.ts";
+import { type TopicLog, topicBytes } from "./log.ts";
 import { matchesTopic } from "./message.ts";
 
 export interface HistoryLimits {
@@ -7,7 +7,7 @@ export interface HistoryLimits {
   readonly historyMessages: number;
   /** Age of one topic's messages. */
   readonly historyAgeSeconds: number;
-  /** Bytes of all topics together, by `retainedBytes`. */
+  /** Bytes of all topics with messages together, by `topicBytes` and `retainedBytes`. */
   readonly historyBytesMax: number;
   /** Other numbers and ages for the topics that match. The first match counts. */
   readonly retained: readonly RetainedTopics[];
@@ -95,7 +95,7 @@ export class Retention {
 
   /**
    * Applies the limits after an append to `log`.
-   * @param addedBytes by `retainedBytes`
+   * @param addedBytes as `TopicLog.append` returned them
    * @param now milliseconds since 1970
    */
   appended(log: TopicLog, addedBytes: number, now: number): void {
@@ -125,7 +125,7 @@ export class Retention {
 
   /** Removes a log and its messages. */
   forget(log: TopicLog): void {
-    if (this.#takeOut(log)) this.bytes -= log.bytes;
+    if (this.#takeOut(log)) this.bytes -= log.dropBeyond(0);
   }
 
   /** If the clock was set back, ages are counted from the new time on: a clock that was ahead must not stop ageing. */
@@ -189,6 +189,7 @@ export class Retention {
     if (!list) throw new Error("every topic has a list");
     const place: Place = { log, list, appended: 0, colder: undefined, warmer: undefined };
     this.#places.set(log, place);
+    this.bytes += topicBytes(log.topic);
     return place;
   }
 
@@ -197,6 +198,7 @@ export class Retention {
     const place = this.#places.get(log);
     if (!place) return false;
     this.#places.delete(log);
+    this.bytes -= topicBytes(log.topic);
     place.list.remove(place);
     return true;
   }

@@ -23,6 +23,7 @@ import type { Counters } from "../../metrics.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
 import {
   pollWaitSecondsMax,
+  requestHistoryShare,
   socketTopicsMax,
   streamIntervalSecondsMax,
   streamTopicsMax,
@@ -150,11 +151,13 @@ class TopicsEndpoint {
     }
     const kind = streamKindOf(request.headers.get("content-type"));
     if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
-    const { messageBytesMax } = config;
+    const { messageBytesMax, historyBytesMax, redisUrl } = config;
+    const isBounded = redisUrl === "" && historyBytesMax > 0;
     const purpose = { sub: targets[0]?.sender.subject, topics: topics.length, permissions };
     return await publishBody(request, targets, ends, {
       hub,
       messageBytesMax,
+      requestBytesMax: isBounded ? historyBytesMax * requestHistoryShare : Number.POSITIVE_INFINITY,
       readBody: () => readBody(context, purpose, { ...this.#deps, messageBytesMax }),
     });
   }

@@ -9,9 +9,9 @@ import {
   StreamTakenOver,
   TopicEnded,
 } from "../../topic/broker.ts";
-import { type Draft, DraftError, draftOf, isType } from "../../topic/draft.ts";
+import { type Draft, DraftError, draftOf, isType, SharedData } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { formatId } from "../../topic/message.ts";
+import { dataBytes, formatId, retainedBytes } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
 import { ItemSizeError } from "../../wire/item-size.ts";
 import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
@@ -31,6 +31,8 @@ interface Published {
 export interface PublishDeps {
   readonly hub: Hub;
   readonly messageBytesMax: number;
+  /** What several messages of one request may add to the history. */
+  readonly requestBytesMax: number;
   /** Reads the body. @returns undefined if it is larger than a message */
   readBody(): Promise<Uint8Array<ArrayBuffer> | undefined>;
 }
@@ -53,7 +55,8 @@ export async function publishBody(
   const contentType = request.headers.get("content-type") ?? undefined;
   if (contentType !== undefined && isType(contentType, "application/cloudevents-batch+json"))
     return await publishBatch(batchOf(body, targets), targets, key, ends, deps);
-  const draft = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, targets);
+  const read = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, targets);
+  const draft = read && targets.length > 1 ? forSeveral(read, targets.length, deps) : read;
   const publishTo = async ({ topic, sender }: PublishTarget): Promise<Published> => {
     const publication: Publication = {
       ...(draft && { draft: stamped(draft, sender) }),
@@ -102,6 +105,23 @@ function draftOfJsonEvent(text: string, topics: readonly string[]): Draft {
   return draftOfEvent(text, event);
 }
 
+/** The same draft for several topics, whose messages share its data. @throws {Refusal} */
+function forSeveral(draft: Draft, topics: number, { hub, requestBytesMax }: PublishDeps): Draft {
+  const bytes = dataBytes(draft.data);
+  const ownBytes = retainedBytes(draft) - bytes;
+  requireShare(topics * ownBytes + (hub.sharesData ? bytes : topics * bytes), requestBytesMax);
+  return { ...draft, shared: new SharedData(bytes) };
+}
+
+/** @throws {Refusal} for messages that together would push out too much of the others' history */
+function requireShare(bytes: number, bytesMax: number): void {
+  if (bytes <= bytesMax) return;
+  const detail =
+    `The messages of one request add at most ${bytesMax} bytes to the history, a quarter of --history-bytes; ` +
+    `these would add ${bytes}. Publish in several requests.`;
+  throw new Refusal("message_size", detail);
+}
+
 /** All events are read before the first is published. @throws {DraftError} */
 function batchOf(body: Uint8Array<ArrayBuffer>, targets: readonly PublishTarget[]): Draft[] {
   if (targets.length !== 1) throw malformed("A batch of events is published to one topic.");
@@ -115,9 +135,13 @@ async function publishBatch(
   targets: readonly PublishTarget[],
   key: string | undefined,
   ends: boolean,
-  { hub, messageBytesMax }: PublishDeps,
+  { hub, messageBytesMax, requestBytesMax }: PublishDeps,
 ): Promise<Response> {
   const [target] = targets as [PublishTarget];
+  if (drafts.length > 1) {
+    const bytes = drafts.reduce((sum, draft) => sum + retainedBytes(draft), 0);
+    requireShare(bytes, requestBytesMax);
+  }
   const items = new ItemPublisher(hub, target, key);
   try {
     await items.begin();
