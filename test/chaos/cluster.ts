@@ -87,7 +87,7 @@ export class Cluster implements AsyncDisposable {
 
   async ready(): Promise<void> {
     for (const { address } of this.#nodes)
-      await until(() => isAvailable(address), `${address.url} to reach Redis`, 20);
+      await until(() => isAvailable(address), `${address.url} to reach Redis`, 60);
   }
 
   /** Resolves when the primary and the nodes have answered, or cannot be reached. */
