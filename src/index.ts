@@ -39,7 +39,7 @@ import { startLines } from "./command/start-lines.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
 import { ConfigError, createServer, DataDirectoryError, type LongwireServer } from "./longwire.ts";
 import type { Config } from "./settings/config.ts";
-import { flushSecondsMax } from "./settings/limits.ts";
+import { engineWaitSecondsMax, flushSecondsMax } from "./settings/limits.ts";
 
 await main();
 
@@ -89,7 +89,14 @@ async function serve(config: Config): Promise<void> {
   if (!server) return;
   stopOnSignals(server, log);
   reloadOnSignal(server, log);
-  console.log(startLines(server.url, config));
+  await engineReached(server);
+  console.log(startLines(server.url, config, server.engine));
+}
+
+/** Resolves late if Redis or the disk is away. */
+async function engineReached(server: LongwireServer): Promise<void> {
+  const deadline = performance.now() + engineWaitSecondsMax * 1000;
+  while (!server.engine.available && performance.now() < deadline) await Bun.sleep(10);
 }
 
 /**

@@ -33,7 +33,13 @@ import type { DiskBroker } from "./engine/disk/disk.ts";
 import type { DiskMeter } from "./engine/disk/meter.ts";
 import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "./engine/memory.ts";
 import type { RedisBroker } from "./engine/redis/broker.ts";
-import { listenOptions, operationsListenOptions, readCertificate, requireLoopback } from "./http/listener.ts";
+import {
+  type ListenOptions,
+  listenOptions,
+  operationsListenOptions,
+  readCertificate,
+  requireLoopback,
+} from "./http/listener.ts";
 import { guardHost, guardOrigin, isLoopback } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
@@ -52,7 +58,7 @@ import {
   settings,
 } from "./settings/config.ts";
 import { stopSecondsMax } from "./settings/limits.ts";
-import { checkRelations, checkServerRelations, doubtsAbout } from "./settings/relations.ts";
+import { checkRelations, checkServerRelations, doubtsAbout, hasKeys } from "./settings/relations.ts";
 import { readRetainedTopics, type Unit } from "./settings/units.ts";
 import type { Broker } from "./topic/broker.ts";
 import { Hub } from "./topic/hub.ts";
@@ -179,8 +185,18 @@ export interface Longwire extends AsyncDisposable {
 /** The settings that `reload` takes. */
 export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 
+/** Whether the engine that keeps the topics can be used. */
+export interface EngineState {
+  /** False until it was first reached, and while it is away: topics are answered with 503. */
+  readonly available: boolean;
+  /** Why it is away, or available only to be read. */
+  readonly reason?: string;
+}
+
 /** What `createServer` returns. Disposing it is `stop()`. */
 export interface LongwireServer extends Longwire {
+  /** Whether topics can be used now. A Redis or a disk that is away is tried again and again. */
+  readonly engine: EngineState;
   /** Where it listens: `http:` or `https:`, or `unix://` and the path of its socket file. */
   readonly url: URL;
   /**
@@ -255,13 +271,16 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   const { log: givenLog, authorize, ...given } = options;
   const config = completeConfig(settings, given);
   checkServerRelations(config);
+  // Before anything is opened or made.
+  if (!hasKeys(config) && !authorize && !config.insecure) requireLoopback(config);
+  const addresses = await addressesOf(config);
   const log = givenLog ?? createLogger(config.logLevel);
   // Holds what has to be released if the server cannot listen.
   await using unlessListening = new AsyncDisposableStack();
   const parts = unlessListening.use(assemble(config, "", log, authorize));
   const operations = unlessListening.use(new Operations(parts));
   const { connections, counters } = parts;
-  const listeners = unlessListening.use(await listen(config, parts, operations));
+  const listeners = unlessListening.use(await listen(config, addresses, parts, operations));
   const { server, url } = listeners;
   const running = unlessListening.move();
   logStart(config, parts, log);
@@ -291,7 +310,14 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
   };
   const reload = (keys: Partial<Keys> = {}): Promise<void> => reloadFiles(config, keys, parts.access, server);
-  return { ...publicApi(parts), url, drain, stop, reload, [Symbol.asyncDispose]: stop };
+  return {
+    ...publicApi(parts),
+    get engine() {
+      const { available, reason } = parts.broker.state;
+      return { available, ...(reason !== undefined && { reason }) };
+    },
+    ...{ url, drain, stop, reload, [Symbol.asyncDispose]: stop },
+  };
 }
 
 /** @throws {ConfigError} before anything is changed */
@@ -335,10 +361,26 @@ interface Listeners extends AsyncDisposable {
   readonly url: URL;
 }
 
-async function listen(config: Config, parts: Parts, operations: Operations): Promise<Listeners> {
+/** Where a server listens, and where its endpoints for operators do, if that is elsewhere. */
+interface Addresses {
+  readonly main: ListenOptions;
+  readonly operations: ListenOptions | undefined;
+}
+
+/** @throws {ConfigError} for a file that cannot be used */
+const addressesOf = async (config: Config): Promise<Addresses> => ({
+  operations: await operationsListenOptions(config),
+  main: await listenOptions(config),
+});
+
+async function listen(
+  config: Config,
+  addresses: Addresses,
+  parts: Parts,
+  operations: Operations,
+): Promise<Listeners> {
   const { refusals } = parts;
   const isGuarded = isOpen(parts, config);
-  if (isGuarded) requireLoopback(config);
   const routes = (handlers: Readonly<Record<string, Handler>>): Routes => {
     const guard = (handler: Handler): Handler =>
       isGuarded ? guardHost(handler, { config, log: parts.log }) : handler;
@@ -355,9 +397,8 @@ async function listen(config: Config, parts: Parts, operations: Operations): Pro
     websocket: parts.websocket(),
   };
   await using unlessListening = new AsyncDisposableStack();
-  const operationsOptions = await operationsListenOptions(config);
-  if (operationsOptions) {
-    const separate = Bun.serve({ ...common, ...operationsOptions, routes: routes(operations.handlers) });
+  if (addresses.operations) {
+    const separate = Bun.serve({ ...common, ...addresses.operations, routes: routes(operations.handlers) });
     unlessListening.defer(() => separate.stop(true));
   }
   const pages = pageHandlers();
@@ -369,9 +410,9 @@ async function listen(config: Config, parts: Parts, operations: Operations): Pro
     }),
     ...documentHandlers({ page: pages["/"], ...parts }),
     ...parts.handlers,
-    ...(operationsOptions ? {} : operations.handlers),
+    ...(addresses.operations ? {} : operations.handlers),
   });
-  const server = await RenewableServer.listen(await listenOptions(config), (options) =>
+  const server = await RenewableServer.listen(addresses.main, (options) =>
     Bun.serve({
       ...common,
       ...options,

@@ -10,6 +10,7 @@ import { type Setting, settings } from "../src/settings/config.ts";
 import { cpuMicroseconds } from "./bench/process-usage.ts";
 import { openWs } from "./support/clients.ts";
 import { frame, opcodes, RawSocket } from "./support/raw-socket.ts";
+import { freePort } from "./support/redis.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "./support/server.ts";
 import { lacks } from "./support/tool.ts";
 import { until, within } from "./support/wait.ts";
@@ -114,6 +115,15 @@ describe("starting", () => {
       await using server = await spawnServer(flags);
       expect(server.startLines.split("\n")[2]).toStartWith(expected);
     }
+  });
+
+  test("a fourth start line says which Redis is away, without its password", async () => {
+    await using server = await spawnServer(["--redis", `redis://:hunter2@127.0.0.1:${freePort()}/3`]);
+    const [, , , line = "", ...more] = server.startLines.trimEnd().split("\n");
+    expect(line).toMatch(
+      /^Away: Redis at redis:\/\/127\.0\.0\.1:\d+\/3 cannot be used \(.*ECONNREFUSED.*\)\. Topics are answered with 503/,
+    );
+    expect(more).toEqual([]);
   });
 
   test("on a terminal there are three lines and nothing else, and the settings come at --log-level debug", async () => {
@@ -241,7 +251,27 @@ describe("settings", () => {
     {
       "an unknown flag": { flags: ["--colour", "red"], said: ["--colour"] },
       "a misspelt flag": { flags: ["--max-mesage", "1KiB"], said: ["--max-mesage", "--max-message"] },
-      "an argument too many": { flags: ["9090"], said: ["argument"] },
+      "an argument too many": { flags: ["--port", "0", "9090"], said: ["argument"] },
+      "a word that is no command": { flags: ["9090"], said: ["9090", "check, token and data"] },
+      "a misspelt command": { flags: ["chek", "localhost"], said: ["chek", '"longwire check"'] },
+      "the command of other servers": { flags: ["serve"], said: ['"longwire" without a command'] },
+      "a word in place of --help": { flags: ["help"], said: ['"longwire --help"'] },
+      "an origin without its scheme": {
+        flags: ["--origin", "https://a.example,b.example"],
+        said: ['not "b.example"; the nearest is https://b.example'],
+      },
+      "an origin with a path": {
+        flags: ["--origin", "http://a.example:80/page"],
+        said: ["the nearest is http://a.example"],
+      },
+      "an origin on this machine": {
+        flags: ["--origin", "localhost:3000"],
+        said: ["the nearest is http://localhost:3000"],
+      },
+      "an origin with a star, which would match nothing": {
+        flags: ["--origin", "https://*.example"],
+        said: ["https://*.example"],
+      },
       "a flag without its value": { flags: ["--port"], said: ["--port", "<number>"] },
       "a flag with another in place of its value": {
         flags: ["--host", "--insecure"],

@@ -2,7 +2,11 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
+  chmodSync,
+  chownSync,
   copyFileSync,
+  existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -14,10 +18,10 @@ import {
 } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { createHandler, DataDirectoryError } from "../src/longwire.ts";
 import { spawnDiskServer } from "./support/disk-server.ts";
-import { runCommand } from "./support/server.ts";
+import { root, runCommand } from "./support/server.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
@@ -217,15 +221,63 @@ describe("a start is refused in words, and deletes nothing, where", () => {
     expect(words).toContain("is damaged");
   });
 
-  test("the path is a file", async () => {
-    const { exitCode, errors } = await runCommand([
-      "--data",
-      join(import.meta.dir, "disk-restart.test.ts"),
-      "--port",
-      "0",
-    ]);
+  test("a file is where a directory should be, or a directory where a file should be", async () => {
+    const file = join(import.meta.dir, "disk-restart.test.ts");
+    for (const data of [file, join(file, "below", "it"), join(file, "..", "disk-restart.test.ts")]) {
+      const { exitCode, errors } = await runCommand(["--data", data, "--port", "0"]);
+      expect({ exitCode, errors }).toEqual({
+        exitCode: 1,
+        errors: `longwire: ${file} is a file, not a directory. Choose another path with --data.\n`,
+      });
+    }
+    for (const name of ["lock", "longwire.db"])
+      expect(
+        await refusal((directory) => {
+          rmSync(join(directory, name), { force: true });
+          mkdirSync(join(directory, name));
+        }),
+      ).toEndWith(`${name} is a directory, and must be a file. Move it away.\n`);
+  });
+
+  // Root may write to every file, unless it has given up its rights.
+  const isRoot = process.getuid?.() === 0;
+  const withoutRights = [
+    ...(isRoot ? ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] : []),
+    ...[process.execPath, "run", resolve(root, "src/index.ts")],
+  ];
+
+  test("one of its files may not be written, and the words name it and what to do", async () => {
+    for (const name of ["lock", "longwire.db", "longwire.db-wal"]) {
+      await using server = await spawnDiskServer();
+      await server.kill();
+      const file = join(server.data, name);
+      const refused = async (): Promise<string> =>
+        (await runCommand(["--data", server.data, "--port", "0"], { command: withoutRights })).errors;
+      chmodSync(file, 0);
+      expect(await refused()).toContain(`${file} may not be read and written by its own user`);
+      if (!isRoot) continue;
+      chownSync(file, 65_534, 65_534);
+      expect(await refused()).toMatch(/belongs to user 65534, .* start it as user 65534, or .* chown -R 0 /);
+    }
+  });
+
+  test("a server that is not to be reached without a key has made nothing", async () => {
+    const data = join(mkdtempSync(join(tmpdir(), "longwire-data-")), "topics");
+    const { exitCode, errors } = await runCommand(["--data", data, "--port", "0", "--host", "0.0.0.0"]);
+    expect(exitCode).toBe(2);
+    expect(errors).toMatch(/^longwire: without a key anyone who reaches 0\.0\.0\.0 .*\n$/);
+    expect(existsSync(data)).toBe(false);
+    rmSync(join(data, ".."), { recursive: true });
+  });
+
+  test("a server whose port is taken says nothing of its disk", async () => {
+    await using other = await spawnDiskServer();
+    const data = mkdtempSync(join(tmpdir(), "longwire-data-"));
+    const { exitCode, errors } = await runCommand(["--data", data, "--port", other.running.url.port]);
     expect(exitCode).toBe(1);
-    expect(errors).toStartWith("longwire: cannot make the directory ");
+    expect(errors).toContain("is taken");
+    expect(errors).not.toContain("the disk does not take messages");
+    rmSync(data, { recursive: true });
   });
 });
 

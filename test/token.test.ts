@@ -63,18 +63,20 @@ describe("longwire token", () => {
     expect(exp - iat).toBe(600);
   });
 
-  test("makes a token without permissions and subject for an hour by default", async () => {
-    const { iat = 0, exp = 0, ...claims } = decodeJwt(await tokenOf(["--jwt-secret", secret]));
-    expect(claims).toEqual({ subscribe: [], publish: [], end: [] });
+  test("makes a token without a subject and for an hour by default", async () => {
+    const flags = ["--jwt-secret", secret, "--subscribe", "news"];
+    const { iat = 0, exp = 0, ...claims } = decodeJwt(await tokenOf(flags));
+    expect(claims).toEqual({ subscribe: ["news"], publish: [], end: [] });
     expect(exp - iat).toBe(3600);
   });
 
   test("takes the secret from a file or a variable, and of several the first", async () => {
     const path = await file(`\n${secret}\n${otherSecret}\n`);
-    await verify(await tokenOf(["--jwt-secret-file", path]), secret);
+    const status = ["--status", "true"];
+    await verify(await tokenOf(["--jwt-secret-file", path, ...status]), secret);
     const variable = { environment: { LONGWIRE_JWT_SECRET: `${secret},${otherSecret}` } };
-    await verify(await tokenOf([], variable), secret);
-    await verify(await tokenOf([], { environment: { LONGWIRE_JWT_SECRET_FILE: path } }), secret);
+    await verify(await tokenOf(status, variable), secret);
+    await verify(await tokenOf(status, { environment: { LONGWIRE_JWT_SECRET_FILE: path } }), secret);
   });
 
   test("is taken by the server that was given the same file", async () => {
@@ -89,6 +91,10 @@ describe("longwire token", () => {
 
   const mistakes: Record<string, { flags: string[]; said: string }> = {
     "no secret": { flags: [], said: "--jwt-secret is needed" },
+    "a token that allows nothing": {
+      flags: ["--jwt-secret", secret, "--sub", "ann"],
+      said: "give it --subscribe, --publish or --end",
+    },
     "a secret that is too short": { flags: ["--jwt-secret", "hunter2hunter2"], said: "at least 32 bytes" },
     "a pattern with a star in its middle": { flags: ["--subscribe", "a*b"], said: "prefixes that end in *" },
     "a time without its unit": { flags: ["--ttl", "600"], said: "90s" },

@@ -188,7 +188,8 @@ declare const handlerSettings: {
 	readonly idempotencyBytesMax: Setting<number>;
 	/**
 	 * URL of the Redis server that keeps the topics: `redis://`, `rediss://` with TLS, or `unix://`, with user, password and
-	 * database. Default none, which keeps them in this process. All nodes with the same server and prefix have the same topics.
+	 * database (`unix:///path?db=0`). Default none, which keeps them in this process. Only its host, port and database are
+	 * logged. All nodes with the same server and prefix have the same topics.
 	 */
 	readonly redisUrl: Setting<string>;
 	/**
@@ -488,8 +489,17 @@ export interface Longwire extends AsyncDisposable {
 }
 /** The settings that `reload` takes. */
 export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
+/** Whether the engine that keeps the topics can be used. */
+export interface EngineState {
+	/** False until it was first reached, and while it is away: topics are answered with 503. */
+	readonly available: boolean;
+	/** Why it is away, or available only to be read. */
+	readonly reason?: string;
+}
 /** What `createServer` returns. Disposing it is `stop()`. */
 export interface LongwireServer extends Longwire {
+	/** Whether topics can be used now. A Redis or a disk that is away is tried again and again. */
+	readonly engine: EngineState;
 	/** Where it listens: `http:` or `https:`, or `unix://` and the path of its socket file. */
 	readonly url: URL;
 	/**

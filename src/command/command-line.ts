@@ -8,6 +8,7 @@ import type { CompareTask } from "./compare.ts";
 import type { DataTask } from "./data.ts";
 import { type DataAction, dataActions } from "./data-settings.ts";
 import { readFlags, refuseUnknownVariables, UsageError } from "./flags.ts";
+import { nearest } from "./nearest.ts";
 import type { TokenClaims } from "./token.ts";
 import { tokenSettings } from "./token-settings.ts";
 
@@ -28,10 +29,35 @@ export async function readCommandLine(words: readonly string[]): Promise<Command
   if (words[0] === "token") return await readTokenCommand(words.slice(1));
   if (words[0] === "data") return await readDataCommand(words.slice(1));
   if (words[0] === "check") return await readCheckCommand(words.slice(1));
+  if (words[0] !== undefined && !words[0].startsWith("-")) throw unknownCommand(words[0]);
   const values = readSettings(words, settings);
   if (values === "version") return { command: "print", text: version };
   if (values === "help") return { command: "print", text: (await import("./help.ts")).serverHelp() };
   return { command: "serve", config: completeConfig(settings, values) };
+}
+
+/** What to type for a word that is a command here, or in other programs. */
+const commandsMeant: Readonly<Record<string, string>> = {
+  check: "longwire check",
+  token: "longwire token",
+  data: "longwire data",
+  serve: "longwire",
+  server: "longwire",
+  start: "longwire",
+  run: "longwire",
+  help: "longwire --help",
+  version: "longwire --version",
+};
+
+function unknownCommand(word: string): UsageError {
+  const meant = commandsMeant[nearest(word, Object.keys(commandsMeant)) ?? ""];
+  const advice =
+    meant === "longwire"
+      ? '"longwire" without a command starts the server'
+      : meant
+        ? `"${meant}" was probably meant`
+        : "there are check, token and data, and without one the server starts";
+  return new UsageError(`there is no command "${word}": ${advice}`);
 }
 
 async function readTokenCommand(words: readonly string[]): Promise<CommandLine> {
@@ -44,6 +70,10 @@ async function readTokenCommand(words: readonly string[]): Promise<CommandLine> 
   );
   const [secret] = jwtSecrets;
   if (secret === undefined) throw new UsageError("--jwt-secret is needed, the one that the server was given");
+  if (!status && [subscribe, publish, end].every((patterns) => patterns.length === 0))
+    throw new UsageError(
+      "this token would allow nothing: give it --subscribe, --publish or --end with topics, such as --subscribe 'news/*', or --status",
+    );
   return {
     command: "token",
     claims: { secret, subscribe, publish, end, status, ttlSeconds, subject: subject || undefined },

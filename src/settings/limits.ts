@@ -210,6 +210,9 @@ export const unsentSecondsMax = 1;
 /** Seconds that a stopped server waits for answers under way. A peer that does not read is not waited for any longer. */
 export const stopSecondsMax = 2;
 
+/** Seconds that the start lines wait for Redis or the disk, before they say that it is away. */
+export const engineWaitSecondsMax = 1;
+
 /** Seconds that the process waits at its end for the reader of its log. */
 export const flushSecondsMax = 1;
 

@@ -10,19 +10,23 @@ export interface Surroundings {
   readonly hasAuthorize: boolean;
 }
 
+/** Whether tokens or API keys are checked. Without them, and without an `authorize`, everyone may do everything. */
+export const hasKeys = (config: HandlerConfig): boolean => hasTokenKeys(config) || config.apiKeys.length > 0;
+
+export const hasTokenKeys = ({ jwtSecrets, jwtPublicKeys, jwksUrls }: HandlerConfig): boolean =>
+  [jwtSecrets, jwtPublicKeys, jwksUrls].some((keys) => keys.length > 0);
+
 /** @throws {ConfigError} that says what contradicts what, and what to do */
 export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surroundings): void {
   checkSizesAndAges(config);
   checkRedis(config);
-  const hasTokenKeys = config.jwtSecrets.length + config.jwtPublicKeys.length + config.jwksUrls.length > 0;
-  const hasKeys = hasTokenKeys || config.apiKeys.length > 0;
   const ofTokens = {
     jwtAudiences: config.jwtAudiences.length > 0,
     jwtIssuers: config.jwtIssuers.length > 0,
     tokenLeewaySeconds: config.tokenLeewaySeconds !== settings.tokenLeewaySeconds.default,
   };
   for (const [name, isSet] of Object.entries(ofTokens)) {
-    if (isSet && !hasTokenKeys)
+    if (isSet && !hasTokenKeys(config))
       throw new ConfigError(
         `${flag(name as keyof typeof ofTokens)} has no effect without a key of tokens: give --jwt-secret, --jwt-public-key or --jwks-url`,
       );
@@ -34,7 +38,7 @@ export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surround
     "--token-cookie": config.tokenCookie !== "",
   };
   for (const [name, isSet] of Object.entries(guards)) {
-    if (isSet && !hasKeys && !hasAuthorize)
+    if (isSet && !hasKeys(config) && !hasAuthorize)
       throw new ConfigError(
         `${name} has no effect without a key: everyone may do everything. Give --api-key, --jwt-secret, …`,
       );

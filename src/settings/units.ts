@@ -116,9 +116,17 @@ export const origins: Unit<readonly string[]> = list(
   "origins such as https://example.org, or *",
   (text) => {
     if (text === "*" || text === "null") return true;
-    return URL.canParse(text) && new URL(text).origin === text;
+    return !text.includes("*") && URL.parse(text)?.origin === text;
   },
+  { meant: originOf },
 );
+
+/** The origin that a host, or the address of a page, was probably meant to be. */
+function originOf(text: string): string | undefined {
+  if (text.includes("*")) return undefined;
+  const scheme = /^(localhost|127\.|\[::1\])/.test(text) ? "http" : "https";
+  return URL.parse(text.includes("://") ? text : `${scheme}://${text}`)?.origin;
+}
 
 /** Topic names, or prefixes of them that end in `*`. */
 export const topicPatterns: Unit<readonly string[]> = list(
@@ -217,16 +225,25 @@ export const publicKeys: Unit<readonly string[]> = list(
   { secret: true },
 );
 
+interface ListTraits {
+  readonly secret?: boolean;
+  /** What an item that is not accepted was probably meant to be. */
+  readonly meant?: (item: string) => string | undefined;
+}
+
 function list(
   placeholder: string,
   wanted: string,
   accepts: (item: string) => boolean,
-  { secret = false } = {},
+  { secret = false, meant }: ListTraits = {},
 ): Unit<readonly string[]> {
   const check = (value: unknown): readonly string[] => {
-    if (Array.isArray(value) && value.every((item) => typeof item === "string" && accepts(item)))
-      return value;
-    throw new UnitError(`must be ${wanted}${secret ? "" : `, not ${Bun.inspect(value)}`}`);
+    const items: readonly unknown[] = Array.isArray(value) ? value : [value];
+    const wrong = items.find((item) => typeof item !== "string" || !accepts(item));
+    if (Array.isArray(value) && wrong === undefined && !items.includes(undefined)) return value;
+    const nearest = typeof wrong === "string" ? meant?.(wrong) : undefined;
+    const advice = nearest === undefined ? "" : `; the nearest is ${nearest}`;
+    throw new UnitError(`must be ${wanted}${secret ? "" : `, not ${Bun.inspect(wrong ?? value)}${advice}`}`);
   };
   return {
     placeholder,

@@ -11,7 +11,9 @@
  */
 import { Database } from "bun:sqlite";
 import {
+  accessSync,
   closeSync,
+  constants,
   existsSync,
   fsyncSync,
   mkdirSync,
@@ -24,7 +26,7 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { DataDirectoryError } from "./data-directory-error.ts";
 import { isFull, releaseReserveIfFull } from "./reserve.ts";
 import { codeOf, migrate, schemaVersion, versionOf } from "./schema.ts";
@@ -55,11 +57,7 @@ export class OwnedDirectory implements Disposable {
     readonly path: string,
     now: number,
   ) {
-    try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
-    } catch (error) {
-      throw new DataDirectoryError(`cannot make the directory ${path}: ${messageOf(error)}`);
-    }
+    makeDirectory(path);
     this.#lock = lockDirectory(path);
     try {
       this.report = prepare(path, now);
@@ -74,8 +72,71 @@ export class OwnedDirectory implements Disposable {
   }
 }
 
+const systemCodeOf = (error: unknown): unknown =>
+  error instanceof Error && "code" in error ? error.code : undefined;
+
+/** @throws {DataDirectoryError} */
+export function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const code = systemCodeOf(error);
+    const user = process.getuid?.();
+    if (code === "EEXIST" || code === "ENOTDIR")
+      throw new DataDirectoryError(
+        `${fileOnTheWayTo(path)} is a file, not a directory. Choose another path with --data`,
+      );
+    throw new DataDirectoryError(
+      code === "EACCES"
+        ? `user ${user} may not make the directory ${path}: make it for that user, or choose another path with --data`
+        : `cannot make the directory ${path}: ${messageOf(error)}`,
+    );
+  }
+}
+
+/** From the top: of what is below a file nothing can be asked. */
+function fileOnTheWayTo(path: string): string {
+  const full = resolve(path);
+  const above = dirname(full);
+  const found = above === full ? full : fileOnTheWayTo(above);
+  return statSync(found).isDirectory() ? full : found;
+}
+
+/** SQLite says of none of its files which one it could not open. @throws {DataDirectoryError} */
+function requireAccess(directory: string): void {
+  requireWritable(directory, directory);
+  for (const name of readdirSync(directory)) {
+    const isOurs = name === lockName || name.startsWith(databaseName) || name.startsWith(witnessPrefix);
+    if (!isOurs) continue;
+    const path = join(directory, name);
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
+      throw new DataDirectoryError(`${path} is a directory, and must be a file. Move it away`);
+    requireWritable(path, directory);
+  }
+}
+
+function requireWritable(path: string, directory: string): void {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+  } catch (error) {
+    const [code, user, owner] = [
+      systemCodeOf(error),
+      process.getuid?.(),
+      statSync(path, { throwIfNoEntry: false })?.uid,
+    ];
+    if (code === "ENOENT") return; // SQLite deletes some of its files when another process closes them.
+    if (code !== "EACCES") throw new DataDirectoryError(`cannot write to ${path}: ${messageOf(error)}`);
+    throw new DataDirectoryError(
+      owner === user
+        ? `${path} may not be read and written by its own user ${user}: chmod -R u+rwX ${directory}`
+        : `${path} belongs to user ${owner}, and this process runs as user ${user}: start it as user ${owner}, or give it the files with chown -R ${user} ${directory}`,
+    );
+  }
+}
+
 /** @throws {DataDirectoryError} */
 export function lockDirectory(directory: string): Database {
+  requireAccess(directory);
   let lock: Database | undefined;
   try {
     lock = new Database(join(directory, lockName));

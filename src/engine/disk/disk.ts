@@ -249,9 +249,9 @@ export class DiskBroker implements Broker {
         if (answer.kind === "opened") this.#opened(answer.sinceTime, answer.failure);
       },
       (error) => {
+        if (this.#isClosed) return;
         this.#failed({ reason: String(error.message), isGone: true });
-        if (!this.#isClosed && this.#worker)
-          this.#restart = setTimeout(() => this.#open(), restartMilliseconds);
+        if (this.#worker) this.#restart = setTimeout(() => this.#open(), restartMilliseconds);
       },
     );
   }

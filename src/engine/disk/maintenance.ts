@@ -10,6 +10,7 @@ import {
   databaseName,
   fileRowOf,
   lockDirectory,
+  makeDirectory,
   messageOf,
   randomName,
   syncFile,
@@ -75,7 +76,7 @@ export function backUp(directory: string, target: string): number {
  */
 export function restore(source: string, directory: string): string | undefined {
   requireBackup(source);
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeDirectory(directory);
   using _lock = lockDirectory(directory);
   const partial = join(directory, `${databaseName}.partial`);
   copyFileSync(source, partial);
