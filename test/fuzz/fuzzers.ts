@@ -1,4 +1,7 @@
 /** Every fuzzer by its name. */
+
+import { rules } from "../model/scripts.ts";
+import { walk } from "../model/walk.ts";
 import { FailingDisk } from "../support/failing-disk.ts";
 import { emptyKillTally, runKills } from "../support/kills.ts";
 import { fireAt } from "../support/producers-under-fire.ts";
@@ -102,8 +105,18 @@ const testFuzzer = (name: string): Fuzzer => ({
     }),
 });
 
+/** Random ways through the model of many nodes; `bun run model` visits every state of small sizes. */
+const model: Fuzzer = {
+  name: "model",
+  run: (firstSeed, isEnough) =>
+    forEachSeed("model", firstSeed, isEnough, async (seed) => {
+      walk(seed, rules);
+      return 1;
+    }),
+};
+
 export const fuzzers: readonly Fuzzer[] = [
-  ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts],
+  ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts, model],
   ...[
     "broker-unreliable",
     "client",

@@ -284,7 +284,7 @@ export class Announcements {
       log.error({ err: error, topic }, "cannot read an announcement");
       return;
     }
-    testimony.heard(topic, decoded);
+    testimony.announced(decoded);
     announced(decoded);
   }
 }

@@ -3,14 +3,23 @@
 -- ARGV 1 channel, 2 the publisher's part of an entry or nothing, 3 epoch if one begins, 4 messages kept,
 --      5 milliseconds kept, 6 "1" to end the topic,
 --      7 once, and 8 digest; or 7 step, 8 writer, 9 items, 10 first position or -, 11 digest
--- Returns `<epoch> <offset of the message or -> <offset of the end or ->`, or CONFLICT, TAKEN, or `ENDED <epoch> <offset>`.
-local record = ARGV[7] and redis.call('GET', KEYS[4])
-if record and ARGV[7] == 'once' then
+-- Returns `<epoch> <offset of the message or -> <offset of the end or -> <generation> <replid> <offset of replication>`: a
+-- server that was promoted has what was appended if it has the history of this replid up to that offset.
+-- Or CONFLICT, TAKEN, or `ENDED <epoch> <offset>`.
+local channel, content, new_epoch, messages_max, kept_milliseconds = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local ends, kind = ARGV[6] == '1', ARGV[7]
+
+local function answered(answer, reached)
+  return table.concat({ answer, fence.generation, replid, string.format('%.0f', reached) }, ' ')
+end
+
+local record = kind and redis.call('GET', KEYS[4])
+if record and kind == 'once' then
   local digest, answer = string.match(record, '^o (%S+) (.+)$')
   if digest ~= ARGV[8] then return 'CONFLICT' end
   -- WAIT counts from this connection's last write: without one it would not wait for the first publication.
   if ACKNOWLEDGE > 0 then redis.call('PEXPIRE', KEYS[4], redis.call('PTTL', KEYS[4])) end
-  return answer
+  return answered(answer, offset)
 end
 local first, stream_last = '-', '-'
 if record then
@@ -21,64 +30,81 @@ end
 if connected < ACKNOWLEDGE then
   return redis.error_reply('NOREPLICAS ' .. connected .. ' replicas are connected, ' .. ACKNOWLEDGE .. ' must acknowledge')
 end
-local epoch, last, time, received, generation, clamp, forks, ended = read_position(KEYS[2])
-local jump, is_new = 1, not epoch
-if is_new then
-  epoch, last, time, received, clamp, forks, ended = ARGV[3], '0', '0', '0', '-', '-', '-'
-elseif tonumber(generation) < lossy_number then
-  forks = add_fork(forks, epoch, last, KEYS[3])
-  epoch = ARGV[3]
-elseif generation ~= current then
+
+local position = read_position(KEYS[2])
+local jump = 1
+if not position then
+  position = new_position(new_epoch)
+elseif not is_current(position) then
+  begin_epoch(position, new_epoch, KEYS[3])
+  position.is_changed = true
+elseif position.generation ~= fence.generation then
   -- A server that was replaced may have given ids after `last`. The jump leads past all of them, and depends on the
   -- server, so that two servers that took over in turn do not give the same id.
   jump = 4294967296 + tonumber(string.sub(replid, 1, 7), 16)
+  position.is_changed = true
 end
-if ended ~= '-' then
-  local position = table.concat({ epoch, last, time, received, current, clamp, forks, ended }, ' ')
-  redis.call('SET', KEYS[2], position, 'EX', 'POSITION_SECONDS')
-  return 'ENDED ' .. epoch .. ' ' .. last
+position.generation = fence.generation
+if position.ended ~= '-' then
+  write_position(KEYS[2], position)
+  return 'ENDED ' .. position.epoch .. ' ' .. position.last
 end
-local received_before = tonumber(received)
-if now < received_before then clamp = last .. ':' .. string.format('%.0f', now) end
-if now > tonumber(time) then time = string.format('%.0f', now) end
+if jump > 1 then
+  local holes = { position.last .. ':' .. string.format('%.0f', position.last + jump) }
+  for hole in string.gmatch(position.holes, '%d+:%d+') do
+    if #holes < 8 then holes[#holes + 1] = hole end
+  end
+  position.holes = table.concat(holes, ',')
+end
+
+local received_before = tonumber(position.received)
 local now_text = string.format('%.0f', now)
-local message, finish, entry, end_entry = '-', '-', nil, nil
-if ARGV[2] ~= '' then
-  message = string.format('%.0f', last + jump)
-  entry = table.concat({ epoch, message, time, now_text, last, received .. '\n' .. ARGV[2] }, ' ')
-  last, received, jump = message, now_text, 1
+if now < received_before then
+  position.clamp = position.last .. ':' .. now_text
+  position.is_changed = true
 end
-if ARGV[6] == '1' then
-  finish = string.format('%.0f', last + jump)
-  end_entry = table.concat({ epoch, finish, time, now_text, last, received .. '\ne\n\n' }, ' ')
-  ended = last .. ':' .. received .. ':' .. time
-  last, received = finish, now_text
+if now > tonumber(position.time) then position.time = now_text end
+
+local function next_entry(part)
+  local entry = {
+    epoch = position.epoch, offset = string.format('%.0f', position.last + jump), time = position.time, received = now_text,
+    previous = position.last, previous_received = position.received, content = part,
+  }
+  position.last, position.received, jump = entry.offset, now_text, 1
+  return entry
+end
+
+local message, finish = content ~= '' and next_entry(content), nil
+if ends then
+  position.ended = position.last .. ':' .. position.received .. ':' .. position.time
+  position.is_changed = true
+  finish = next_entry('e\n\n')
 end
 -- The first write: a full server refuses it, and nothing has happened.
-local position = table.concat({ epoch, last, time, received, current, clamp, forks, ended }, ' ')
-redis.call('SET', KEYS[2], position, 'EX', 'POSITION_SECONDS')
-if is_new then redis.call('DEL', KEYS[3]) end
-local messages = tonumber(ARGV[4])
-if entry and messages > 0 then
-  local length = redis.call('RPUSH', KEYS[3], entry)
-  if length > messages then redis.call('LTRIM', KEYS[3], -messages, -1) end
+write_position(KEYS[2], position, received_before)
+if position.is_new then redis.call('DEL', KEYS[3]) end
+local text = message and write_entry(message)
+if message and messages_max > 0 then
+  local length = redis.call('RPUSH', KEYS[3], text)
+  if length > messages_max then redis.call('LTRIM', KEYS[3], -messages_max, -1) end
   -- The log lives for another while after each message. It is told so once in each step of that while, for a step more.
-  local step = math.ceil(ARGV[5] / 16)
+  local step = math.ceil(kept_milliseconds / 16)
   if length == 1 or math.floor(now / step) ~= math.floor(received_before / step) then
-    redis.call('PEXPIRE', KEYS[3], ARGV[5] + step)
+    redis.call('PEXPIRE', KEYS[3], kept_milliseconds + step)
   end
 end
-if entry then redis.call('PUBLISH', ARGV[1], entry) end
-if end_entry then redis.call('PUBLISH', ARGV[1], end_entry) end
-local answer = table.concat({ epoch, message, finish }, ' ')
-if ARGV[7] == 'once' then
-  redis.call('SET', KEYS[4], 'o ' .. ARGV[8] .. ' ' .. answer, 'EX', 'KEY_SECONDS')
-elseif ARGV[7] == 'step' then
-  if message ~= '-' then stream_last = epoch .. ':' .. message end
+if message then redis.call('PUBLISH', channel, text) end
+if finish then redis.call('PUBLISH', channel, write_entry(finish)) end
+local message_offset, finish_offset = message and message.offset or '-', finish and finish.offset or '-'
+local answer = table.concat({ position.epoch, message_offset, finish_offset }, ' ')
+if kind == 'once' then
+  redis.call('SET', KEYS[4], 'o ' .. ARGV[8] .. ' ' .. answer, 'EX', KEY_SECONDS)
+elseif kind == 'step' then
+  if message then stream_last = position.epoch .. ':' .. message_offset end
   if first == '-' then first = ARGV[10] end
   if first == '-' then first = stream_last end
-  if finish ~= '-' then finish = epoch .. ':' .. finish end
-  local text = table.concat({ 's', ARGV[8], ARGV[9], first, stream_last, finish, ARGV[11] }, ' ')
-  redis.call('SET', KEYS[4], text, 'EX', 'KEY_SECONDS')
+  if finish then finish_offset = position.epoch .. ':' .. finish_offset end
+  local fields = { 's', ARGV[8], ARGV[9], first, stream_last, finish_offset, ARGV[11] }
+  redis.call('SET', KEYS[4], table.concat(fields, ' '), 'EX', KEY_SECONDS)
 end
-return answer
+return answered(answer, offset + APPEND_BYTES)

@@ -178,9 +178,9 @@ export class RedisBroker implements Broker {
     this.#publishBytes += payload.length;
     try {
       const reply = await this.#primary.acknowledged(() => this.#append(topic, payload, publication));
-      const appended = appendedOf(topic, String(reply));
-      const last = appended.end ?? appended.message;
-      if (last) this.#testimony.acknowledged(topic, last);
+      const { appended, claim } = appendedOf(topic, String(reply));
+      this.#testimony.acknowledged(topic, appended.end ?? appended.message, claim);
+      this.#primary.acknowledgedIn(claim.generation);
       return appended;
     } finally {
       this.#publishes--;

@@ -1,48 +1,62 @@
--- Begins every script. Finds out whether this server may have lost something since the last script ran.
--- KEYS 1 fence. Literals: LOSSLESS (true or false), ACKNOWLEDGE (replicas that acknowledge each append),
--- CLOCK_AHEAD (0, except in tests)
--- Sets: now, in milliseconds; replid; current, the generation; lossy, the last generation that began with a possible loss;
--- lossy_time, when that was; replicas, the most that were ever connected.
-local info = redis.call('INFO', 'replication')
-if not string.find(info, 'role:master', 1, true) then
-  return redis.error_reply('READONLY this server is a replica')
-end
-local at = string.find(info, 'master_replid:', 1, true)
-if not at then return redis.error_reply('NOREPLID this server hides master_replid') end
-local replid = string.sub(info, at + 14, at + 53)
-local connected = tonumber(string.match(info, 'connected_slaves:(%d+)'))
+-- Begins every script at the primary. Finds out whether this server may have lost something since the last script ran.
+-- docs/clustering.md has the rules.
+-- KEYS 1 fence. The last two of ARGV, which are taken off, are the generation and the replid of the newest fence that the node
+-- has seen, or nothing.
+-- Sets: now, in milliseconds; replid and offset, which INFO says; connected, the replicas; fence.
+local seen_replid, seen_generation = table.remove(ARGV), table.remove(ARGV)
 local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000) + CLOCK_AHEAD
--- `<replid> <generation> <lossy> <lossy time> <replicas> <run id>`
-local fence = redis.call('GET', KEYS[1])
-local current, lossy, lossy_time, replicas
-if fence then current, lossy, lossy_time, replicas = string.match(fence, '^(%d+) (%d+) (%d+) (%d+) ', 42) end
-local same = current and string.sub(fence, 1, 40) == replid
-if not same or connected > tonumber(replicas) then
+now = clock[1] * 1000 + math.floor(clock[2] / 1000) + CLOCK_AHEAD
+local info = redis.call('INFO', 'replication')
+local role, connected = string.match(info, 'role:(%l+)\r\nconnected_slaves:(%d+)')
+if role ~= 'master' then return redis.error_reply('READONLY this server is a replica') end
+local replid, replid2, offset, second_offset = string.match(info,
+  '^master_replid:(%x+)\r\nmaster_replid2:(%x+)\r\nmaster_repl_offset:(%d+)\r\nsecond_repl_offset:(%-?%d+)',
+  string.find(info, 'master_replid:', 1, true) or 1)
+if not replid then return redis.error_reply('NOREPLID this server hides master_replid') end
+connected = tonumber(connected)
+fence = read_fence(KEYS[1])
+
+-- A newer fence was seen elsewhere: this server was replaced, and the address leads back to it. Two servers may have come to
+-- one generation by different ways.
+local is_older = fence and seen_generation ~= '' and (tonumber(seen_generation) > tonumber(fence.generation)
+  or seen_generation == fence.generation and seen_replid ~= fence.replid)
+local is_same = fence and fence.replid == replid
+local begins_lossy = false
+
+local function begin_generation(is_lossy)
+  local last = math.max(tonumber(fence.generation), tonumber(seen_generation) or 0)
+  fence.replid, fence.generation = replid, string.format('%.0f', last + 1)
+  if is_lossy then fence.lossy, fence.lossy_time = fence.generation, string.format('%.0f', now) end
+  begins_lossy = begins_lossy or is_lossy
+end
+
+if not is_same or is_older or fence.is_string or (connected > 0 and fence.followed == '0') then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  if not current then
+  if not fence then
     -- A new or a flushed server. The generation is a time, so that none from before the flush comes again.
-    current = string.format('%.0f', now)
-    lossy, lossy_time, replicas = current, current, connected
-  else
-    local seen = tonumber(replicas)
-    replicas = math.max(seen, connected)
-    if not same then
-      -- The server was started or promoted, or gave itself another id.
-      local promoted = not string.find(info, 'master_replid2:0000000000000000000000000000000000000000', 1, true)
-      local renamed = not promoted and string.sub(fence, -40) == run
-      local reread = not promoted and not renamed and seen == 0
-        and string.find(redis.call('INFO', 'persistence'), 'aof_enabled:1', 1, true)
-      -- The same process renames itself when its first replica comes, which may have left before this script.
-      if renamed then replicas = math.max(replicas, 1) end
-      -- A failover promotes a replica. A primary that was restarted may have less than its replicas had acknowledged.
-      local vouched = promoted and LOSSLESS and ACKNOWLEDGE >= replicas
-      current = string.format('%.0f', current + 1)
-      if not (renamed or reread or vouched) then lossy, lossy_time = current, string.format('%.0f', now) end
+    fence = { generation = string.format('%.0f', now - 1), followed = '0', links = '-' }
+    begin_generation(true)
+  elseif not is_same then
+    -- The server was started or promoted, or gave itself another id.
+    local is_promoted = string.find(replid2, '[^0]')
+    local is_renamed = not is_promoted and fence.run == run
+    -- Where replicas were, the one that restarts may be a stale one of them.
+    local is_reread = not is_promoted and not is_renamed and fence.followed == '0'
+      and string.find(redis.call('INFO', 'persistence'), 'aof_enabled:1', 1, true)
+    -- The same process renames itself when its first replica comes, which may have left before this script.
+    if is_renamed then fence.followed = '1' end
+    local link = fence.replid .. ':-'
+    if is_promoted then link = replid2 .. ':' .. string.format('%.0f', second_offset - 1) end
+    local links = { link }
+    for before in string.gmatch(fence.links, '%x+:[%d-]+') do
+      if #links < 8 then links[#links + 1] = before end
     end
+    fence.links = table.concat(links, ',')
+    begin_generation(is_older or not (is_renamed or is_reread or (is_promoted and LOSSLESS)))
+  elseif is_older then
+    begin_generation(true)
   end
-  -- A script that has written may go on to write though the server is full, and this needs no room: so a full server is
-  -- taken over, and can be read.
-  redis.call('PERSIST', KEYS[1])
-  redis.call('SET', KEYS[1], table.concat({ replid, current, lossy, lossy_time, replicas, run }, ' '))
+  if connected > 0 then fence.followed = '1' end
+  fence.run = run
+  write_fence(KEYS[1], fence)
 end

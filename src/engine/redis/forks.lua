@@ -1,12 +1,11 @@
--- Forks are `<epoch>:<last>` of the pasts that a topic had before, the newest first: what a client saw of one up to `last`
--- is in the log too.
-local function add_fork(forks, epoch, last, log)
-  local list, beginning = { epoch .. ':' .. last }, nil
+-- Begins a new epoch after a possible loss. What a client saw of a past up to its fork's last offset is in the log, too.
+local function begin_epoch(position, epoch, log)
+  local list, beginning = { position.epoch .. ':' .. position.last }, nil
   local first = redis.call('LINDEX', log, 0)
-  if first then beginning = tonumber(string.match(first, '^%S+ %d+ %d+ %d+ (%d+)')) end
-  for fork in string.gmatch(forks, '[^,]+') do
+  if first then beginning = read_entry(first).previous end
+  for fork in string.gmatch(position.forks, '[^,]+') do
     local shared = tonumber(string.match(fork, ':(%d+)$'))
     if #list < 8 and shared and beginning and shared >= beginning then list[#list + 1] = fork end
   end
-  return table.concat(list, ',')
+  position.epoch, position.forks, position.holes = epoch, table.concat(list, ','), '-'
 end

@@ -2,12 +2,10 @@
 -- Returns for each { epoch, last offset, end or -, number of messages }, or false for a topic that does not exist.
 local reply = {}
 for index = 2, #KEYS, 2 do
-  local epoch, last, _, received, generation, clamp, _, ended = read_position(KEYS[index])
-  if epoch and tonumber(generation) >= lossy_number then
-    local message, message_received = last_message(last, received, ended)
-    local kept = tonumber(ARGV[index / 2])
-    local log = open_log(KEYS[index + 1], message, message_received, clamp, kept)
-    reply[#reply + 1] = { epoch, last, ended, log.length - log.first }
+  local position = read_position(KEYS[index])
+  if is_current(position) then
+    local log = open_log(KEYS[index + 1], position, tonumber(ARGV[index / 2]))
+    reply[#reply + 1] = { position.epoch, position.last, position.ended, log.length - log.first }
   else
     reply[#reply + 1] = false
   end

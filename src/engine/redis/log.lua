@@ -1,13 +1,14 @@
 -- The offset of the last message, which the end of a topic follows, and when it was received.
-local function last_message(last, received, ended)
-  local message, message_received = string.match(ended, '^(%d+):(%d+):')
-  return tonumber(message or last), message_received or received
+local function last_message(position)
+  local message, message_received = string.match(position.ended, '^(%d+):(%d+):')
+  return tonumber(message or position.last), tonumber(message_received or position.received)
 end
 
 -- What is kept of a topic: the entries from the index `first` on. Those before it are too old.
-local function open_log(key, last, received, clamp, kept_milliseconds)
+local function open_log(key, position, kept_milliseconds)
+  local last, received = last_message(position)
   local log = { length = redis.call('LLEN', key), first = 0 }
-  local clamp_offset, clamp_time = string.match(clamp, '^(%d+):(%d+)$')
+  local clamp_offset, clamp_time = string.match(position.clamp, '^(%d+):(%d+)$')
   clamp_offset, clamp_time = tonumber(clamp_offset or '-1'), tonumber(clamp_time or '0')
   -- The clock was set back: what it gave before counts as received at that moment, or it would be kept until the clock
   -- reached the wrong time again.
@@ -15,18 +16,18 @@ local function open_log(key, last, received, clamp, kept_milliseconds)
     if offset <= clamp_offset and time > clamp_time then return clamp_time end
     return time
   end
-  -- offset, when it was received, the offset it follows, and when that was received
-  function log.head(index)
-    local o, r, p, pr = string.match(redis.call('LINDEX', key, index), '^%S+ (%d+) %d+ (%d+) (%d+) (%d+)\n')
-    o, p = tonumber(o), tonumber(p)
-    return o, received_at(o, tonumber(r)), p, received_at(p, tonumber(pr))
+  function log.entry(index)
+    local entry = read_entry(redis.call('LINDEX', key, index))
+    entry.received = received_at(entry.offset, entry.received)
+    entry.previous_received = received_at(entry.previous, entry.previous_received)
+    return entry
   end
   -- the first index for which it holds, and then for all after it
   function log.search(holds)
     local low, high = 0, log.length
     while low < high do
       local middle = math.floor((low + high) / 2)
-      if holds(log.head(middle)) then high = middle else low = middle + 1 end
+      if holds(log.entry(middle)) then high = middle else low = middle + 1 end
     end
     return low
   end
@@ -34,21 +35,20 @@ local function open_log(key, last, received, clamp, kept_milliseconds)
   function log.after(offset)
     local guess = log.length - (last - offset)
     if guess >= 0 and guess < log.length then
-      local _, _, previous = log.head(guess)
-      if previous == offset then return guess end
+      if log.entry(guess).previous == offset then return guess end
     end
-    return log.search(function(o) return o > offset end)
+    return log.search(function(entry) return entry.offset > offset end)
   end
   log.oldest = now - kept_milliseconds
   if log.length > 0 then
-    local _, r = log.head(0)
-    if r < log.oldest then log.first = log.search(function(_, r) return r >= log.oldest end) end
+    local is_kept = function(entry) return entry.received >= log.oldest end
+    if not is_kept(log.entry(0)) then log.first = log.search(is_kept) end
   end
   -- the offset that the kept entries follow, and when it was received
-  log.beginning, log.dropped = last, received_at(last, tonumber(received))
+  log.beginning, log.dropped = last, received_at(last, received)
   if log.first < log.length then
-    local _
-    _, _, log.beginning, log.dropped = log.head(log.first)
+    local first = log.entry(log.first)
+    log.beginning, log.dropped = first.previous, first.previous_received
   end
   if log.beginning == 0 then log.dropped = -1 end
   return log

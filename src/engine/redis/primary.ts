@@ -23,11 +23,10 @@ const closeMilliseconds = 1000;
 /** What the primary says of itself (fence.lua). */
 export interface Fence {
   readonly generation: number;
+  readonly replid: string;
   /** The last generation that began with a possible loss, and when it began. */
   readonly lossy: number;
   readonly lossyTime: number;
-  /** The most replicas that were ever connected. */
-  readonly replicas: number;
 }
 
 export interface PrimaryDeps {
@@ -54,6 +53,8 @@ export class Primary {
   #acknowledging: Acknowledging | undefined;
   #fence: Fence | undefined;
   #refusal: string | undefined;
+  /** The generation in which the server was told what this node knows; undefined where that is to be repeated. */
+  #testified: number | undefined;
   #warnings = "";
   #failedBeats = 0;
 
@@ -112,13 +113,21 @@ export class Primary {
   /** Sends the beat with this number. @throws {BrokerUnavailable} */
   async beat(number: number): Promise<void> {
     try {
+      const { connection } = this.#link;
       this.#fenced(arrayOf(await this.command(this.#beatCommand(number))));
       this.#failedBeats = 0;
+      if (this.#testified !== this.#fence?.generation || this.#deps.testimony.hasUnverified)
+        await this.#testify(connection);
     } catch (error) {
       if (++this.#failedBeats >= failedBeatsMax) this.#link.drop(reasonOf(error));
       throw error;
     }
     await this.#acknowledging?.tryAgain();
+  }
+
+  /** An append of this generation was acknowledged, perhaps after the server was replaced. */
+  acknowledgedIn(generation: number): void {
+    if (this.#testified !== undefined && generation < this.#testified) this.#testified = undefined;
   }
 
   async close(): Promise<void> {
@@ -137,6 +146,8 @@ export class Primary {
       this.#deps.keys.fence,
       ...keys,
       ...values,
+      String(this.#fence?.generation ?? ""),
+      this.#fence?.replid ?? "",
     ];
   }
 
@@ -159,35 +170,43 @@ export class Primary {
     this.#acknowledging = new Acknowledging(connection, settings.acknowledge);
     await this.#testify(connection);
     this.#fenced(arrayOf(await connection.command(this.#beatCommand(0))));
+    this.#testified = this.#fence?.generation;
   }
 
+  /** Says what this node knows to have been acknowledged and announced. */
   async #testify(connection: Connection): Promise<void> {
     const { settings, keys, testimony, log } = this.#deps;
     const which = settings.losslessFailover ? "acknowledged" : "all";
-    for (const piece of testimony.pieces(topicsPerCommandMax / 2, which)) {
-      const positions = piece.map(([topic]) => keys.position(topic));
-      const values = piece.flatMap(([, { epoch, offset }]) => [epoch, String(offset)]);
-      const lost = Number(await connection.command(this.#scriptCommand("testify", positions, values)));
-      if (lost > 0) log.error({ topics: lost }, "Redis has lost messages that it had acknowledged");
+    let claims = testimony.claims;
+    const first = claims.length > 0 ? [[]] : []; // Appends are told though no topic is known.
+    for (const piece of [...testimony.pieces(topicsPerCommandMax / 2, which), ...first]) {
+      const positions = piece.map(({ topic }) => keys.position(topic));
+      const values = piece.flatMap(({ position: { epoch, offset }, ageMilliseconds }) => [
+        epoch,
+        offset,
+        ageMilliseconds,
+      ]);
+      const told = [claims.length, ...claims.flat(), ...values].map(String);
+      const reply = await connection.command(this.#scriptCommand("testify", positions, told));
+      const [generation, lost] = arrayOf(reply).map(Number);
+      this.#testified = generation;
+      claims = [];
+      if (lost) log.error({ lost }, "Redis has lost messages that it had acknowledged");
     }
+    testimony.testified();
   }
 
   /** What the server says of itself; after a takeover positions are to be compared. */
   #fenced(reply: readonly Reply[]): void {
-    const { settings, log } = this.#deps;
     this.#refused(String(reply[4]));
-    const [generation, lossy, lossyTime, replicas] = reply.map(Number);
+    const [replid, ...numbers] = reply;
+    const [generation = 0, lossy = 0, lossyTime = 0] = numbers.map(Number);
     const before = this.#fence;
-    this.#fence = {
-      generation: generation ?? 0,
-      lossy: lossy ?? 0,
-      lossyTime: lossyTime ?? 0,
-      replicas: replicas ?? 0,
-    };
+    this.#fence = { replid: String(replid), generation, lossy, lossyTime };
     if (before && before.generation !== generation) {
       const isLossy = before.lossy !== lossy;
       if (isLossy) this.losses++;
-      log.warn(
+      this.#deps.log.warn(
         { generation, lossy: isLossy },
         isLossy
           ? "Redis was replaced, flushed or restarted, and may have lost messages: topics begin new epochs"
@@ -195,12 +214,6 @@ export class Primary {
       );
       this.#deps.replaced();
     }
-    const { losslessFailover, acknowledge } = settings;
-    if (losslessFailover && (replicas ?? 0) > acknowledge && before?.replicas !== replicas)
-      log.error(
-        { replicas, acknowledge },
-        "--redis-lossless-failover has no effect: --redis-acknowledge must be the number of replicas",
-      );
   }
 
   /** @param error of a write; empty where it succeeded */

@@ -4,55 +4,50 @@
 --      6 milliseconds kept
 -- Returns false for a topic that does not exist, or { complete, epoch, offset that the first message follows, last offset,
 -- end or -, entry, entry, … }. An entry's own epoch may be an older one: the topic's holds for all.
-local epoch, last_text, _, last_received, generation, clamp, forks, ended = read_position(KEYS[2])
-if not epoch or tonumber(generation) < lossy_number then return false end
-local last_end = tonumber(last_text)
-local last, received = last_message(last_text, last_received, ended)
+local position = read_position(KEYS[2])
+if not is_current(position) then return false end
+local last_end, last = tonumber(position.last), last_message(position)
 local kind, number = ARGV[1], tonumber(ARGV[3])
-local log = open_log(KEYS[3], last, received, clamp, tonumber(ARGV[6]))
+local log = open_log(KEYS[3], position, tonumber(ARGV[6]))
 local complete, start, after = 1, log.first, log.beginning
+
+-- The offset that the first message of the answer follows.
+local function before_start()
+  return start < log.length and log.entry(start).previous or last
+end
 
 -- Where a reader continues that has everything up to an offset. An offset that was skipped belongs to what a server that
 -- was replaced had more: then the reader shares what comes before it.
 local function continue_after(offset)
   start = math.max(log.after(offset), log.first)
-  after = last
-  if offset == last_end then after = last_end end
-  if start < log.length then
-    local _, _, previous = log.head(start)
-    after = previous
-  end
+  after = before_start()
+  if start >= log.length and offset == last_end then after = last_end end
   return after == offset
 end
 
 if kind == 'position' then
   complete = 0
-  if ARGV[2] == epoch then
-    if number >= log.beginning and number <= last_end and continue_after(number) then complete = 1 end
+  if ARGV[2] == position.epoch then
+    -- One that is ahead was given what this server never had, and has everything that it has.
+    if number >= log.beginning and continue_after(math.min(number, last_end)) and number <= last_end then complete = 1 end
   else
-    for fork_epoch, fork_last in string.gmatch(forks, '([^,:]+):(%d+)') do
+    for fork_epoch, fork_last in string.gmatch(position.forks, '([^,:]+):(%d+)') do
       local shared = math.min(number, tonumber(fork_last))
       if fork_epoch == ARGV[2] and shared >= log.beginning then continue_after(shared) end
     end
   end
 elseif kind == 'time' then
-  if log.dropped >= number or tonumber(lossy_time) > number then complete = 0 end
-  start, after = log.search(function(_, r) return r >= math.max(number, log.oldest) end), last
-  if start < log.length then
-    local _
-    _, _, after = log.head(start)
-  end
+  if log.dropped >= number or tonumber(fence.lossy_time) > number then complete = 0 end
+  start = log.search(function(entry) return entry.received >= math.max(number, log.oldest) end)
+  after = before_start()
 elseif kind == 'last' then
-  start, after = math.max(log.first, log.length - number), last
-  if start < log.length then
-    local _
-    _, _, after = log.head(start)
-  end
+  start = math.max(log.first, log.length - number)
+  after = before_start()
 elseif kind == 'unknown' then
   complete = 0
 end
 
-local reply = { complete, epoch, string.format('%.0f', after), last_text, ended }
+local reply = { complete, position.epoch, string.format('%.0f', after), position.last, position.ended }
 local messages_max, bytes_max = tonumber(ARGV[4]), tonumber(ARGV[5])
 local messages, bytes, piece = 0, 0, 4
 while start < log.length and messages < messages_max and bytes < bytes_max do

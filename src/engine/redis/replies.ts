@@ -9,14 +9,21 @@ import {
 import type { Message, Position, TopicPosition } from "../../topic/message.ts";
 import { decodeEntry } from "./entry.ts";
 import type { Reply } from "./link.ts";
+import type { Claim } from "./testimony.ts";
 
 /** @param reply what append.lua returns */
-export function appendedOf(topic: string, reply: string): Appended {
-  const [epoch = "", message, end] = reply.split(" ");
+export function appendedOf(
+  topic: string,
+  reply: string,
+): { readonly appended: Appended; readonly claim: Claim } {
+  const [epoch = "", message, end, generation, replid = "", offset] = reply.split(" ");
   if (epoch === "CONFLICT") throw new IdempotencyConflict();
   if (epoch === "TAKEN") throw new StreamTakenOver();
   if (epoch === "ENDED") throw new TopicEnded(topic, { epoch: message ?? "", offset: Number(end) });
-  return { ...placeOf("message", message, epoch), ...placeOf("end", end, epoch) };
+  return {
+    appended: { ...placeOf("message", message, epoch), ...placeOf("end", end, epoch) },
+    claim: { generation: Number(generation), replid, offset: Number(offset) },
+  };
 }
 
 /** @param place `<epoch>:<offset>`, or an offset where the epoch is given; `-` for none */
@@ -30,7 +37,7 @@ export function placeOf<Name extends string>(
   return { [name]: { epoch: own, offset: Number(offset) } } as { readonly [Key in Name]?: Position };
 }
 
-/** @param reply `{ epoch, last offset, end }` (fence.lua) */
+/** @param reply `{ epoch, last offset, end }` (stored.lua) */
 export function positionOf(topic: string, reply: Reply | readonly (Reply | undefined)[]): TopicPosition {
   const [epoch, last, ended] = Array.isArray(reply) ? reply : [];
   const position = { epoch: String(epoch), offset: Number(last) };

@@ -2,14 +2,15 @@
 
 import append from "#redis/append.lua" with { type: "text" };
 import beat from "#redis/beat.lua" with { type: "text" };
+import entry from "#redis/entry.lua" with { type: "text" };
 import fence from "#redis/fence.lua" with { type: "text" };
 import forks from "#redis/forks.lua" with { type: "text" };
 import inspect from "#redis/inspect.lua" with { type: "text" };
 import log from "#redis/log.lua" with { type: "text" };
 import near from "#redis/near.lua" with { type: "text" };
-import position from "#redis/position.lua" with { type: "text" };
 import positions from "#redis/positions.lua" with { type: "text" };
 import read from "#redis/read.lua" with { type: "text" };
+import stored from "#redis/stored.lua" with { type: "text" };
 import subscribe from "#redis/subscribe.lua" with { type: "text" };
 import take from "#redis/take.lua" with { type: "text" };
 import testify from "#redis/testify.lua" with { type: "text" };
@@ -38,34 +39,41 @@ export type ScriptName =
 /** Scripts that run at a replica. */
 export type NearScriptName = "nearPositions" | "nearRead";
 
-/** The scripts' texts. Settings are literals in them. */
+/**
+ * A server that was promoted has an append if it has this much more than the server had before the append's writes. They take
+ * more, and are applied as one; a SELECT before them takes less.
+ */
+const appendBytes = 64;
+
 export function scriptTexts(settings: ScriptSettings): Readonly<Record<ScriptName, string>> {
-  const text = textOf(settings, [fence, position]);
+  const text = textOf(settings, fence);
   return {
-    append: text(forks, append),
+    append: text(entry, forks, append),
     beat: text(beat),
-    inspect: text(log, inspect),
+    inspect: text(entry, log, inspect),
     positions: text(positions),
-    read: text(log, read),
-    subscribe: text(forks, subscribe),
+    read: text(entry, log, read),
+    subscribe: text(entry, forks, subscribe),
     take: text(take),
     testify: text(testify),
   };
 }
 
 export function nearScriptTexts(settings: ScriptSettings): Readonly<Record<NearScriptName, string>> {
-  const text = textOf(settings, [near, position]);
-  return { nearPositions: text(positions), nearRead: text(log, read) };
+  const text = textOf(settings, near);
+  return { nearPositions: text(positions), nearRead: text(entry, log, read) };
 }
 
-function textOf(settings: ScriptSettings, begin: readonly string[]): (...parts: readonly string[]) => string {
-  const literals: Record<string, string> = {
-    LOSSLESS: String(settings.losslessFailover),
-    ACKNOWLEDGE: String(settings.acknowledge),
-    POSITION_SECONDS: String(settings.positionAgeSeconds),
-    KEY_SECONDS: String(idempotencySeconds),
+/** @param begin the part that every script begins with, after the constants and what reads and writes the keys */
+function textOf(settings: ScriptSettings, begin: string): (...parts: readonly string[]) => string {
+  const constants = {
+    LOSSLESS: settings.losslessFailover,
+    ACKNOWLEDGE: settings.acknowledge,
+    APPEND_BYTES: appendBytes,
+    POSITION_MILLISECONDS: settings.positionAgeSeconds * 1000,
+    KEY_SECONDS: idempotencySeconds,
     CLOCK_AHEAD: settings.clockAhead ?? "0",
   };
-  return (...parts) =>
-    [...begin, ...parts].join("\n").replace(/\b[A-Z]+_?[A-Z]+\b/g, (name) => literals[name] ?? name);
+  const prelude = Object.entries(constants).map(([name, value]) => `local ${name} = ${value}`);
+  return (...parts) => [...prelude, stored, begin, ...parts].join("\n");
 }

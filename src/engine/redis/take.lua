@@ -7,5 +7,5 @@ if record then
   items, first, last, finish, digest = string.match(record, '^s %S+ (%d+) (%S+) (%S+) (%S+) (.*)$')
   if not items then return 'CONFLICT' end
 end
-redis.call('SET', KEYS[2], table.concat({ 's', ARGV[1], items, first, last, finish, digest }, ' '), 'EX', 'KEY_SECONDS')
+redis.call('SET', KEYS[2], table.concat({ 's', ARGV[1], items, first, last, finish, digest }, ' '), 'EX', KEY_SECONDS)
 return { items, first, last, finish, digest }
