@@ -376,138 +376,136 @@ describe.skipIf(lacks("redis-server"))("a failover that the operator says to be 
   });
 });
 
-describe.skipIf(lacks("redis-server"))(
-  "a loss that one node knows of is told, though another went on:",
-  () => {
-    const vouched = { acknowledge: 1, losslessFailover: true };
-    const lost = ["lost 6", "lost 7", "lost 8"];
+describe.skipIf(lacks("redis-server"))("what one node knows to be lost is told:", () => {
+  const vouched = { acknowledge: 1, losslessFailover: true };
+  const lost = ["lost 6", "lost 7", "lost 8"];
 
-    /** The node that knows is cut off, `fail` happens, and another node publishes first. */
-    async function goOnWithout(scene: Scene, other: RedisNode, fail: () => Promise<void>): Promise<void> {
-      for (const data of lost) await scene.publish(data);
-      await scene.live.has("lost 8");
-      scene.node.line.cut();
-      await scene.node.away();
-      await fail();
-      await scene.publish("6", other);
-    }
+  /** The node that knows is cut off, `fail` happens, and another node publishes first. */
+  async function goOnWithout(scene: Scene, other: RedisNode, fail: () => Promise<void>): Promise<void> {
+    for (const data of lost) await scene.publish(data);
+    await scene.live.has("lost 8");
+    scene.node.line.cut();
+    await scene.node.away();
+    await fail();
+    await scene.publish("6", other);
+  }
 
-    test("a power cut that takes the last second of the append-only file", async () => {
-      const redis = await server(...everysec);
-      const [scene, other] = [await Scene.on(redis), await nodeOn(redis)];
-      const cutPower = await powerCutLater(redis);
-      await goOnWithout(scene, other, async () => {
-        await cutPower();
-        await other.away();
-      });
-      const between = await other.come(scene.awayId);
-      await between.has("6");
-      expect(between.gaps).toBe(0); // Nobody who is there knows better.
-      scene.node.line.restore();
-      await until(() => between.gaps > 0, "the gap of the client of the other node");
-      await scene.expectAfterwards(redis, { away: "gap", live: "gap" }, ["6"]);
-      expect([between.gaps, between.received]).toEqual([1, ["6", "after 1", "after 2", "at last"]]);
+  test("a power cut that takes the last second of the append-only file", async () => {
+    const redis = await server(...everysec);
+    const [scene, other] = [await Scene.on(redis), await nodeOn(redis)];
+    const cutPower = await powerCutLater(redis);
+    await goOnWithout(scene, other, async () => {
+      await cutPower();
+      await other.away();
     });
+    await other.ready();
+    const between = await other.come(scene.awayId);
+    await between.has("6");
+    expect(between.gaps).toBe(0); // Nobody who is there knows better.
+    scene.node.line.restore();
+    await until(() => between.gaps > 0, "the gap of the client of the other node");
+    await scene.expectAfterwards(redis, { away: "gap", live: "gap" }, ["6"]);
+    expect([between.gaps, between.received]).toEqual([1, ["6", "after 1", "after 2", "at last"]]);
+  });
 
-    test("a primary that is restarted in place from a snapshot, and passes for a promoted replica", async () => {
-      const [primary, replica] = [await server(), await server()];
+  test("a primary that is restarted in place from a snapshot, and passes for a promoted replica", async () => {
+    const [primary, replica] = [await server(), await server()];
+    await replica.follow(primary);
+    const [scene, other] = [await Scene.on(primary, vouched), await nodeOn(primary, vouched)];
+    await primary.command("SAVE");
+    await goOnWithout(scene, other, async () => {
+      await primary.kill();
+      await primary.restart();
+      expect(Number(await primary.info("master_replid2"))).not.toBe(0);
       await replica.follow(primary);
-      const [scene, other] = [await Scene.on(primary, vouched), await nodeOn(primary, vouched)];
-      await primary.command("SAVE");
-      await goOnWithout(scene, other, async () => {
-        await primary.kill();
-        await primary.restart();
-        expect(Number(await primary.info("master_replid2"))).not.toBe(0);
-        await replica.follow(primary);
-      });
-      scene.node.line.restore();
-      await scene.expectAfterwards(primary, { away: "gap", live: "gap" }, ["6"]);
     });
+    scene.node.line.restore();
+    await scene.expectAfterwards(primary, { away: "gap", live: "gap" }, ["6"]);
+  });
 
-    test("a failover to a replica whose place another had taken, which acknowledged", async () => {
-      const [primary, stale, another] = [await server(), await server(), await server()];
-      using line = new RedisLine(primary);
-      await stale.follow(primary, line.port);
-      const [scene, other] = [await Scene.on(primary, vouched), await nodeOn(primary, vouched)];
-      await stale.caughtUp(primary);
-      line.cut();
-      await until(
-        async () => (await primary.info("connected_slaves")) === "0",
-        "the primary to lose its replica",
-      );
-      await another.follow(primary);
-      await goOnWithout(scene, other, async () => {
-        await primary.kill();
-        await stale.promote();
-        await another.follow(stale);
-        other.line.leadTo(stale);
-      });
-      scene.node.line.leadTo(stale);
-      scene.node.line.restore();
-      await scene.expectAfterwards(stale, { away: "gap", live: "gap" }, ["6"]);
+  test("a failover to a replica whose place another had taken, which acknowledged", async () => {
+    const [primary, stale, another] = [await server(), await server(), await server()];
+    using line = new RedisLine(primary);
+    await stale.follow(primary, line.port);
+    const [scene, other] = [await Scene.on(primary, vouched), await nodeOn(primary, vouched)];
+    await stale.caughtUp(primary);
+    line.cut();
+    await until(
+      async () => (await primary.info("connected_slaves")) === "0",
+      "the primary to lose its replica",
+    );
+    await another.follow(primary);
+    await goOnWithout(scene, other, async () => {
+      await primary.kill();
+      await stale.promote();
+      await another.follow(stale);
+      other.line.leadTo(stale);
     });
+    scene.node.line.leadTo(stale);
+    scene.node.line.restore();
+    await scene.expectAfterwards(stale, { away: "gap", live: "gap" }, ["6"]);
+  });
 
-    test("an address that leads back to an old primary which was never demoted", async () => {
-      const [first, second] = [await server(), await server()];
-      await second.follow(first);
-      const scene = await Scene.on(first, vouched);
-      await second.promote();
-      await (await server()).follow(second);
-      await (await server()).follow(first);
-      scene.node.line.leadTo(second);
-      await scene.node.away();
-      for (const data of lost) await scene.publish(data);
-      await scene.live.has("lost 8");
-      expect(scene.live.gaps).toBe(0);
-      scene.node.line.leadTo(first);
-      await scene.node.away();
-      await scene.expectAfterwards(first, { away: "gap", live: "gap" });
-    });
+  test("an address that leads back to an old primary which was never demoted", async () => {
+    const [first, second] = [await server(), await server()];
+    await second.follow(first);
+    const scene = await Scene.on(first, vouched);
+    await second.promote();
+    await (await server()).follow(second);
+    await (await server()).follow(first);
+    scene.node.line.leadTo(second);
+    await scene.node.away();
+    for (const data of lost) await scene.publish(data);
+    await scene.live.has("lost 8");
+    expect(scene.live.gaps).toBe(0);
+    scene.node.line.leadTo(first);
+    await scene.node.away();
+    await scene.expectAfterwards(first, { away: "gap", live: "gap" });
+  });
 
-    test("the same, by a node that has only seen the other's generation", async () => {
-      const [first, second] = [await server(), await server()];
-      await second.follow(first);
-      const [scene, publisher] = [await Scene.on(first, vouched), await nodeOn(first, vouched)];
-      await second.promote();
-      await (await server()).follow(second);
-      await (await server()).follow(first);
-      for (const { line } of [scene.node, publisher]) line.leadTo(second);
-      await scene.node.away();
-      await scene.node.ready();
-      const generation = scene.node.broker.generation;
-      for (const data of lost) await scene.publish(data, publisher);
-      scene.live.leave();
-      await publisher[Symbol.asyncDispose]();
-      scene.node.line.leadTo(first);
-      await scene.node.away();
-      await scene.node.ready();
-      expect(scene.node.broker.generation).toBeGreaterThan(generation);
-      const away = await (await nodeOn(first, vouched)).come(scene.awayId);
-      await scene.publish("6");
-      await away.has("6");
-      expect([away.gaps, away.received]).toEqual([1, ["6"]]);
-    });
+  test("the same, by a node that has only seen the other's generation", async () => {
+    const [first, second] = [await server(), await server()];
+    await second.follow(first);
+    const [scene, publisher] = [await Scene.on(first, vouched), await nodeOn(first, vouched)];
+    await second.promote();
+    await (await server()).follow(second);
+    await (await server()).follow(first);
+    for (const { line } of [scene.node, publisher]) line.leadTo(second);
+    await scene.node.away();
+    await scene.node.ready();
+    const generation = scene.node.broker.generation;
+    for (const data of lost) await scene.publish(data, publisher);
+    scene.live.leave();
+    await publisher[Symbol.asyncDispose]();
+    scene.node.line.leadTo(first);
+    await scene.node.away();
+    await scene.node.ready();
+    expect(scene.node.broker.generation).toBeGreaterThan(generation);
+    const away = await (await nodeOn(first, vouched)).come(scene.awayId);
+    await scene.publish("6");
+    await away.has("6");
+    expect([away.gaps, away.received]).toEqual([1, ["6"]]);
+  });
 
-    test("a partition in which both sides went on", async () => {
-      const [loser, winner] = [await server(), await server()];
-      await winner.follow(loser);
-      const scene = await Scene.on(loser);
-      await winner.promote();
-      const other = await nodeOn(winner);
-      const client = await other.come(scene.awayId);
-      await scene.publish("6", other);
-      await client.has("6");
-      expect(client.gaps).toBe(1); // It is told of the promotion, and not yet of what follows.
-      for (const data of lost) await scene.publish(data);
-      await scene.live.has("lost 8");
-      await loser.kill();
-      scene.node.line.leadTo(winner);
-      await until(() => client.gaps > 1, "the gap of the winner's client");
-      await scene.publish("7", other);
-      await client.has("7");
-      expect([client.gaps, client.received]).toEqual([2, ["6", "7"]]);
-      await scene.live.has("7");
-      expect(scene.live.received.slice(-2)).toEqual(["6", "7"]);
-    });
-  },
-);
+  test("a partition in which both sides went on", async () => {
+    const [loser, winner] = [await server(), await server()];
+    await winner.follow(loser);
+    const scene = await Scene.on(loser);
+    await winner.promote();
+    const other = await nodeOn(winner);
+    const client = await other.come(scene.awayId);
+    await scene.publish("6", other);
+    await client.has("6");
+    expect(client.gaps).toBe(1); // It is told of the promotion, and not yet of what follows.
+    for (const data of lost) await scene.publish(data);
+    await scene.live.has("lost 8");
+    await loser.kill();
+    scene.node.line.leadTo(winner);
+    await until(() => client.gaps > 1, "the gap of the winner's client");
+    await scene.publish("7", other);
+    await client.has("7");
+    expect([client.gaps, client.received]).toEqual([2, ["6", "7"]]);
+    await scene.live.has("7");
+    expect(scene.live.received.slice(-2)).toEqual(["6", "7"]);
+  });
+});

@@ -40,14 +40,72 @@ async function writtenByVersion01(): Promise<{ redis: RedisServer; node: RedisNo
   return { redis, node };
 }
 
+/** The fields of a hash and their values. */
+function pairsOf(reply: unknown): [string, string][] {
+  return Object.entries(reply as Record<string, string>);
+}
+
+/** Every value in Redis, by its key. */
+async function everything(redis: RedisServer): Promise<Record<string, string>> {
+  const keys = ((await redis.command("KEYS", "*")) as string[]).toSorted();
+  const dumps = keys.map(async (key) => [key, String(await redis.command("DUMP", key))] as const);
+  return Object.fromEntries(await Promise.all(dumps));
+}
+
+describe.skipIf(lacks("redis-server"))("what this version has written", () => {
+  test("are hashes with named fields", async () => {
+    const redis = await RedisServer.start();
+    opened.push(redis);
+    const node = await RedisNode.on(redis);
+    opened.push(node);
+    const { epoch } = await node.publish("one");
+    const fence = new Map(pairsOf(await redis.command("HGETALL", "test:fence")));
+    const [replid, run] = [await redis.info("master_replid"), await redis.info("run_id")];
+    const { generation } = node.broker;
+    expect<unknown>(Object.fromEntries(fence)).toEqual({
+      ...{
+        replid,
+        run,
+        generation: String(generation),
+        lossy: String(generation),
+        followed: "0",
+        links: "-",
+      },
+      lossy_time: expect.stringMatching(/^\d{13}$/),
+    });
+    const position = new Map(pairsOf(await redis.command("HGETALL", "test:{news}:p")));
+    const time = expect.stringMatching(/^\d{13}$/);
+    expect<unknown>(Object.fromEntries(position)).toEqual({
+      ...{ epoch, last: "1", time, received: time, generation: String(generation) },
+      ...{ clamp: "-", forks: "-", ended: "-", holes: "-" },
+    });
+  });
+
+  test("is refused by the scripts of version 0.1, which change nothing", async () => {
+    const redis = await RedisServer.start();
+    opened.push(redis);
+    const node = await RedisNode.on(redis);
+    opened.push(node);
+    await node.publish("one");
+    const before = await everything(redis);
+    // The first commands on the fence and on a position in every script of version 0.1.
+    for (const key of ["test:fence", "test:{news}:p"])
+      await expect(redis.command("EVAL", "return redis.call('GET', KEYS[1])", "1", key)).rejects.toThrow(
+        "WRONGTYPE",
+      );
+    expect(await everything(redis)).toEqual(before);
+  });
+});
+
 describe.skipIf(lacks("redis-server"))("what version 0.1 has written", () => {
   test("is read, with attributes and bytes, and goes on in the same epoch", async () => {
-    const { node } = await writtenByVersion01();
+    const { redis, node } = await writtenByVersion01();
     const page = { messagesMax: 10, bytesMax: 10_000 };
     const history = await node.broker.history("news", { kind: "all" }, page);
     const place = { topic: "news", epoch: "abc", time };
     expect<unknown>(history).toEqual({
       complete: true,
+      isTrimmed: false,
       from: { epoch: "abc", offset: 0 },
       position: { epoch: "abc", offset: 3 },
       messages: [
@@ -71,6 +129,14 @@ describe.skipIf(lacks("redis-server"))("what version 0.1 has written", () => {
     expect(await node.publish("four")).toEqual({ epoch: "abc", offset: 4 });
     await client.has("four");
     expect(client.ids).toEqual(["abc-3", "abc-4"]);
+    expect(await redis.command("HMGET", "test:{news}:p", "epoch", "last", "forks", "holes")).toEqual([
+      ...["abc", "4", "old:1", "-"],
+    ]);
+    expect(await redis.command("HMGET", "test:fence", "generation", "lossy", "followed")).toEqual([
+      "5",
+      "5",
+      "0",
+    ]);
     const ofThePastBefore = await node.come("old-1");
     await ofThePastBefore.has("four");
     expect([ofThePastBefore.gaps, ofThePastBefore.ids]).toEqual([1, ["abc-2", "abc-3", "abc-4"]]);

@@ -205,8 +205,9 @@ declare const handlerSettings: {
 	 */
 	readonly redisAcknowledge: Setting<number>;
 	/**
-	 * Whether the failover of Redis never promotes a replica that lacks an acknowledged message. Default false, and then each
-	 * failover is a gap for every topic: nobody can know. True only with `redisAcknowledge` of at least the number of replicas.
+	 * Whether a failover of Redis is a gap only if a node proves that the promoted replica lacks what was answered to it.
+	 * Default false, and then each failover is a gap for every topic: what no living node knows cannot be proved. It needs
+	 * `redisAcknowledge`.
 	 */
 	readonly redisLosslessFailover: Setting<boolean>;
 	/**

@@ -219,14 +219,15 @@ export const handlerSettings = {
   ),
 
   /**
-   * Whether the failover of Redis never promotes a replica that lacks an acknowledged message. Default false, and then each
-   * failover is a gap for every topic: nobody can know. True only with `redisAcknowledge` of at least the number of replicas.
+   * Whether a failover of Redis is a gap only if a node proves that the promoted replica lacks what was answered to it.
+   * Default false, and then each failover is a gap for every topic: what no living node knows cannot be proved. It needs
+   * `redisAcknowledge`.
    */
   redisLosslessFailover: setting(
     "redis-lossless-failover",
     toggle,
     false,
-    "a failover loses nothing acknowledged, and is no gap",
+    "a failover is a gap only where a node proves a loss",
     { takes: "none" },
   ),
 

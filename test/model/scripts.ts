@@ -155,10 +155,13 @@ export class Script {
     readonly from: number;
     readonly entries: readonly Entry[];
   } {
-    const { epoch: own, last, forks } = this.position as TopicRecord;
+    const { epoch: own, last, forks, generation } = this.position as TopicRecord;
     const fork = forks.find((past) => past.epoch === epoch);
     const shared = epoch === own ? offset : fork && Math.min(offset, fork.offset);
-    if (shared === undefined || (shared > last && !this.rules.ahead))
+    if (
+      shared === undefined ||
+      (shared > last && !(this.rules.ahead && generation !== this.fence.generation))
+    )
       return { isComplete: false, from: 0, entries: this.log };
     const entries = this.log.filter((entry) => entry.offset > shared);
     const from = entries[0]?.previous ?? last;

@@ -44,7 +44,7 @@ export interface RedisBrokerSettings extends HistoryLimits {
   readonly prefix: string;
   /** Replicas that must have a message before its publisher is answered. */
   readonly acknowledge: number;
-  /** Whether the operator says that a failover loses no acknowledged message. */
+  /** Whether a promotion is a possible loss only if a node proves it. */
   readonly losslessFailover: boolean;
   /** The nearest replica, for announcements and history; undefined for none. */
   readonly replicaUrl?: string;

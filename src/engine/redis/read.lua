@@ -28,8 +28,11 @@ end
 if kind == 'position' then
   complete = 0
   if ARGV[2] == position.epoch then
-    -- One that is ahead was given what this server never had, and has everything that it has.
-    if number >= log.beginning and continue_after(math.min(number, last_end)) and number <= last_end then complete = 1 end
+    if number >= log.beginning and number <= last_end then
+      if continue_after(number) then complete = 1 end
+    elseif number > last_end and last_end >= log.beginning and position.generation ~= fence.generation then
+      continue_after(last_end) -- Given by the server before this one, which was ahead: the client has everything there is.
+    end
   else
     for fork_epoch, fork_last in string.gmatch(position.forks, '([^,:]+):(%d+)') do
       local shared = math.min(number, tonumber(fork_last))

@@ -20,7 +20,7 @@ export interface ScriptSettings {
   readonly positionAgeSeconds: number;
   /** Replicas that must have each append before it is acknowledged. */
   readonly acknowledge: number;
-  /** Whether the operator says that a failover loses no acknowledged message. */
+  /** Whether a promotion is a possible loss only if a node proves it. */
   readonly losslessFailover: boolean;
   /** Milliseconds to add to the clock of Redis, in Lua. Only tests have it. */
   readonly clockAhead?: string;

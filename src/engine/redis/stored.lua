@@ -62,10 +62,10 @@ local function new_position(epoch)
 end
 
 local function keep_position(key)
-  redis.pcall('PEXPIRE', key, math.ceil(POSITION_MILLISECONDS * 17 / 16))
+  redis.pcall('PEXPIRE', key, POSITION_MILLISECONDS + 1000)
 end
 
--- The position lives for another while after each entry. It is told so once in each step of that while, for a step more.
+-- The position lives for another while after each entry. It is told so once a second, for a second more.
 local function write_position(key, position, received_before)
   if position.is_string then redis.call('DEL', key) end
   if position.is_new or position.is_string or position.is_changed then
@@ -75,9 +75,8 @@ local function write_position(key, position, received_before)
   else
     redis.call('HSET', key, 'last', position.last, 'time', position.time, 'received', position.received)
   end
-  local step = math.ceil(POSITION_MILLISECONDS / 16)
   if position.is_new or position.is_string or not received_before
-    or math.floor(now / step) ~= math.floor(received_before / step) then
+    or math.floor(now / 1000) ~= math.floor(received_before / 1000) then
     keep_position(key)
   end
 end
