@@ -63,6 +63,8 @@ describe.concurrent("longwire check", () => {
           `✓ resume over ${line} +10,000 published, 10,000 seen, 0 lost, 0 twice; cut [1-9]\\d+ times, 0 gaps told\\n`,
         ),
       );
+    expect(output).toMatch(/– idle +not tried: --idle 90s/);
+    expect(output).toMatch(/✓ time of the proof +10,000 messages in [\d.]+ s; 10,000 usually take /);
     expect(output).toEndWith("All is well.\n");
   });
 
@@ -127,6 +129,51 @@ describe.concurrent("longwire check", () => {
     ])
       expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
   });
+
+  test("says in one sentence what to do about a connection that fails", async () => {
+    const pair = { certificateFile: join(folder, "own.crt"), keyFile: join(folder, "own.key") };
+    await makeCertificate(pair, "own", "DNS:localhost");
+    await using plain = await spawnServer();
+    await using tls = await spawnServer(["--tls-cert", pair.certificateFile, "--tls-key", pair.keyFile]);
+    await using guard = Bun.serve({ port: 0, fetch: () => new Response("who are you?", { status: 401 }) });
+    const [plainPort, tlsPort] = [plain.url.port, tls.url.port];
+    const free = freePort();
+    await Promise.all(
+      [
+        [`localhost:${free}`, `nothing listens at localhost:${free}: start the server`],
+        ["no-such-host.invalid", "the name of no-such-host.invalid"],
+        [`https://localhost:${tlsPort}`, "NODE_EXTRA_CA_CERTS"],
+        [`https://localhost:${plainPort}`, `try http://localhost:${plainPort}`],
+        [`http://localhost:${tlsPort}`, `try https://localhost:${tlsPort}`],
+        [`localhost:${guard.port}`, "is refused with 401: who are you? (give --token"],
+      ].map(async ([url = "", said]) => {
+        const report = await check(url);
+        expect([report.exitCode, wrongIn(report)]).toEqual([1, ["connect"]]);
+        expect(findingOf(report, "connect").text).toContain(String(said));
+      }),
+    );
+  });
+
+  test.skipIf(lacks("caddy"))(
+    "names compression in the way that holds one line back, and no other line",
+    async () => {
+      await using server = await spawnServer(["--insecure"]);
+      const site = `http://127.91.0.24:${freePort()}`;
+      const file = join(folder, "Caddyfile");
+      const rules = `encode gzip\nreverse_proxy ${server.url.host} {\nflush_interval -1\n}`;
+      await Bun.write(file, `{\nadmin off\n}\n${site} {\n${rules}\n}\n`);
+      await using _caddy = running([commandOf("caddy"), "run", "--adapter", "caddyfile", "--config", file]);
+      await until(
+        async () => (await fetch(`${site}/healthz`).catch(() => undefined))?.ok ?? false,
+        "an answer of Caddy",
+      );
+      const report = await check(site, few);
+      expect([report.exitCode, wrongIn(report)]).toEqual([1, ["resume over events"]]);
+      expect(findingOf(report, "resume over events").text).toContain(
+        "compresses the event stream (Content-Encoding: gzip)",
+      );
+    },
+  );
 
   test("says in words when nobody answers, when it is no Longwire, and when the words are wrong", async () => {
     await using other = Bun.serve({ port: 0, fetch: () => new Response("another program") });

@@ -6,6 +6,8 @@ import { type CheckTarget, detailOf, eventsOf } from "./check-target.ts";
 export interface Finding {
   readonly check: string;
   readonly isFine: boolean;
+  /** It was left out. */
+  readonly isLeftOut?: true;
   /** For a person. */
   readonly text: string;
   /** For a program. Times are in milliseconds. */
@@ -42,6 +44,10 @@ export async function checkConnect(target: CheckTarget): Promise<Finding> {
   const answer = await within(target.fetch(target.pingUrl), "an answer to GET /ping");
   const body = await answer.text();
   const figures = { milliseconds: connected, status: answer.status };
+  if (answer.status === 401 || answer.status === 403) {
+    const text = `GET ${target.pingUrl} is refused with ${answer.status}: ${detailOf(body)} (give --token; a proxy may ask for it, too)`;
+    return { check: "connect", isFine: false, text, figures };
+  }
   if (answer.status !== 426 || !body.includes("WebSocket")) {
     const text = `this is no Longwire: GET ${target.pingUrl} was answered with ${answer.status}, not with 426`;
     return { check: "connect", isFine: false, text, figures };

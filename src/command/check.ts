@@ -1,8 +1,9 @@
 /** `longwire check`: opens every transport of a server through whatever is in the way, and proves that nothing is lost. */
+
+import { whyNotConnected } from "./check-faults.ts";
 import { checkResume, type LineKind } from "./check-resume.ts";
 import { CheckTarget } from "./check-target.ts";
 import {
-  causeOf,
   checkConnect,
   checkEvents,
   checkHttp2,
@@ -41,8 +42,8 @@ export async function runCheck(task: CheckTask): Promise<boolean> {
   return isFine;
 }
 
-const line = ({ check, isFine, text }: Finding): string =>
-  `${isFine ? "✓" : "✗"} ${check.padEnd(22)} ${text}`;
+const line = ({ check, isFine, isLeftOut, text }: Finding): string =>
+  `${isLeftOut ? "–" : isFine ? "✓" : "✗"} ${check.padEnd(22)} ${text}`;
 
 async function* findingsOf(task: CheckTask, progress: Progress): AsyncGenerator<Finding> {
   const { base, token, messages, idleSeconds } = task;
@@ -52,7 +53,7 @@ async function* findingsOf(task: CheckTask, progress: Progress): AsyncGenerator<
     token,
   );
   const connect = await checkConnect(target).catch(
-    (error): Finding => ({ check: "connect", isFine: false, text: causeOf(error) }),
+    (error): Finding => ({ check: "connect", isFine: false, text: whyNotConnected(error, base) }),
   );
   yield connect;
   if (!connect.isFine) return;
@@ -64,7 +65,9 @@ async function* findingsOf(task: CheckTask, progress: Progress): AsyncGenerator<
   ]);
   yield* [socket, events, poll];
   if (target.isSecure) yield await checkHttp2(target);
-  if (idleSeconds > 0) yield await checkIdle(target, idleSeconds, (share) => progress.show("idle", share));
+  yield idleSeconds > 0
+    ? await checkIdle(target, idleSeconds, (share) => progress.show("idle", share))
+    : idleNotTried;
   const kinds: LineKind[] = [
     ...(socket.isFine ? ["WebSocket" as const] : []),
     ...(events.isFine ? ["events" as const] : []),
@@ -76,6 +79,14 @@ async function* findingsOf(task: CheckTask, progress: Progress): AsyncGenerator<
   }
   yield* await checkResume(target, kinds, messages, (share) => progress.show("resume", share));
 }
+
+/** Silence takes its time, so it is tried only when it is asked for. Many proxies cut after 60 s. */
+const idleNotTried: Finding = {
+  check: "idle",
+  isFine: true,
+  isLeftOut: true,
+  text: "not tried: --idle 90s holds silent lines open for so long, which many proxies cut after 60 s",
+};
 
 const barWidth = 30;
 
