@@ -1,6 +1,11 @@
 /** Closes a WebSocket so that its client has first handed on everything that came before the Close frame. */
 import type { ConnectionKind } from "../metrics.ts";
-import { closeSettleMilliseconds, closeWaitMilliseconds, youngLineMilliseconds } from "../settings/limits.ts";
+import {
+  closeSettleMilliseconds,
+  closeWaitMilliseconds,
+  closeWaitsMax,
+  youngLineMilliseconds,
+} from "../settings/limits.ts";
 import type { Purpose, Socket, SocketHandler } from "./connection.ts";
 
 /** The payload of the ping, so that the pong to a heartbeat is not taken for its pong. */
@@ -12,7 +17,7 @@ const barrier = Buffer.from("closing");
  * Bun sends its FIN together with the Close frame and does not wait for the client's Close frame (RFC 6455 section 7.1.1).
  * Firefox drops what it has not handed to the page at the FIN: messages, and even `onopen` of a line that was opened a
  * moment before. So a ping follows the last message, and the Close frame follows its pong. A client that does not answer
- * and takes nothing is closed after `closeWaitMilliseconds`.
+ * and takes nothing is closed after `closeWaitMilliseconds`; one that takes little by little, after `closeWaitsMax` of them.
  *
  * @param code one that is allowed in a Close frame (RFC 6455 section 7.4)
  * @returns false if the socket was being closed before
@@ -34,6 +39,7 @@ class ClosingHandler implements SocketHandler {
   readonly #code: number;
   readonly #reason: string;
   #unsentBytes: number;
+  #waits = 1;
   #timer: Timer;
 
   constructor(socket: Socket, code: number, reason: string) {
@@ -70,7 +76,7 @@ class ClosingHandler implements SocketHandler {
   #closeIfStuck(): void {
     const before = this.#unsentBytes;
     this.#unsentBytes = this.#socket.getBufferedAmount();
-    if (this.#unsentBytes >= before) this.#close();
+    if (this.#unsentBytes >= before || this.#waits++ === closeWaitsMax) this.#close();
     else this.#timer = setTimeout(() => this.#closeIfStuck(), closeWaitMilliseconds);
   }
 

@@ -196,6 +196,9 @@ export const closingStepMilliseconds = 20;
  */
 export const closeWaitMilliseconds = 2000;
 
+/** How often that time is given to a client that takes some. A line must not outlive its token for as long as it likes. */
+export const closeWaitsMax = 5;
+
 /**
  * Age in milliseconds up to which a page may not have seen its line open when the pong comes, and how long the Close frame
  * waits for it. Firefox answers a ping in another process than that of the page: at once after the pong 1 of 60 pages on a
