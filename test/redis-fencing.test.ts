@@ -162,6 +162,10 @@ describe.skipIf(lacks("redis-server"))("a server that", () => {
     await scene.node.away();
     await redis.restart();
     await scene.expectAfterwards(redis, { away: "gap", live: "gap" });
+    // A reader of everything has no id. The log begins with the topic's first message, and lacks others.
+    const page = { messagesMax: 10, bytesMax: 10_000 };
+    const history = await scene.node.broker.history("news", { kind: "all" }, page);
+    expect(history).toMatchObject({ complete: true, isTrimmed: true, from: { offset: 0 } });
   });
 
   test("is flushed is a gap", async () => {

@@ -3,7 +3,8 @@
 -- ARGV 1 position, all, last, time or unknown; 2 epoch; 3 offset, number or time; 4 messages and 5 bytes at most;
 --      6 milliseconds kept
 -- Returns false for a topic that does not exist, or { complete, epoch, offset that the first message follows, last offset,
--- end or -, entry, entry, … }. An entry's own epoch may be an older one: the topic's holds for all.
+-- end or -, 1 if messages before the first one are or may be gone, entry, entry, … }. An entry's own epoch may be an older
+-- one: the topic's holds for all.
 local position = read_position(KEYS[2])
 if not is_current(position) then return false end
 local last_end, last = tonumber(position.last), last_message(position)
@@ -50,7 +51,9 @@ elseif kind == 'unknown' then
   complete = 0
 end
 
-local reply = { complete, position.epoch, string.format('%.0f', after), position.last, position.ended }
+-- After a takeover with a possible loss one of any of them may be missing.
+local is_trimmed = (after > 0 or position.forks ~= '-') and 1 or 0
+local reply = { complete, position.epoch, string.format('%.0f', after), position.last, position.ended, is_trimmed }
 local messages_max, bytes_max = tonumber(ARGV[4]), tonumber(ARGV[5])
 local messages, bytes, piece = 0, 0, 4
 while start < log.length and messages < messages_max and bytes < bytes_max do

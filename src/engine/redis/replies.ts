@@ -54,12 +54,12 @@ export function arrayOf(reply: Reply): readonly Reply[] {
 
 /** @param reply what read.lua returns for a topic that exists */
 export function historyOf(topic: string, reply: readonly Reply[]): History {
-  const [complete, epoch, from, last, ended, ...entries] = reply;
+  const [complete, epoch, from, last, ended, isTrimmed, ...entries] = reply;
   const name = String(epoch);
   const { end, ...position } = positionOf(topic, [name, last, ended]);
   return {
     complete: complete === 1,
-    isTrimmed: Number(from) > 0,
+    isTrimmed: isTrimmed === 1,
     from: { epoch: name, offset: Number(from) },
     messages: entries.map((entry) => decodeEntry(topic, entry as Buffer, name) as Message),
     position,
