@@ -138,7 +138,7 @@ export interface Longwire extends AsyncDisposable {
    *
    * @param topic 1 to 200 letters, marks and digits of any script and `. _ ~ : -`, with `/` between parts
    * @param data at most `messageBytesMax` bytes
-   * @throws {TypeError} if the topic has no such name
+   * @throws {TypeError} if the topic has no such name, or the data is neither text, bytes nor JSON, such as a Blob
    * @throws {DraftError} if the data is not what its type says, such as JSON
    * @throws {MessageSizeError} if the data is too large
    * @throws {IdempotencyConflict} if the key was used within 5 minutes with other data
@@ -240,7 +240,7 @@ export interface LongwireServer extends Longwire {
  * console.log(server.url.href);
  * ```
  *
- * @throws {ConfigError} for an option that is out of range, or that contradicts another
+ * @throws {ConfigError} for an option that is not known or out of range, or that contradicts another
  * @throws {DataDirectoryError} if the directory of `data` cannot be used
  */
 export function createHandler(options: Partial<Options> = {}): Longwire {
@@ -262,7 +262,7 @@ export function createHandler(options: Partial<Options> = {}): Longwire {
  * ```
  *
  * @param options `port: 0` takes any free port, which `url` names
- * @throws {ConfigError} for an option that is out of range or contradicts another, a file that cannot be used, and for a
+ * @throws {ConfigError} for an option that is not known, is out of range or contradicts another, a file that cannot be used, and for a
  * server without a key on an address that others reach, unless it is `insecure`
  * @throws {DataDirectoryError} if the directory of `data` cannot be used
  * @throws an error of Bun's if it cannot listen; its `code` is "EADDRINUSE" if the port is taken
@@ -330,7 +330,12 @@ async function reloadFiles(
   const { tlsCertificateFile, tlsKeyFile, unixSocket } = config;
   if (tlsCertificateFile && unixSocket)
     throw new ConfigError("a certificate that is served on a socket file is taken over only by a restart");
-  const checked = completeConfig(keySettings, { ...config, ...keys });
+  const checked = completeConfig(keySettings, {
+    apiKeys: config.apiKeys,
+    jwtSecrets: config.jwtSecrets,
+    jwtPublicKeys: config.jwtPublicKeys,
+    ...keys,
+  });
   const certificate = tlsCertificateFile && (await readCertificate(tlsCertificateFile, tlsKeyFile));
   access.useKeys(checked);
   if (certificate) server.renew(certificate);

@@ -188,7 +188,7 @@ test("keeps topics on disk, also after kill -9, and knows `longwire data`", asyn
   const { exitCode, output } = await runCommand(words, { command: [binary], directory: "/" });
   expect({ exitCode, output }).toEqual({
     exitCode: 0,
-    output: expect.stringMatching(/^The data is sound: 1 topics, 1 messages, /),
+    output: expect.stringMatching(/^No damage was found: 1 topics, 1 messages, /),
   });
 });
 

@@ -40,20 +40,22 @@ describe("the table of settings", () => {
     });
   }
 
-  for (const [name, heading, none] of [
-    ["README.md", "Settings", "none"],
-    ["README.zh-CN.md", "设置", "无"],
+  for (const [name, heading, none, otherwise] of [
+    ["README.md", "Settings", "none", (value: string, flag: string) => `, ${value} with ${flag}`],
+    ["README.zh-CN.md", "设置", "无", (value: string, flag: string) => `，有 ${flag} 时 ${value}`],
   ] as const) {
-    test(`is in ${name}: every flag with its default, and no other`, async () => {
+    test(`is in ${name}: every flag with its defaults, and no other`, async () => {
       const text = await Bun.file(resolve(root, name)).text();
       const section = text.split(/^## /m).find((part) => part.startsWith(heading)) ?? "";
       const rows = [...section.matchAll(/^\| `--([a-z0-9-]+)`\s*\| ([^|]*) \|/gm)].map(
         ([, flag, standard]) => [flag, standard?.trim()],
       );
       const declared = names.map((name) => {
-        const { flag, unit, default: standard }: Setting<unknown> = settings[name];
+        const { flag, unit, default: standard, defaultWith }: Setting<unknown> = settings[name];
         const shown = unit.show(standard);
-        return [flag, shown === "" ? none : `\`${shown}\``];
+        const other =
+          defaultWith && otherwise(`\`${unit.show(defaultWith.value)}\``, `\`--${defaultWith.flag}\``);
+        return [flag, shown === "" ? none : `\`${shown}\`${other ?? ""}`];
       });
       expect(rows.toSorted()).toEqual(declared.toSorted());
     });
@@ -94,9 +96,18 @@ describe("completeConfig", () => {
     );
   });
 
-  test("ignores names that are not declared", () => {
-    expect(completeConfig(handlerSettings, { port: 1 } as object)).not.toHaveProperty("port");
-  });
+  for (const [name, message] of [
+    ["maxMessage", "maxMessage is not an option: did you mean messageBytesMax?"],
+    ["mesageBytesMax", "mesageBytesMax is not an option: did you mean messageBytesMax?"],
+    ["port", "port is not an option here: it is one of createServer, which listens by itself"],
+    ["colour", "colour is not an option"],
+    ["__proto__", "__proto__ is not an option"],
+  ] as const) {
+    test(`refuses ${name}, which a handler does not have`, () => {
+      const given = JSON.parse(`{"${name}":1}`);
+      expect(() => completeConfig(handlerSettings, given)).toThrow(new ConfigError(message));
+    });
+  }
 
   test("returns an object that cannot be changed", () => {
     expect(Object.isFrozen(completeConfig(settings, {}))).toBe(true);

@@ -123,7 +123,7 @@ describe("a check", () => {
     await publish(server.running, "sport", "three");
     expect(await data("check", "--data", server.data)).toMatchObject({
       exitCode: 0,
-      output: expect.stringMatching(/^The data is sound: 2 topics, 3 messages, /),
+      output: expect.stringMatching(/^No damage was found: 2 topics, 3 messages, /),
     });
   });
 

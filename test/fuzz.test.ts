@@ -37,7 +37,9 @@ describe("a fuzzer", () => {
         return 1;
       },
     );
-    expect(run).rejects.toThrow("the server ended\nreplay it with: bun run fuzz frames --seed 9 --minutes 0");
+    await expect(run).rejects.toThrow(
+      "the server ended\nreplay it with: bun run fuzz frames --seed 9 --minutes 0",
+    );
   });
 
   test("takes answers for well-formed that are", () => {

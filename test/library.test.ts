@@ -161,12 +161,98 @@ describe("a setting that a program got wrong is a ConfigError that names it and 
     });
   }
 
+  test("an option that is not known, of a handler, a server and a reload", async () => {
+    const unknown = (name: string) => ({ [name]: 1 }) as Partial<Options>;
+    expect(() => createHandler(unknown("maxMessage"))).toThrow(
+      new ConfigError("maxMessage is not an option: did you mean messageBytesMax?"),
+    );
+    expect(() => createHandler(unknown("port"))).toThrow(/^port is not an option here: .+createServer/);
+    await expect(createServer(unknown("prefix"))).rejects.toThrow(new ConfigError("prefix is not an option"));
+    await using server = await createServer({ port: 0, ...quiet });
+    await expect(server.reload(unknown("apiKey"))).rejects.toThrow(
+      new ConfigError("apiKey is not an option: did you mean apiKeys?"),
+    );
+  });
+
   test("port: 65536", async () => {
     await expect(createServer({ port: 65_536 })).rejects.toThrow(/^port must be .+65535, not 65536/);
   });
 });
 
 describe("publish of a program", () => {
+  test("takes bytes from any view and any buffer, by the bytes that it shows", async () => {
+    await using longwire = createHandler(quiet);
+    const buffer = Uint8Array.of(0, 1, 2, 3, 4, 5, 6, 7).buffer;
+    const shared = new SharedArrayBuffer(2);
+    new Uint8Array(shared).set([8, 9]);
+    const given = [
+      buffer,
+      new Uint8Array(buffer, 1, 2),
+      new Uint16Array(buffer, 2, 1),
+      new DataView(buffer, 4, 3),
+      new Float64Array(buffer),
+      Buffer.from(buffer, 6, 2),
+      shared,
+    ];
+    for (const data of given) await longwire.publish("bytes", data);
+    new Uint8Array(buffer).fill(255); // What was published does not change with it.
+    const received: unknown[] = [];
+    for await (const { data } of longwire.subscribe("bytes", { since: "all" })) {
+      received.push(data);
+      if (received.length === given.length) break;
+    }
+    const all = [0, 1, 2, 3, 4, 5, 6, 7];
+    const expected = [all, [1, 2], [2, 3], [4, 5, 6], all, [6, 7], [8, 9]];
+    expect(received).toEqual(expected.map((bytes) => Uint8Array.from(bytes)));
+  });
+
+  test("refuses what is neither text, bytes nor JSON, by name, and publishes nothing", async () => {
+    await using longwire = createHandler(quiet);
+    class Empty {}
+    const wrong: Record<string, unknown> = {
+      Blob: new Blob(["text"]),
+      ReadableStream: new Blob(["text"]).stream(),
+      Promise: Promise.resolve("text"),
+      Response: new Response("text"),
+      Map: new Map([["a", 1]]),
+      Set: new Set([1]),
+      RegExp: /a/,
+      Empty: new Empty(),
+      function: () => "text",
+      symbol: Symbol("text"),
+      undefined: undefined,
+    };
+    for (const [name, value] of Object.entries(wrong)) {
+      const published = longwire.publish("news", value as object);
+      await expect(published).rejects.toThrow(TypeError);
+      await expect(published).rejects.toThrow(
+        new RegExp(`^The data is a ${name}, which is neither text, bytes nor`),
+      );
+    }
+    await expect(longwire.publish("news", { a: [{ file: new Blob(["text"]) }] })).rejects.toThrow(
+      /^The data has, as "file", a Blob, which/,
+    );
+    const { id } = await longwire.publish("news", "first");
+    expect(id).toEndWith("-1");
+  });
+
+  test("takes every object that JSON can hold", async () => {
+    await using longwire = createHandler(quiet);
+    class Point {
+      readonly x = 1;
+    }
+    const date = new Date(0);
+    const bare = Object.create(null);
+    const given = [{}, [], { a: {} }, [{}], new Point(), date, bare, { date, none: null, text: "{}" }];
+    for (const data of given) await longwire.publish("json", data);
+    const received: unknown[] = [];
+    for await (const { data } of longwire.subscribe("json", { since: "all" })) {
+      received.push(JSON.parse(String(data)));
+      if (received.length === given.length) break;
+    }
+    expect(received).toEqual(given.map((data) => JSON.parse(JSON.stringify(data))));
+  });
+
   test("refuses a message over messageBytesMax, as the network does, and in bytes of UTF-8", async () => {
     await using longwire = createHandler({ messageBytesMax: 10, bufferedBytesMax: 4096, ...quiet });
     for (const data of ["x".repeat(11), "é".repeat(6), new Uint8Array(11), { a: "12345" }]) {

@@ -351,8 +351,8 @@ export declare class GapError extends Error {
 	readonly from: string;
 	constructor({ topic, requested, from }: Gap);
 }
-/** What a program may publish: text, bytes, or what JSON can hold. */
-export type PublishData = string | Uint8Array | ArrayBuffer | object;
+/** What a program may publish: text, bytes (a buffer, or any view of one), or what JSON can hold. */
+export type PublishData = string | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | object;
 export interface PublishOptions {
 	/** A media type. Left out: text/plain for a string, application/octet-stream for bytes, application/json for an object. */
 	readonly contentType?: string;
@@ -447,7 +447,7 @@ export interface Longwire extends AsyncDisposable {
 	 *
 	 * @param topic 1 to 200 letters, marks and digits of any script and `. _ ~ : -`, with `/` between parts
 	 * @param data at most `messageBytesMax` bytes
-	 * @throws {TypeError} if the topic has no such name
+	 * @throws {TypeError} if the topic has no such name, or the data is neither text, bytes nor JSON, such as a Blob
 	 * @throws {DraftError} if the data is not what its type says, such as JSON
 	 * @throws {MessageSizeError} if the data is too large
 	 * @throws {IdempotencyConflict} if the key was used within 5 minutes with other data
@@ -543,7 +543,7 @@ export interface LongwireServer extends Longwire {
  * console.log(server.url.href);
  * ```
  *
- * @throws {ConfigError} for an option that is out of range, or that contradicts another
+ * @throws {ConfigError} for an option that is not known or out of range, or that contradicts another
  * @throws {DataDirectoryError} if the directory of `data` cannot be used
  */
 export declare function createHandler(options?: Partial<Options>): Longwire;
@@ -559,7 +559,7 @@ export declare function createHandler(options?: Partial<Options>): Longwire;
  * ```
  *
  * @param options `port: 0` takes any free port, which `url` names
- * @throws {ConfigError} for an option that is out of range or contradicts another, a file that cannot be used, and for a
+ * @throws {ConfigError} for an option that is not known, is out of range or contradicts another, a file that cannot be used, and for a
  * server without a key on an address that others reach, unless it is `insecure`
  * @throws {DataDirectoryError} if the directory of `data` cannot be used
  * @throws an error of Bun's if it cannot listen; its `code` is "EADDRINUSE" if the port is taken

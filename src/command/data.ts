@@ -44,7 +44,7 @@ const well = (text: string): DataResult => ({ text, isWell: true });
 
 function checkResult({ faults, topics, messages, bytes }: CheckReport): DataResult {
   if (faults.length === 0)
-    return well(`The data is sound: ${topics} topics, ${messages} messages, ${shown(bytes)}.`);
+    return well(`No damage was found: ${topics} topics, ${messages} messages, ${shown(bytes)}.`);
   return {
     text: [
       "The data is damaged:",

@@ -5,8 +5,8 @@
  */
 import { readFileSync } from "node:fs";
 import { environmentName, type Setting } from "../settings/config.ts";
+import { nearest } from "../settings/nearest.ts";
 import { UnitError } from "../settings/units.ts";
-import { nearest } from "./nearest.ts";
 
 /** A mistake in the command line or the environment. The message is one line. */
 export class UsageError extends Error {

@@ -2,6 +2,7 @@
  * Every setting, declared once: its flag (and so its environment variable), unit, default and reason.
  * `index.ts` reads them from a command line, the library takes them as an object; both end in one frozen Config.
  */
+import { nearest } from "./nearest.ts";
 import {
   count,
   duration,
@@ -470,12 +471,13 @@ export class ConfigError extends Error {
 
 /**
  * Fills in the defaults and checks what was given.
- * @throws {ConfigError} for a value out of range
+ * @throws {ConfigError} for a name that is not declared, and a value out of range
  */
 export function completeConfig<Settings extends Record<string, Setting<unknown>>>(
   declared: Settings,
   given: Partial<Values<Settings>>,
 ): Values<Settings> {
+  for (const name of Object.keys(given)) requireDeclared(name, declared);
   const isGiven = (flag: string): boolean =>
     Object.entries(declared).some(([name, setting]) => setting.flag === flag && Boolean(given[name]));
   const entries = Object.entries(declared).map(([name, { unit, default: defaultValue, defaultWith }]) => {
@@ -490,6 +492,20 @@ export function completeConfig<Settings extends Record<string, Setting<unknown>>
     }
   });
   return Object.freeze(Object.fromEntries(entries));
+}
+
+/** An option that nothing reads would be a limit that does not hold. @throws {ConfigError} */
+function requireDeclared(name: string, declared: Record<string, Setting<unknown>>): void {
+  if (Object.hasOwn(declared, name)) return;
+  if (Object.hasOwn(serverSettings, name))
+    throw new ConfigError(
+      `${name} is not an option here: it is one of createServer, which listens by itself`,
+    );
+  const asFlag = name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const meant =
+    Object.keys(declared).find((known) => declared[known]?.flag === asFlag) ??
+    nearest(name, Object.keys(declared));
+  throw new ConfigError(`${name} is not an option${meant === undefined ? "" : `: did you mean ${meant}?`}`);
 }
 
 /** `max-message` → `LONGWIRE_MAX_MESSAGE` */

@@ -120,20 +120,27 @@ function requireJson(text: string, contentType: string): void {
  * Makes a draft of a program's value.
  * @param givenType a media type; left out: text/plain for a string, application/octet-stream for bytes, else application/json
  * @throws {DraftError} as `draftOf`, and for a string that UTF-8 cannot carry
+ * @throws {TypeError} for what is neither text, bytes nor JSON
  */
 export function draftOfValue(
-  value: string | Uint8Array | ArrayBuffer | object,
+  value: string | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | object,
   givenType: string | undefined,
 ): Draft {
   const contentType = givenType === undefined ? undefined : ownText(givenType);
-  if (value instanceof ArrayBuffer || value instanceof Uint8Array) {
-    // Copied, because the program may change its own bytes later.
-    return draftOf(new Uint8Array(value), contentType ?? "application/octet-stream");
-  }
+  const bytes = typeof value === "object" && bytesOf(value);
+  // Copied, because the program may change its own bytes later.
+  if (bytes) return draftOf(new Uint8Array(bytes), contentType ?? "application/octet-stream");
   if (typeof value !== "string") return draftOfValue(jsonOf(value), contentType ?? "application/json");
   if (!value.isWellFormed())
     throw new DraftError("The text has half a surrogate pair, which UTF-8 cannot carry.");
   return draftOf(utf8Encoder.encode(value), contentType);
+}
+
+/** @returns undefined for what is not bytes */
+function bytesOf(value: object): Uint8Array | undefined {
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  return undefined;
 }
 
 function jsonOf(value: object): string {
@@ -143,8 +150,26 @@ function jsonOf(value: object): string {
   } catch (error) {
     throw new DraftError(`The value cannot be written as JSON: ${String(error)}`);
   }
-  if (json === undefined) throw new DraftError(`JSON cannot represent the value: ${String(value)}`);
+  if (json === undefined)
+    throw new TypeError(`The data is a ${typeof value}, which is neither text, bytes nor JSON.`);
+  // JSON writes a Map, a Blob or a Promise as {}: what it holds would be lost in silence.
+  if (json.includes("{}")) JSON.stringify(value, requireJsonForm);
   return json;
+}
+
+/** A replacer of JSON.stringify that changes nothing. @throws {TypeError} for an object of a class that JSON writes as {} */
+function requireJsonForm(name: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  if (Object.keys(value).length > 0 || isPlain(value)) return value;
+  const where = name === "" ? "The data is" : `The data has, as "${name}",`;
+  throw new TypeError(
+    `${where} a ${value.constructor.name}, which is neither text, bytes nor JSON. Publish what it holds.`,
+  );
+}
+
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 function decode(bytes: Uint8Array): string {

@@ -9,8 +9,8 @@ import { faultOfTopicName, formatId, parseSince } from "../../topic/message.ts";
 import { MessageIterators, type ReceivedMessage } from "./iterator.ts";
 import { stamped } from "./publish-target.ts";
 
-/** What a program may publish: text, bytes, or what JSON can hold. */
-export type PublishData = string | Uint8Array | ArrayBuffer | object;
+/** What a program may publish: text, bytes (a buffer, or any view of one), or what JSON can hold. */
+export type PublishData = string | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | object;
 
 export interface PublishOptions {
   /** A media type. Left out: text/plain for a string, application/octet-stream for bytes, application/json for an object. */
