@@ -79,6 +79,7 @@ export class Counters {
     connections: 0,
     connections_per_ip: 0,
     message_size: 0,
+    content_encoding: 0,
     malformed: 0,
     silence: 0,
     ended: 0,

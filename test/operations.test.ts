@@ -342,6 +342,7 @@ describe("/metrics counts refusals", () => {
       connections: 1,
       connections_per_ip: 1,
       message_size: 2,
+      content_encoding: 0,
       malformed: 4,
       expectation: 0,
       conflict: 1,

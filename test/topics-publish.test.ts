@@ -97,7 +97,7 @@ describe("what is published", () => {
     "application/octet-stream",
     "image/png",
     "application/xml",
-    "application/jsonlines",
+    "application/json-seq",
   ]) {
     test(`is binary with Content-Type ${contentType}`, async () => {
       const topic = newTopic();
@@ -615,7 +615,7 @@ describe("CORS", () => {
     expect(headers.get("access-control-allow-origin")).toBe(page);
     expect(headers.get("access-control-allow-methods")).toBe("GET, HEAD, POST");
     expect(headers.get("access-control-allow-headers")).toBe(
-      "Authorization, Content-Type, Idempotency-Key, Last-Event-ID",
+      "Authorization, Content-Encoding, Content-Type, Idempotency-Key, Last-Event-ID",
     );
     expect(headers.get("vary")).toContain("Origin");
   });

@@ -98,7 +98,13 @@ function isPreflight(request: Request): boolean {
   return request.method === "OPTIONS" && request.headers.has("access-control-request-method");
 }
 
-const allowedHeaders = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"];
+const allowedHeaders = [
+  "Authorization",
+  "Content-Encoding",
+  "Content-Type",
+  "Idempotency-Key",
+  "Last-Event-ID",
+];
 
 /** Attributes of a CloudEvent in binary mode, which have any name, and those of W3C Trace Context. */
 const attributeHeader = /^(?:ce-[a-z0-9]+|traceparent|tracestate)$/;

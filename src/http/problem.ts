@@ -11,6 +11,7 @@ export const problemTitles = {
   409: "Conflict",
   410: "Gone",
   413: "Content Too Large",
+  415: "Unsupported Media Type",
   417: "Expectation Failed",
   422: "Unprocessable Content",
   426: "Upgrade Required",

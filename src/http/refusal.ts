@@ -26,6 +26,7 @@ const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>>
   taken_over: [409, closeCode.policyViolation],
   not_resumable: [410, closeCode.cannotResume],
   message_size: [413, closeCode.tooBig],
+  content_encoding: [415, closeCode.policyViolation],
   expectation: [417, closeCode.policyViolation],
   conflict: [422, closeCode.policyViolation],
   upgrade: [426, closeCode.policyViolation],

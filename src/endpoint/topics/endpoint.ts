@@ -7,6 +7,7 @@ import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import type { Openings } from "../../connection/openings.ts";
 import type { Reading } from "../../connection/reading.ts";
+import { decodedStreamOf } from "../../http/content-coding.ts";
 import {
   eventStreamHeaders,
   isForNow,
@@ -176,12 +177,13 @@ class TopicsEndpoint {
     const attributes = attributesOfHeaders(request.headers, [target.topic]);
     const items = streamItemsOf(kind, attributes, config.messageBytesMax);
     const key = readIdempotencyKey(request);
+    const body = decodedStreamOf(request);
     await openings.turn(context);
     const clientAddress = connections.admit(proxies.addressOf(context));
     // Bun ends a request whose body is silent for some seconds. The stream has a longer limit of its own.
     using _ = silentFor(context, 0);
     const stream = { clientAddress, expiresTime, target, key, ends, items };
-    return await new PublishStream({ ...this.#deps, ...config }, stream).run(request.body);
+    return await new PublishStream({ ...this.#deps, ...config }, stream).run(body);
   }
 
   async #openSocket(

@@ -6,6 +6,7 @@ import {
   type Purpose,
 } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
+import type { BodyStream } from "../../http/content-coding.ts";
 import { Refusal } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
@@ -51,6 +52,7 @@ export class PublishStream implements HttpConnection {
   readonly #deps: PublishStreamDeps;
   readonly #options: PublishStreamOptions;
   readonly #publisher: ItemPublisher;
+  #body: BodyStream | undefined;
   #reader: ReadableStreamDefaultReader<Uint8Array> | undefined;
   /** Bytes of the piece that is being published. */
   #pieceBytes = 0;
@@ -73,7 +75,7 @@ export class PublishStream implements HttpConnection {
    * Publishes until the body ends. Called once.
    * @throws {Refusal} with `published`, which says how far it has come
    */
-  async run(body: ReadableStream<Uint8Array> | null): Promise<Response> {
+  async run(body: BodyStream | undefined): Promise<Response> {
     const { ends, items } = this.#options;
     this.#deps.connections.addHttp(this);
     try {
@@ -85,13 +87,14 @@ export class PublishStream implements HttpConnection {
     } catch (error) {
       throw refusalOf([error], [this.#publisher.published], this.#deps.messageBytesMax);
     } finally {
+      this.#cancel(); // Releases what decodes a body that was not read to its end.
       this.#deps.connections.deleteHttp(this);
     }
   }
 
-  /** The piece that is being published, and the item that has not arrived whole. */
+  /** The piece that is being published, the item that has not arrived whole, and what decodes them. */
   get heldBytes(): number {
-    return this.#pieceBytes + this.#options.items.heldBytes;
+    return (this.#body?.heldBytes ?? 0) + this.#pieceBytes + this.#options.items.heldBytes;
   }
 
   purpose(): Purpose {
@@ -121,14 +124,19 @@ export class PublishStream implements HttpConnection {
     if (this.#stopped) return;
     this.#stopped = refusal;
     this.#nextSecond?.resolve();
+    this.#cancel();
+  }
+
+  #cancel(): void {
     this.#reader
       ?.cancel()
       .catch((error) => this.#deps.log.debug({ err: error }, "a body that was cancelled had an error"));
   }
 
   /** @throws an AbortError if the body broke off: what is not whole must not be taken for the last item */
-  async #readAll(body: ReadableStream<Uint8Array>): Promise<void> {
-    const reader = body.getReader();
+  async #readAll(body: BodyStream): Promise<void> {
+    this.#body = body;
+    const reader = body.stream.getReader();
     this.#reader = reader;
     for (;;) {
       this.#requireRunning(); // It may have been stopped before there was a reader to cancel.

@@ -1,4 +1,5 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
+import { readDecoded } from "../../http/content-coding.ts";
 import { malformed, Refusal, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax, streamItemsPerTurnMax } from "../../settings/limits.ts";
 import {
@@ -33,7 +34,7 @@ export interface PublishDeps {
   readonly messageBytesMax: number;
   /** What several messages of one request may add to the history. */
   readonly requestBytesMax: number;
-  /** Reads the body. @returns undefined if it is larger than a message */
+  /** Reads the body as it was sent. @returns undefined if it is larger than a message */
   readBody(): Promise<Uint8Array<ArrayBuffer> | undefined>;
 }
 
@@ -50,7 +51,7 @@ export async function publishBody(
 ): Promise<Response> {
   const { hub, messageBytesMax, readBody } = deps;
   const key = readIdempotencyKey(request);
-  const body = await unlessBrokenOff(readBody);
+  const body = await unlessBrokenOff(() => readDecoded(request, messageBytesMax, readBody));
   if (!body) throw tooLarge(messageBytesMax);
   const contentType = request.headers.get("content-type") ?? undefined;
   if (contentType !== undefined && isType(contentType, "application/cloudevents-batch+json"))

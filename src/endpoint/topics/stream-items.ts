@@ -16,11 +16,20 @@ export interface StreamItems {
 
 export type StreamKind = "events" | "lines";
 
+/** JSON values on lines. None of the names is registered, and each has its users. */
+const lineTypes = [
+  "application/x-ndjson",
+  "application/ndjson",
+  "application/jsonl",
+  "application/jsonlines",
+  "application/json-lines",
+];
+
 /** @returns undefined for the type of a body that is one message */
 export function streamKindOf(contentType: string | null): StreamKind | undefined {
   if (contentType === null) return undefined;
   if (isType(contentType, "text/event-stream")) return "events";
-  if (isType(contentType, "application/x-ndjson") || isType(contentType, "application/jsonl")) return "lines";
+  if (lineTypes.some((type) => isType(contentType, type))) return "lines";
   return undefined;
 }
 
