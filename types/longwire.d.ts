@@ -153,7 +153,7 @@ declare const handlerSettings: {
 	 */
 	readonly data: Setting<string>;
 	/**
-	 * Messages kept of each topic, for clients that return. Default 10,000, from 0 to 1,000,000: the answer of a model has
+	 * Messages kept of each topic, for clients that return. Default 10000, from 0 to 1,000,000: the answer of a model has
 	 * thousands of pieces, and `--history-age` and `--history-bytes` bound the memory. With 0 only clients that missed
 	 * nothing resume.
 	 */
@@ -177,7 +177,7 @@ declare const handlerSettings: {
 	 */
 	readonly positionAgeSeconds: Setting<number>;
 	/**
-	 * Memory in bytes for the positions of topics without messages or subscribers: about 540 bytes and the name each.
+	 * Memory in bytes for the positions of topics without messages or subscribers: about 600 bytes and the name each.
 	 * Default 256 MiB, from 64 KiB to 1 TiB. Clients can invent any number of names.
 	 */
 	readonly positionBytesMax: Setting<number>;

@@ -1,6 +1,7 @@
 /** The command line and the environment: which command, and its settings. */
 import { version } from "../../package.json";
 import { type Config, completeConfig, settings } from "../settings/config.ts";
+import { nearest } from "../settings/nearest.ts";
 import { faultOfTopicName } from "../topic/message.ts";
 import type { CheckTask } from "./check.ts";
 import { checkSettings, compareSettings } from "./check-settings.ts";
@@ -8,7 +9,6 @@ import type { CompareTask } from "./compare.ts";
 import type { DataTask } from "./data.ts";
 import { type DataAction, dataActions } from "./data-settings.ts";
 import { readFlags, refuseUnknownVariables, UsageError } from "./flags.ts";
-import { nearest } from "./nearest.ts";
 import type { TokenClaims } from "./token.ts";
 import { tokenSettings } from "./token-settings.ts";
 

@@ -120,7 +120,7 @@ export const handlerSettings = {
   data: setting("data", path, "", "directory that keeps the topics; without it they are in memory"),
 
   /**
-   * Messages kept of each topic, for clients that return. Default 10,000, from 0 to 1,000,000: the answer of a model has
+   * Messages kept of each topic, for clients that return. Default 10000, from 0 to 1,000,000: the answer of a model has
    * thousands of pieces, and `--history-age` and `--history-bytes` bound the memory. With 0 only clients that missed
    * nothing resume.
    */
