@@ -333,7 +333,6 @@ describe("/metrics counts refusals", () => {
     expect(await opened(third)).toBe(true);
     expect(await opened(from("127.0.0.3"))).toBe(false);
     for (const socket of [...sockets, third]) socket.terminate();
-
     expect(samplesOf(await scrape(server, bearer), "longwire_refused_total")).toEqual({
       origin: 2,
       host: 0,
