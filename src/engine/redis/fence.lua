@@ -7,13 +7,14 @@ local seen_replid, seen_generation = table.remove(ARGV), table.remove(ARGV)
 local clock = redis.call('TIME')
 now = clock[1] * 1000 + math.floor(clock[2] / 1000) + CLOCK_AHEAD
 local info = redis.call('INFO', 'replication')
-local role, connected = string.match(info, 'role:(%l+)\r\nconnected_slaves:(%d+)')
-if role ~= 'master' then return redis.error_reply('READONLY this server is a replica') end
-local replid, replid2, offset, second_offset = string.match(info,
-  '^master_replid:(%x+)\r\nmaster_replid2:(%x+)\r\nmaster_repl_offset:(%d+)\r\nsecond_repl_offset:(%-?%d+)',
-  string.find(info, 'master_replid:', 1, true) or 1)
-if not replid then return redis.error_reply('NOREPLID this server hides master_replid') end
-connected = tonumber(connected)
+if not string.find(info, 'role:master', 1, true) then
+  return redis.error_reply('READONLY this server is a replica')
+end
+local at = string.find(info, 'master_replid:', 1, true)
+if not at then return redis.error_reply('NOREPLID this server hides master_replid') end
+local replid = string.sub(info, at + 14, at + 53)
+local offset = string.match(info, '^%d+', at + 132) -- After two lines of 40 digits each: master_repl_offset.
+local connected = tonumber(string.match(info, 'connected_slaves:(%d+)'))
 fence = read_fence(KEYS[1])
 
 -- A newer fence was seen elsewhere: this server was replaced, and the address leads back to it. Two servers may have come to
@@ -32,6 +33,8 @@ end
 
 if not is_same or is_older or fence.is_string or (connected > 0 and fence.followed == '0') then
   local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  local replid2, second_offset = string.match(info, 'master_replid2:(%x+).-second_repl_offset:(%-?%d+)', at)
+  if fence then read_whole_fence(KEYS[1], fence) end
   if not fence then
     -- A new or a flushed server. The generation is a time, so that none from before the flush comes again.
     fence = { generation = string.format('%.0f', now - 1), followed = '0', links = '-' }

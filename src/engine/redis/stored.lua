@@ -6,20 +6,24 @@ local now, fence -- Set by the part that begins the script: fence.lua or near.lu
 -- The fence: which server this is, by its replid; its generation; the last generation that began with a possible loss, and
 -- when; whether a replica was ever connected; the process; and the servers before this one, newest first, as `<replid>:<offset>`:
 -- how far this one has what they were given, or `-` where no offset says so.
-local fence_fields = { 'replid', 'generation', 'lossy', 'lossy_time', 'followed', 'run', 'links' }
-
 local function read_fence(key)
-  local fields = redis.pcall('HMGET', key, unpack(fence_fields))
-  local fence = {}
+  local fields = redis.pcall('HMGET', key, 'replid', 'generation', 'lossy', 'lossy_time', 'followed')
   if fields.err then
-    local replicas
-    fence.replid, fence.generation, fence.lossy, fence.lossy_time, replicas, fence.run =
+    local replid, generation, lossy, lossy_time, replicas, run =
       string.match(redis.call('GET', key), '^(%x+) (%d+) (%d+) (%d+) (%d+) (%x+)$')
-    fence.followed, fence.links, fence.is_string = tonumber(replicas or '0') > 0 and '1' or '0', '-', true
-  else
-    for index, name in ipairs(fence_fields) do fence[name] = fields[index] end
+    return replid and {
+      replid = replid, generation = generation, lossy = lossy, lossy_time = lossy_time,
+      followed = replicas == '0' and '0' or '1', run = run, links = '-', is_string = true,
+    }
   end
-  return fence.replid and fence or nil
+  return fields[1] and {
+    replid = fields[1], generation = fields[2], lossy = fields[3], lossy_time = fields[4], followed = fields[5],
+  }
+end
+
+-- Adds what only a takeover and a testimony need.
+local function read_whole_fence(key, fence)
+  if not fence.links then fence.run, fence.links = unpack(redis.call('HMGET', key, 'run', 'links')) end
 end
 
 local function write_fence(key, fence)
@@ -27,32 +31,25 @@ local function write_fence(key, fence)
   -- taken over, and can be read.
   redis.call('PERSIST', key)
   if fence.is_string then redis.call('DEL', key) end
-  local fields = {}
-  for _, name in ipairs(fence_fields) do
-    fields[#fields + 1] = name
-    fields[#fields + 1] = fence[name]
-  end
-  redis.call('HSET', key, unpack(fields))
+  redis.call('HSET', key, 'replid', fence.replid, 'generation', fence.generation, 'lossy', fence.lossy,
+    'lossy_time', fence.lossy_time, 'followed', fence.followed, 'run', fence.run, 'links', fence.links)
 end
 
 -- A position: the offset and the time of the last entry; when it was received; the generation that appended it; where the clock
 -- was set back, as `<offset>:<time>` (log.lua); the pasts before this epoch, newest first, as `<epoch>:<last>` (forks.lua); for
 -- a topic that has ended, whose last entry is the end, `<offset of the last message>:<when it was received>:<time of the end>`;
 -- and the offsets that takeovers skipped in this epoch, newest first, as `<after>:<before>`.
-local position_fields = { 'epoch', 'last', 'time', 'received', 'generation', 'clamp', 'forks', 'ended', 'holes' }
-
 local function read_position(key)
-  local fields = redis.pcall('HMGET', key, unpack(position_fields))
-  local position = {}
-  if fields.err then
-    position.epoch, position.last, position.time, position.received, position.generation, position.clamp, position.forks,
-      position.ended = string.match(redis.call('GET', key), '^(%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)$')
-    position.holes, position.is_string = '-', true
-  else
-    position.epoch, position.last, position.time, position.received, position.generation, position.clamp, position.forks,
-      position.ended, position.holes = unpack(fields)
+  local fields = redis.pcall('HMGET', key, 'epoch', 'last', 'time', 'received', 'generation', 'clamp', 'forks', 'ended', 'holes')
+  local is_string = fields.err ~= nil
+  if is_string then
+    fields = { string.match(redis.call('GET', key), '^(%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)$') }
+    fields[9] = '-'
   end
-  return position.epoch and position or nil
+  return fields[1] and {
+    epoch = fields[1], last = fields[2], time = fields[3], received = fields[4], generation = fields[5], clamp = fields[6],
+    forks = fields[7], ended = fields[8], holes = fields[9], is_string = is_string,
+  }
 end
 
 local function new_position(epoch)

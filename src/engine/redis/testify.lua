@@ -12,6 +12,8 @@ local function was_told(age)
   return begins_lossy or (known < tonumber(fence.lossy_time) and tonumber(fence.lossy_time) <= now)
 end
 
+read_whole_fence(KEYS[1], fence)
+
 local function has_history(of, up_to)
   if of == replid then return true end
   for before, has in string.gmatch(fence.links, '(%x+):([%d-]+)') do
