@@ -1,6 +1,7 @@
 /** `longwire/client` in Bun, Node and Chromium: through cut lines, restarts, ends, expired tokens and silence. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Browser } from "playwright-core";
+import { follow } from "../src/client/client.ts";
 import { bundlePage } from "../src/endpoint/page.ts";
 import { launchBrowser } from "./support/chromium.ts";
 import { type ClientProgram, inBun, inNode, inPage, type Wanted } from "./support/client-programs.ts";
@@ -224,4 +225,41 @@ describe("follow", () => {
     await publish(server, topic, "after");
     expect((await program.next()).at(-1)).toBe("after");
   });
+});
+
+test("stop within onMessage is the last that a program hears, also of an EventSource that has read on", async () => {
+  const sources: HandingOn[] = [];
+  /** Hands on what it has read also after `close`, as some packages do. */
+  class HandingOn {
+    onmessage: (event: { readonly data: string }) => void = () => undefined;
+    isClosed = false;
+    constructor() {
+      sources.push(this);
+    }
+    close(): void {
+      this.isClosed = true;
+    }
+    hand(event: object): void {
+      this.onmessage({ data: JSON.stringify(event) });
+    }
+  }
+  const given = globalThis.EventSource;
+  globalThis.EventSource = HandingOn as unknown as typeof given;
+  try {
+    const heard: string[] = [];
+    const following = follow("http://localhost/topics/news?since=all", {
+      transport: "eventsource",
+      onMessage: ({ id }) => {
+        heard.push(id);
+        following.stop();
+      },
+    });
+    await until(() => sources.length > 0, "the connection");
+    const [source] = sources;
+    source?.hand({ type: "longwire.open", data: { topics: [{ topic: "news", id: "a-0" }] } });
+    for (const id of ["a-1", "a-2"]) source?.hand({ type: "longwire.message", topic: "news", id });
+    expect([heard, following.cursor, source?.isClosed]).toEqual([["a-1"], "a-1", true]);
+  } finally {
+    globalThis.EventSource = given;
+  }
 });

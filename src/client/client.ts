@@ -172,6 +172,7 @@ class Follower implements Following {
 
   /** Takes an id over in the same step in which its event is handed on. */
   #receive(event: FollowedMessage): void {
+    if (this.#isStopped) return; // An EventSource may hand on the rest of what it has read.
     const { type, topic, id, data } = event;
     if (type === "longwire.open") {
       const { topics } = data as { topics: readonly { topic: string; id: string }[] };
@@ -263,8 +264,7 @@ const openSocket: Open = (url, token, receive, lost) => {
   // A network that is gone ends no connection: only a ping without an answer shows it.
   const heartbeat = setInterval(() => {
     if (isSilent) end(1006, "silent");
-    else if (socket.readyState === WebSocket.OPEN)
-      socket.send('{"specversion":"1.0","type":"longwire.ping"}');
+    else if (socket.readyState === socket.OPEN) socket.send('{"specversion":"1.0","type":"longwire.ping"}');
     isSilent = true;
   }, waitSecondsMax * 1000);
   socket.onmessage = ({ data }) => {
@@ -288,8 +288,7 @@ const openStream: Open = (url, token, receive, lost) => {
   };
   // It would come back by itself, but with the same token.
   source.onerror = () => {
-    const { code, reason } =
-      source.readyState === EventSource.CLOSED ? { code: refused, reason: "" } : closed;
+    const { code, reason } = source.readyState === source.CLOSED ? { code: refused, reason: "" } : closed;
     source.close();
     lost(code, reason);
   };
