@@ -68,7 +68,7 @@ class Reports implements ClientProgram {
 
   async next(...names: readonly string[]): Promise<Report> {
     for (;;) {
-      const report = JSON.parse(await this.#inbox.take(`a report of the client: ${names.join(", ")}`, 20));
+      const report = JSON.parse(await this.#inbox.take(`a report of the client: ${names.join(", ")}`, 60));
       if (names.length === 0 || names.includes(report[0])) return report;
     }
   }
