@@ -1,6 +1,7 @@
 /** What the URL and headers of a request to /topics ask for. */
 import { malformed } from "../../http/refusal.ts";
 import { pollMessagesMax, pollWaitSecondsMax, requestedLengthMax } from "../../settings/limits.ts";
+import { nearest } from "../../settings/nearest.ts";
 import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";
 import type { PollOptions } from "./poll.ts";
 
@@ -55,35 +56,10 @@ export function requireNoMistypedParameter(url: URL): void {
   if (url.search === "") return;
   for (const name of url.searchParams.keys()) {
     if (parameterNames.includes(name) || innocentNames.has(name)) continue;
-    const errorsMax = name.length < 5 ? 1 : 2;
-    const meant = parameterNames.find((known) =>
-      isWithin(name.toLowerCase(), known.toLowerCase(), errorsMax),
-    );
+    const meant = nearest(name.toLowerCase(), parameterNames, name.length < 5 ? 1 : 2);
     if (meant !== undefined)
       throw malformed(`The parameter "${name}" is unknown here; ${meant} was probably meant.`);
   }
-}
-
-/** Whether so many letters left out, added, changed or swapped with the next make one name of the other. */
-function isWithin(name: string, other: string, errorsMax: number): boolean {
-  if (Math.abs(name.length - other.length) > errorsMax) return false;
-  let beforeLast: number[] = [];
-  let last = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= name.length; i++) {
-    const row = [i];
-    for (let j = 1; j <= other.length; j++) {
-      const isSame = name[i - 1] === other[j - 1];
-      const isSwapped = i > 1 && j > 1 && name[i - 1] === other[j - 2] && name[i - 2] === other[j - 1];
-      row[j] = Math.min(
-        (last[j] ?? 0) + 1,
-        (row[j - 1] ?? 0) + 1,
-        (last[j - 1] ?? 0) + (isSame ? 0 : 1),
-        isSwapped ? (beforeLast[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY,
-      );
-    }
-    [beforeLast, last] = [last, row];
-  }
-  return (last[other.length] ?? 0) <= errorsMax;
 }
 
 /**
