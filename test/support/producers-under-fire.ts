@@ -47,9 +47,14 @@ async function produce(
   const body = Buffer.from(tokens.map((token) => `event: token\ndata: ${token}\n\n`).join(""));
   const left: Producer[] = [];
   try {
-    for (let tries = 0; ; tries++) {
+    for (let tries = 0; ; ) {
       if (tries > 200) throw new Error(`${topic} was not published in ${tries} tries`);
       const answer = await tryOnce(server, topic, body, random, left);
+      if (answer === "away") {
+        await Bun.sleep(random.below(30));
+        continue; // It is no try: a busy machine takes long to start the server again.
+      }
+      tries++;
       if (answer?.status === 200) {
         const [published] = JSON.parse(answer.body).published;
         if (published.count !== tokens.length || !published.end)
@@ -67,13 +72,15 @@ async function produce(
   }
 }
 
-/** @returns undefined for a request that broke */
+/** @returns undefined for a request that broke, "away" if there was no server to connect to */
 async function tryOnce(server: Target, topic: string, body: Buffer, random: Random, left: Producer[]) {
   const headers = { "Idempotency-Key": "stream" };
   const whole = random.chance(0.15);
   const end = whole ? body.length : random.below(body.length);
+  // Refused while the server is killed.
+  const producer = await openProducer(server.url, `${topic}?end`, headers).catch(() => undefined);
+  if (producer === undefined) return "away";
   try {
-    const producer = await openProducer(server.url, `${topic}?end`, headers);
     for (let at = 0; at < end; ) {
       const next = Math.min(end, at + random.between(1, 900));
       producer.write(body.subarray(at, next));
