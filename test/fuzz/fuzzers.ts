@@ -1,5 +1,6 @@
 /** Every fuzzer by its name. */
 
+import { resolve } from "node:path";
 import { rules } from "../model/scripts.ts";
 import { walk } from "../model/walk.ts";
 import { FailingDisk } from "../support/failing-disk.ts";
@@ -93,7 +94,7 @@ const testFuzzer = (name: string): Fuzzer => ({
   name,
   run: (firstSeed, isEnough) =>
     forEachSeed(name, firstSeed, isEnough, async (seed) => {
-      const path = new URL(`../${name}.test.ts`, import.meta.url).pathname;
+      const path = resolve(import.meta.dir, `../${name}.test.ts`);
       const run = Bun.spawn([process.execPath, "test", path], {
         env: { ...process.env, LONGWIRE_SEED: String(seed) },
         stdout: "ignore",
