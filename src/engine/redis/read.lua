@@ -31,8 +31,10 @@ if kind == 'position' then
   if ARGV[2] == position.epoch then
     if number >= log.beginning and number <= last_end then
       if continue_after(number) then complete = 1 end
-    elseif number > last_end and last_end >= log.beginning and position.generation ~= fence.generation then
-      continue_after(last_end) -- Given by the server before this one, which was ahead: the client has everything there is.
+    elseif number > last_end then
+      -- Given by a server before this one, which was ahead: the client has everything that was there when this one took over.
+      local shared = position.generation ~= fence.generation and last_end or tonumber(string.match(position.holes, '^%d+'))
+      if shared and shared >= log.beginning then continue_after(shared) end
     end
   else
     for fork_epoch, fork_last in string.gmatch(position.forks, '([^,:]+):(%d+)') do
