@@ -1,6 +1,7 @@
 /** Every fuzzer by its name. */
 
 import { resolve } from "node:path";
+import { replayWalk } from "../model/replay.ts";
 import { rules } from "../model/scripts.ts";
 import { walk } from "../model/walk.ts";
 import { FailingDisk } from "../support/failing-disk.ts";
@@ -116,8 +117,14 @@ const model: Fuzzer = {
     }),
 };
 
+/** The same with the scripts on real Redis servers, step by step. */
+const traces: Fuzzer = {
+  name: "traces",
+  run: (firstSeed, isEnough) => forEachSeed("traces", firstSeed, isEnough, replayWalk),
+};
+
 export const fuzzers: readonly Fuzzer[] = [
-  ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts, model],
+  ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts, model, traces],
   ...[
     "broker-unreliable",
     "client",

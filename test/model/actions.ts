@@ -1,5 +1,5 @@
 /** What can happen in the world, and what must hold after it. */
-import { type Rules, Script, type Setting } from "./scripts.ts";
+import { type Rules, type Run, Script, type Setting } from "./scripts.ts";
 import {
   type Claim,
   type Client,
@@ -30,6 +30,8 @@ export interface Course {
   readonly isFine: boolean;
   /** The faults that may happen; all if left out. */
   readonly faults?: readonly string[];
+  /** Is given each script that runs. */
+  readonly ran?: (run: Run) => void;
 }
 
 /** An action by its name and numbers, such as `["append", 0]`. */
@@ -37,7 +39,8 @@ export type Action = readonly [name: string, ...numbers: readonly number[]];
 
 const empty: Data = { log: [] };
 
-export function beginning({ setting, rules }: Course, servers = 2, nodes = 2): World {
+export function beginning(course: Course, servers = 2, nodes = 2): World {
+  const { setting } = course;
   const server = (number: number, rest: Partial<Server>): Server => ({
     role: "down",
     replid: 1,
@@ -65,8 +68,8 @@ export function beginning({ setting, rules }: Course, servers = 2, nodes = 2): W
     mayHaveLost: false,
   };
   // The topic begins, and the servers that follow have it.
-  for (const number of world.nodes.keys()) connect(world, number, { rules, setting });
-  onServer(world, 0, { rules, setting }, (script) => script.subscribe());
+  for (const number of world.nodes.keys()) connect(world, number, course);
+  onServer(world, 0, course, (script) => script.subscribe());
   const first = world.servers[0] as Server;
   for (const [number, { role }] of world.servers.entries()) {
     const versions = [current(first)];
@@ -80,7 +83,7 @@ const freshNode: Node = {
   ...{ server: -1, ears: -1, isSubscribed: false, testified: 0, claims: [], unverified: [] },
 };
 
-type Of = Pick<Course, "rules" | "setting">;
+type Of = Pick<Course, "rules" | "setting" | "ran">;
 
 function update<Item>(list: Item[], number: number, change: Partial<Item>): void {
   list[number] = { ...(list[number] as Item), ...change };
@@ -235,13 +238,13 @@ const acts = {
 function onServer<Result>(
   world: World,
   number: number,
-  { rules, setting }: Of,
+  { rules, setting, ran }: Of,
   act: (script: Script) => Result,
   node?: Node,
 ): Result {
   const script = new Script(world, number, rules, setting, node?.seen);
   const result = act(script);
-  script.done();
+  script.done(ran);
   return result;
 }
 

@@ -72,11 +72,47 @@ export interface Setting {
 
 const linksMax = 8;
 
+/** A step of a script, for a real server to do the same. */
+export type Step =
+  | { readonly name: "append"; readonly message: number; readonly claimed: number; readonly id: Id }
+  | { readonly name: "subscribe"; readonly topic: Id }
+  | { readonly name: "read"; readonly since: Id; readonly answer: Answer }
+  | {
+      readonly name: "testify";
+      readonly claims: readonly Claim[];
+      readonly ids: readonly Known[];
+      readonly generation: number;
+      readonly isLost: boolean;
+    };
+
+/** A script that ran. */
+export interface Run {
+  readonly server: number;
+  readonly seen: Seen | undefined;
+  readonly steps: readonly Step[];
+  /** The server after it. */
+  readonly after: Server;
+}
+
+/** The newest fence that a node has seen. */
+export interface Seen {
+  readonly generation: number;
+  readonly replid: number;
+}
+
+interface Answer {
+  readonly isComplete: boolean;
+  readonly from: number;
+  readonly entries: readonly Entry[];
+}
+
 /** One script at one server: the fence comes first, and everything is written in one step. */
 export class Script {
   fence: Fence;
   position: TopicRecord | undefined;
   log: readonly Entry[];
+  readonly #seen: Seen | undefined;
+  readonly #steps: Step[] = [];
   #isChanged = false;
   #isTakeover = false;
 
@@ -85,8 +121,9 @@ export class Script {
     readonly number: number,
     readonly rules: Rules,
     readonly setting: Setting,
-    seen: { readonly generation: number; readonly replid: number } | undefined,
+    seen: Seen | undefined,
   ) {
+    this.#seen = seen;
     const { fence, position, log } = current(this.server);
     this.position = position;
     this.log = log;
@@ -108,12 +145,14 @@ export class Script {
     return this.server.hasBacklog ? offsetOf(this.server) : 0;
   }
 
-  /** Ends the script. */
-  done(): void {
-    if (!this.#isChanged) return;
-    const { fence, position, log, server } = this;
-    const data: Data = position ? { fence, position, log } : { fence, log };
-    this.world.servers[this.number] = { ...server, versions: [...server.versions, data] };
+  /** Ends the script. @param ran is given what it did */
+  done(ran?: (run: Run) => void): void {
+    const { fence, position, log, number } = this;
+    if (this.#isChanged) {
+      const data: Data = position ? { fence, position, log } : { fence, log };
+      this.world.servers[number] = { ...this.server, versions: [...this.server.versions, data] };
+    }
+    ran?.({ server: number, seen: this.#seen, steps: this.#steps, after: this.server });
   }
 
   append(message: number): { readonly id: Id; readonly previous: number } {
@@ -123,7 +162,7 @@ export class Script {
     const generation = this.fence.generation;
     let offset = last + 1;
     if (!before || before.generation < this.fence.lossy) {
-      if (before) forks = [{ epoch, offset: last }, ...forks];
+      if (before) forks = this.#forksOf(before);
       epoch = ++this.world.epochs;
       holes = [];
     } else if (before.generation !== generation) {
@@ -134,27 +173,39 @@ export class Script {
     const previous = last;
     last = offset;
     this.position = { epoch, last, generation, forks, holes };
-    return { id: { epoch, offset }, previous };
+    const id = { epoch, offset };
+    this.#steps.push({ name: "append", message, claimed: this.offset + 1, id });
+    return { id, previous };
   }
 
   /** A topic that is not there, or whose past may be lost, begins anew. */
   subscribe(): void {
-    const before = this.position;
-    if (before && before.generation >= this.fence.lossy) return;
+    if (!this.position || this.position.generation < this.fence.lossy) this.#beginEpoch(this.position);
+    this.#steps.push({ name: "subscribe", topic: idOf(this.position as TopicRecord) });
+  }
+
+  #beginEpoch(before: TopicRecord | undefined): void {
     this.#isChanged = true;
     const { generation } = this.fence;
     const epoch = ++this.world.epochs;
     if (!before) this.log = [];
     this.position = before
-      ? { epoch, last: before.last, generation, forks: [before, ...before.forks].map(idOf), holes: [] }
+      ? { epoch, last: before.last, generation, forks: this.#forksOf(before), holes: [] }
       : { epoch, last: 0, generation, forks: [], holes: [] };
   }
 
-  read({ epoch, offset }: Id): {
-    readonly isComplete: boolean;
-    readonly from: number;
-    readonly entries: readonly Entry[];
-  } {
+  /** Of a past without messages only its end is kept. */
+  #forksOf(before: TopicRecord): Id[] {
+    return [before, ...(this.log.length > 0 ? before.forks : [])].map(idOf);
+  }
+
+  read(since: Id): Answer {
+    const answer = this.#answer(since);
+    this.#steps.push({ name: "read", since: idOf(since), answer });
+    return answer;
+  }
+
+  #answer({ epoch, offset }: Id): Answer {
     const { epoch: own, last, forks, generation } = this.position as TopicRecord;
     const fork = forks.find((past) => past.epoch === epoch);
     const shared = epoch === own ? offset : fork && Math.min(offset, fork.offset);
@@ -175,6 +226,7 @@ export class Script {
       (this.rules.offsets && isInTime && claims.some((claim) => this.#isClaimLost(claim))) ||
       ids.some((id) => this.#isIdLost(id));
     if (isLost) this.#takeOver(this.fence.generation + 1, true, this.fence.links);
+    this.#steps.push({ name: "testify", claims, ids, generation: this.fence.generation, isLost });
     return isLost;
   }
 
@@ -197,7 +249,7 @@ export class Script {
     return rules.acrossEpochs && (fork === undefined || fork.offset < offset);
   }
 
-  #step(fence: Fence | undefined, seen: { generation: number; replid: number } | undefined): Fence {
+  #step(fence: Fence | undefined, seen: Seen | undefined): Fence {
     const { server, rules } = this;
     if (!fence) return this.#takeOver((seen?.generation ?? 0) + 1, true, []);
     const isOlder =
@@ -214,7 +266,7 @@ export class Script {
       return fence;
     }
     const isPromoted = server.replid2 !== 0;
-    const isRenamed = !isPromoted && fence.run === server.run;
+    const isRenamed = !isSame && !isPromoted && fence.run === server.run;
     const isReread = !isPromoted && !isRenamed && fence.replicas === 0 && this.setting.persistence === "aof";
     // The one replica that must acknowledge is the most that was ever connected at once.
     const isVouched = isPromoted && this.setting.isLossless;

@@ -2,9 +2,7 @@
 import { Random } from "../support/random.ts";
 import { type Action, actionsOf, after, beginning, type Course, checkSettled, Violation } from "./actions.ts";
 import type { Rules } from "./scripts.ts";
-import { settings } from "./sizes.ts";
-
-const steps = 60;
+import { settings, type Way } from "./sizes.ts";
 
 /** How often an action is taken, against 1 for each kind that is not named: faults are to meet something that can be lost. */
 const weights: Readonly<Record<string, number>> = {
@@ -15,16 +13,29 @@ const weights: Readonly<Record<string, number>> = {
   visit: 4,
 };
 
-/** Three servers and three nodes, in one of the settings. @throws {Violation} with the way to it */
-export function walk(seed: number, rules: Rules): void {
+/** How large a world is walked through, and how far. */
+interface Size {
+  readonly servers: number;
+  readonly nodes: number;
+  readonly messagesMax: number;
+  readonly faultsMax: number;
+  readonly steps: number;
+}
+
+const large: Size = { servers: 3, nodes: 3, messagesMax: 10, faultsMax: 6, steps: 60 };
+
+/** Through a large world, in one of the settings. @returns the way @throws {Violation} with the way to it */
+export function walk(seed: number, rules: Rules, size: Size = large): Way {
   const random = new Random(seed);
   const setting = random.pick(Object.values(settings));
-  const course: Course = { rules, setting, messagesMax: 10, faultsMax: 6, isFine: true };
+  const { servers, nodes, messagesMax, faultsMax, steps } = size;
+  const course: Course = { rules, setting, messagesMax, faultsMax, isFine: true };
   const trace: Action[] = [];
-  let world = beginning(course, 3, 3);
+  const way = { setting, nodes, isFine: true, trace };
+  let world = beginning(course, servers, nodes);
   for (let step = 0; step < steps; step++) {
     const kinds = Map.groupBy(actionsOf(world, course), ([name]) => name);
-    if (kinds.size === 0) return;
+    if (kinds.size === 0) break;
     const choices = [...kinds].flatMap(([name, actions]) => Array(weights[name] ?? 1).fill(actions));
     const action: Action = random.pick(random.pick(choices));
     trace.push(action);
@@ -37,4 +48,5 @@ export function walk(seed: number, rules: Rules): void {
       throw error;
     }
   }
+  return way;
 }
