@@ -70,8 +70,9 @@ for (const page of ["README.md", "README.zh-CN.md"]) {
     test("pipes a stream to two readers, one of which is cut amid an event and comes back, and both have all of it", async () => {
       const readme = await Bun.file(resolve(root, page)).text();
       const pipe = /```sh\n(some-llm \|[^`]*)```/.exec(readme)?.[1]?.trim() ?? "";
-      const follow = /```sh\n(curl -N[^`]*answers\/42\?since=all')\n```/.exec(readme)?.[1] ?? "";
+      const follow = /```sh\n(curl -N[^`]*answers\/42\?since=first')\n```/.exec(readme)?.[1] ?? "";
       expect(pipe).toContain("?end");
+      expect(follow).toContain("curl");
       const { bin, answerFile } = await writeModel();
       await using server = await spawnServer(["--history-messages", "1000"]);
       const at = (command: string, url: URL): string => command.replace("http://localhost:9090/", url.href);
