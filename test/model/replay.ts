@@ -349,10 +349,10 @@ class RealWorld implements AsyncDisposable {
       const positions = step.ids.map(() => keys.position(topic));
       const answer = (await run("testify", positions, [step.claims.length, ...claims, ...ids])) as unknown[];
       this.#generation ??= Number(answer[0]) - step.generation;
-      const is = { generation: Number(answer[0]), isLost: Number(answer[1]) > 0 };
+      const is = { generation: Number(answer[0]), losses: Number(answer[1]) };
       this.#equal(
         is,
-        { generation: this.#generationOf(step.generation), isLost: step.isLost },
+        { generation: this.#generationOf(step.generation), losses: step.losses },
         "a testimony",
       );
     }

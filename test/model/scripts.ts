@@ -82,7 +82,7 @@ export type Step =
       readonly claims: readonly Claim[];
       readonly ids: readonly Known[];
       readonly generation: number;
-      readonly isLost: boolean;
+      readonly losses: number;
     };
 
 /** A script that ran. */
@@ -219,15 +219,14 @@ export class Script {
     return { isComplete: epoch === own && from === offset, from, entries };
   }
 
-  /** @returns whether the node knows of something that this server has lost, and that was not told yet */
-  testify(claims: readonly Claim[], ids: readonly Known[]): boolean {
+  /** If the node knows of something that this server has lost, and that was not told yet, it is told. */
+  testify(claims: readonly Claim[], ids: readonly Known[]): void {
     const isInTime = this.rules.late || this.#isTakeover;
-    const isLost =
-      (this.rules.offsets && isInTime && claims.some((claim) => this.#isClaimLost(claim))) ||
-      ids.some((id) => this.#isIdLost(id));
-    if (isLost) this.#takeOver(this.fence.generation + 1, true, this.fence.links);
-    this.#steps.push({ name: "testify", claims, ids, generation: this.fence.generation, isLost });
-    return isLost;
+    const lostClaims =
+      this.rules.offsets && isInTime ? claims.filter((claim) => this.#isClaimLost(claim)) : [];
+    const losses = lostClaims.length + ids.filter((id) => this.#isIdLost(id)).length;
+    if (losses > 0) this.#takeOver(this.fence.generation + 1, true, this.fence.links);
+    this.#steps.push({ name: "testify", claims, ids, generation: this.fence.generation, losses });
   }
 
   #isClaimLost({ replid, offset, generation, time }: Claim): boolean {
