@@ -34,7 +34,7 @@ export interface RunningPeer extends AsyncDisposable {
   readonly beganMilliseconds: number;
 }
 
-const startSecondsMax = 10;
+const startSecondsMax = 60;
 
 /** Killed when this process ends. */
 const running = new Set<Bun.Subprocess>();
