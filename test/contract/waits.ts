@@ -24,16 +24,18 @@ export class Waits {
     since: Since,
     reached: Position | undefined,
   ): Promise<History> => {
-    let page = await this.readPage(broker, topic, since, reached, wholePage);
-    const { complete, from } = page;
-    const messages = [...page.messages];
-    for (let last = messages.at(-1); last && last.offset < lastOffset(page); last = messages.at(-1)) {
-      page = await this.readPage(broker, topic, after(last), reached, wholePage);
+    const first = await this.readPage(broker, topic, since, reached, wholePage);
+    const messages = [...first.messages];
+    let { position, end } = first;
+    const lastOffset = (): number => position.offset - (end ? 1 : 0);
+    for (let last = messages.at(-1); last && last.offset < lastOffset(); last = messages.at(-1)) {
+      const page = await this.readPage(broker, topic, after(last), reached, wholePage);
       if (!page.complete || page.messages.length === 0)
         throw new Error(`there is no more after ${formatId(last)}, though a page ended there`);
       messages.push(...page.messages);
+      ({ position, end } = page);
     }
-    return { ...page, complete, from, messages };
+    return { ...first, messages, position, ...(end && { end }) };
   };
 
   /** Reads until the history has reached `reached`: an engine may read from a replica that is lagging. */
@@ -71,9 +73,6 @@ export class Waits {
     return { late: messages.at(-1) as Message, messages };
   };
 }
-
-/** The offset of the last message up to a page's position. */
-const lastOffset = ({ position, end }: History): number => position.offset - (end ? 1 : 0);
 
 /** Records the announcements that a node receives. */
 export class Announcements implements BrokerListener {
