@@ -276,31 +276,31 @@ describe("the engine in memory, by its own clock", () => {
     }));
 
   test("past the bytes of unused positions the longest unused are forgotten, and a client that returns is told a gap", () =>
-    open({ historyMessages: 0, positionBytesMax: 610_000_000 }, async (broker, _, evicted) => {
+    open({ historyMessages: 0, positionBytesMax: 122_000_000 }, async (broker, _, evicted) => {
       await post(broker, "published", text("once"));
       const oldest = await broker.subscribe("oldest");
       broker.unsubscribe("oldest");
       await broker.subscribe("subscribed");
-      for (let number = 0; number < 1_000_000; number++) {
+      for (let number = 0; number < 200_000; number++) {
         const published = post(broker, `invented/${number}`, text("x"));
         if (number % 1000 === 0) await published;
       }
-      expect(broker.topicCount).toBeWithin(900_000, 1_000_002);
+      expect(broker.topicCount).toBeWithin(180_000, 200_002);
       expect(new Set(evicted)).toEqual(new Set(["positions"]));
-      expect(evicted.length).toBe(1_000_003 - broker.topicCount);
+      expect(evicted.length).toBe(200_003 - broker.topicCount);
       expect(await positionOf(broker, "published")).toBeUndefined();
       expect(await positionOf(broker, "oldest")).toBeUndefined();
       expect(await positionOf(broker, "subscribed")).toBeDefined();
-      expect(await positionOf(broker, "invented/999999")).toBeDefined();
+      expect(await positionOf(broker, "invented/199999")).toBeDefined();
       await broker.subscribe("oldest");
       const history = await broker.history("oldest", { kind: "position", position: oldest }, page);
       expect(history).toMatchObject({ complete: false });
     }));
 
-  test("a million topics published to once give their memory back when they expire", async () => {
-    const started = performance.now();
-    const topics = 1_000_000;
-    await open({ historyBytesMax: 64 * 1024 * 1024 }, async (broker, clock) => {
+  test("many topics published to once give their memory back when they expire", async () => {
+    const topics = 200_000;
+    const historyBytesMax = 13 * 1024 * 1024; // For one topic in fifteen.
+    await open({ historyBytesMax }, async (broker, clock) => {
       const heapBefore = heapBytes();
       for (let number = 0; number < topics; number++) {
         const published = post(broker, `sensors/${number}`, { data: "21.5", contentType: "text/plain" });
@@ -308,7 +308,7 @@ describe("the engine in memory, by its own clock", () => {
       }
       const heapFull = heapBytes();
       expect(broker.topicCount).toBe(topics);
-      expect(broker.historyBytes).toBeWithin(63 * 1024 * 1024, 64 * 1024 * 1024 + 1);
+      expect(broker.historyBytes).toBeWithin(0.98 * historyBytesMax, historyBytesMax + 1);
       clock.pass(601);
       broker.sweep();
       expect(broker.historyBytes).toBe(0);
@@ -316,13 +316,7 @@ describe("the engine in memory, by its own clock", () => {
       clock.pass(3600 - 601);
       broker.sweep();
       expect(broker.topicCount).toBe(0);
-      const heapAfter = heapBytes();
-      console.log(
-        `    a million topics: ${megabytes(heapFull - heapBefore)} of heap while they live ` +
-          `(${Math.round((heapFull - heapBefore) / topics)} bytes each), ${megabytes(heapAfter - heapBefore)} ` +
-          `when they are gone, in ${((performance.now() - started) / 1000).toFixed(1)} s`,
-      );
-      expect(heapAfter - heapBefore).toBeLessThan((heapFull - heapBefore) / 20);
+      expect(heapBytes() - heapBefore).toBeLessThan((heapFull - heapBefore) / 10);
     });
   });
 });
@@ -331,5 +325,3 @@ function heapBytes(): number {
   Bun.gc(true);
   return heapStats().heapSize + heapStats().extraMemorySize;
 }
-
-const megabytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
