@@ -168,6 +168,19 @@ describe.skipIf(lacks("redis-server"))("a server that", () => {
     expect(history).toMatchObject({ complete: true, isTrimmed: true, from: { offset: 0 } });
   });
 
+  test("has lost an id that is past all that it gave gives nothing twice after the gap", async () => {
+    const redis = await server();
+    const node = await nodeOn(redis);
+    const { epoch } = await node.publishAtLast("1");
+    // It had only the first message when it took over, and what it skipped ends before the id of the client.
+    await redis.command("HSET", "test:{news}:p", "last", "50", "holes", "1:51");
+    await node.publishAtLast("2");
+    const since = { kind: "position", position: { epoch, offset: 90 } } as const;
+    const page = { messagesMax: 10, bytesMax: 10_000 };
+    const { complete, messages } = await node.broker.history("news", since, page);
+    expect({ complete, data: messages.map(({ data }) => data) }).toEqual({ complete: false, data: ["2"] });
+  });
+
   test("is flushed is a gap", async () => {
     const redis = await server(...everysec);
     const scene = await Scene.on(redis);
