@@ -183,16 +183,30 @@ function serverKey(server: Server): string {
   return key;
 }
 
-/** A text that is the same for two worlds exactly if they differ in nothing but the numbers of their nodes. */
+/**
+ * A text that is the same for two worlds only if they differ in nothing but the numbers of their nodes, and in what cannot matter
+ * any more: who knows of a message that the client has, was told of, or that nobody is going to be answered.
+ */
 export function textOf(world: World): string {
   const { servers, nodes, messages, client, ...rest } = world;
+  const { had, covered, warned, ...place } = client;
+  const isOwed = messages.map(
+    ({ isAcknowledged }, index) =>
+      !((had | covered) & (1 << index)) &&
+      (isAcknowledged || nodes.some(({ pending }) => pending?.message === index)),
+  );
+  const owed = isOwed.reduce((bits, is, index) => (is ? bits | (1 << index) : bits), 0);
   const ofNodes = nodes.map((node, number) => {
     const bit = (mask: number): number => (mask >> number) & 1;
-    const bits = messages.map((m) => bit(m.ackers) * 4 + bit(m.hearers) * 2 + bit(m.witnesses));
+    const bits = messages.map((m, index) =>
+      isOwed[index] ? bit(m.ackers) * 4 + bit(m.hearers) * 2 + bit(m.witnesses) : 0,
+    );
     return `${keyOf(node)}${bits.join("")}`;
   });
-  const ofMessages = messages.map(
-    (m) => `${m.epoch},${m.offset},${m.isAcknowledged ? 1 : 0},${m.generation},${m.replid}`,
-  );
-  return `${servers.map(serverKey).join("|")}|${ofNodes.toSorted().join("|")}|${ofMessages.join(";")}|${keyOf(client)}|${Object.values(rest).join(" ")}`;
+  const ofMessages = messages.map(({ epoch, offset, isAcknowledged, generation, replid }, index) => {
+    const mustBeKept = isAcknowledged && (isOwed[index] || !world.mayHaveLost) ? 1 : 0;
+    return `${epoch},${offset},${mustBeKept}${isOwed[index] ? `,${generation},${replid}` : ""}`;
+  });
+  const ofClient = [...Object.values(place), had, covered & ~had, warned & owed];
+  return `${servers.map(serverKey).join("|")}|${ofNodes.toSorted().join("|")}|${ofMessages.join(";")}|${ofClient.join(" ")}|${Object.values(rest).join(" ")}`;
 }
