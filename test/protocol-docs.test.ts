@@ -1,5 +1,5 @@
 /** docs/protocol.md is the contract: its tables are those of the code, and its clients are run as they are printed. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import { problemTitles } from "../src/http/problem.ts";
 import { closeCode } from "../src/wire/close-code.ts";
@@ -168,6 +168,58 @@ describe("the clients of docs/protocol.md, at the end of their topic", () => {
     });
   }
 });
+
+describe("the clients of docs/protocol.md, where coming back would not help", () => {
+  const guarded = sharedServer(["--api-key", "an-api-key-of-32-characters-0001"]);
+  /** Closes with 4403 what it accepts, as a server does with a page. */
+  const forbidding = Bun.serve({
+    port: 0,
+    fetch: (request, server) => (server.upgrade(request) ? undefined : new Response()),
+    websocket: { open: (socket) => socket.close(4403, "not this topic"), message() {} },
+  });
+  afterAll(() => forbidding.stop(true));
+
+  for (const { language, isMissing, command } of clients) {
+    const stops = async (port: string): Promise<string> => {
+      const follower = Bun.spawn(command(client(language, port)), { stdout: "ignore", stderr: "pipe" });
+      try {
+        const errors = await within(new Response(follower.stderr).text(), "the client to stop");
+        expect(await follower.exited).toBe(1);
+        return errors;
+      } finally {
+        follower.kill("SIGKILL");
+      }
+    };
+
+    test.skipIf(isMissing)(`the one in ${language} stops with an error that names 401`, async () => {
+      expect(await stops(guarded.url.port)).toContain("401");
+    });
+
+    if (language === "bash") continue; // An event stream has no close code.
+    test.skipIf(isMissing)(`the one in ${language} stops with an error that names 4403`, async () => {
+      expect(await stops(String(forbidding.port))).toContain("4403");
+    });
+  }
+});
+
+test.skipIf(lacks("Python's websockets"))(
+  "the client of docs/protocol.md in Python takes a message of --max-message, which is larger in its envelope",
+  async () => {
+    const bytes = 1024 * 1024;
+    await using server = await spawnServer(["--max-message", `${bytes}`]);
+    const topic = new URL("/topics/demo", server.url);
+    const command = [commandOf("Python's websockets"), "-c", client("python", server.url.port)];
+    const follower = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
+    try {
+      await subscribed(topic, 1);
+      await fetch(`${topic}?end`, { method: "POST", body: "x".repeat(bytes) });
+      const printed = await within(new Response(follower.stdout).text(), "the client to end");
+      expect(printed.trim().length).toBe(bytes);
+    } finally {
+      follower.kill("SIGKILL");
+    }
+  },
+);
 
 describe("the clients of docs/protocol.md, cut after any number of bytes", () => {
   const server = sharedServer(["--history-messages", "3"]);
