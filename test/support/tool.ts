@@ -1,6 +1,7 @@
 /**
  * Programs that tests run and that a machine may lack. A test asks for them here, is skipped where one is missing, and the
- * end of the run tells what was left out. `bun run test/support/tool.ts` prints the Debian packages that are missing.
+ * end of the run tells what was left out. `bun run test/support/tool.ts` prints what is missing: a line of Debian packages, and a
+ * line of packages of npm.
  */
 
 import { tmpdir } from "node:os";
@@ -11,7 +12,9 @@ interface Tool {
   /** The command succeeds with these arguments if it can do what tests ask of it. */
   readonly trial?: readonly string[];
   /** None if no package helps. */
-  readonly debianPackages: readonly string[];
+  readonly debianPackages?: readonly string[];
+  /** For programs that are too large to be installed with the dependencies of the project. */
+  readonly npmPackages?: readonly string[];
 }
 
 const tools = {
@@ -43,7 +46,6 @@ const tools = {
         ! stat --file-system --format=%T "$0" | grep --quiet --extended-regexp "tmpfs|overlay"`,
       tmpdir(),
     ],
-    debianPackages: [],
   },
   nginx: { debianPackages: ["nginx"] },
   "Node 20.10": {
@@ -51,6 +53,8 @@ const tools = {
     trial: ["--experimental-websocket", "--eval", ""],
     debianPackages: ["nodejs"],
   },
+  // 213 packages, 74 MB.
+  prism: { npmPackages: ["@stoplight/prism-cli@5.16.0"] },
   openssl: { debianPackages: ["openssl"] },
   promtool: { debianPackages: ["prometheus"] },
   // Debian's own Python, because python3-websockets is for that one.
@@ -60,7 +64,7 @@ const tools = {
     debianPackages: ["python3", "python3-websockets"],
   },
   "redis-server": { debianPackages: ["redis-server"] },
-  "root's right to mount": { commands: ["unshare"], trial: ["--mount", "true"], debianPackages: [] },
+  "root's right to mount": { commands: ["unshare"], trial: ["--mount", "true"] },
   "systemd-analyze": { debianPackages: ["systemd"] },
 } as const satisfies Record<string, Tool>;
 
@@ -96,8 +100,12 @@ export const leftOut = (tests: string, missed: readonly ToolName[]): string =>
 
 /** Empty if no package helps. */
 function howToInstall(missed: readonly ToolName[]): string {
-  const packages = packagesOf(missed);
-  return packages.length === 0 ? "" : ` To install what they need: apt-get install ${packages.join(" ")}`;
+  const { debian, npm } = packagesOf(missed);
+  const commands = [
+    ...(debian.length > 0 ? [`apt-get install ${debian.join(" ")}`] : []),
+    ...(npm.length > 0 ? [`npm install --global ${npm.join(" ")}`] : []),
+  ];
+  return commands.length === 0 ? "" : ` To install what they need: ${commands.join(" && ")}`;
 }
 
 function find(name: ToolName): string | undefined {
@@ -114,7 +122,15 @@ function find(name: ToolName): string | undefined {
   return found.get(name);
 }
 
-const packagesOf = (missed: readonly ToolName[]): string[] =>
-  missed.flatMap((name) => tools[name].debianPackages);
+function packagesOf(missed: readonly ToolName[]): Record<"debian" | "npm", string[]> {
+  const needed = missed.map((name): Tool => tools[name]);
+  return {
+    debian: needed.flatMap(({ debianPackages = [] }) => debianPackages),
+    npm: needed.flatMap(({ npmPackages = [] }) => npmPackages),
+  };
+}
 
-if (import.meta.main) console.log(packagesOf(missing()).join(" "));
+if (import.meta.main) {
+  const { debian, npm } = packagesOf(missing());
+  console.log(`${debian.join(" ")}\n${npm.join(" ")}`);
+}
