@@ -218,10 +218,10 @@ describe("follow", () => {
 
   test("stays on a connection that is only silent: the server answers its pings", async () => {
     const topic = newTopic();
-    await using program = inBun({ url: topicsUrl(server, topic), hurry: 300 });
+    await using program = inBun({ url: topicsUrl(server, topic), hurry: 30 });
     await program.next("open");
     await until(async () => (await inspect(server, topic)).subscribers === 1, "the subscription");
-    await Bun.sleep(1000); // Ten of its heartbeats.
+    await Bun.sleep(4000); // Four of its heartbeats, each long enough for the pong of a busy server.
     await publish(server, topic, "after");
     expect((await program.next()).at(-1)).toBe("after");
   });
