@@ -30,6 +30,10 @@ export class SlowReader implements Disposable {
   #socket!: NarrowSocket;
   /** The bytes that arrived and were not parsed yet. */
   #text = "";
+  /** Read and not looked at yet: the frame or chunk that they belong to ends at `#neededLength`. */
+  #pieces: string[] = [];
+  #piecesLength = 0;
+  #neededLength = 0;
   /** The begin of an event that is not complete yet. */
   #body = "";
   #headIsRead = false;
@@ -74,9 +78,19 @@ export class SlowReader implements Disposable {
       if (!bytes?.length) return;
       taken += bytes.length;
       // One character per byte: the patterns are ASCII, and lengths count bytes.
-      this.#text += bytes.toString("latin1");
+      this.#pieces.push(bytes.toString("latin1"));
+      this.#piecesLength += bytes.length;
+      if (this.#text.length + this.#piecesLength < this.#neededLength) continue;
+      this.#text += this.#pieces.join("");
+      this.#forgetPieces();
       this.#parse();
     }
+  }
+
+  #forgetPieces(): void {
+    this.#pieces = [];
+    this.#piecesLength = 0;
+    this.#neededLength = 0;
   }
 
   takeAll(): void {
@@ -99,6 +113,7 @@ export class SlowReader implements Disposable {
     if (this.#since !== undefined) query.set("since", this.#since);
     this.#socket.write(Buffer.from(request("GET", `/topics/${this.#topic}?${query}`, headers)));
     this.#text = "";
+    this.#forgetPieces();
     this.#body = "";
     this.#headIsRead = false;
     this.#last = undefined;
@@ -130,7 +145,10 @@ export class SlowReader implements Disposable {
       if (sizeEnd === -1) break;
       const dataStart = sizeEnd + 2;
       const dataEnd = dataStart + Number.parseInt(this.#text.slice(0, sizeEnd), 16);
-      if (this.#text.length < dataEnd + 2) break;
+      if (this.#text.length < dataEnd + 2) {
+        this.#neededLength = dataEnd + 2;
+        break;
+      }
       this.#body += this.#text.slice(dataStart, dataEnd);
       this.#text = this.#text.slice(dataEnd + 2);
     }
@@ -154,7 +172,10 @@ export class SlowReader implements Disposable {
         for (let at = start + 2; at < start + 10; at++) payloadBytes = payloadBytes * 256 + byte(at);
       }
       const payloadStart = start + headBytes;
-      if (length < payloadStart + payloadBytes) break;
+      if (length < payloadStart + payloadBytes) {
+        this.#neededLength = payloadStart + payloadBytes - start;
+        break;
+      }
       const payload = this.#text.slice(payloadStart, payloadStart + payloadBytes);
       this.#see(/"data":"(\d+) |^(\d+) /.exec(payload));
       start = payloadStart + payloadBytes;
