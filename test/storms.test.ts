@@ -133,7 +133,13 @@ describe("a storm", () => {
       disposeAll(sockets);
       await until(async () => (await refusedOf("malformed")) >= before + 100, "all of them to be refused");
     });
-    expect(server.log()).toHaveLength(linesBefore);
+    // What an earlier test did may be summed up in a line now. A fault would be a line of its own, at the level error.
+    expect(
+      server
+        .log()
+        .slice(linesBefore)
+        .filter(({ level }) => Number(level) >= 50),
+    ).toEqual([]);
     expect(await inspect(server, "broken-off")).toMatchObject({ position: null });
   });
 
