@@ -24,7 +24,7 @@ line.message = function (socket, message) {
   if (message === "reject") void Promise.reject(new Error("rejected in message"));
   if (message === "throw on drain") {
     throwOnDrain.add(socket);
-    socket.send(Buffer.alloc(32 * 1024 * 1024));
+    socket.send(Buffer.alloc(16 * 1024 * 1024));
     return;
   }
   echo.call(this as EchoLine, socket, message);
