@@ -21,7 +21,9 @@
  *
  * Folders, from the top down. A file imports only from its own folder and from folders below:
  *
- *   longwire.ts              the library: joins all parts; the only file that knows all of them
+ *   longwire.ts              the library: what a program may use
+ *   server.ts                a server of its own: where it listens, and how it is drained and stopped
+ *   assembly.ts              joins all parts; the only file that knows all of them
  *   endpoint/                /ping, /topics/…, the page, /healthz, /readyz and /metrics
  *   connection/  access/     open connections, their limits, fan-out | from API keys and tokens to permissions
  *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`, `longwire data`

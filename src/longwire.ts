@@ -1,54 +1,12 @@
-/** Longwire as a library: the endpoints joined into routes and one WebSocket handler, alone or within your own server. */
-import { resolve } from "node:path";
+/** Longwire as a library: what a program may use of it. assembly.ts joins the parts, server.ts serves them. */
 import type { WebSocketHandler } from "bun";
-import { Access } from "./access/access.ts";
 import type { Authorize } from "./access/permissions.ts";
-import { bufferLimits } from "./connection/buffers.ts";
-import { Connections } from "./connection/connections.ts";
-import { connectionsAllowed, watchDescriptors } from "./connection/descriptors.ts";
-import { closeAll, drainAll } from "./connection/drain.ts";
-import { NativeFanOut } from "./connection/fan-out.ts";
-import { Upgrader } from "./connection/handshake.ts";
-import { Heartbeat } from "./connection/heartbeat.ts";
-import { HeldBytes } from "./connection/held-bytes.ts";
-import { Openings } from "./connection/openings.ts";
-import { Reading } from "./connection/reading.ts";
-import { webSocketHandler } from "./connection/websocket.ts";
-import { documentHandlers } from "./endpoint/documents.ts";
-import { notFound } from "./endpoint/not-found.ts";
-import { type EngineSize, Operations } from "./endpoint/operations.ts";
-import { pageHandlers } from "./endpoint/page.ts";
-import { echoEndpoint } from "./endpoint/ping/echo.ts";
-import { statusEndpoint } from "./endpoint/status.ts";
-import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
+import { assemble, type Parts } from "./assembly.ts";
 import type { ReceivedMessage } from "./endpoint/topics/iterator.ts";
-import {
-  ProgramTopics,
-  type PublishData,
-  type Published,
-  type PublishOptions,
-  type SubscribeOptions,
-} from "./endpoint/topics/program.ts";
-import type { DiskBroker } from "./engine/disk/disk.ts";
-import type { DiskMeter } from "./engine/disk/meter.ts";
-import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "./engine/memory.ts";
-import type { RedisBroker } from "./engine/redis/broker.ts";
-import {
-  type ListenOptions,
-  listenOptions,
-  operationsListenOptions,
-  readCertificate,
-  requireLoopback,
-} from "./http/listener.ts";
-import { guardHost, guardOrigin, isLoopback } from "./http/origin.ts";
-import { Proxies } from "./http/proxies.ts";
-import { Refusals } from "./http/refusal.ts";
-import { logRefusals } from "./http/refusal-log.ts";
-import { RenewableServer } from "./http/renewable-server.ts";
-import type { Handler } from "./http/request-context.ts";
-import { type Routes, routeOf, routesOf } from "./http/routes.ts";
-import { createLogger, isWritingLogger, type Logger, sampled } from "./log.ts";
-import { Counters } from "./metrics.ts";
+import type { PublishData, Published, PublishOptions, SubscribeOptions } from "./endpoint/topics/program.ts";
+import { type Routes, routesOf } from "./http/routes.ts";
+import { createLogger, type Logger } from "./log.ts";
+import { type Keys, startServer } from "./server.ts";
 import {
   type Config,
   ConfigError,
@@ -57,13 +15,6 @@ import {
   handlerSettings,
   settings,
 } from "./settings/config.ts";
-import { stopSecondsMax } from "./settings/limits.ts";
-import { checkRelations, checkServerRelations, doubtsAbout, hasKeys } from "./settings/relations.ts";
-import { readRetainedTopics, type Unit } from "./settings/units.ts";
-import type { Broker } from "./topic/broker.ts";
-import { Hub } from "./topic/hub.ts";
-import { closeCode } from "./wire/close-code.ts";
-import { Encodings } from "./wire/encodings.ts";
 
 export type { Authorization, Authorize } from "./access/permissions.ts";
 export { GapError, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
@@ -79,6 +30,7 @@ export { DataDirectoryError } from "./engine/disk/data-directory-error.ts";
 export type { Answer } from "./http/request-context.ts";
 export type { RequestHandler, Routes } from "./http/routes.ts";
 export type { Logger } from "./log.ts";
+export type { Keys } from "./server.ts";
 export { type Config, ConfigError, type HandlerConfig } from "./settings/config.ts";
 export { BrokerUnavailable, IdempotencyConflict, TopicEnded } from "./topic/broker.ts";
 export { DraftError } from "./topic/draft.ts";
@@ -182,9 +134,6 @@ export interface Longwire extends AsyncDisposable {
   drain(): Promise<void>;
 }
 
-/** The settings that `reload` takes. */
-export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
-
 /** Whether the engine that keeps the topics can be used. */
 export interface EngineState {
   /** False until it was first reached, and while it is away: topics are answered with 503. */
@@ -268,48 +217,13 @@ export function createHandler(options: Partial<Options> = {}): Longwire {
  * @throws an error of Bun's if it cannot listen; its `code` is "EADDRINUSE" if the port is taken
  */
 export async function createServer(options: Partial<ServerOptions> = {}): Promise<LongwireServer> {
-  const { log: givenLog, authorize, ...given } = options;
+  const { log, authorize, ...given } = options;
   const config = completeConfig(settings, given);
-  checkServerRelations(config);
-  // Before anything is opened or made.
-  if (!hasKeys(config) && !authorize && !config.insecure) requireLoopback(config);
-  const addresses = await addressesOf(config);
-  const log = givenLog ?? createLogger(config.logLevel);
-  // Holds what has to be released if the server cannot listen.
-  await using unlessListening = new AsyncDisposableStack();
-  const parts = unlessListening.use(assemble(config, "", log, authorize));
-  const operations = unlessListening.use(new Operations(parts));
-  const { connections, counters } = parts;
-  const listeners = unlessListening.use(await listen(config, addresses, parts, operations));
-  const { server, url } = listeners;
-  const running = unlessListening.move();
-  logStart(config, parts, log);
-
-  const refusalLog = logRefusals(counters, log);
-  const descriptors = watchDescriptors(() => server.closeIdleConnections(), counters, parts.log);
-  let stopped: Promise<void> | undefined;
-  const end = async (): Promise<void> => {
-    const ended = server.stop();
-    await running.disposeAsync();
-    refusalLog[Symbol.dispose]();
-    descriptors[Symbol.dispose]();
-    await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
-    await server.stop(true);
-  };
-  const stop = (): Promise<void> => {
-    stopped ??= end();
-    return stopped;
-  };
-  const drain = async (): Promise<void> => {
-    const { drainDelaySeconds, drainWindowSeconds } = config;
-    log.info({ drainDelaySeconds, drainWindowSeconds, connections: connections.count }, "draining");
-    connections.beginDraining();
-    await Bun.sleep(drainDelaySeconds * 1000);
-    const ended = server.stop(); // Takes no new connection; answers under way are finished.
-    await parts.drain();
-    await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
-  };
-  const reload = (keys: Partial<Keys> = {}): Promise<void> => reloadFiles(config, keys, parts.access, server);
+  const { parts, url, drain, stop, reload } = await startServer(
+    config,
+    log ?? createLogger(config.logLevel),
+    authorize,
+  );
   return {
     ...publicApi(parts),
     get engine() {
@@ -320,138 +234,17 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   };
 }
 
-/** @throws {ConfigError} before anything is changed */
-async function reloadFiles(
-  config: Config,
-  keys: Partial<Keys>,
-  access: Access,
-  server: RenewableServer,
-): Promise<void> {
-  const { tlsCertificateFile, tlsKeyFile, unixSocket } = config;
-  if (tlsCertificateFile && unixSocket)
-    throw new ConfigError("a certificate that is served on a socket file is taken over only by a restart");
-  const checked = completeConfig(keySettings, {
-    apiKeys: config.apiKeys,
-    jwtSecrets: config.jwtSecrets,
-    jwtPublicKeys: config.jwtPublicKeys,
-    ...keys,
-  });
-  const certificate = tlsCertificateFile && (await readCertificate(tlsCertificateFile, tlsKeyFile));
-  access.useKeys(checked);
-  if (certificate) server.renew(certificate);
-}
-
-const { apiKeys, jwtSecrets, jwtPublicKeys } = settings;
-const keySettings = { apiKeys, jwtSecrets, jwtPublicKeys };
-
-function logStart(config: Config, parts: Parts, log: Logger): void {
-  const { connectionsMax } = parts.connections;
-  const inForceNow = { ...inForce(config), connectionsMax, isOpen: isOpen(parts, config) };
-  // On a terminal it is a line for each of 40 settings.
-  if (isWritingLogger(log) && log.isOnTerminal) log.debug(inForceNow, "listening");
-  else log.info(inForceNow, "listening");
-  const { host, port, unixSocket } = config;
-  if (parts.access.isOpen && !unixSocket && !isLoopback(host))
-    log.warn(
-      { host, port },
-      "open to other machines, without a key: everyone who reaches this address may publish, subscribe and end topics",
-    );
-}
-
-const isOpen = ({ access }: Parts, { insecure }: Config): boolean => access.isOpen && !insecure;
-
-/** The listener of a server, and the one of its endpoints for operators, if that is another. */
-interface Listeners extends AsyncDisposable {
-  readonly server: RenewableServer;
-  readonly url: URL;
-}
-
-/** Where a server listens, and where its endpoints for operators do, if that is elsewhere. */
-interface Addresses {
-  readonly main: ListenOptions;
-  readonly operations: ListenOptions | undefined;
-}
-
-/** @throws {ConfigError} for a file that cannot be used */
-const addressesOf = async (config: Config): Promise<Addresses> => ({
-  operations: await operationsListenOptions(config),
-  main: await listenOptions(config),
-});
-
-async function listen(
-  config: Config,
-  addresses: Addresses,
-  parts: Parts,
-  operations: Operations,
-): Promise<Listeners> {
-  const { refusals } = parts;
-  const isGuarded = isOpen(parts, config);
-  const routes = (handlers: Readonly<Record<string, Handler>>): Routes => {
-    const guard = (handler: Handler): Handler =>
-      isGuarded ? guardHost(handler, { config, log: parts.log }) : handler;
-    return routesOf(
-      Object.fromEntries(Object.entries(handlers).map(([path, handler]) => [path, guard(handler)])),
-      refusals,
-    );
-  };
-  const common = {
-    // By default a compiled binary is in development, too, and shows its source in an error answer.
-    development: false,
-    fetch: routeOf(notFound, refusals),
-    error: (error: Error) => refusals.of(error).response(),
-    websocket: parts.websocket(),
-  };
-  await using unlessListening = new AsyncDisposableStack();
-  if (addresses.operations) {
-    const separate = Bun.serve({ ...common, ...addresses.operations, routes: routes(operations.handlers) });
-    unlessListening.defer(() => separate.stop(true));
-  }
-  const pages = pageHandlers();
-  const mainRoutes = routes({
-    ...pages,
-    "/status": guardOrigin(statusEndpoint({ ...parts, engineKind: engineKindOf(config) }), {
-      config,
-      ...parts,
-    }),
-    ...documentHandlers({ page: pages["/"], ...parts }),
-    ...parts.handlers,
-    ...(addresses.operations ? {} : operations.handlers),
-  });
-  const server = await RenewableServer.listen(addresses.main, (options) =>
-    Bun.serve({
-      ...common,
-      ...options,
-      // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
-      // of a body that nobody reads Bun keeps nothing.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      routes: mainRoutes,
-    }),
-  );
-  const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
-  const listening = unlessListening.move();
-  return { server, url, [Symbol.asyncDispose]: () => listening.disposeAsync() };
-}
-
-const engineKindOf = ({ redisUrl, data }: Config): "memory" | "disk" | "redis" =>
-  redisUrl !== "" ? "redis" : data === "" ? "memory" : "disk";
-
 /** The part of it that a program sees. */
 function publicApi(parts: Parts): Longwire {
-  const { handlers, refusals, websocket, publish, subscribe, drain } = parts;
-  const { [Symbol.asyncDispose]: dispose } = parts;
-  const routes = routesOf(handlers, refusals);
-  return { routes, websocket, publish, subscribe, drain, [Symbol.asyncDispose]: dispose };
-}
-
-/** Every setting, for the log. Secrets are only counted. */
-function inForce(config: Config): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(settings).map(([name, { unit }]) => {
-      const value = config[name as keyof Config];
-      if (!unit.isSecret) return [name, value];
-      return [name, Array.isArray(value) ? `${value.length} set` : (unit as Unit<unknown>).show(value)];
-    }),
-  );
+  const { handlers, refusals, program, websocket, drain } = parts;
+  return {
+    routes: routesOf(handlers, refusals),
+    websocket,
+    publish: (topic, data, options) => program.publish(topic, data, options),
+    subscribe: (topic, options) => program.subscribe(topic, options),
+    drain,
+    [Symbol.asyncDispose]: parts[Symbol.asyncDispose],
+  };
 }
 
 /** @throws {ConfigError} for a prefix that no route could match, such as one that ends in a slash */
@@ -460,131 +253,4 @@ function requirePrefix(prefix: string): void {
   throw new ConfigError(
     `prefix must be empty or a path such as /realtime, which begins with a slash and does not end in one, not "${prefix}"`,
   );
-}
-
-/** All parts of a server, joined. Only this file knows all of them. */
-interface Parts extends Omit<Longwire, "routes"> {
-  readonly handlers: Readonly<Record<string, Handler>>;
-  readonly access: Access;
-  readonly proxies: Proxies;
-  readonly broker: Broker;
-  /** Undefined where the topics are in Redis. */
-  readonly engine: EngineSize | undefined;
-  readonly disk: DiskMeter | undefined;
-  readonly redis: RedisBroker | undefined;
-  readonly connections: Connections;
-  readonly held: HeldBytes;
-  readonly encodings: Encodings;
-  readonly counters: Counters;
-  readonly refusals: Refusals;
-  /** For lines that clients can cause. */
-  readonly log: Logger;
-}
-
-function assemble(
-  config: HandlerConfig,
-  prefix: string,
-  givenLog: Logger,
-  authorize: Authorize | undefined,
-): Parts {
-  checkRelations(config, { hasAuthorize: authorize !== undefined });
-  const log = sampled(givenLog);
-  for (const doubt of doubtsAbout(config, connectionsAllowed())) log.warn({}, doubt);
-  const counters = new Counters();
-  const refusals = new Refusals(counters, log);
-  const access = new Access({ config, authorize, log });
-  const proxies = new Proxies(config.trustedProxies);
-  const connections = new Connections(config, counters, log);
-  const heartbeat = new Heartbeat({ config, connections, counters, log });
-  const buffers = bufferLimits(config);
-  const upgrader = new Upgrader(connections, proxies);
-  const reading = new Reading({ bufferedBytesMax: config.bufferedBytesMax, heartbeat, counters, log });
-  const openings = new Openings(connections, proxies);
-  const topicsPath = `${prefix}/topics/`;
-  const encodings = new Encodings(topicsPath);
-  const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
-  connections.everySecond(() => held.check());
-  const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
-  const limits = { ...config, retained: config.retain.flatMap((text) => readRetainedTopics(text) ?? []) };
-  const engine = openEngine(config, limits, givenLog, (what, number) =>
-    countEvictions(what, number, counters, log),
-  );
-  const broker: Broker = engine;
-  const hub = new Hub({ broker, fanOut, limits, counters, log: givenLog });
-  const deps = {
-    config,
-    hub,
-    access,
-    buffers,
-    connections,
-    openings,
-    reading,
-    upgrader,
-    proxies,
-    fanOut,
-    encodings,
-    refusals,
-    counters,
-    log,
-  };
-  const program = new ProgramTopics(deps);
-  return {
-    ...deps,
-    broker,
-    engine: "topicCount" in engine ? engine : undefined,
-    disk: "meter" in engine ? engine.meter : undefined,
-    redis: "generation" in engine ? engine : undefined,
-    held,
-    handlers: {
-      [`${prefix}/ping`]: guardOrigin(refusals.answering(echoEndpoint(deps)), deps),
-      [`${topicsPath}*`]: guardOrigin(refusals.answering(topicsEndpoint(deps, topicsPath)), deps),
-    },
-
-    websocket: (yours) =>
-      webSocketHandler({ config, buffers, connections, heartbeat, reading, counters, log }, yours),
-
-    publish: (topic, data, options) => program.publish(topic, data, options),
-    subscribe: (topic, options) => program.subscribe(topic, options),
-    drain: () => drainAll(connections, config.drainWindowSeconds),
-
-    [Symbol.asyncDispose]: async () => {
-      await closeAll(connections, closeCode.goingAway, "the server stops");
-      program[Symbol.dispose]();
-      encodings[Symbol.dispose]();
-      hub.close();
-      await broker.close();
-    },
-  };
-}
-
-/** @throws {DataDirectoryError} if the directory of `data` cannot be used */
-function openEngine(
-  config: HandlerConfig,
-  limits: MemoryBrokerLimits,
-  log: Logger,
-  evicted: (what: Evicted, number: number) => void,
-): MemoryBroker | DiskBroker | RedisBroker {
-  if (config.redisUrl !== "") {
-    const { RedisBroker } = require("./engine/redis/broker.ts") as typeof import("./engine/redis/broker.ts");
-    const { redisUrl: url, redisPrefix: prefix, redisAcknowledge, redisLosslessFailover } = config;
-    const own = {
-      url,
-      prefix,
-      acknowledge: redisAcknowledge,
-      losslessFailover: redisLosslessFailover,
-      ...(config.redisReplicaUrl !== "" && { replicaUrl: config.redisReplicaUrl }),
-    };
-    return new RedisBroker({ ...limits, ...own }, log);
-  }
-  if (config.data === "") return new MemoryBroker(limits, { evicted });
-  // Loaded when needed: SQLite takes 2 MiB. The URL is right only in a file at the top of src, also in a binary.
-  const { DiskBroker } = require("./engine/disk/disk.ts") as typeof import("./engine/disk/disk.ts");
-  const workerUrl = new URL("./engine/disk/worker.ts", import.meta.url);
-  return new DiskBroker({ directory: config.data, workerUrl, limits, log, evicted });
-}
-
-function countEvictions(what: Evicted, number: number, { evicted }: Counters, log: Logger): void {
-  evicted[what] += number;
-  const setting = { idempotency_keys: "--idempotency-bytes", positions: "--position-bytes" }[what];
-  log.warn({ setting }, `${what.replace("_", " ")} are forgotten before their time: a bound is reached`);
 }

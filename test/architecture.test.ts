@@ -15,6 +15,8 @@ setDefaultTimeout(120_000);
 const layers: readonly (readonly string[])[] = [
   ["index.ts", "build.ts"],
   ["longwire.ts"],
+  ["server.ts"],
+  ["assembly.ts"],
   ["endpoint"],
   ["connection", "access"],
   ["http", "command", "client"],

@@ -392,6 +392,8 @@ export declare class StoppedError extends Error {
 export type RequestHandler = (request: Request, server: Server<unknown>) => Answer | Promise<Answer>;
 /** Handlers by path, as `Bun.serve` takes them. */
 export type Routes = Record<string, RequestHandler>;
+/** The settings that `reload` takes. */
+export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 /** Why a data directory cannot be used, and what to do, in words that end without a full stop. */
 export declare class DataDirectoryError extends Error {
 	readonly name = "DataDirectoryError";
@@ -488,8 +490,6 @@ export interface Longwire extends AsyncDisposable {
 	 */
 	drain(): Promise<void>;
 }
-/** The settings that `reload` takes. */
-export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 /** Whether the engine that keeps the topics can be used. */
 export interface EngineState {
 	/** False until it was first reached, and while it is away: topics are answered with 503. */

@@ -1,0 +1,165 @@
+/** Joins all parts of a handler. Only this file knows all of them, and only it knows the engines. */
+import type { WebSocketHandler } from "bun";
+import { Access } from "./access/access.ts";
+import type { Authorize } from "./access/permissions.ts";
+import { bufferLimits } from "./connection/buffers.ts";
+import { Connections } from "./connection/connections.ts";
+import { connectionsAllowed } from "./connection/descriptors.ts";
+import { closeAll, drainAll } from "./connection/drain.ts";
+import { NativeFanOut } from "./connection/fan-out.ts";
+import { Upgrader } from "./connection/handshake.ts";
+import { Heartbeat } from "./connection/heartbeat.ts";
+import { HeldBytes } from "./connection/held-bytes.ts";
+import { Openings } from "./connection/openings.ts";
+import { Reading } from "./connection/reading.ts";
+import { webSocketHandler } from "./connection/websocket.ts";
+import type { EngineSize } from "./endpoint/operations.ts";
+import { echoEndpoint } from "./endpoint/ping/echo.ts";
+import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
+import { ProgramTopics } from "./endpoint/topics/program.ts";
+import type { DiskBroker } from "./engine/disk/disk.ts";
+import type { DiskMeter } from "./engine/disk/meter.ts";
+import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "./engine/memory.ts";
+import type { RedisBroker } from "./engine/redis/broker.ts";
+import { guardOrigin } from "./http/origin.ts";
+import { Proxies } from "./http/proxies.ts";
+import { Refusals } from "./http/refusal.ts";
+import type { Handler } from "./http/request-context.ts";
+import { type Logger, sampled } from "./log.ts";
+import { Counters } from "./metrics.ts";
+import type { HandlerConfig } from "./settings/config.ts";
+import { checkRelations, doubtsAbout } from "./settings/relations.ts";
+import { readRetainedTopics } from "./settings/units.ts";
+import type { Broker } from "./topic/broker.ts";
+import { Hub } from "./topic/hub.ts";
+import { closeCode } from "./wire/close-code.ts";
+import { Encodings } from "./wire/encodings.ts";
+
+/** All parts of a handler. Disposing them closes its connections and its engine. */
+export interface Parts extends AsyncDisposable {
+  readonly handlers: Readonly<Record<string, Handler>>;
+  readonly access: Access;
+  readonly proxies: Proxies;
+  readonly broker: Broker;
+  /** Undefined where the topics are in Redis. */
+  readonly engine: EngineSize | undefined;
+  readonly disk: DiskMeter | undefined;
+  readonly redis: RedisBroker | undefined;
+  readonly connections: Connections;
+  readonly held: HeldBytes;
+  readonly encodings: Encodings;
+  readonly counters: Counters;
+  readonly refusals: Refusals;
+  /** For lines that clients can cause. */
+  readonly log: Logger;
+  readonly program: ProgramTopics;
+  websocket<Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data>;
+  drain(): Promise<void>;
+}
+
+export function assemble(
+  config: HandlerConfig,
+  prefix: string,
+  givenLog: Logger,
+  authorize: Authorize | undefined,
+): Parts {
+  checkRelations(config, { hasAuthorize: authorize !== undefined });
+  const log = sampled(givenLog);
+  for (const doubt of doubtsAbout(config, connectionsAllowed())) log.warn({}, doubt);
+  const counters = new Counters();
+  const refusals = new Refusals(counters, log);
+  const access = new Access({ config, authorize, log });
+  const proxies = new Proxies(config.trustedProxies);
+  const connections = new Connections(config, counters, log);
+  const heartbeat = new Heartbeat({ config, connections, counters, log });
+  const buffers = bufferLimits(config);
+  const upgrader = new Upgrader(connections, proxies);
+  const reading = new Reading({ bufferedBytesMax: config.bufferedBytesMax, heartbeat, counters, log });
+  const openings = new Openings(connections, proxies);
+  const topicsPath = `${prefix}/topics/`;
+  const encodings = new Encodings(topicsPath);
+  const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
+  connections.everySecond(() => held.check());
+  const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
+  const limits = { ...config, retained: config.retain.flatMap((text) => readRetainedTopics(text) ?? []) };
+  const engine = openEngine(config, limits, givenLog, (what, number) =>
+    countEvictions(what, number, counters, log),
+  );
+  const broker: Broker = engine;
+  const hub = new Hub({ broker, fanOut, limits, counters, log: givenLog });
+  const deps = {
+    config,
+    hub,
+    access,
+    buffers,
+    connections,
+    openings,
+    reading,
+    upgrader,
+    proxies,
+    fanOut,
+    encodings,
+    refusals,
+    counters,
+    log,
+  };
+  const program = new ProgramTopics(deps);
+  return {
+    ...deps,
+    broker,
+    program,
+    engine: "topicCount" in engine ? engine : undefined,
+    disk: "meter" in engine ? engine.meter : undefined,
+    redis: "generation" in engine ? engine : undefined,
+    held,
+    handlers: {
+      [`${prefix}/ping`]: guardOrigin(refusals.answering(echoEndpoint(deps)), deps),
+      [`${topicsPath}*`]: guardOrigin(refusals.answering(topicsEndpoint(deps, topicsPath)), deps),
+    },
+
+    websocket: (yours) =>
+      webSocketHandler({ config, buffers, connections, heartbeat, reading, counters, log }, yours),
+
+    drain: () => drainAll(connections, config.drainWindowSeconds),
+
+    [Symbol.asyncDispose]: async () => {
+      await closeAll(connections, closeCode.goingAway, "the server stops");
+      program[Symbol.dispose]();
+      encodings[Symbol.dispose]();
+      hub.close();
+      await broker.close();
+    },
+  };
+}
+
+/** @throws {DataDirectoryError} if the directory of `data` cannot be used */
+function openEngine(
+  config: HandlerConfig,
+  limits: MemoryBrokerLimits,
+  log: Logger,
+  evicted: (what: Evicted, number: number) => void,
+): MemoryBroker | DiskBroker | RedisBroker {
+  if (config.redisUrl !== "") {
+    const { RedisBroker } = require("./engine/redis/broker.ts") as typeof import("./engine/redis/broker.ts");
+    const { redisUrl: url, redisPrefix: prefix, redisAcknowledge, redisLosslessFailover } = config;
+    const own = {
+      url,
+      prefix,
+      acknowledge: redisAcknowledge,
+      losslessFailover: redisLosslessFailover,
+      ...(config.redisReplicaUrl !== "" && { replicaUrl: config.redisReplicaUrl }),
+    };
+    return new RedisBroker({ ...limits, ...own }, log);
+  }
+  if (config.data === "") return new MemoryBroker(limits, { evicted });
+  // Loaded when needed: SQLite takes 2 MiB. The URL is right only in a file at the top of src, also in a binary.
+  const { DiskBroker } = require("./engine/disk/disk.ts") as typeof import("./engine/disk/disk.ts");
+  const workerUrl = new URL("./engine/disk/worker.ts", import.meta.url);
+  return new DiskBroker({ directory: config.data, workerUrl, limits, log, evicted });
+}
+
+function countEvictions(what: Evicted, number: number, { evicted }: Counters, log: Logger): void {
+  evicted[what] += number;
+  const setting = { idempotency_keys: "--idempotency-bytes", positions: "--position-bytes" }[what];
+  log.warn({ setting }, `${what.replace("_", " ")} are forgotten before their time: a bound is reached`);
+}

@@ -1,0 +1,216 @@
+/** A server of its own: where it listens, what it serves beside the handler, and how it is drained, stopped and renewed. */
+import { resolve } from "node:path";
+import type { Access } from "./access/access.ts";
+import type { Authorize } from "./access/permissions.ts";
+import { assemble, type Parts } from "./assembly.ts";
+import { watchDescriptors } from "./connection/descriptors.ts";
+import { documentHandlers } from "./endpoint/documents.ts";
+import { notFound } from "./endpoint/not-found.ts";
+import { Operations } from "./endpoint/operations.ts";
+import { pageHandlers } from "./endpoint/page.ts";
+import { statusEndpoint } from "./endpoint/status.ts";
+import {
+  type ListenOptions,
+  listenOptions,
+  operationsListenOptions,
+  readCertificate,
+  requireLoopback,
+} from "./http/listener.ts";
+import { guardHost, guardOrigin, isLoopback } from "./http/origin.ts";
+import { logRefusals } from "./http/refusal-log.ts";
+import { RenewableServer } from "./http/renewable-server.ts";
+import type { Handler } from "./http/request-context.ts";
+import { type Routes, routeOf, routesOf } from "./http/routes.ts";
+import { isWritingLogger, type Logger } from "./log.ts";
+import { type Config, ConfigError, completeConfig, settings } from "./settings/config.ts";
+import { stopSecondsMax } from "./settings/limits.ts";
+import { checkServerRelations, hasKeys } from "./settings/relations.ts";
+import type { Unit } from "./settings/units.ts";
+
+/** The settings that `reload` takes. */
+export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
+
+/** A server that listens. `LongwireServer` says what its functions do. */
+export interface RunningServer {
+  readonly parts: Parts;
+  readonly url: URL;
+  drain(): Promise<void>;
+  stop(): Promise<void>;
+  reload(keys?: Partial<Keys>): Promise<void>;
+}
+
+/**
+ * If it cannot listen, everything that it has opened is released.
+ * @throws as `createServer` does
+ */
+export async function startServer(
+  config: Config,
+  log: Logger,
+  authorize: Authorize | undefined,
+): Promise<RunningServer> {
+  checkServerRelations(config);
+  // Before anything is opened or made.
+  if (!hasKeys(config) && !authorize && !config.insecure) requireLoopback(config);
+  const addresses = await addressesOf(config);
+  // Holds what has to be released if the server cannot listen.
+  await using unlessListening = new AsyncDisposableStack();
+  const parts = unlessListening.use(assemble(config, "", log, authorize));
+  const operations = unlessListening.use(new Operations(parts));
+  const { connections, counters } = parts;
+  const listeners = unlessListening.use(await listen(config, addresses, parts, operations));
+  const { server, url } = listeners;
+  const running = unlessListening.move();
+  logStart(config, parts, log);
+
+  const refusalLog = logRefusals(counters, log);
+  const descriptors = watchDescriptors(() => server.closeIdleConnections(), counters, parts.log);
+  let stopped: Promise<void> | undefined;
+  const end = async (): Promise<void> => {
+    const ended = server.stop();
+    await running.disposeAsync();
+    refusalLog[Symbol.dispose]();
+    descriptors[Symbol.dispose]();
+    await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
+    await server.stop(true);
+  };
+  const stop = (): Promise<void> => {
+    stopped ??= end();
+    return stopped;
+  };
+  const drain = async (): Promise<void> => {
+    const { drainDelaySeconds, drainWindowSeconds } = config;
+    log.info({ drainDelaySeconds, drainWindowSeconds, connections: connections.count }, "draining");
+    connections.beginDraining();
+    await Bun.sleep(drainDelaySeconds * 1000);
+    const ended = server.stop(); // Takes no new connection; answers under way are finished.
+    await parts.drain();
+    await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
+  };
+  const reload = (keys: Partial<Keys> = {}): Promise<void> => reloadFiles(config, keys, parts.access, server);
+  return { parts, url, drain, stop, reload };
+}
+
+/** @throws {ConfigError} before anything is changed */
+async function reloadFiles(
+  config: Config,
+  keys: Partial<Keys>,
+  access: Access,
+  server: RenewableServer,
+): Promise<void> {
+  const { tlsCertificateFile, tlsKeyFile, unixSocket } = config;
+  if (tlsCertificateFile && unixSocket)
+    throw new ConfigError("a certificate that is served on a socket file is taken over only by a restart");
+  const checked = completeConfig(keySettings, {
+    apiKeys: config.apiKeys,
+    jwtSecrets: config.jwtSecrets,
+    jwtPublicKeys: config.jwtPublicKeys,
+    ...keys,
+  });
+  const certificate = tlsCertificateFile && (await readCertificate(tlsCertificateFile, tlsKeyFile));
+  access.useKeys(checked);
+  if (certificate) server.renew(certificate);
+}
+
+const { apiKeys, jwtSecrets, jwtPublicKeys } = settings;
+const keySettings = { apiKeys, jwtSecrets, jwtPublicKeys };
+
+function logStart(config: Config, parts: Parts, log: Logger): void {
+  const { connectionsMax } = parts.connections;
+  const inForceNow = { ...inForce(config), connectionsMax, isOpen: isOpen(parts, config) };
+  // On a terminal it is a line for each of 40 settings.
+  if (isWritingLogger(log) && log.isOnTerminal) log.debug(inForceNow, "listening");
+  else log.info(inForceNow, "listening");
+  const { host, port, unixSocket } = config;
+  if (parts.access.isOpen && !unixSocket && !isLoopback(host))
+    log.warn(
+      { host, port },
+      "open to other machines, without a key: everyone who reaches this address may publish, subscribe and end topics",
+    );
+}
+
+const isOpen = ({ access }: Parts, { insecure }: Config): boolean => access.isOpen && !insecure;
+
+/** The listener of a server, and the one of its endpoints for operators, if that is another. */
+interface Listeners extends AsyncDisposable {
+  readonly server: RenewableServer;
+  readonly url: URL;
+}
+
+/** Where a server listens, and where its endpoints for operators do, if that is elsewhere. */
+interface Addresses {
+  readonly main: ListenOptions;
+  readonly operations: ListenOptions | undefined;
+}
+
+/** @throws {ConfigError} for a file that cannot be used */
+const addressesOf = async (config: Config): Promise<Addresses> => ({
+  operations: await operationsListenOptions(config),
+  main: await listenOptions(config),
+});
+
+async function listen(
+  config: Config,
+  addresses: Addresses,
+  parts: Parts,
+  operations: Operations,
+): Promise<Listeners> {
+  const { refusals } = parts;
+  const isGuarded = isOpen(parts, config);
+  const routes = (handlers: Readonly<Record<string, Handler>>): Routes => {
+    const guard = (handler: Handler): Handler =>
+      isGuarded ? guardHost(handler, { config, log: parts.log }) : handler;
+    return routesOf(
+      Object.fromEntries(Object.entries(handlers).map(([path, handler]) => [path, guard(handler)])),
+      refusals,
+    );
+  };
+  const common = {
+    // By default a compiled binary is in development, too, and shows its source in an error answer.
+    development: false,
+    fetch: routeOf(notFound, refusals),
+    error: (error: Error) => refusals.of(error).response(),
+    websocket: parts.websocket(),
+  };
+  await using unlessListening = new AsyncDisposableStack();
+  if (addresses.operations) {
+    const separate = Bun.serve({ ...common, ...addresses.operations, routes: routes(operations.handlers) });
+    unlessListening.defer(() => separate.stop(true));
+  }
+  const pages = pageHandlers();
+  const mainRoutes = routes({
+    ...pages,
+    "/status": guardOrigin(statusEndpoint({ ...parts, engineKind: engineKindOf(config) }), {
+      config,
+      ...parts,
+    }),
+    ...documentHandlers({ page: pages["/"], ...parts }),
+    ...parts.handlers,
+    ...(addresses.operations ? {} : operations.handlers),
+  });
+  const server = await RenewableServer.listen(addresses.main, (options) =>
+    Bun.serve({
+      ...common,
+      ...options,
+      // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
+      // of a body that nobody reads Bun keeps nothing.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      routes: mainRoutes,
+    }),
+  );
+  const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
+  const listening = unlessListening.move();
+  return { server, url, [Symbol.asyncDispose]: () => listening.disposeAsync() };
+}
+/** Every setting, for the log. Secrets are only counted. */
+function inForce(config: Config): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(settings).map(([name, { unit }]) => {
+      const value = config[name as keyof Config];
+      if (!unit.isSecret) return [name, value];
+      return [name, Array.isArray(value) ? `${value.length} set` : (unit as Unit<unknown>).show(value)];
+    }),
+  );
+}
+
+const engineKindOf = ({ redisUrl, data }: Config): "memory" | "disk" | "redis" =>
+  redisUrl !== "" ? "redis" : data === "" ? "memory" : "disk";
