@@ -9,7 +9,7 @@ export default ({ production = false }: { readonly production?: boolean }): Knip
   entry: [
     "public/{page.tsx,chart.ts}!",
     "src/build.ts!",
-    "test/{bench,chaos,fuzz,model,screenshots,soak}/index.ts",
+    "test/{architecture,bench,chaos,fuzz,model,screenshots,soak}/index.ts",
     "test/**/*.test.ts",
     "test/fuzz/{resume,slow-readers}.ts",
     "test/bench/peers/*.{ts,mjs}",

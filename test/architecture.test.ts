@@ -3,27 +3,12 @@
  * Unused files, exports and dependencies are found by \`bun run unused\`.
  */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { dirname, join, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
+import { drawStructure } from "./architecture/picture.ts";
+import { imports, layerOf, readSources, route, type Sources } from "./architecture/structure.ts";
 import { root } from "./support/server.ts";
 
 setDefaultTimeout(120_000);
-
-/**
- * The layers of src/, the top one first; each name is a folder or a file. A file imports from its own folder and from the
- * layers below, so that a folder can be read without those above it.
- */
-const layers: readonly (readonly string[])[] = [
-  ["index.ts", "build.ts"],
-  ["longwire.ts"],
-  ["server.ts"],
-  ["assembly.ts"],
-  ["endpoint"],
-  ["connection", "access"],
-  ["http", "command", "client"],
-  ["wire", "engine", "settings"],
-  ["topic"],
-  ["log.ts", "metrics.ts"],
-];
 
 /** In lines, the first and the last included. */
 const functionLinesMax = 70;
@@ -31,12 +16,9 @@ const functionLinesMax = 70;
 /** The same for the body of a `describe`, which is a list of tests, and for functions of that name. */
 const describeLinesMax = 250;
 
-/** By file name. */
-type Sources = Readonly<Record<string, string>>;
-
-const sources = await read("src", "**/*.ts", ["text.d.ts"]);
-const publicFiles = await read("public", "**/*");
-const testFiles = await read("test", "**/*.ts");
+const sources = await readSources("src", "**/*.ts", ["text.d.ts"]);
+const publicFiles = await readSources("public", "**/*");
+const testFiles = await readSources("test", "**/*.ts");
 
 describe("src/", () => {
   test("every folder has its layer", () => {
@@ -45,6 +27,20 @@ describe("src/", () => {
 
   test("imports go within a folder or to a layer below", () => {
     expect(upward(sources)).toEqual([]);
+  });
+
+  test("a publication takes at most five files, which the head of index.ts names in their order", () => {
+    const head = (sources["index.ts"] ?? "").split("*/", 1)[0] ?? "";
+    expect(route.filter((file) => !(file in sources))).toEqual([]);
+    expect(route.length).toBeLessThanOrEqual(5);
+    const places = route.map((file) => head.indexOf(file));
+    expect(places).not.toContain(-1);
+    expect(places).toEqual(places.toSorted((one, other) => one - other));
+  });
+
+  test("docs/architecture.svg shows it (bun run picture)", async () => {
+    const picture = await Bun.file(resolve(root, "docs/architecture.svg")).text();
+    expect(picture).toBe(drawStructure(sources));
   });
 });
 
@@ -128,15 +124,6 @@ describe("these rules find", () => {
   });
 });
 
-async function read(folder: string, pattern: string, except: readonly string[] = []): Promise<Sources> {
-  const directory = resolve(root, folder);
-  const names = (await Array.fromAsync(new Bun.Glob(pattern).scan(directory))).toSorted();
-  const kept = names.filter((name) => !except.includes(name));
-  return Object.fromEntries(
-    await Promise.all(kept.map(async (name) => [name, await Bun.file(resolve(directory, name)).text()])),
-  );
-}
-
 function upward(files: Sources): string[] {
   return Object.entries(files).flatMap(([name, source]) =>
     imports(name, source)
@@ -171,12 +158,6 @@ function below(name: string, files: Sources): Set<string> {
   return found;
 }
 
-/** The files that a module imports by a relative path, as paths from the top folder. */
-function imports(name: string, source: string): string[] {
-  const specifiers = source.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"(\.{1,2}\/[^"]+\.tsx?)"/g);
-  return [...specifiers].map(([, specifier]) => join(dirname(name), specifier as string));
-}
-
 /** The files that a page or a style sheet links to. */
 function links(source: string): string[] {
   const found = source.matchAll(/(?:href|src)="(?:\.?\/)?([^":#]+)"|url\("?(?:\.?\/)?([^":)]+)"?\)/g);
@@ -197,10 +178,6 @@ function tooLong(files: Sources): string[] {
       return count > max ? [`${name}:${start + 1} has ${count} lines: ${line.trim()}`] : [];
     });
   });
-}
-
-function layerOf(name: string): number {
-  return layers.findIndex((layer) => layer.includes(name.split("/", 1)[0] ?? ""));
 }
 
 /** Each endpoint is a folder or file of its own. */
