@@ -112,7 +112,7 @@ async function publishSurely(target: CheckTarget, number: number): Promise<strin
 
 const isNetwork = (error: unknown): boolean => error instanceof Error && "code" in error;
 
-interface Gap {
+interface ReportedGap {
   readonly requested: string;
   readonly from: string;
 }
@@ -120,7 +120,7 @@ interface Gap {
 /** A subscriber that is cut on purpose. */
 class Line {
   readonly #seen: Uint16Array;
-  readonly #gaps: Gap[] = [];
+  readonly #gaps: ReportedGap[] = [];
   readonly #subscribed = Promise.withResolvers<void>();
   readonly #leaving = new AbortController();
   /** The last id that it stored. */
@@ -279,7 +279,7 @@ class Line {
     this.#subscribed.resolve();
   }
 
-  #gap(gap: Gap): void {
+  #gap(gap: ReportedGap): void {
     this.#gaps.push(gap);
     this.#lastId = gap.from;
     this.#advance(this.ledger.begun);
@@ -309,7 +309,7 @@ class Line {
 }
 
 /** Whether a message is one of those that a gap reported as gone. */
-function isIn({ requested, from }: Gap, id: string): boolean {
+function isIn({ requested, from }: ReportedGap, id: string): boolean {
   const [epoch, offset] = split(id);
   const [requestedEpoch, requestedOffset] = split(requested);
   const [fromEpoch, fromOffset] = split(from);

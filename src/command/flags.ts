@@ -25,16 +25,17 @@ export interface Flag {
 }
 
 /** A word of the command line that is no setting. */
-type Request = "help" | "version";
+type InformationFlag = "help" | "version";
 
-const requests: Readonly<Record<string, Request>> = {
+const requests: Readonly<Record<string, InformationFlag>> = {
   "-h": "help",
   "--help": "help",
   "-v": "version",
   "--version": "version",
 };
 
-type Settings = Readonly<Record<string, Setting<unknown>>>;
+/** Settings by name. */
+export type Settings = Readonly<Record<string, Setting<unknown>>>;
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
@@ -84,7 +85,7 @@ export function readFlags(
   words: readonly string[],
   settings: Settings,
   environment: Environment,
-): Readonly<Record<string, unknown>> | Request {
+): Readonly<Record<string, unknown>> | InformationFlag {
   const flags = flagsOf(settings);
   const given = wordsByFlag(words, new Map(flags.map((flag) => [flag.word, flag])));
   if (typeof given === "string") return given;
@@ -111,7 +112,7 @@ interface Given {
 function wordsByFlag(
   words: readonly string[],
   flags: ReadonlyMap<string, Flag>,
-): Map<Flag, readonly Given[]> | Request {
+): Map<Flag, readonly Given[]> | InformationFlag {
   const given = new Map<Flag, readonly Given[]>();
   for (let index = 0; index < words.length; index++) {
     const word = words[index] ?? "";

@@ -1,11 +1,9 @@
 /** The text of `longwire --help` and `longwire token --help`. */
-import { type Setting, settings } from "../settings/config.ts";
+import { settings } from "../settings/config.ts";
 import { checkSettings } from "./check-settings.ts";
 import { dataActions } from "./data-settings.ts";
-import { type Flag, flagsOf } from "./flags.ts";
+import { type Flag, flagsOf, type Settings } from "./flags.ts";
 import { tokenSettings } from "./token-settings.ts";
-
-type Settings = Readonly<Record<string, Setting<unknown>>>;
 
 /** Every setting of the server, once, by heading. The settings that most people need come first. */
 const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {

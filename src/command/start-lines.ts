@@ -4,13 +4,13 @@ import { type Config, settings } from "../settings/config.ts";
 import { hasKeys, hasTokenKeys } from "../settings/relations.ts";
 import type { BrokerState } from "../topic/broker.ts";
 
-type EngineState = Pick<BrokerState, "available" | "reason">;
+type Availability = Pick<BrokerState, "available" | "reason">;
 
 /**
  * Three lines, and one more where the topics cannot be used.
  * @param url of the server: `http:`, `https:`, or `unix:` with the path of its socket file
  */
-export function startLines(url: URL, config: Config, engine: EngineState): string {
+export function startLines(url: URL, config: Config, engine: Availability): string {
   const isFile = url.protocol === "unix:";
   const shown = new URL(isFile ? "http://localhost/" : url);
   if (["127.0.0.1", "0.0.0.0", "[::1]", "[::]"].includes(shown.hostname)) shown.hostname = "localhost";
@@ -28,7 +28,7 @@ export function startLines(url: URL, config: Config, engine: EngineState): strin
   ].join("\n");
 }
 
-function whatIsAway({ redisUrl, data }: Config, { available, reason }: EngineState): readonly string[] {
+function whatIsAway({ redisUrl, data }: Config, { available, reason }: Availability): readonly string[] {
   if (reason === undefined) return [];
   const engine =
     redisUrl === "" ? `the data in ${data}` : `Redis at ${settings.redisUrl.unit.show(redisUrl)}`;

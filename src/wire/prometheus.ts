@@ -1,4 +1,5 @@
 /** The text format of Prometheus, version 0.0.4 (its "Exposition formats"). */
+import type { Histogram } from "../metrics.ts";
 
 export const prometheusType = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -11,13 +12,6 @@ export type Metric = { readonly name: string; readonly help: string } & (
 
 /** Samples by the value of the metric's one label. */
 export type LabelledSamples = Readonly<Record<string, number>>;
-
-interface Histogram {
-  /** Upper bounds and how many observations each bucket has alone; the last bucket has no bound. */
-  readonly bounds: readonly number[];
-  readonly counts: readonly number[];
-  readonly sum: number;
-}
 
 export async function prometheusText(metrics: readonly Metric[]): Promise<string> {
   const parts = await Promise.all(
