@@ -70,12 +70,12 @@ export function assemble(
   const refusals = new Refusals(counters, log);
   const access = new Access({ config, authorize, log });
   const proxies = new Proxies(config.trustedProxies);
-  const connections = new Connections(config, counters, log);
+  const connections = new Connections(config, proxies, counters, log);
   const heartbeat = new Heartbeat({ config, connections, counters, log });
   const buffers = bufferLimits(config);
-  const upgrader = new Upgrader(connections, proxies);
+  const upgrader = new Upgrader(connections);
   const reading = new Reading({ bufferedBytesMax: config.bufferedBytesMax, heartbeat, counters, log });
-  const openings = new Openings(connections, proxies);
+  const openings = new Openings(connections);
   const topicsPath = `${prefix}/topics/`;
   const encodings = new Encodings(topicsPath);
   const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });

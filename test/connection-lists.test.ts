@@ -9,6 +9,7 @@ import { LiveList } from "../src/connection/live-list.ts";
 import { NativeTopic } from "../src/connection/native-topic.ts";
 import { SlicedDelivery } from "../src/connection/sliced-delivery.ts";
 import { SocketList } from "../src/connection/socket-list.ts";
+import { Proxies } from "../src/http/proxies.ts";
 import { Counters } from "../src/metrics.ts";
 import { type LocalTopic, Subscription } from "../src/topic/subscription.ts";
 import { Encodings } from "../src/wire/encodings.ts";
@@ -110,7 +111,8 @@ function nativeFanOut(): NativeFanOut {
   const config = { bufferedBytesMax: 1024, bufferedBytesTotalMax: 0, messageBytesMax: 512 };
   const counters = new Counters();
   const log = recordingLog();
-  const connections = new Connections({ connectionsMax: 10, connectionsPerAddressMax: 0 }, counters, log);
+  const limits = { connectionsMax: 10, connectionsPerAddressMax: 0 };
+  const connections = new Connections(limits, new Proxies([]), counters, log);
   const buffers = bufferLimits(config);
   const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
   const encodings = new Encodings("/topics/");

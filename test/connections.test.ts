@@ -1,8 +1,8 @@
 /** How many connections are admitted, which requests wait to become one, and how a node that drains closes them. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import type { HttpConnection } from "../src/connection/connection.ts";
 import { Connections } from "../src/connection/connections.ts";
 import { drainAll } from "../src/connection/drain.ts";
+import type { HttpHandler } from "../src/connection/http-connection.ts";
 import { Openings } from "../src/connection/openings.ts";
 import { Proxies } from "../src/http/proxies.ts";
 import { Refusal } from "../src/http/refusal.ts";
@@ -13,17 +13,21 @@ import { recordingLog } from "./support/recording-log.ts";
 
 setDefaultTimeout(120_000);
 
+/** A request of a client at 192.0.2.1. */
+function requestOf(signal = new AbortController().signal): RequestContext {
+  const url = new URL("http://localhost/ping");
+  const server = { requestIP: () => ({ address: "192.0.2.1" }) };
+  return { request: new Request(url, { signal }), url, server } as unknown as RequestContext;
+}
+
 function stage(connectionsMax: number) {
   const limits = { connectionsMax, connectionsPerAddressMax: 0 };
-  const connections = new Connections(limits, new Counters(), recordingLog());
-  const openings = new Openings(connections, new Proxies([]));
+  const connections = new Connections(limits, new Proxies([]), new Counters(), recordingLog());
+  const openings = new Openings(connections);
   /** A request that asks for its turn. Those of one turn of the event loop that need not wait have `waits` undefined. */
   const ask = () => {
     const abort = new AbortController();
-    const url = new URL("http://localhost/ping");
-    const request = new Request(url, { signal: abort.signal });
-    const server = { requestIP: () => ({ address: "192.0.2.1" }) };
-    const waits = openings.turn({ request, url, server } as unknown as RequestContext);
+    const waits = openings.turn(requestOf(abort.signal));
     const outcome = waits?.then(
       () => "opened",
       (error: unknown) => (error instanceof Refusal ? error.reason : error),
@@ -53,11 +57,11 @@ describe("requests that wait for their turn", () => {
 
 test("an address that all its connections have left is forgotten", () => {
   const { connections } = stage(10);
-  const reservation = connections.reserve("192.0.2.7");
-  const known = connections.admit("192.0.2.7");
+  const reservation = connections.reserve(requestOf());
+  const known = connections.admit(requestOf());
   expect(known.connections).toBe(1);
   reservation[Symbol.dispose]();
-  expect(connections.admit("192.0.2.7")).not.toBe(known);
+  expect(connections.admit(requestOf())).not.toBe(known);
 });
 
 describe("a node that drains", () => {
@@ -65,20 +69,18 @@ describe("a node that drains", () => {
     const { connections } = stage(10);
     const closed: number[] = [];
     for (let number = 0; number < 3; number++) {
-      const connection = {
+      const handler: HttpHandler = {
         kind: "events",
-        clientAddress: connections.admit("192.0.2.7"),
-        close: (code: number) => {
+        close: (connection, code) => {
           closed.push(code);
-          connections.deleteHttp(connection);
+          connection.end();
         },
-        purpose: () => ({ sub: undefined, topics: 1 }),
-      } as unknown as HttpConnection;
-      connections.addHttp(connection);
+      };
+      connections.openHttp(requestOf(), { handler, expiresTime: Number.POSITIVE_INFINITY }).stream();
     }
     const drained = drainAll(connections, 0.1);
     expect(closed.length).toBeLessThan(3);
-    expect(() => connections.admit("192.0.2.7")).toThrow("draining");
+    expect(() => connections.admit(requestOf())).toThrow("draining");
     await drained;
     expect(closed).toEqual([1012, 1012, 1012]);
   });

@@ -1,7 +1,8 @@
 /** The heartbeats of many connections are due at once, and other clients are served between them. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { ClientAddress, Connection, type HttpConnection, type Socket } from "../src/connection/connection.ts";
+import { ClientAddress, Connection, type Socket } from "../src/connection/connection.ts";
 import { Heartbeat } from "../src/connection/heartbeat.ts";
+import { HttpConnection } from "../src/connection/http-connection.ts";
 import { Counters } from "../src/metrics.ts";
 import { heartbeatsPerTurnMax } from "../src/settings/limits.ts";
 import { recordingLog } from "./support/recording-log.ts";
@@ -77,19 +78,12 @@ describe("a heartbeat that is due for 5,000 connections at once", () => {
 
   test("writes the comments of a slice of the event streams in each turn", async () => {
     using ticks = new TurnMeter();
-    const stream: HttpConnection = {
-      number: 1,
-      openedMilliseconds: 0,
-      purpose: () => ({ sub: undefined, topics: 1 }),
-      clientAddress: address,
-      kind: "events",
-      expiresTime: Infinity,
-      heldBytes: 0,
-      tick: () => ticks.count(),
-      abandon: () => undefined,
-      close: () => undefined,
-    };
-    const streams = Array.from({ length: connectionsCount }, () => ({ ...stream }));
+    const use = { handler: { kind: "events", tick: () => ticks.count() }, expiresTime: Infinity } as const;
+    const register = { deleteHttp: () => true };
+    const streams = Array.from(
+      { length: connectionsCount },
+      () => new HttpConnection(register, address, use),
+    );
     heartbeatOf([], streams)();
     await until(() => ticks.total >= connectionsCount, "a tick for each stream");
     expect(ticks.mostInTurn).toBeLessThanOrEqual(heartbeatsPerTurnMax);

@@ -1,6 +1,6 @@
 /** The lines of the log about each connection, at the debug level. */
 import type { Logger } from "../log.ts";
-import type { HttpConnection } from "./connection.ts";
+import type { HttpConnection } from "./http-connection.ts";
 
 /** A WebSocket or a long answer over HTTP. */
 export type LoggedConnection = Pick<

@@ -37,25 +37,6 @@ let lastConnectionNumber = 0;
 /** A number for the log that no other connection of the process has. */
 export const nextConnectionNumber = (): number => ++lastConnectionNumber;
 
-/** A long answer over HTTP. The server ends it as it ends a WebSocket. */
-export interface HttpConnection {
-  readonly number: number;
-  /** By `performance.now()`. */
-  readonly openedMilliseconds: number;
-  purpose(): Purpose;
-  readonly clientAddress: ClientAddress;
-  readonly kind: ConnectionKind;
-  /** When its token expires, in milliseconds since 1970. */
-  readonly expiresTime: number;
-  /** Bytes of the answer that are not sent yet. */
-  readonly heldBytes: number;
-  /** Called once a second. */
-  tick(): void;
-  /** Ends the answer without a word, because it holds too much. */
-  abandon(): void;
-  close(code: number, reason: string): void;
-}
-
 /** An address that clients connect from. All its connections share one object, so that they can be counted. */
 export class ClientAddress {
   /** Open now. */

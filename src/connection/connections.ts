@@ -1,13 +1,16 @@
 /** The register of open connections. It decides whether one more may be opened. */
+import type { Proxies } from "../http/proxies.ts";
 import { Refusal, retryAfter } from "../http/refusal.ts";
+import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
 import type { ConnectionKind, Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { refusedRetrySeconds } from "../settings/limits.ts";
 import { clientNetwork } from "../settings/networks.ts";
-import { ClientAddress, type HttpConnection, type Socket } from "./connection.ts";
+import { ClientAddress, type Socket } from "./connection.ts";
 import { logClosed, logOpened } from "./connection-log.ts";
 import { connectionsAllowed } from "./descriptors.ts";
+import { HttpConnection, type HttpUse } from "./http-connection.ts";
 import { SocketList } from "./socket-list.ts";
 
 const retryLater = retryAfter(refusedRetrySeconds);
@@ -21,6 +24,7 @@ interface Counted {
 export class Connections {
   readonly connectionsMax: number;
   readonly #connectionsPerAddressMax: number;
+  readonly #proxies: Proxies;
   readonly #counters: Counters;
   readonly #log: Logger;
   readonly #sockets = new SocketList();
@@ -36,11 +40,13 @@ export class Connections {
 
   constructor(
     config: Pick<HandlerConfig, "connectionsMax" | "connectionsPerAddressMax">,
+    proxies: Proxies,
     counters: Counters,
     log: Logger,
   ) {
     this.connectionsMax = config.connectionsMax || connectionsAllowed();
     this.#connectionsPerAddressMax = config.connectionsPerAddressMax;
+    this.#proxies = proxies;
     this.#counters = counters;
     this.#log = log;
   }
@@ -63,11 +69,11 @@ export class Connections {
   }
 
   /**
-   * Called before a connection is opened.
+   * Called in the step that opens a connection.
    * @returns the address, to be stored in the connection
    * @throws {Refusal} 503 or 429, if it is one too many or the server is draining
    */
-  admit(address: string | undefined): ClientAddress {
+  admit(context: RequestContext): ClientAddress {
     if (this.#isClosed) {
       const detail = "This node is draining; come back, elsewhere.";
       throw new Refusal("draining", detail, retryLater);
@@ -76,6 +82,7 @@ export class Connections {
       const detail = "All connections are taken (--max-connections); try later.";
       throw new Refusal("connections", detail, retryLater);
     }
+    const address = this.#proxies.addressOf(context);
     const counted = address && clientNetwork(address);
     const clientAddress = this.#addresses.get(counted) ?? new ClientAddress(counted);
     const perAddressMax = this.#connectionsPerAddressMax;
@@ -90,8 +97,8 @@ export class Connections {
    * Counts a request as an open connection of its address, until it is disposed.
    * @throws {Refusal} as `admit`
    */
-  reserve(address: string | undefined): Disposable {
-    const clientAddress = this.admit(address);
+  reserve(context: RequestContext): Disposable {
+    const clientAddress = this.admit(context);
     this.#reservedCount++;
     this.#countAddress(clientAddress);
     return {
@@ -111,16 +118,24 @@ export class Connections {
     if (this.#sockets.delete(socket)) this.#uncount(socket.data);
   }
 
-  addHttp(connection: HttpConnection): void {
+  /**
+   * Admits a connection over HTTP and registers it, in one step.
+   * @throws {Refusal} as `admit`
+   */
+  openHttp(context: RequestContext, use: HttpUse): HttpConnection {
+    const connection = new HttpConnection(this, this.admit(context), use);
     this.#httpConnections.add(connection);
     this.#count(connection);
     logOpened(this.#log, connection);
+    return connection;
   }
 
-  deleteHttp(connection: HttpConnection): void {
-    if (!this.#httpConnections.delete(connection)) return;
+  /** Called by the connection itself. @returns false if it was not registered */
+  deleteHttp(connection: HttpConnection): boolean {
+    if (!this.#httpConnections.delete(connection)) return false;
     this.#uncount(connection);
     logClosed(this.#log, connection);
+    return true;
   }
 
   /** Calls `tick` once a second while a connection is open. */

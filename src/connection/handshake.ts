@@ -1,5 +1,4 @@
 /** Upgrades an HTTP request to a WebSocket (RFC 6455 section 4.2), or refuses it in words. */
-import type { Proxies } from "../http/proxies.ts";
 import { malformed, Refusal } from "../http/refusal.ts";
 import type { Answer, RequestContext } from "../http/request-context.ts";
 import { subprotocols } from "../wire/encodings.ts";
@@ -30,11 +29,9 @@ export interface Opening extends ConnectionUse {
 
 export class Upgrader {
   readonly #connections: Connections;
-  readonly #proxies: Proxies;
 
-  constructor(connections: Connections, proxies: Proxies) {
+  constructor(connections: Connections) {
     this.#connections = connections;
-    this.#proxies = proxies;
   }
 
   /**
@@ -44,7 +41,7 @@ export class Upgrader {
   upgrade(context: RequestContext, opening: Opening): undefined {
     const { request, server } = context;
     requireVersion(request);
-    const clientAddress = this.#connections.admit(this.#proxies.addressOf(context));
+    const clientAddress = this.#connections.admit(context);
     const upgraded = server.upgrade(request, {
       data: new Connection(this.#connections, clientAddress, opening),
       // Without the header Bun chooses the first one offered, known or not (oven-sh/bun#18243).

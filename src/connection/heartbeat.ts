@@ -51,7 +51,7 @@ export class Heartbeat {
     this.#isLooking = true;
     const now = Date.now();
     await inSlices(connections.httpConnections(), heartbeatsPerTurnMax, (connection) => {
-      if (connection.expiresTime > now) connection.tick();
+      if (connection.expiresTime > now) connection.handler.tick?.(connection);
       else {
         this.#deps.counters.cut.expired++;
         connection.close(closeCode.unauthorized, expiredReason);

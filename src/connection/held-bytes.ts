@@ -2,8 +2,9 @@
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import { heldAfterCutShare } from "../settings/limits.ts";
-import type { HttpConnection, Socket } from "./connection.ts";
+import type { Socket } from "./connection.ts";
 import type { Connections } from "./connections.ts";
+import type { HttpConnection } from "./http-connection.ts";
 
 export interface HeldBytesDeps {
   readonly connections: Pick<Connections, "sockets" | "httpConnections">;

@@ -1,5 +1,4 @@
 /** Opens connections in slices, so that a crowd that comes at once does not keep the event loop from everyone else. */
-import type { Proxies } from "../http/proxies.ts";
 import { malformed } from "../http/refusal.ts";
 import type { RequestContext } from "../http/request-context.ts";
 import { openingsPerTurnMax } from "../settings/limits.ts";
@@ -14,13 +13,11 @@ interface Waiting {
 /** WebSockets, event streams and polls that wait to be opened, in the order of their requests. */
 export class Openings {
   readonly #connections: Connections;
-  readonly #proxies: Proxies;
   #waiting: Waiting[] = [];
   #openedInTurn = 0;
 
-  constructor(connections: Connections, proxies: Proxies) {
+  constructor(connections: Connections) {
     this.#connections = connections;
-    this.#proxies = proxies;
   }
 
   /**
@@ -40,7 +37,7 @@ export class Openings {
 
   async #wait(context: RequestContext): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const reservation = this.#connections.reserve(this.#proxies.addressOf(context));
+    const reservation = this.#connections.reserve(context);
     const waiting: Waiting = { reservation, proceed: resolve };
     this.#waiting.push(waiting);
     const leave = (): void => {

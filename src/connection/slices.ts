@@ -1,4 +1,5 @@
 /** Work that grows with the number of connections, spread over turns of the event loop. */
+import { nextTurn } from "../next-turn.ts";
 
 /** Calls `act` for each item, for at most `perTurnMax` of them in one turn of the event loop. */
 export async function inSlices<Item>(
@@ -9,7 +10,7 @@ export async function inSlices<Item>(
   let left = perTurnMax;
   for (const item of items) {
     if (left === 0) {
-      await new Promise(setImmediate);
+      await nextTurn();
       left = perTurnMax;
     }
     left--;

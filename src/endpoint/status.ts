@@ -2,21 +2,17 @@
 import { version } from "../../package.json";
 import type { Access } from "../access/access.ts";
 import type { Permissions } from "../access/permissions.ts";
-import {
-  type ClientAddress,
-  type HttpConnection,
-  nextConnectionNumber,
-  type Purpose,
-} from "../connection/connection.ts";
+import type { Purpose } from "../connection/connection.ts";
 import type { Connections } from "../connection/connections.ts";
+import { answerEventStream } from "../connection/event-stream.ts";
 import type { HeldBytes } from "../connection/held-bytes.ts";
+import type { HttpConnection, HttpHandler } from "../connection/http-connection.ts";
 import { methods } from "../http/methods.ts";
-import type { Proxies } from "../http/proxies.ts";
-import type { Handler, RequestContext } from "../http/request-context.ts";
+import type { Handler } from "../http/request-context.ts";
 import { type Counters, EventLoopDelay } from "../metrics.ts";
 import { statusSilenceSecondsMax } from "../settings/limits.ts";
 import type { Broker } from "../topic/broker.ts";
-import { serverSentEvent } from "../wire/server-sent-events.ts";
+import { closeEvent, serverSentEvent } from "../wire/server-sent-events.ts";
 
 export interface StatusDeps {
   readonly broker: Pick<Broker, "state">;
@@ -27,28 +23,17 @@ export interface StatusDeps {
   readonly held: Pick<HeldBytes, "measure">;
   readonly counters: Counters;
   readonly access: Pick<Access, "authenticateStatus">;
-  readonly proxies: Pick<Proxies, "addressOf">;
 }
 
 const utf8 = new TextEncoder();
 
-const headers = {
-  "Content-Type": "text/event-stream; charset=utf-8",
-  "Cache-Control": "no-store, no-transform",
-  "X-Accel-Buffering": "no",
-} as const;
-
 export function statusEndpoint(deps: StatusDeps): Handler {
   const meter = new StatusMeter(deps);
   return methods({
-    GET: async (context: RequestContext) => {
-      const { request, server } = context;
+    GET: async (context) => {
       const permissions = await deps.access.authenticateStatus(context);
-      if (request.method === "HEAD") return new Response(null, { headers });
-      const clientAddress = deps.connections.admit(deps.proxies.addressOf(context));
-      const stream = new StatusStream(deps.connections, meter, clientAddress, permissions);
-      server.timeout(request, statusSilenceSecondsMax);
-      return new Response(stream.body, { headers });
+      const use = { handler: new StatusStream(meter, permissions), expiresTime: permissions.expiresTime };
+      return answerEventStream(deps.connections, context, use, statusSilenceSecondsMax);
     },
   });
 }
@@ -56,7 +41,7 @@ export function statusEndpoint(deps: StatusDeps): Handler {
 /** Makes the figures, while someone reads them. */
 class StatusMeter {
   readonly #deps: StatusDeps;
-  readonly #readers = new Set<StatusStream>();
+  #readers = 0;
   #delay: EventLoopDelay | undefined;
   #text = "";
   #madeMilliseconds = 0;
@@ -65,14 +50,13 @@ class StatusMeter {
     this.#deps = deps;
   }
 
-  add(reader: StatusStream): void {
-    this.#readers.add(reader);
+  add(): void {
+    this.#readers++;
     this.#delay ??= new EventLoopDelay();
   }
 
-  delete(reader: StatusStream): void {
-    this.#readers.delete(reader);
-    if (this.#readers.size > 0) return;
+  delete(): void {
+    if (--this.#readers > 0) return;
     this.#delay?.[Symbol.dispose]();
     this.#delay = undefined;
   }
@@ -122,74 +106,36 @@ class StatusMeter {
   }
 }
 
-/** One reader. It is counted, limited, drained and expired like every other connection. */
-class StatusStream implements HttpConnection, UnderlyingDefaultSource<Uint8Array<ArrayBuffer>> {
-  readonly number = nextConnectionNumber();
-  readonly openedMilliseconds = performance.now();
+/** One reader. One that takes nothing gets nothing more, so at most two samples are held. */
+class StatusStream implements HttpHandler {
   readonly kind = "status";
-  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
-  readonly #connections: Connections;
   readonly #meter: StatusMeter;
   readonly #permissions: Permissions;
-  #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
 
-  constructor(
-    connections: Connections,
-    meter: StatusMeter,
-    readonly clientAddress: ClientAddress,
-    permissions: Permissions,
-  ) {
-    this.#connections = connections;
+  constructor(meter: StatusMeter, permissions: Permissions) {
     this.#meter = meter;
     this.#permissions = permissions;
-    this.body = new ReadableStream<Uint8Array<ArrayBuffer>>(this);
-  }
-
-  get expiresTime(): number {
-    return this.#permissions.expiresTime;
-  }
-
-  /** A reader that takes nothing gets nothing more, so at most two samples are held. */
-  get heldBytes(): number {
-    return 0;
   }
 
   purpose(): Purpose {
     return { sub: this.#permissions.subject, topics: 0 };
   }
 
-  start(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): void {
-    this.#controller = controller;
-    this.#connections.addHttp(this);
-    this.#meter.add(this);
-    this.tick();
+  open(connection: HttpConnection): void {
+    this.#meter.add();
+    this.tick(connection);
   }
 
-  cancel(): void {
-    if (!this.#controller) return;
-    this.#controller = undefined;
-    this.#meter.delete(this);
-    this.#connections.deleteHttp(this);
+  tick(connection: HttpConnection): void {
+    if (connection.unsentBytes === 0) connection.write(utf8.encode(serverSentEvent(this.#meter.text())));
   }
 
-  tick(): void {
-    const controller = this.#controller;
-    if (controller && (controller.desiredSize ?? 0) > 0)
-      controller.enqueue(utf8.encode(serverSentEvent(this.#meter.text())));
+  close(connection: HttpConnection, code: number, reason: string): void {
+    connection.write(utf8.encode(closeEvent(code, reason)));
+    connection.end();
   }
 
-  abandon(): void {
-    const controller = this.#controller;
-    this.cancel();
-    controller?.error(new Error("the reader of the status is too slow"));
-  }
-
-  close(code: number, reason: string): void {
-    const controller = this.#controller;
-    controller?.enqueue(
-      utf8.encode(serverSentEvent(JSON.stringify({ code, reason }), undefined, "longwire.close")),
-    );
-    this.cancel();
-    controller?.close();
+  closed(): void {
+    this.#meter.delete();
   }
 }

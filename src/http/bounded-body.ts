@@ -1,4 +1,5 @@
 /** A body that has a bound: of a request, or of an answer that this server asked for. */
+import { nextTurn } from "../next-turn.ts";
 import { GrowingBytes } from "../wire/growing-bytes.ts";
 
 export class BoundedBody {
@@ -30,7 +31,7 @@ export class BoundedBody {
         return undefined;
       }
       this.#collected.append(value);
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
   }
 

@@ -12,15 +12,13 @@ export const eventStreamHeaders = {
 
 export const wantsEventStream = (request: Request): boolean => isNamedInAccept(request, "text/event-stream");
 
-/** Time mends it. */
-export const isForNow = ({ status }: Refusal): boolean => status === 503 || status === 429;
-
 /**
- * Answers a stream that is refused only for now with 200, because an `EventSource` never reconnects after an error status.
+ * Refuses a stream. What time mends is answered with 200, because an `EventSource` never reconnects after an error status.
  * The client's own id is repeated, because an `EventSource` forgets its id at the blank line of an answer without one.
  * @param refusal its `Retry-After` says when to come back
  */
-export function refuseStreamForNow(request: Request, refusal: Refusal): Response {
+export function refuseStream(request: Request, refusal: Refusal): Response {
+  if (refusal.status !== 503 && refusal.status !== 429) return refusal.response();
   const id = request.headers.get("last-event-id");
   const seconds = Number(refusal.headers["Retry-After"] ?? brokerRetrySeconds);
   const body = `retry: ${seconds * 1000}\n${id === null ? "" : `id: ${id}\n`}\n`;

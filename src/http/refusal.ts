@@ -2,10 +2,11 @@
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import { brokerRetrySeconds } from "../settings/limits.ts";
-import { BrokerUnavailable, TopicEnded } from "../topic/broker.ts";
+import { BrokerUnavailable, IdempotencyConflict, StreamTakenOver, TopicEnded } from "../topic/broker.ts";
 import { DraftError } from "../topic/draft.ts";
 import { formatId } from "../topic/message.ts";
 import { closeCode } from "../wire/close-code.ts";
+import { ItemSizeError } from "../wire/item-size.ts";
 import { type ProblemStatus, problem } from "./problem.ts";
 import type { Handler } from "./request-context.ts";
 
@@ -56,6 +57,11 @@ export class Refusal extends Error {
     [this.status, this.code] = answers[reason];
   }
 
+  /** The same refusal with further members. */
+  with(members: Readonly<Record<string, unknown>>): Refusal {
+    return new Refusal(this.reason, this.message, this.headers, { ...this.members, ...members });
+  }
+
   response(): Response {
     return problem(this.status, this.message, this.headers, this.members);
   }
@@ -69,6 +75,46 @@ export const retryAfter = (seconds: number): { "Retry-After": string } => ({
   "Retry-After": String(seconds),
 });
 
+/** Of a connection that is ended because all together hold too much. */
+export const holdsTooMuch = (): Refusal =>
+  new Refusal(
+    "unavailable",
+    "All connections together hold too much (--max-buffered-total); try again.",
+    retryAfter(brokerRetrySeconds),
+  );
+
+/** Of a request whose connection is ended with a close code before it is answered. */
+export function refusalOfClose(code: number, reason: string): Refusal {
+  if (code !== closeCode.unauthorized)
+    return new Refusal("draining", `${reason}: continue at another node.`, retryAfter(brokerRetrySeconds));
+  const expired = { "WWW-Authenticate": 'Bearer error="invalid_token"' };
+  return new Refusal("token", `${reason}: continue with a new one.`, expired);
+}
+
+/** The refusal that answers an error that a request can cause; undefined for one that no code foresaw. */
+export function refusalOf(error: unknown): Refusal | undefined {
+  if (error instanceof Refusal) return error;
+  if (error instanceof DraftError) return malformed(error.message);
+  if (error instanceof ItemSizeError) {
+    const detail = `A message has at most ${error.bytesMax} bytes (--max-message). Send less, or a reference to it.`;
+    return new Refusal("message_size", detail);
+  }
+  if (error instanceof TopicEnded) {
+    const detail = `The topic ${error.topic} has ended: nothing is published to it any more.`;
+    return new Refusal("ended", detail, {}, { ended: formatId(error.end) });
+  }
+  if (error instanceof StreamTakenOver)
+    return new Refusal("taken_over", "Another request with this Idempotency-Key has taken the stream over.");
+  if (error instanceof IdempotencyConflict) {
+    const detail =
+      "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
+    return new Refusal("conflict", detail);
+  }
+  if (error instanceof BrokerUnavailable)
+    return new Refusal("unavailable", "The broker is away; try again.", retryAfter(brokerRetrySeconds));
+  return undefined;
+}
+
 /** Turns errors into refusals. Each refusal passes here once, on its way to the client, and is counted. */
 export class Refusals {
   readonly #refused: Counters["refused"];
@@ -81,7 +127,7 @@ export class Refusals {
 
   /** The refusal that answers an error. One that no code foresaw is logged, with an id that the client is given. */
   of(error: unknown): Refusal {
-    const refusal = this.#read(error);
+    const refusal = refusalOf(error) ?? this.#fault(error);
     this.count(refusal.reason);
     return refusal;
   }
@@ -102,15 +148,7 @@ export class Refusals {
     };
   }
 
-  #read(error: unknown): Refusal {
-    if (error instanceof Refusal) return error;
-    if (error instanceof DraftError) return malformed(error.message);
-    if (error instanceof TopicEnded) {
-      const detail = `The topic ${error.topic} has ended: nothing is published to it any more.`;
-      return new Refusal("ended", detail, {}, { ended: formatId(error.end) });
-    }
-    if (error instanceof BrokerUnavailable)
-      return new Refusal("unavailable", "The broker is away; try again.", retryAfter(brokerRetrySeconds));
+  #fault(error: unknown): Refusal {
     const requestId = crypto.randomUUID();
     this.#log.error({ err: error, requestId }, "a request failed");
     return new Refusal("fault", `A fault of the server; its log has the cause, as ${requestId}.`);

@@ -46,7 +46,7 @@ export class EventStreamReader {
     }
     // A line may have the name of its field beside the data.
     const begunLength = this.#lines.begunLength + this.#data.length + this.#type.length;
-    if (begunLength > this.#bytesMax + "data: ".length) throw new ItemSizeError();
+    if (begunLength > this.#bytesMax + "data: ".length) throw new ItemSizeError(this.#bytesMax);
   }
 
   /** At the end of the body. An event without its blank line is dropped. @throws {DraftError} for half a character */
@@ -81,6 +81,6 @@ export class EventStreamReader {
     if (this.#hasData) this.#data.append(lineFeed);
     this.#hasData = true;
     this.#data.append(value);
-    if (this.#data.length > this.#bytesMax) throw new ItemSizeError();
+    if (this.#data.length > this.#bytesMax) throw new ItemSizeError(this.#bytesMax);
   }
 }

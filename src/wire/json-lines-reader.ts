@@ -27,7 +27,7 @@ export class JsonLinesReader {
    */
   *read(piece: Uint8Array): Iterable<string> {
     for (const line of this.#lines.read(piece)) yield* this.#value(line);
-    if (this.#lines.begunLength > this.#bytesMax + 1) throw new ItemSizeError(); // With the CR that may come before the LF.
+    if (this.#lines.begunLength > this.#bytesMax + 1) throw new ItemSizeError(this.#bytesMax); // With the CR that may come before the LF.
   }
 
   /**
@@ -41,7 +41,7 @@ export class JsonLinesReader {
   *#value(line: Uint8Array): Iterable<string> {
     this.#number++;
     const value = line.at(-1) === 0x0d ? line.subarray(0, -1) : line;
-    if (value.length > this.#bytesMax) throw new ItemSizeError();
+    if (value.length > this.#bytesMax) throw new ItemSizeError(this.#bytesMax);
     const text = utf8.decode(value);
     if (/^[ \t\r]*$/.test(text)) return;
     try {

@@ -10,6 +10,10 @@ export function serverSentEvent(data: string, id?: string, event?: string): stri
   return `${eventLines(data, event)}${id === undefined ? "" : `id: ${id}\n`}\n`;
 }
 
+/** The last event of a stream that the server ends. @param code a close code (close-code.ts) */
+export const closeEvent = (code: number, reason: string): string =>
+  serverSentEvent(JSON.stringify({ code, reason }), undefined, "longwire.close");
+
 /**
  * An event without its `id:` and without the blank line that ends it. Each line of `data` becomes a field of its own,
  * because a field ends at the end of its line.

@@ -2,23 +2,19 @@
 import type { Access } from "../../access/access.ts";
 import type { Socket, SocketHandler } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
+import { answerEventStream } from "../../connection/event-stream.ts";
 import type { Frame } from "../../connection/frames.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import type { Openings } from "../../connection/openings.ts";
 import type { Reading } from "../../connection/reading.ts";
-import {
-  eventStreamHeaders,
-  isForNow,
-  refuseStreamForNow,
-  wantsEventStream,
-} from "../../http/event-stream.ts";
+import { refuseStream, wantsEventStream } from "../../http/event-stream.ts";
 import { methods } from "../../http/methods.ts";
 import type { Proxies, Target } from "../../http/proxies.ts";
 import type { Refusals } from "../../http/refusal.ts";
 import type { Handler, RequestContext } from "../../http/request-context.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
 import { subprotocols } from "../../wire/encodings.ts";
-import { PingStream } from "./stream.ts";
+import { pingStream } from "./stream.ts";
 
 const ping = Buffer.from("ping");
 const pong = Buffer.from("pong");
@@ -66,21 +62,15 @@ export function echoEndpoint(deps: EchoDeps): Handler {
 }
 
 async function openStream(deps: EchoDeps, context: RequestContext): Promise<Response> {
-  const { config, access, connections, openings, proxies, refusals } = deps;
-  const { request, server } = context;
+  const { config, access, connections, openings, refusals } = deps;
   try {
     const turn = openings.turn(context);
     if (turn) await turn;
-    const permissions = config.privatePing ? await access.authenticatePing(context) : openToAll;
-    if (request.method === "HEAD") return new Response(null, { headers: eventStreamHeaders });
-    const clientAddress = connections.admit(proxies.addressOf(context));
-    server.timeout(request, config.heartbeatTimeoutSeconds < 120 ? config.heartbeatTimeoutSeconds + 1 : 120);
-    return new Response(new PingStream(connections, clientAddress, permissions.expiresTime).body, {
-      headers: eventStreamHeaders,
-    });
+    const { expiresTime } = config.privatePing ? await access.authenticatePing(context) : openToAll;
+    const silenceSeconds = Math.min(config.heartbeatTimeoutSeconds + 1, 120);
+    return answerEventStream(connections, context, { handler: pingStream, expiresTime }, silenceSeconds);
   } catch (error) {
-    const refusal = refusals.of(error);
-    return isForNow(refusal) ? refuseStreamForNow(request, refusal) : refusal.response();
+    return refuseStream(context.request, refusals.of(error));
   }
 }
 

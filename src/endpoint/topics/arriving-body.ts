@@ -1,24 +1,18 @@
 /** The body of a POST while it arrives: a connection with bytes, like every other. */
 import type { Permissions } from "../../access/permissions.ts";
-import {
-  type ClientAddress,
-  type HttpConnection,
-  nextConnectionNumber,
-  type Purpose,
-} from "../../connection/connection.ts";
+import type { Purpose } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
+import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
 import { BoundedBody } from "../../http/bounded-body.ts";
-import type { Proxies } from "../../http/proxies.ts";
-import { Refusal, retryAfter } from "../../http/refusal.ts";
+import type { Refusal } from "../../http/refusal.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import type { Logger } from "../../log.ts";
-import { brokerRetrySeconds, wholeBodyBytesMax } from "../../settings/limits.ts";
-import { closeCode } from "../../wire/close-code.ts";
+import { nextTurn } from "../../next-turn.ts";
+import { wholeBodyBytesMax } from "../../settings/limits.ts";
 
 /** What reading a body needs of the server. */
 export interface ArrivingBodyDeps {
   readonly connections: Connections;
-  readonly proxies: Proxies;
   readonly log: Logger;
   readonly messageBytesMax: number;
 }
@@ -47,7 +41,9 @@ export async function readBody(
   const whole = source.read();
   // Most bodies come with their head. Those are no connections, since nothing waits for them.
   const isWhole = await Promise.race([whole.then(() => true), nextTurn().then(() => false)]);
-  return isWhole ? await whole : await new ArrivingBody(context, purpose, source, deps).wait(whole);
+  return isWhole
+    ? await whole
+    : await new ArrivingBody(purpose, source, deps.log).wait(context, whole, deps.connections);
 }
 
 /** Where the bytes come from. */
@@ -64,41 +60,36 @@ function sourceOf(request: Request, declared: number | undefined, deps: Arriving
   return new BoundedBody(request.body as ReadableStream<Uint8Array>, deps.messageBytesMax);
 }
 
-class ArrivingBody implements HttpConnection {
+class ArrivingBody implements HttpHandler {
   readonly kind = "publish";
-  readonly number = nextConnectionNumber();
-  readonly openedMilliseconds = performance.now();
-  readonly clientAddress: ClientAddress;
   readonly #purpose: BodyPurpose;
   readonly #source: Source;
-  readonly #deps: ArrivingBodyDeps;
-  readonly #stopped = Promise.withResolvers<never>();
+  readonly #log: Logger;
+  readonly #refused = Promise.withResolvers<never>();
 
-  /** @throws {Refusal} if it is one connection too many */
-  constructor(context: RequestContext, purpose: BodyPurpose, source: Source, deps: ArrivingBodyDeps) {
+  constructor(purpose: BodyPurpose, source: Source, log: Logger) {
     this.#purpose = purpose;
     this.#source = source;
-    this.#deps = deps;
+    this.#log = log;
+  }
+
+  /** Counts it as a connection until it is whole. Bun itself ends a body that is silent for 12 s. */
+  async wait(
+    context: RequestContext,
+    whole: ReturnType<Source["read"]>,
+    connections: Connections,
+  ): ReturnType<Source["read"]> {
+    let connection: HttpConnection | undefined;
     try {
-      this.clientAddress = deps.connections.admit(deps.proxies.addressOf(context));
+      const { expiresTime } = this.#purpose.permissions;
+      connection = connections.openHttp(context, { handler: this, expiresTime });
+      return await Promise.race([whole, this.#refused.promise]);
     } catch (error) {
       this.#cancel();
       throw error;
-    }
-  }
-
-  /** Counts it as a connection until it is whole. */
-  async wait(whole: ReturnType<Source["read"]>): ReturnType<Source["read"]> {
-    this.#deps.connections.addHttp(this);
-    try {
-      return await Promise.race([whole, this.#stopped.promise]);
     } finally {
-      this.#deps.connections.deleteHttp(this);
+      connection?.end();
     }
-  }
-
-  get expiresTime(): number {
-    return this.#purpose.permissions.expiresTime;
   }
 
   get heldBytes(): number {
@@ -109,43 +100,13 @@ class ArrivingBody implements HttpConnection {
     return this.#purpose;
   }
 
-  /** Bun itself ends a body that is silent for 12 s. */
-  tick(): void {}
-
-  abandon(): void {
-    this.#stop(holdsTooMuch());
-  }
-
-  close(code: number, reason: string): void {
-    this.#stop(refusalOfClose(code, reason));
-  }
-
-  #stop(refusal: Refusal): void {
-    this.#stopped.reject(refusal);
-    this.#cancel();
+  refuse(refusal: Refusal): void {
+    this.#refused.reject(refusal);
   }
 
   #cancel(): void {
     this.#source
       .cancel()
-      .catch((error) => this.#deps.log.debug({ err: error }, "a body that was cancelled had an error"));
+      .catch((error) => this.#log.debug({ err: error }, "a body that was cancelled had an error"));
   }
 }
-
-/** The answer to a body that is not read further, because all connections together hold too much. */
-export const holdsTooMuch = (): Refusal =>
-  new Refusal(
-    "unavailable",
-    "All connections together hold too much (--max-buffered-total); try again.",
-    retryAfter(brokerRetrySeconds),
-  );
-
-/** The answer to a body whose connection is ended with a close code. */
-export function refusalOfClose(code: number, reason: string): Refusal {
-  if (code !== closeCode.unauthorized)
-    return new Refusal("draining", `${reason}: continue at another node.`, retryAfter(brokerRetrySeconds));
-  const expired = { "WWW-Authenticate": 'Bearer error="invalid_token"' };
-  return new Refusal("token", `${reason}: continue with a new one.`, expired);
-}
-
-export const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -3,19 +3,14 @@ import type { Access } from "../../access/access.ts";
 import type { Permissions } from "../../access/permissions.ts";
 import type { BufferLimits } from "../../connection/buffers.ts";
 import type { Connections } from "../../connection/connections.ts";
+import { answerEventStream } from "../../connection/event-stream.ts";
 import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import type { Openings } from "../../connection/openings.ts";
 import type { Reading } from "../../connection/reading.ts";
 import { decodedStreamOf } from "../../http/content-coding.ts";
-import {
-  eventStreamHeaders,
-  isForNow,
-  refuseStreamForNow,
-  wantsEventStream,
-} from "../../http/event-stream.ts";
+import { eventStreamHeaders, refuseStream, wantsEventStream } from "../../http/event-stream.ts";
 import { methods } from "../../http/methods.ts";
-import type { Proxies } from "../../http/proxies.ts";
 import { malformed, Refusal, type Refusals } from "../../http/refusal.ts";
 import type { Answer, Handler, RequestContext } from "../../http/request-context.ts";
 import { silentFor } from "../../http/silence.ts";
@@ -62,7 +57,6 @@ export interface TopicsDeps {
   readonly openings: Openings;
   readonly reading: Reading;
   readonly upgrader: Upgrader;
-  readonly proxies: Proxies;
   readonly fanOut: NativeFanOut;
   readonly encodings: Encodings;
   readonly refusals: Refusals;
@@ -89,11 +83,10 @@ class TopicsEndpoint {
   constructor(deps: TopicsDeps, path: string) {
     this.#deps = deps;
     this.#path = path;
-    const { hub, fanOut, config, counters } = deps;
-    const refusalOf = (error: unknown): Refusal => deps.refusals.of(error);
+    const { config } = deps;
     const { replayAheadBytes, streamGatheredBytes } = deps.buffers;
-    this.#socketDeps = { hub, reading: deps.reading, fanOut, counters, replayAheadBytes, refusalOf };
-    this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax, refusalOf };
+    this.#socketDeps = { ...deps, replayAheadBytes };
+    this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
     this.#streamDeps = {
       ...deps,
@@ -102,7 +95,6 @@ class TopicsEndpoint {
       gatheredBytesMax: streamGatheredBytes,
       turn: new Turn(deps.log),
       heartbeatIntervalSeconds,
-      refusalOf,
     };
   }
 
@@ -131,8 +123,7 @@ class TopicsEndpoint {
     } catch (error) {
       const refusal = this.#deps.refusals.of(error);
       if (isSocket) return this.#deps.upgrader.refuse(context, refusal);
-      if (isStream && isForNow(refusal)) return refuseStreamForNow(request, refusal);
-      return refusal.response();
+      return isStream ? refuseStream(request, refusal) : refusal.response();
     }
   }
 
@@ -170,7 +161,7 @@ class TopicsEndpoint {
     ends: boolean,
     kind: StreamKind,
   ): Promise<Response> {
-    const { connections, openings, proxies, config } = this.#deps;
+    const { openings, config } = this.#deps;
     const { request } = context;
     const [target] = targets;
     if (!target || targets.length > 1) throw malformed("A stream is published to one topic.");
@@ -179,11 +170,10 @@ class TopicsEndpoint {
     const key = readIdempotencyKey(request);
     const body = decodedStreamOf(request);
     await openings.turn(context);
-    const clientAddress = connections.admit(proxies.addressOf(context));
     // Bun ends a request whose body is silent for some seconds. The stream has a longer limit of its own.
     using _ = silentFor(context, 0);
-    const stream = { clientAddress, expiresTime, target, key, ends, items };
-    return await new PublishStream({ ...this.#deps, ...config }, stream).run(body);
+    const stream = { expiresTime, target, key, ends, items };
+    return await new PublishStream({ ...this.#deps, ...config }, stream).run(context, body);
   }
 
   async #openSocket(
@@ -229,8 +219,8 @@ class TopicsEndpoint {
     permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Response> {
-    const { request, url, server } = context;
-    const { hub, connections, proxies, config } = this.#deps;
+    const { request, url } = context;
+    const { hub, connections, config } = this.#deps;
     const format = url.searchParams.get("format");
     if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
     if (starts.length > streamTopicsMax)
@@ -246,20 +236,12 @@ class TopicsEndpoint {
       subscriptions = await openAll(hub, starts);
       this.#countResumes(subscriptions);
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
-      const clientAddress = connections.admit(proxies.addressOf(context));
-      const stream = new EventStream(
-        this.#streamDeps,
-        clientAddress,
-        permissions,
-        subscriptions,
-        format !== null,
-      );
-      // Bun ends an answer that does not move for so long. A heartbeat moves it, unless its reader takes nothing.
-      server.timeout(
-        request,
-        this.#streamDeps.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120),
-      );
-      return new Response(stream.body, { headers: eventStreamHeaders });
+      const handler = new EventStream(this.#streamDeps, permissions, subscriptions, format !== null);
+      // A heartbeat moves the answer, unless its reader takes nothing.
+      const silenceSeconds =
+        this.#streamDeps.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120);
+      const { expiresTime } = permissions;
+      return answerEventStream(connections, context, { handler, expiresTime }, silenceSeconds);
     } catch (error) {
       closeAll(subscriptions);
       throw error;
@@ -271,15 +253,18 @@ class TopicsEndpoint {
     permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Response> {
-    const { hub, connections, proxies } = this.#deps;
-    const { request, url } = context;
-    const options = readPollOptions(url);
-    const clientAddress = connections.admit(proxies.addressOf(context));
-    const subscriptions = await openAll(hub, starts);
-    this.#countResumes(subscriptions);
-    if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
-    using _ = silentFor(context, 2 * pollWaitSecondsMax);
-    return await new Poll(this.#pollDeps, clientAddress, permissions, subscriptions, options).run(request);
+    const options = readPollOptions(context.url);
+    let subscriptions: readonly Subscription[] = [];
+    try {
+      subscriptions = await openAll(this.#deps.hub, starts);
+      this.#countResumes(subscriptions);
+      if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
+      using _ = silentFor(context, 2 * pollWaitSecondsMax);
+      return await new Poll(this.#pollDeps, permissions, subscriptions, options).run(context);
+    } catch (error) {
+      closeAll(subscriptions);
+      throw error;
+    }
   }
 
   #countResumes(subscriptions: readonly Subscription[]): void {

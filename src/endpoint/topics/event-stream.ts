@@ -1,28 +1,22 @@
 /** An event stream on /topics: messages as server-sent events, for `EventSource` and `curl -N`. */
 import type { Permissions } from "../../access/permissions.ts";
-import {
-  type ClientAddress,
-  type HttpConnection,
-  nextConnectionNumber,
-  type Purpose,
-} from "../../connection/connection.ts";
-import type { Connections } from "../../connection/connections.ts";
+import type { Purpose } from "../../connection/connection.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
+import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
 import { UnsentLimit } from "../../connection/unsent-limit.ts";
-import type { Refusal } from "../../http/refusal.ts";
+import type { Refusals } from "../../http/refusal.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
-import { streamHighWaterMarkBytes, streamRetryMilliseconds } from "../../settings/limits.ts";
+import { streamRetryMilliseconds } from "../../settings/limits.ts";
 import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents, endData, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
 import type { Encoding, Encodings } from "../../wire/encodings.ts";
-import { serverSentEvent } from "../../wire/server-sent-events.ts";
+import { closeEvent, serverSentEvent } from "../../wire/server-sent-events.ts";
 import type { GatheringStream, Turn } from "./turn.ts";
 
 /** The parts of the server that a stream uses. */
 export interface EventStreamDeps {
-  readonly connections: Connections;
   readonly fanOut: NativeFanOut;
   readonly encodings: Encodings;
   /** A reader with at least this many unsent bytes is cut at the next message. */
@@ -35,12 +29,8 @@ export interface EventStreamDeps {
   readonly heartbeatIntervalSeconds: number;
   readonly counters: Counters;
   readonly log: Logger;
-  /** What to report to the client about an error. */
-  refusalOf(error: unknown): Refusal;
+  readonly refusals: Refusals;
 }
-
-/** Counts bytes, so `desiredSize` is the mark minus the unsent bytes. Bun calls `pull` below the mark. */
-const queueing = new ByteLengthQueuingStrategy({ highWaterMark: streamHighWaterMarkBytes });
 
 const utf8 = new TextEncoder();
 
@@ -56,7 +46,7 @@ const plainCodec: StreamCodec = {
   open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), cursor, "longwire.open"),
   gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), cursor, "longwire.gap"),
   end: (end, cursor) => serverSentEvent(JSON.stringify(endData(end)), cursor, "longwire.end"),
-  close: (code, reason) => serverSentEvent(JSON.stringify({ code, reason }), undefined, "longwire.close"),
+  close: closeEvent,
 };
 
 function cloudEventsCodec(): StreamCodec {
@@ -69,19 +59,7 @@ function cloudEventsCodec(): StreamCodec {
   };
 }
 
-/** It is the source of its own body: a source of three closures takes 200 bytes more. */
-export class EventStream
-  implements
-    HttpConnection,
-    Subscriber,
-    DirectSubscriber,
-    GatheringStream,
-    UnderlyingDefaultSource<Uint8Array<ArrayBuffer>>
-{
-  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
-  readonly kind: "events" | "events_cloudevents";
-  readonly number = nextConnectionNumber();
-  readonly openedMilliseconds = performance.now();
+export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, GatheringStream {
   readonly #permissions: Permissions;
   readonly #deps: EventStreamDeps;
   readonly #codec: StreamCodec;
@@ -91,7 +69,8 @@ export class EventStream
   readonly #cursor: Map<string, string> | undefined;
   /** Topics that have not ended. */
   #openTopics: number;
-  #controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>> | undefined;
+  /** Set while it is open. */
+  #connection: HttpConnection | undefined;
   /** Whole events that are written together: by the end of the turn, or before if they are many. */
   #gathered: Uint8Array<ArrayBuffer>[] | undefined;
   #gatheredBytes = 0;
@@ -104,12 +83,10 @@ export class EventStream
   /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics, because it names the topic */
   constructor(
     deps: EventStreamDeps,
-    readonly clientAddress: ClientAddress,
     permissions: Permissions,
     subscriptions: readonly Subscription[],
     inCloudEvents: boolean,
   ) {
-    this.kind = inCloudEvents ? "events_cloudevents" : "events";
     this.#deps = deps;
     this.#permissions = permissions;
     this.#subscriptions = subscriptions;
@@ -120,14 +97,12 @@ export class EventStream
     if (!inCloudEvents) this.#encoded = "serverSentEvents";
     else
       this.#encoded = subscriptions.length === 1 ? "serverSentCloudEvents" : "serverSentCloudEventsWithoutId";
-    this.body = new ReadableStream<Uint8Array<ArrayBuffer>>(this, queueing);
   }
 
   replay(message: Message): boolean {
     this.#deps.counters.replayedMessages++;
     this.#put(message);
-    const controller = this.#controller;
-    if (controller && this.#unsentBytes(controller) < this.#deps.replayAheadBytes) return true;
+    if (this.#connection && this.#unsentBytes < this.#deps.replayAheadBytes) return true;
     this.#isReplayPaused = true;
     this.#allowPull?.();
     return false;
@@ -135,9 +110,9 @@ export class EventStream
 
   /** A reader that does not get this message must get no later one, so its stream ends in the same step. */
   deliver(message: Message): void {
-    const controller = this.#controller;
-    if (!controller) return;
-    if (!this.#limit.isExceededBy(this.#unsentBytes(controller))) {
+    const connection = this.#connection;
+    if (!connection) return;
+    if (!this.#limit.isExceededBy(this.#unsentBytes)) {
       this.#deps.counters.delivered[this.kind]++;
       this.#put(message);
       // Early, because a reader that takes all it is given must not reach its limit within a turn.
@@ -145,26 +120,28 @@ export class EventStream
       return;
     }
     this.#deps.counters.cut.slow++;
-    this.#deps.log.info({ address: this.clientAddress.address }, "a slow reader of an event stream is cut");
-    this.abandon();
+    this.#deps.log.info(
+      { address: connection.clientAddress.address },
+      "a slow reader of an event stream is cut",
+    );
+    connection.abandon();
   }
 
-  get expiresTime(): number {
-    return this.#permissions.expiresTime;
+  get kind(): "events" | "events_cloudevents" {
+    return this.#encoded === "serverSentEvents" ? "events" : "events_cloudevents";
   }
 
   purpose(): Purpose {
     return { sub: this.#permissions.subject, topics: this.#subscriptions.length };
   }
 
+  /** Gathered. */
   get heldBytes(): number {
-    return this.#controller ? this.#unsentBytes(this.#controller) : 0;
+    return this.#gatheredBytes;
   }
 
   abandon(): void {
-    const controller = this.#controller;
-    this.cancel();
-    controller?.error(new Error("the reader of an event stream is too slow"));
+    this.#connection?.abandon();
   }
 
   gap(gap: Gap): void {
@@ -177,31 +154,27 @@ export class EventStream
   }
 
   end(end: End): void {
-    const controller = this.#controller;
-    if (!controller) return;
+    const connection = this.#connection;
+    if (!connection) return;
     this.#write(utf8.encode(this.#codec.end(end, this.#cursorAt(end.topic, formatId(end)))));
     if (--this.#openTopics > 0) return;
     this.flush();
-    this.cancel();
-    controller.close();
+    connection.end();
   }
 
   fail(error: unknown): void {
-    const { code, message } = this.#deps.refusalOf(error);
-    this.close(code, message);
+    const { code, message } = this.#deps.refusals.of(error);
+    this.#connection?.close(code, message);
   }
 
   tick(): void {
     if (++this.#silentSeconds >= this.#deps.heartbeatIntervalSeconds) this.#write(utf8.encode(":\n\n"));
   }
 
-  close(code: number, reason: string): void {
-    const controller = this.#controller;
-    if (!controller) return;
+  close(connection: HttpConnection, code: number, reason: string): void {
     this.#write(utf8.encode(this.#codec.close(code, reason)));
     this.flush();
-    this.cancel();
-    controller.close();
+    connection.end();
   }
 
   /** One chunk, because `enqueue` may call `pull`, and a replay would write between two chunks. */
@@ -211,13 +184,11 @@ export class EventStream
     this.#gathered = undefined;
     this.#gatheredBytes = 0;
     this.#deps.counters.sentBytes[this.kind] += bytes.length;
-    this.#controller?.enqueue(bytes);
+    this.#connection?.write(bytes);
   }
 
-  /** Called by `body`, as are `pull` and `cancel`. */
-  start(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): void {
-    this.#controller = controller;
-    this.#deps.connections.addHttp(this);
+  open(connection: HttpConnection): void {
+    this.#connection = connection;
     let cursor = "";
     for (const { topic, openId } of this.#subscriptions) cursor = this.#cursorAt(topic, openId);
     const opened = this.#codec.open(this.#subscriptions, cursor);
@@ -243,10 +214,10 @@ export class EventStream
     for (const subscription of this.#subscriptions) subscription.advance();
   }
 
-  cancel(): void {
-    this.#controller = undefined;
+  closed(): void {
+    this.#connection = undefined;
     this.#gathered = undefined;
-    this.#deps.connections.deleteHttp(this);
+    this.#gatheredBytes = 0;
     for (const subscription of this.#subscriptions) {
       this.#deps.fanOut.removeDirect(subscription);
       subscription.close();
@@ -262,7 +233,7 @@ export class EventStream
   }
 
   #write(bytes: Uint8Array<ArrayBuffer>): void {
-    if (!this.#controller) return;
+    if (!this.#connection) return;
     this.#silentSeconds = 0;
     if (this.#gathered) this.#gathered.push(bytes);
     else {
@@ -273,8 +244,8 @@ export class EventStream
   }
 
   /** Gathered, or enqueued and not taken by Bun. */
-  #unsentBytes({ desiredSize }: ReadableStreamDefaultController): number {
-    return this.#gatheredBytes + streamHighWaterMarkBytes - (desiredSize ?? 0);
+  get #unsentBytes(): number {
+    return this.#gatheredBytes + (this.#connection?.unsentBytes ?? 0);
   }
 
   /** The `id:` once a topic has come to an id. The browser returns it as `Last-Event-ID`. */

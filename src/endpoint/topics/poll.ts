@@ -1,19 +1,14 @@
 /** GET /topics/…?since=: the messages after `since` as a batch of CloudEvents, and the cursor to continue with. */
 import type { Permissions } from "../../access/permissions.ts";
-import {
-  type ClientAddress,
-  type HttpConnection,
-  nextConnectionNumber,
-  type Purpose,
-} from "../../connection/connection.ts";
+import type { Purpose } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
-import { Refusal, retryAfter } from "../../http/refusal.ts";
+import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
+import type { Refusal, Refusals } from "../../http/refusal.ts";
+import type { RequestContext } from "../../http/request-context.ts";
 import type { Counters } from "../../metrics.ts";
-import { brokerRetrySeconds } from "../../settings/limits.ts";
 import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
-import { closeCode } from "../../wire/close-code.ts";
 import { ControlEvents } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
 
@@ -26,9 +21,9 @@ export interface PollDeps {
   readonly fanOut: NativeFanOut;
   readonly encodings: Encodings;
   readonly counters: Counters;
+  readonly refusals: Refusals;
   /** The largest answer, unless one event alone is larger. */
   readonly bufferedBytesMax: number;
-  refusalOf(error: unknown): Refusal;
 }
 
 /** What the URL of a poll asks for beside its topics. */
@@ -42,10 +37,8 @@ export interface PollOptions {
 }
 
 /** A poll is a subscription that ends when it has caught up, when its answer is full, or after its wait. */
-export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
+export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
   readonly kind = "poll";
-  readonly number = nextConnectionNumber();
-  readonly openedMilliseconds = performance.now();
   readonly #permissions: Permissions;
   readonly #deps: PollDeps;
   readonly #options: PollOptions;
@@ -65,9 +58,10 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
   readonly #answer = Promise.withResolvers<Response>();
   #isEnded = false;
 
+  #connection: HttpConnection | undefined;
+
   constructor(
     deps: PollDeps,
-    readonly clientAddress: ClientAddress,
     permissions: Permissions,
     subscriptions: readonly Subscription[],
     options: PollOptions,
@@ -81,10 +75,12 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
     this.#lagging = new Set(subscriptions.map(({ topic }) => topic));
   }
 
-  /** Resolves with the answer. Called once. */
-  run(request: Request): Promise<Response> {
-    this.#deps.connections.addHttp(this);
-    request.signal.addEventListener("abort", () => this.#end());
+  /** Resolves with the answer. Called once. @throws {Refusal} if it is one connection too many */
+  run(context: RequestContext): Promise<Response> {
+    const { expiresTime } = this.#permissions;
+    const connection = this.#deps.connections.openHttp(context, { handler: this, expiresTime });
+    this.#connection = connection;
+    context.request.signal.addEventListener("abort", () => connection.end());
     for (const subscription of this.#subscriptions) {
       this.#cursor.set(subscription.topic, formatId(subscription.from));
       subscription.begin(this);
@@ -125,11 +121,7 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
   }
 
   fail(error: unknown): void {
-    this.#respond(this.#deps.refusalOf(error).response());
-  }
-
-  get expiresTime(): number {
-    return this.#permissions.expiresTime;
+    this.#respond(this.#deps.refusals.of(error).response());
   }
 
   purpose(): Purpose {
@@ -140,20 +132,14 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
     return this.#bytes;
   }
 
-  abandon(): void {
-    const detail = "All unsent answers together are too large (--max-buffered-total); poll again.";
-    this.#respond(new Refusal("unavailable", detail, retryAfter(brokerRetrySeconds)).response());
-  }
-
   tick(): void {
     if (this.#isWaiting && --this.#waitSecondsLeft <= 0) this.#finish();
   }
 
-  /** An expired token is told. At a drain the client gets what there is, and continues at another node. */
-  close(code: number, reason: string): void {
-    if (code !== closeCode.unauthorized) this.#finish();
-    else
-      this.#respond(new Refusal("token", `${reason}: poll again with a new one.`, expiredHeaders).response());
+  /** At a drain the client gets what there is, and continues at another node. */
+  refuse(refusal: Refusal): void {
+    if (refusal.reason === "draining") this.#finish();
+    else this.#respond(refusal.response());
   }
 
   #advance(): void {
@@ -208,18 +194,14 @@ export class Poll implements HttpConnection, Subscriber, DirectSubscriber {
 
   #respond(response: Response): void {
     this.#answer.resolve(response);
-    this.#end();
+    this.#connection?.end();
   }
 
-  #end(): void {
-    if (this.#isEnded) return;
+  closed(): void {
     this.#isEnded = true;
-    this.#deps.connections.deleteHttp(this);
     for (const subscription of this.#subscriptions) {
       this.#deps.fanOut.removeDirect(subscription);
       subscription.close();
     }
   }
 }
-
-const expiredHeaders = { "WWW-Authenticate": 'Bearer error="invalid_token"' };

@@ -1,21 +1,18 @@
 /** POST with a body that goes on: each event or line in it is published when it has arrived. */
-import {
-  type ClientAddress,
-  type HttpConnection,
-  nextConnectionNumber,
-  type Purpose,
-} from "../../connection/connection.ts";
+import type { Purpose } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
+import type { HttpHandler } from "../../connection/http-connection.ts";
 import type { BodyStream } from "../../http/content-coding.ts";
 import { Refusal } from "../../http/refusal.ts";
+import type { RequestContext } from "../../http/request-context.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
+import { nextTurn } from "../../next-turn.ts";
 import { streamItemsPerTurnMax } from "../../settings/limits.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { holdsTooMuch, nextTurn, refusalOfClose } from "./arriving-body.ts";
 import { ItemPublisher } from "./item-publisher.ts";
-import { refusalOf } from "./publish.ts";
+import { refusalOfPublication, unlessBrokenOff } from "./publish.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
 import type { StreamItems } from "./stream-items.ts";
 
@@ -32,7 +29,6 @@ export interface PublishStreamDeps {
 }
 
 export interface PublishStreamOptions {
-  readonly clientAddress: ClientAddress;
   readonly expiresTime: number;
   readonly target: PublishTarget;
   /** The request's idempotency key. */
@@ -43,12 +39,8 @@ export interface PublishStreamOptions {
 }
 
 /** A request that publishes is a connection like every other: it is counted, limited, drained, and it expires. */
-export class PublishStream implements HttpConnection {
+export class PublishStream implements HttpHandler {
   readonly kind = "publish";
-  readonly number = nextConnectionNumber();
-  readonly openedMilliseconds = performance.now();
-  readonly clientAddress: ClientAddress;
-  readonly expiresTime: number;
   readonly #deps: PublishStreamDeps;
   readonly #options: PublishStreamOptions;
   readonly #publisher: ItemPublisher;
@@ -66,18 +58,16 @@ export class PublishStream implements HttpConnection {
   constructor(deps: PublishStreamDeps, options: PublishStreamOptions) {
     this.#deps = deps;
     this.#options = options;
-    this.clientAddress = options.clientAddress;
-    this.expiresTime = options.expiresTime;
     this.#publisher = new ItemPublisher(deps.hub, options.target, options.key);
   }
 
   /**
    * Publishes until the body ends. Called once.
-   * @throws {Refusal} with `published`, which says how far it has come
+   * @throws {Refusal} if it is one connection too many; with `published`, which says how far it has come
    */
-  async run(body: BodyStream | undefined): Promise<Response> {
-    const { ends, items } = this.#options;
-    this.#deps.connections.addHttp(this);
+  async run(context: RequestContext, body: BodyStream | undefined): Promise<Response> {
+    const { ends, expiresTime, items } = this.#options;
+    const connection = this.#deps.connections.openHttp(context, { handler: this, expiresTime });
     try {
       await this.#publisher.begin();
       if (body) await this.#readAll(body);
@@ -85,10 +75,10 @@ export class PublishStream implements HttpConnection {
       await this.#publisher.finish(ends);
       return Response.json({ published: [this.#publisher.published] });
     } catch (error) {
-      throw refusalOf([error], [this.#publisher.published], this.#deps.messageBytesMax);
+      throw refusalOfPublication([error], [this.#publisher.published]);
     } finally {
       this.#cancel(); // Releases what decodes a body that was not read to its end.
-      this.#deps.connections.deleteHttp(this);
+      connection.end();
     }
   }
 
@@ -109,18 +99,10 @@ export class PublishStream implements HttpConnection {
     if (++this.#silentSeconds < this.#deps.publishSilenceSeconds) return;
     this.#deps.counters.cut.silent++;
     const detail = `The body was silent for ${this.#deps.publishSilenceSeconds} s (--publish-silence).`;
-    this.#stop(new Refusal("silence", detail));
+    this.refuse(new Refusal("silence", detail));
   }
 
-  abandon(): void {
-    this.#stop(holdsTooMuch());
-  }
-
-  close(code: number, reason: string): void {
-    this.#stop(refusalOfClose(code, reason));
-  }
-
-  #stop(refusal: Refusal): void {
+  refuse(refusal: Refusal): void {
     if (this.#stopped) return;
     this.#stopped = refusal;
     this.#nextSecond?.resolve();
@@ -133,14 +115,14 @@ export class PublishStream implements HttpConnection {
       .catch((error) => this.#deps.log.debug({ err: error }, "a body that was cancelled had an error"));
   }
 
-  /** @throws an AbortError if the body broke off: what is not whole must not be taken for the last item */
+  /** @throws {DraftError} if the body broke off: what is not whole must not be taken for the last item */
   async #readAll(body: BodyStream): Promise<void> {
     this.#body = body;
     const reader = body.stream.getReader();
     this.#reader = reader;
     for (;;) {
       this.#requireRunning(); // It may have been stopped before there was a reader to cancel.
-      const { done, value } = await reader.read();
+      const { done, value } = await unlessBrokenOff(() => reader.read());
       this.#requireRunning();
       if (done) return;
       this.#silentSeconds = 0;

@@ -1,22 +1,15 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
 import { readDecoded } from "../../http/content-coding.ts";
-import { malformed, Refusal, retryAfter } from "../../http/refusal.ts";
+import { malformed, Refusal, refusalOf, retryAfter } from "../../http/refusal.ts";
+import { nextTurn } from "../../next-turn.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax, streamItemsPerTurnMax } from "../../settings/limits.ts";
-import {
-  type Appended,
-  BrokerUnavailable,
-  IdempotencyConflict,
-  type Publication,
-  StreamTakenOver,
-  TopicEnded,
-} from "../../topic/broker.ts";
+import { type Appended, BrokerUnavailable, type Publication } from "../../topic/broker.ts";
 import { type Draft, DraftError, draftOf, isType, SharedData } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { dataBytes, formatId, retainedBytes } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
 import { ItemSizeError } from "../../wire/item-size.ts";
 import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
-import { nextTurn } from "./arriving-body.ts";
 import { ItemPublisher } from "./item-publisher.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
 
@@ -52,7 +45,7 @@ export async function publishBody(
   const { hub, messageBytesMax, readBody } = deps;
   const key = readIdempotencyKey(request);
   const body = await unlessBrokenOff(() => readDecoded(request, messageBytesMax, readBody));
-  if (!body) throw tooLarge(messageBytesMax);
+  if (!body) throw new ItemSizeError(messageBytesMax);
   const contentType = request.headers.get("content-type") ?? undefined;
   if (contentType !== undefined && isType(contentType, "application/cloudevents-batch+json"))
     return await publishBatch(batchOf(body, targets), targets, key, ends, deps);
@@ -71,10 +64,10 @@ export async function publishBody(
     try {
       return Response.json({ published: [await publishTo(only)] });
     } catch (error) {
-      throw refusalOf([error], [], messageBytesMax);
+      throw refusalOfPublication([error], []);
     }
   }
-  return publishToEach(targets, publishTo, messageBytesMax);
+  return publishToEach(targets, publishTo);
 }
 
 const topicsOf = (targets: readonly PublishTarget[]): string[] => targets.map(({ topic }) => topic);
@@ -136,7 +129,7 @@ async function publishBatch(
   targets: readonly PublishTarget[],
   key: string | undefined,
   ends: boolean,
-  { hub, messageBytesMax, requestBytesMax }: PublishDeps,
+  { hub, requestBytesMax }: PublishDeps,
 ): Promise<Response> {
   const [target] = targets as [PublishTarget];
   if (drafts.length > 1) {
@@ -152,7 +145,7 @@ async function publishBatch(
     }
     await items.finish(ends);
   } catch (error) {
-    throw refusalOf([error], [items.published], messageBytesMax);
+    throw refusalOfPublication([error], [items.published]);
   }
   return Response.json({ published: [items.published] });
 }
@@ -161,7 +154,6 @@ async function publishBatch(
 async function publishToEach(
   targets: readonly PublishTarget[],
   publishTo: (target: PublishTarget) => Promise<Published>,
-  messageBytesMax: number,
 ): Promise<Response> {
   const outcomes = await Promise.allSettled(targets.map(publishTo));
   const published: Published[] = [];
@@ -170,72 +162,40 @@ async function publishToEach(
     if (outcome.status === "rejected") failed.push(outcome.reason);
     else published.push(outcome.value);
   }
-  if (failed.length > 0) throw refusalOf(failed, published, messageBytesMax);
+  if (failed.length > 0) throw refusalOfPublication(failed, published);
   return Response.json({ published });
 }
 
 /**
  * The refusal of a publication that failed. 503 only where repeating can help.
  * @param published what was published of it
- * @throws an error that no code foresaw
+ * @returns an error that no code foresaw as it is
  */
-export function refusalOf(
-  failed: readonly unknown[],
-  published: readonly object[],
-  messageBytesMax: number,
-): Refusal {
-  const members = { published };
-  const isForeseen = (error: unknown): boolean => error instanceof BrokerUnavailable || isFinal(error);
-  const unforeseen = failed.find((error) => !isForeseen(error));
-  if (unforeseen) throw unforeseen;
-  const [final] = failed;
-  if (!failed.every(isFinal)) {
-    const detail =
-      "Not everything could be published, and whether the rest was is unknown. Repeat with the same Idempotency-Key.";
-    return new Refusal("unavailable", detail, retryAfter(brokerRetrySeconds), members);
-  }
-  if (final instanceof TopicEnded) {
-    const detail = `The topic ${final.topic} has ended: nothing is published to it any more.`;
-    return new Refusal("ended", detail, {}, { ...members, ended: formatId(final.end) });
-  }
-  if (final instanceof Refusal)
-    return new Refusal(final.reason, final.message, final.headers, { ...final.members, ...members });
-  if (final instanceof ItemSizeError) return tooLarge(messageBytesMax, members);
-  if (final instanceof DraftError) return new Refusal("malformed", final.message, {}, members);
-  if (isBrokenOff(final)) return new Refusal("malformed", "The body broke off.", {}, members);
-  if (final instanceof StreamTakenOver) {
-    const detail = "Another request with this Idempotency-Key has taken the stream over.";
-    return new Refusal("taken_over", detail, {}, members);
-  }
-  const detail =
-    "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
-  return new Refusal("conflict", detail, {}, members);
+export function refusalOfPublication(failed: readonly unknown[], published: readonly object[]): unknown {
+  const refusals = failed.map(refusalOf);
+  const unforeseen = refusals.indexOf(undefined);
+  if (unforeseen >= 0) return failed[unforeseen];
+  const isUnknown = failed.some((error) => error instanceof BrokerUnavailable);
+  return (isUnknown ? unknownOutcome : refusals[0])?.with({ published });
 }
 
-/** Errors that are answered as they are. */
-const finalErrors = [IdempotencyConflict, TopicEnded, StreamTakenOver, DraftError, ItemSizeError, Refusal];
-
-const isFinal = (error: unknown): boolean =>
-  isBrokenOff(error) || finalErrors.some((kind) => error instanceof kind);
+const unknownOutcome = new Refusal(
+  "unavailable",
+  "Not everything could be published, and whether the rest was is unknown. Repeat with the same Idempotency-Key.",
+  retryAfter(brokerRetrySeconds),
+);
 
 /** Bun's error of a body whose connection was lost before its end. */
 const isBrokenOff = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 
-async function unlessBrokenOff<Body>(read: () => Promise<Body>): Promise<Body> {
+/** @throws {DraftError} for a body that broke off */
+export async function unlessBrokenOff<Body>(read: () => Promise<Body>): Promise<Body> {
   try {
     return await read();
   } catch (error) {
     throw isBrokenOff(error) ? new DraftError("The body broke off.") : error;
   }
 }
-
-const tooLarge = (bytesMax: number, members: Readonly<Record<string, unknown>> = {}): Refusal =>
-  new Refusal(
-    "message_size",
-    `A message has at most ${bytesMax} bytes (--max-message). Send less, or a reference to it.`,
-    {},
-    members,
-  );
 
 /** The header's value, with or without the quotes of a structured field (draft-ietf-httpapi-idempotency-key-header). */
 export function readIdempotencyKey(request: Request): string | undefined {

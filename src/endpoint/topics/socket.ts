@@ -6,7 +6,7 @@ import type { NativeFanOut } from "../../connection/fan-out.ts";
 import type { Frame } from "../../connection/frames.ts";
 import type { SocketForm } from "../../connection/native-topic.ts";
 import type { Reading } from "../../connection/reading.ts";
-import type { Refusal } from "../../http/refusal.ts";
+import type { Refusals } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
 import { publishAheadMax } from "../../settings/limits.ts";
 import { DraftError } from "../../topic/draft.ts";
@@ -32,8 +32,7 @@ export interface TopicSocketDeps {
   readonly counters: Counters;
   /** A replay pauses while at least this many bytes are unsent. */
   readonly replayAheadBytes: number;
-  /** What to report to the client about an error. */
-  refusalOf(error: unknown): Refusal;
+  readonly refusals: Refusals;
 }
 
 /** How one subprotocol reads and writes frames. */
@@ -192,7 +191,7 @@ export class TopicSocket implements SocketHandler, Subscriber {
 
   fail(error: unknown): void {
     this.#hasFailed = true;
-    const { code, message } = this.#deps.refusalOf(error);
+    const { code, message } = this.#deps.refusals.of(error);
     if (this.#socket) closeSocket(this.#socket, code, message);
   }
 

@@ -1,4 +1,5 @@
 /** Waits until replicas have what was appended: one WAIT after all appends of a turn, never two at a time. */
+import { nextTurn } from "../../next-turn.ts";
 import { BrokerUnavailable } from "../../topic/broker.ts";
 import type { Connection } from "./link.ts";
 
@@ -39,7 +40,7 @@ export class Acknowledging {
   }
 
   async #waitForTurn(): Promise<void> {
-    await Promise.allSettled([this.#current, endOfTurn()]);
+    await Promise.allSettled([this.#current, nextTurn()]);
     this.#next = undefined;
     const count = await this.#send(waitMilliseconds);
     if (count < this.#replicas)
@@ -56,5 +57,3 @@ export class Acknowledging {
     return count;
   }
 }
-
-const endOfTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
