@@ -34,8 +34,10 @@ export interface EventStreamDeps {
 
 const utf8 = new TextEncoder();
 
-/** How one format writes control events. */
+/** How one format writes events. */
 interface StreamCodec {
+  readonly kind: "events" | "events_cloudevents";
+  readonly encoding: Encoding & `serverSent${string}`;
   open(topics: readonly OpenedTopic[], cursor: string): string;
   gap(gap: Gap, cursor: string): string;
   end(end: End, cursor: string): string;
@@ -43,15 +45,19 @@ interface StreamCodec {
 }
 
 const plainCodec: StreamCodec = {
+  kind: "events",
+  encoding: "serverSentEvents",
   open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), cursor, "longwire.open"),
   gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), cursor, "longwire.gap"),
   end: (end, cursor) => serverSentEvent(JSON.stringify(endData(end)), cursor, "longwire.end"),
   close: closeEvent,
 };
 
-function cloudEventsCodec(): StreamCodec {
+function cloudEventsCodec(topics: number): StreamCodec {
   const control = new ControlEvents();
   return {
+    kind: "events_cloudevents",
+    encoding: topics === 1 ? "serverSentCloudEvents" : "serverSentCloudEventsWithoutId",
     open: (topics, cursor) => serverSentEvent(control.open(topics), cursor),
     gap: (gap, cursor) => serverSentEvent(control.gap(gap), cursor),
     end: (end, cursor) => serverSentEvent(control.end(end), cursor),
@@ -59,11 +65,11 @@ function cloudEventsCodec(): StreamCodec {
   };
 }
 
+/** Past 12 fields JavaScriptCore takes more than 112 bytes for it. */
 export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, GatheringStream {
   readonly #permissions: Permissions;
   readonly #deps: EventStreamDeps;
   readonly #codec: StreamCodec;
-  readonly #encoded: Encoding & `serverSent${string}`;
   readonly #subscriptions: readonly Subscription[];
   /** The id of each topic, in the order of the request; only for several topics. A browser returns them together. */
   readonly #cursor: Map<string, string> | undefined;
@@ -74,7 +80,6 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
   /** Whole events that are written together: by the end of the turn, or before if they are many. */
   #gathered: Uint8Array<ArrayBuffer>[] | undefined;
   #gatheredBytes = 0;
-  #isReplayPaused = false;
   /** Lets Bun call `pull` again. */
   #allowPull: (() => void) | undefined;
   #silentSeconds = 0;
@@ -93,17 +98,13 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
     this.#openTopics = subscriptions.length;
     this.#cursor = subscriptions.length > 1 ? new Map() : undefined;
     this.#limit = new UnsentLimit(deps.bufferedBytesMax);
-    this.#codec = inCloudEvents ? cloudEventsCodec() : plainCodec;
-    if (!inCloudEvents) this.#encoded = "serverSentEvents";
-    else
-      this.#encoded = subscriptions.length === 1 ? "serverSentCloudEvents" : "serverSentCloudEventsWithoutId";
+    this.#codec = inCloudEvents ? cloudEventsCodec(subscriptions.length) : plainCodec;
   }
 
   replay(message: Message): boolean {
     this.#deps.counters.replayedMessages++;
     this.#put(message);
     if (this.#connection && this.#unsentBytes < this.#deps.replayAheadBytes) return true;
-    this.#isReplayPaused = true;
     this.#allowPull?.();
     return false;
   }
@@ -127,8 +128,8 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
     connection.abandon();
   }
 
-  get kind(): "events" | "events_cloudevents" {
-    return this.#encoded === "serverSentEvents" ? "events" : "events_cloudevents";
+  get kind(): StreamCodec["kind"] {
+    return this.#codec.kind;
   }
 
   purpose(): Purpose {
@@ -201,13 +202,11 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
    * Bun calls `pull` after each chunk, unless the promise of the last call is pending. So it is kept pending while no replay
    * waits: the calls were 8 to 28 % of the cost of a delivery (two runs).
    */
-  pull(): Promise<void> | undefined {
-    this.#isReplayPaused = false;
+  pull(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#allowPull = resolve;
     this.#advance();
-    if (this.#isReplayPaused) return undefined;
-    return new Promise((resolve) => {
-      this.#allowPull = resolve;
-    });
+    return promise;
   }
 
   #advance(): void {
@@ -225,10 +224,11 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
   }
 
   #put(message: Message): void {
-    const event = this.#deps.encodings.get(this.#encoded, message);
+    const { encoding } = this.#codec;
+    const event = this.#deps.encodings.get(encoding, message);
     this.#limit.gave(event.length);
     this.#write(event);
-    if (this.#encoded !== "serverSentCloudEventsWithoutId") return;
+    if (encoding !== "serverSentCloudEventsWithoutId") return;
     this.#write(utf8.encode(`id: ${this.#cursorAt(message.topic, formatId(message))}\n\n`));
   }
 
