@@ -37,6 +37,7 @@ export const layers: readonly (readonly Room[])[] = [
   [
     { name: "log.ts", purpose: "lines for operators" },
     { name: "metrics.ts", purpose: "counters" },
+    { name: "next-turn.ts", purpose: "lets others be served" },
   ],
 ];
 
