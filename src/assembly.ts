@@ -13,14 +13,10 @@ import { HeldBytes } from "./connection/held-bytes.ts";
 import { Openings } from "./connection/openings.ts";
 import { Reading } from "./connection/reading.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
-import type { EngineSize } from "./endpoint/operations.ts";
 import { echoEndpoint } from "./endpoint/ping/echo.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import { ProgramTopics } from "./endpoint/topics/program.ts";
-import type { DiskBroker } from "./engine/disk/disk.ts";
-import type { DiskMeter } from "./engine/disk/meter.ts";
-import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "./engine/memory.ts";
-import type { RedisBroker } from "./engine/redis/broker.ts";
+import type { Engine, EngineDeps, Evicted } from "./engine/engine.ts";
 import { guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
@@ -30,8 +26,8 @@ import { Counters } from "./metrics.ts";
 import type { HandlerConfig } from "./settings/config.ts";
 import { checkRelations, doubtsAbout } from "./settings/relations.ts";
 import { readRetainedTopics } from "./settings/units.ts";
-import type { Broker } from "./topic/broker.ts";
 import { Hub } from "./topic/hub.ts";
+import type { HistoryLimits } from "./topic/retention.ts";
 import { closeCode } from "./wire/close-code.ts";
 import { Encodings } from "./wire/encodings.ts";
 
@@ -40,11 +36,7 @@ export interface Parts extends AsyncDisposable {
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly access: Access;
   readonly proxies: Proxies;
-  readonly broker: Broker;
-  /** Undefined where the topics are in Redis. */
-  readonly engine: EngineSize | undefined;
-  readonly disk: DiskMeter | undefined;
-  readonly redis: RedisBroker | undefined;
+  readonly engine: Engine;
   readonly connections: Connections;
   readonly held: HeldBytes;
   readonly encodings: Encodings;
@@ -82,10 +74,13 @@ export function assemble(
   connections.everySecond(() => held.check());
   const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
   const limits = { ...config, retained: config.retain.flatMap((text) => readRetainedTopics(text) ?? []) };
-  const engine = openEngine(config, limits, givenLog, (what, number) =>
-    countEvictions(what, number, counters, log),
-  );
-  const broker: Broker = engine;
+  const engine = openEngine(limits, {
+    log: givenLog,
+    // The URL is right only in a file at the top of src, also in a binary.
+    workerUrl: new URL("./engine/disk/worker.ts", import.meta.url),
+    evicted: (what, number) => countEvictions(what, number, counters, log),
+  });
+  const { broker } = engine;
   const hub = new Hub({ broker, fanOut, limits, counters, log: givenLog });
   const deps = {
     config,
@@ -106,11 +101,8 @@ export function assemble(
   const program = new ProgramTopics(deps);
   return {
     ...deps,
-    broker,
+    engine,
     program,
-    engine: "topicCount" in engine ? engine : undefined,
-    disk: "meter" in engine ? engine.meter : undefined,
-    redis: "generation" in engine ? engine : undefined,
     held,
     handlers: {
       [`${prefix}/ping`]: guardOrigin(refusals.answering(echoEndpoint(deps)), deps),
@@ -132,30 +124,18 @@ export function assemble(
   };
 }
 
-/** @throws {DataDirectoryError} if the directory of `data` cannot be used */
-function openEngine(
-  config: HandlerConfig,
-  limits: MemoryBrokerLimits,
-  log: Logger,
-  evicted: (what: Evicted, number: number) => void,
-): MemoryBroker | DiskBroker | RedisBroker {
+/** Loads the engine that is used, and no other: SQLite takes 2 MiB. @throws {DataDirectoryError} */
+function openEngine(config: HandlerConfig & HistoryLimits, deps: EngineDeps): Engine {
   if (config.redisUrl !== "") {
-    const { RedisBroker } = require("./engine/redis/broker.ts") as typeof import("./engine/redis/broker.ts");
-    const { redisUrl: url, redisPrefix: prefix, redisAcknowledge, redisLosslessFailover } = config;
-    const own = {
-      url,
-      prefix,
-      acknowledge: redisAcknowledge,
-      losslessFailover: redisLosslessFailover,
-      ...(config.redisReplicaUrl !== "" && { replicaUrl: config.redisReplicaUrl }),
-    };
-    return new RedisBroker({ ...limits, ...own }, log);
+    const { open }: typeof import("./engine/redis/open.ts") = require("./engine/redis/open.ts");
+    return open(config, deps);
   }
-  if (config.data === "") return new MemoryBroker(limits, { evicted });
-  // Loaded when needed: SQLite takes 2 MiB. The URL is right only in a file at the top of src, also in a binary.
-  const { DiskBroker } = require("./engine/disk/disk.ts") as typeof import("./engine/disk/disk.ts");
-  const workerUrl = new URL("./engine/disk/worker.ts", import.meta.url);
-  return new DiskBroker({ directory: config.data, workerUrl, limits, log, evicted });
+  if (config.data !== "") {
+    const { open }: typeof import("./engine/disk/open.ts") = require("./engine/disk/open.ts");
+    return open(config, deps);
+  }
+  const { open }: typeof import("./engine/memory/open.ts") = require("./engine/memory/open.ts");
+  return open(config, deps);
 }
 
 function countEvictions(what: Evicted, number: number, { evicted }: Counters, log: Logger): void {

@@ -9,8 +9,8 @@
  *     ↓ publish
  *   topic/hub.ts                  joins an engine to the topics that have subscribers on this node
  *     ↓ publish
- *   engine/memory.ts              appends to the topic's log and announces (the seam is topic/broker.ts)
- *   engine/disk/disk.ts           with --data: the same on this machine's disk, by a Worker that commits in groups
+ *   engine/memory/broker.ts       appends to the topic's log and announces (the seam is topic/broker.ts)
+ *   engine/disk/broker.ts         with --data: the same on this machine's disk, by a Worker that commits in groups
  *   engine/redis/broker.ts        with --redis: the same in Redis, by a script (append.lua); every node hears it
  *     ↓ announced
  *   topic/hub.ts → topic/channel.ts   the node's part of the topic: catches up, and orders what was announced

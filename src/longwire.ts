@@ -227,7 +227,7 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
   return {
     ...publicApi(parts),
     get engine() {
-      const { available, reason } = parts.broker.state;
+      const { available, reason } = parts.engine.broker.state;
       return { available, ...(reason !== undefined && { reason }) };
     },
     ...{ url, drain, stop, reload, [Symbol.asyncDispose]: stop },

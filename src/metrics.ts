@@ -1,4 +1,4 @@
-/** Counters as plain numbers, so that counting costs the hot path one addition. operations.ts names them for Prometheus. */
+/** Counters as plain numbers, so that counting costs the hot path one addition. operations.ts and each engine name theirs. */
 
 /** The use of a connection: /ping, a form of /topics, or `refused` for one that was opened only to report why it is closed. */
 export type ConnectionKind =
@@ -179,3 +179,39 @@ export class EventLoopDelay implements Disposable {
     if (nowMilliseconds >= this.#endMilliseconds) this[Symbol.dispose]();
   }
 }
+
+/** A metric is read when it is scraped, so that between scrapes it costs only the counting. */
+export type Metric = { readonly name: string; readonly help: string } & (
+  | { readonly type: "counter" | "gauge"; read(): number | Promise<number> }
+  | { readonly type: "counter" | "gauge"; readonly label: string; readLabelled(): LabelledSamples }
+  | { readonly type: "histogram"; readHistogram(): Histogram }
+);
+
+/** Samples by the value of the metric's one label. */
+export type LabelledSamples = Readonly<Record<string, number>>;
+
+const plain =
+  (type: "counter" | "gauge") =>
+  (name: string, help: string, read: () => number | Promise<number>): Metric => ({ name, help, type, read });
+
+const labelled =
+  (type: "counter" | "gauge") =>
+  (name: string, help: string, label: string, readLabelled: () => LabelledSamples): Metric => ({
+    name,
+    help,
+    type,
+    label,
+    readLabelled,
+  });
+
+export const count = plain("counter");
+export const gauge = plain("gauge");
+export const counts = labelled("counter");
+export const gauges = labelled("gauge");
+
+export const histogram = (name: string, help: string, observed: Histogram): Metric => ({
+  name,
+  help,
+  type: "histogram",
+  readHistogram: () => observed,
+});

@@ -179,7 +179,7 @@ async function listen(
   const pages = pageHandlers();
   const mainRoutes = routes({
     ...pages,
-    "/status": guardOrigin(statusEndpoint({ ...parts, engineKind: engineKindOf(config) }), {
+    "/status": guardOrigin(statusEndpoint(parts), {
       config,
       ...parts,
     }),
@@ -211,6 +211,3 @@ function inForce(config: Config): Record<string, unknown> {
     }),
   );
 }
-
-const engineKindOf = ({ redisUrl, data }: Config): "memory" | "disk" | "redis" =>
-  redisUrl !== "" ? "redis" : data === "" ? "memory" : "disk";

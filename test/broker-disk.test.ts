@@ -5,8 +5,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../src/engine/clock.ts";
-import { DiskBroker } from "../src/engine/disk/disk.ts";
-import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
+import { DiskBroker } from "../src/engine/disk/broker.ts";
+import type { EngineLimits } from "../src/engine/engine.ts";
 import { BrokerUnavailable, TopicEnded } from "../src/topic/broker.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
 import { all, failureOf, post, publicPart, text } from "./contract/messages.ts";
@@ -18,7 +18,7 @@ import { until } from "./support/wait.ts";
 const { read } = new Waits(realTime);
 const workerUrl = new URL("./support/disk-worker.ts", import.meta.url);
 
-const limits: MemoryBrokerLimits = {
+const limits: EngineLimits = {
   historyMessages: 100,
   historyAgeSeconds: 600,
   historyBytesMax: 64 * 1024 * 1024,
@@ -39,7 +39,7 @@ class DiskEngine {
 
   constructor(
     readonly directory: string,
-    readonly limits: MemoryBrokerLimits,
+    readonly limits: EngineLimits,
   ) {}
 
   async node(): Promise<DiskBroker> {

@@ -2,7 +2,8 @@
 import { heapStats } from "bun:jsc";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Clock } from "../src/engine/clock.ts";
-import { type Evicted, MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
+import type { EngineLimits, Evicted } from "../src/engine/engine.ts";
+import { MemoryBroker } from "../src/engine/memory/broker.ts";
 import type { Page } from "../src/topic/broker.ts";
 import { topicBytes } from "../src/topic/log.ts";
 import { type Position, retainedBytes, type Since } from "../src/topic/message.ts";
@@ -34,7 +35,7 @@ class TestClock implements Clock {
   }
 }
 
-const limits: MemoryBrokerLimits = {
+const limits: EngineLimits = {
   historyMessages: 100,
   historyAgeSeconds: 600,
   historyBytesMax: 1024 * 1024,
@@ -82,7 +83,7 @@ describe("the engine in memory, by its own clock", () => {
   const text = (data: string) => ({ data, contentType: "text/plain" });
 
   async function open(
-    given: Partial<MemoryBrokerLimits>,
+    given: Partial<EngineLimits>,
     run: (broker: MemoryBroker, clock: TestClock, evicted: Evicted[]) => Promise<void>,
   ) {
     const clock = new TestClock();

@@ -1,6 +1,6 @@
 /** The contract of every engine, held against a real Redis server. */
 import { afterAll, describe } from "bun:test";
-import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
+import type { EngineLimits } from "../src/engine/engine.ts";
 import { RedisBroker, type RedisBrokerSettings } from "../src/engine/redis/broker.ts";
 import type { Broker } from "../src/topic/broker.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
@@ -25,11 +25,11 @@ class Engine {
   readonly #clock = `${this.#prefix}-clock`;
   readonly #lines = new Map<Broker, RedisLine>();
   readonly #server: RedisServer;
-  readonly #limits: MemoryBrokerLimits;
+  readonly #limits: EngineLimits;
   readonly #replica: RedisServer | undefined;
 
   /** @param replica where the nodes hear and read */
-  constructor(server: RedisServer, limits: MemoryBrokerLimits, replica?: RedisServer) {
+  constructor(server: RedisServer, limits: EngineLimits, replica?: RedisServer) {
     this.#server = server;
     this.#limits = limits;
     this.#replica = replica;
@@ -103,7 +103,7 @@ describe.skipIf(!shared)("with redis-server", () => {
     },
     reconnect: async (engine: Engine, node: Broker) => engine.line(node).restore(),
   };
-  const engineOf = (limits: MemoryBrokerLimits, replica?: RedisServer) =>
+  const engineOf = (limits: EngineLimits, replica?: RedisServer) =>
     new Engine(shared as RedisServer, limits, replica);
   describeBrokerContract("the engine in Redis", async (limits) => engineOf(limits), abilities);
   describeBrokerContract(

@@ -1,6 +1,6 @@
 /** The contract of every engine, held against one that does the worst it may: what the hub is tested with keeps to it too. */
 
-import type { MemoryBrokerLimits } from "../src/engine/memory.ts";
+import type { EngineLimits } from "../src/engine/engine.ts";
 import type { Broker } from "../src/topic/broker.ts";
 import { settleSeconds } from "./contract/away.ts";
 import { describeBrokerContract } from "./contract/contract.ts";
@@ -17,7 +17,7 @@ class DelayedEngine {
   #aheadMilliseconds = 0;
   #isSilent = false;
 
-  constructor(seed: number, time: Time, limits: MemoryBrokerLimits, faults: Faults) {
+  constructor(seed: number, time: Time, limits: EngineLimits, faults: Faults) {
     const random = new Random(seed);
     this.#engine = new UnreliableEngine({
       limits,

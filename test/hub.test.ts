@@ -1,7 +1,8 @@
 /** The hub without a server: who gets which message, in which step, and who is told of a gap. */
 import { afterEach, describe, expect, jest, setDefaultTimeout, setSystemTime, test } from "bun:test";
 import pino from "pino";
-import { MemoryBroker, type MemoryBrokerLimits } from "../src/engine/memory.ts";
+import type { EngineLimits } from "../src/engine/engine.ts";
+import { MemoryBroker } from "../src/engine/memory/broker.ts";
 import { Counters } from "../src/metrics.ts";
 import {
   type Appended,
@@ -33,7 +34,7 @@ import { endTopic, post, text } from "./contract/messages.ts";
 
 setDefaultTimeout(120_000);
 
-const limits: MemoryBrokerLimits = {
+const limits: EngineLimits = {
   historyMessages: 1000,
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
@@ -980,7 +981,7 @@ interface Stage {
 
 function openStage(
   given: {
-    broker?: Partial<MemoryBrokerLimits>;
+    broker?: Partial<EngineLimits>;
     hub?: Partial<HistoryLimits>;
     traits?: Partial<BrokerTraits>;
     lingerSeconds?: number;
@@ -1058,7 +1059,7 @@ class StagedBroker implements Broker {
   #memory: MemoryBroker;
 
   constructor(
-    readonly limits: MemoryBrokerLimits,
+    readonly limits: EngineLimits,
     readonly traits: BrokerTraits,
   ) {
     this.#memory = this.#openMemory();

@@ -1,7 +1,9 @@
 /** Idempotency keys, bounded in bytes, against a plain model. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { fingerprintOf, IdempotencyKeys, type PublicationRecord } from "../src/engine/idempotency.ts";
+import { IdempotencyKeys } from "../src/engine/idempotency-keys.ts";
+import type { PublicationRecord } from "../src/engine/publication-record.ts";
 import type { Once } from "../src/topic/broker.ts";
+import { fingerprintOf } from "../src/topic/digest.ts";
 import { Random } from "./support/random.ts";
 
 setDefaultTimeout(120_000);

@@ -89,11 +89,8 @@ test("an engine that was reached only between two probes makes the node ready", 
   const broker = { state: { available: false, sinceTime: 0 } };
   const connections = { connectionsMax: 1, isDraining: false };
   using operations = new Operations({
-    broker,
+    engine: { broker, size: { topicCount: 0, historyBytes: 0 }, metrics: () => [] },
     connections,
-    engine: { topicCount: 0, historyBytes: 0 },
-    disk: undefined,
-    redis: undefined,
     held: { measure: () => 0 },
     encodings: { bytes: 0 },
     counters: new Counters(),

@@ -6,37 +6,26 @@ import { bearerToken } from "../access/credentials.ts";
 import type { Connections } from "../connection/connections.ts";
 import { descriptorsMax } from "../connection/descriptors.ts";
 import type { HeldBytes } from "../connection/held-bytes.ts";
-import type { DiskMeter } from "../engine/disk/meter.ts";
-import type { RedisBroker } from "../engine/redis/broker.ts";
+import type { Engine } from "../engine/engine.ts";
 import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
-import { type Counters, EventLoopDelay, type Histogram } from "../metrics.ts";
+import {
+  type Counters,
+  count,
+  counts,
+  EventLoopDelay,
+  gauge,
+  gauges,
+  histogram,
+  type Metric,
+} from "../metrics.ts";
 import { readinessMilliseconds } from "../settings/limits.ts";
 import type { Broker } from "../topic/broker.ts";
-import { type LabelledSamples, type Metric, prometheusText, prometheusType } from "../wire/prometheus.ts";
-
-/** How much an engine keeps. */
-export interface EngineSize {
-  /** Topics whose position is known. */
-  readonly topicCount: number;
-  /** Bytes of history, with its overhead. */
-  readonly historyBytes: number;
-}
-
-type RedisMeter = Pick<
-  RedisBroker,
-  "generation" | "losses" | "disconnects" | "announcementDelaySeconds" | "publishesInFlight" | "near"
->;
+import { prometheusText, prometheusType } from "../wire/prometheus.ts";
 
 export interface OperationsDeps {
-  readonly broker: Pick<Broker, "state">;
-  /** Undefined where the topics are in Redis, which counts them itself. */
-  readonly engine: EngineSize | undefined;
-  /** What the engine on disk measured; undefined where topics are elsewhere. */
-  readonly disk: DiskMeter | undefined;
-  /** The engine in Redis; undefined where topics are elsewhere. */
-  readonly redis: RedisMeter | undefined;
+  readonly engine: Pick<Engine, "size" | "metrics"> & { readonly broker: Pick<Broker, "state"> };
   readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
   readonly held: Pick<HeldBytes, "measure">;
   /** Memory of recent encodings. */
@@ -60,8 +49,7 @@ export class Operations implements Disposable {
       ...trafficMetrics(deps),
       ...resumeMetrics(deps),
       ...stateMetrics(deps),
-      ...(deps.disk ? diskMetrics(deps.disk) : []),
-      ...(deps.redis ? redisMetrics(deps.redis) : []),
+      ...deps.engine.metrics(),
       ...processMetrics(this.#delay),
     ];
     const plain = { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" };
@@ -92,17 +80,16 @@ export class Operations implements Disposable {
   }
 
   #reach(): boolean {
-    this.#wasReached ||= this.#deps.broker.state.available;
+    this.#wasReached ||= this.#deps.engine.broker.state.available;
     if (this.#wasReached) clearInterval(this.#readinessTimer);
     return this.#wasReached;
   }
 
   #readiness(): Response {
-    const { broker, connections } = this.#deps;
+    const { engine, connections } = this.#deps;
     const draining = connections.isDraining;
     const ready = this.#reach() && !draining;
-    const { available, reason } = broker.state;
-    const delaySeconds = available ? this.#deps.redis?.announcementDelaySeconds : undefined;
+    const { available, reason, delaySeconds } = engine.broker.state;
     const state = available ? (reason === undefined ? "available" : "read-only") : "away";
     const body = { ready, draining, broker: state, reason, delaySeconds };
     return Response.json(body, { status: ready ? 200 : 503, headers: { "Cache-Control": "no-store" } });
@@ -191,7 +178,8 @@ function resumeMetrics({ counters }: OperationsDeps): Metric[] {
 }
 
 /** The present state of the server and its engine. */
-function stateMetrics({ broker, engine, connections, held, encodings }: OperationsDeps): Metric[] {
+function stateMetrics({ engine, connections, held, encodings }: OperationsDeps): Metric[] {
+  const { broker, size } = engine;
   return [
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
     gauge("longwire_connections_max", "Connections that may be open.", () => connections.connectionsMax),
@@ -199,58 +187,15 @@ function stateMetrics({ broker, engine, connections, held, encodings }: Operatio
     gauge("longwire_broker_read_only", "Whether the broker can be read and takes no publications.", () =>
       Number(broker.state.available && broker.state.reason !== undefined),
     ),
-    ...(engine
+    ...(size
       ? [
-          gauge("longwire_topics", "Topics whose position is known.", () => engine.topicCount),
-          gauge("longwire_history_bytes", "History kept, with its overhead.", () => engine.historyBytes),
+          gauge("longwire_topics", "Topics whose position is known.", () => size.topicCount),
+          gauge("longwire_history_bytes", "History kept, with its overhead.", () => size.historyBytes),
         ]
       : []),
     gauge("longwire_buffered_bytes", "Unsent bytes of all connections.", () => held.measure()),
     gauge("longwire_encodings_bytes", "Recent messages as they are sent.", () => encodings.bytes),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),
-  ];
-}
-
-/** The engine on disk. The size of a transaction is its operations divided by its commits. */
-function diskMetrics(meter: DiskMeter): Metric[] {
-  return [
-    histogram("longwire_disk_commit_seconds", "Time of a transaction, with its fsync.", meter.commitSeconds),
-    count(
-      "longwire_disk_operations_total",
-      "Publications, subscriptions and their ends in these transactions.",
-      () => meter.operations,
-    ),
-    count("longwire_disk_commit_failures_total", "Transactions that failed.", () => meter.failures),
-    gauge("longwire_disk_file_bytes", "Size of the data file.", () => meter.usage.fileBytes),
-    gauge("longwire_disk_wal_bytes", "Size of its write-ahead log.", () => meter.usage.walBytes),
-  ];
-}
-
-/** The engine in Redis. */
-function redisMetrics(redis: RedisMeter): Metric[] {
-  return [
-    gauge(
-      "longwire_redis_generation",
-      "Rises with each takeover, restart and flush of Redis.",
-      () => redis.generation,
-    ),
-    count("longwire_redis_losses_total", "Takeovers with a possible loss.", () => redis.losses),
-    count("longwire_redis_disconnects_total", "Connections to Redis that ended.", () => redis.disconnects),
-    gauge(
-      "longwire_redis_announcement_delay_seconds",
-      "From this node through Redis and back to it, by the last beat.",
-      () => redis.announcementDelaySeconds,
-    ),
-    gauge("longwire_redis_publishes_waiting", "Publications in flight.", () => redis.publishesInFlight),
-    gauge("longwire_redis_near", "Whether announcements come from the replica.", () =>
-      Number(redis.near?.isNear ?? false),
-    ),
-    counts(
-      "longwire_redis_near_reads_total",
-      "Reads of history and positions that were asked of the replica, by the server that answered.",
-      "server",
-      () => redis.near?.reads ?? { replica: 0, primary: 0 },
-    ),
   ];
 }
 
@@ -284,29 +229,3 @@ function processMetrics(delay: EventLoopDelay): Metric[] {
 }
 
 const ownDescriptors = "/proc/self/fd";
-
-const plain =
-  (type: "counter" | "gauge") =>
-  (name: string, help: string, read: () => number | Promise<number>): Metric => ({ name, help, type, read });
-
-const labelled =
-  (type: "counter" | "gauge") =>
-  (name: string, help: string, label: string, readLabelled: () => LabelledSamples): Metric => ({
-    name,
-    help,
-    type,
-    label,
-    readLabelled,
-  });
-
-const count = plain("counter");
-const gauge = plain("gauge");
-const counts = labelled("counter");
-const gauges = labelled("gauge");
-
-const histogram = (name: string, help: string, observed: Histogram): Metric => ({
-  name,
-  help,
-  type: "histogram",
-  readHistogram: () => observed,
-});

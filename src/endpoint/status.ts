@@ -7,18 +7,15 @@ import type { Connections } from "../connection/connections.ts";
 import { answerEventStream } from "../connection/event-stream.ts";
 import type { HeldBytes } from "../connection/held-bytes.ts";
 import type { HttpConnection, HttpHandler } from "../connection/http-connection.ts";
+import type { Engine } from "../engine/engine.ts";
 import { methods } from "../http/methods.ts";
 import type { Handler } from "../http/request-context.ts";
 import { type Counters, EventLoopDelay } from "../metrics.ts";
 import { statusSilenceSecondsMax } from "../settings/limits.ts";
-import type { Broker } from "../topic/broker.ts";
 import { closeEvent, serverSentEvent } from "../wire/server-sent-events.ts";
 
 export interface StatusDeps {
-  readonly broker: Pick<Broker, "state">;
-  /** Undefined where the topics are in Redis, which counts them itself. */
-  readonly engine: { readonly topicCount: number; readonly historyBytes: number } | undefined;
-  readonly engineKind: "memory" | "disk" | "redis";
+  readonly engine: Engine;
   readonly connections: Connections;
   readonly held: Pick<HeldBytes, "measure">;
   readonly counters: Counters;
@@ -72,7 +69,8 @@ class StatusMeter {
   }
 
   #measure(): object {
-    const { broker, engine, engineKind, connections, held, counters } = this.#deps;
+    const { engine, connections, held, counters } = this.#deps;
+    const { kind, broker, size } = engine;
     const { available, reason } = broker.state;
     this.#delay?.measure();
     const total = (counts: Readonly<Record<string, number>>): number =>
@@ -95,11 +93,11 @@ class StatusMeter {
       bufferedBytes: held.measure(),
       eventLoopDelaySeconds: this.#delay?.takeLongestSeconds() ?? 0,
       engine: {
-        kind: engineKind,
+        kind,
         available,
         reason,
-        topics: engine?.topicCount,
-        historyBytes: engine?.historyBytes,
+        topics: size?.topicCount,
+        historyBytes: size?.historyBytes,
       },
       draining: connections.isDraining,
     };

@@ -109,6 +109,8 @@ export interface BrokerState {
    * takeover with a possible loss. Messages before it may be unknown, so a span that reaches past it is a gap.
    */
   readonly sinceTime: number;
+  /** How late announcements of other nodes arrive; undefined where there are none. */
+  readonly delaySeconds?: number;
 }
 
 export interface BrokerTraits {

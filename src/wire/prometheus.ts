@@ -1,17 +1,7 @@
 /** The text format of Prometheus, version 0.0.4 (its "Exposition formats"). */
-import type { Histogram } from "../metrics.ts";
+import type { Metric } from "../metrics.ts";
 
 export const prometheusType = "text/plain; version=0.0.4; charset=utf-8";
-
-/** A metric is read when it is scraped, so that between scrapes it costs only the counting. */
-export type Metric = { readonly name: string; readonly help: string } & (
-  | { readonly type: "counter" | "gauge"; read(): number | Promise<number> }
-  | { readonly type: "counter" | "gauge"; readonly label: string; readLabelled(): LabelledSamples }
-  | { readonly type: "histogram"; readHistogram(): Histogram }
-);
-
-/** Samples by the value of the metric's one label. */
-export type LabelledSamples = Readonly<Record<string, number>>;
 
 export async function prometheusText(metrics: readonly Metric[]): Promise<string> {
   const parts = await Promise.all(

@@ -51,7 +51,7 @@ export const layerOf = (name: string): number => {
 export const route = [
   "endpoint/topics/publish.ts",
   "topic/hub.ts",
-  "engine/memory.ts",
+  "engine/memory/broker.ts",
   "topic/channel.ts",
   "connection/fan-out.ts",
 ] as const;

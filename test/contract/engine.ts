@@ -1,6 +1,6 @@
 /** What the contract needs of an engine to test it, and what only some engines can be made to do. */
 import { test } from "bun:test";
-import type { MemoryBrokerLimits } from "../../src/engine/memory.ts";
+import type { EngineLimits } from "../../src/engine/engine.ts";
 import type { Broker } from "../../src/topic/broker.ts";
 import { realTime, type Time } from "../support/time.ts";
 import { Waits } from "./waits.ts";
@@ -13,7 +13,7 @@ export interface Engine {
   close(): Promise<void>;
 }
 
-export type OpenEngine<Kind extends Engine> = (limits: MemoryBrokerLimits) => Promise<Kind>;
+export type OpenEngine<Kind extends Engine> = (limits: EngineLimits) => Promise<Kind>;
 
 /** A test that needs an ability which the engine does not have is no test of it: see `testIf`. */
 export interface Abilities<Kind extends Engine> {
@@ -45,7 +45,7 @@ export interface Abilities<Kind extends Engine> {
 export const testIf = (ability: unknown): ((name: string, act: () => Promise<void>) => void) =>
   ability ? test : () => {};
 
-export const generous: MemoryBrokerLimits = {
+export const generous: EngineLimits = {
   historyMessages: 1000,
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
@@ -54,8 +54,8 @@ export const generous: MemoryBrokerLimits = {
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,
 };
-export const five: MemoryBrokerLimits = { ...generous, historyMessages: 5 };
-export const none: MemoryBrokerLimits = { ...generous, historyMessages: 0 };
+export const five: EngineLimits = { ...generous, historyMessages: 5 };
+export const none: EngineLimits = { ...generous, historyMessages: 0 };
 
 /** One engine under test: each part of the contract takes from it what its tests need. */
 export class Contract<Kind extends Engine> extends Waits {

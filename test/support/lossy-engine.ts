@@ -2,7 +2,7 @@
  * Preloaded into the server: a message to the topic `lose-everything` makes the engine lose the past of every topic, like a
  * shared engine that was flushed. Connected subscribers then get a gap between two messages.
  */
-import { MemoryBroker } from "../../src/engine/memory.ts";
+import { MemoryBroker } from "../../src/engine/memory/broker.ts";
 import type { BrokerListener } from "../../src/topic/broker.ts";
 
 /** The limits of an engine that takes over from the lost one; tests start the server with the same flag. */

@@ -5,7 +5,7 @@
  * once and in order, or told of a gap exactly where the engine no longer has what follows.
  */
 import pino from "pino";
-import type { MemoryBrokerLimits } from "../../src/engine/memory.ts";
+import type { EngineLimits } from "../../src/engine/engine.ts";
 import { Counters } from "../../src/metrics.ts";
 import { BrokerUnavailable, TopicEnded } from "../../src/topic/broker.ts";
 import type { FanOut } from "../../src/topic/channel.ts";
@@ -108,7 +108,7 @@ class World {
     this.eagerness = random.pick([0.2, 0.7, 1]);
     this.slowness = random.pick([0, 0.02, 0.2]);
     this.topics = random.chance(0.2) ? ["news", "sport"] : ["news"];
-    const limits: MemoryBrokerLimits = {
+    const limits: EngineLimits = {
       historyMessages: random.pick([0, 1, 3, 10, 30, 1000]),
       historyAgeSeconds: random.pick([20, 100_000]),
       historyBytesMax: Number.MAX_SAFE_INTEGER,
@@ -328,14 +328,14 @@ interface Node {
 
 /** Everything that was ever appended, and what the engine may have dropped since. */
 class Truth {
-  readonly #limits: MemoryBrokerLimits;
+  readonly #limits: EngineLimits;
   readonly #now: () => number;
   /** By topic and epoch, in the order in which the epochs began. */
   readonly #logs = new Map<string, { readonly messages: Message[]; lost: boolean }>();
   /** The ids of all ends. */
   readonly #ends = new Set<string>();
 
-  constructor(limits: MemoryBrokerLimits, now: () => number) {
+  constructor(limits: EngineLimits, now: () => number) {
     this.#limits = limits;
     this.#now = now;
   }

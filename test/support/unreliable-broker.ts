@@ -4,7 +4,8 @@
  * page; nodes are cut off; and the engine loses its memory. All of it seeded.
  */
 
-import { MemoryBroker, type MemoryBrokerLimits } from "../../src/engine/memory.ts";
+import type { EngineLimits } from "../../src/engine/engine.ts";
+import { MemoryBroker } from "../../src/engine/memory/broker.ts";
 import {
   type Appended,
   type Broker,
@@ -37,7 +38,7 @@ export interface Faults {
 export const noFaults: Faults = { lost: 0, twice: 0, lagging: 0, shortPage: 0 };
 
 export interface UnreliableEngineOptions {
-  readonly limits: MemoryBrokerLimits;
+  readonly limits: EngineLimits;
   readonly random: Random;
   /** Runs a task at some later time, in any order: this is where every delay comes from. */
   readonly later: (task: () => void) => void;
@@ -54,7 +55,7 @@ export class UnreliableEngine {
   readonly random: Random;
   readonly later: (task: () => void) => void;
   readonly deadline: (fail: () => void) => () => void;
-  readonly #limits: MemoryBrokerLimits;
+  readonly #limits: EngineLimits;
   readonly #now: () => number;
   readonly #appended: (entry: Message | End) => void;
   readonly #nodes = new Set<UnreliableNode>();

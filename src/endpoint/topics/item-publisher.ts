@@ -1,6 +1,7 @@
 /** Publishes the items of one request in their order: a stream or a batch. With a key each is published once. */
-import { streamDigest } from "../../engine/idempotency.ts";
+
 import { IdempotencyConflict, type Once, type StreamStep } from "../../topic/broker.ts";
+import { streamDigest } from "../../topic/digest.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId, type Position } from "../../topic/message.ts";

@@ -1,7 +1,8 @@
 /** The rows of `publication`: idempotency keys on disk, beside those in memory where they are looked up. */
 import type { Database } from "bun:sqlite";
 import { idempotencySeconds } from "../../topic/broker.ts";
-import { IdempotencyKeys, type PublicationRecord } from "../idempotency.ts";
+import { IdempotencyKeys } from "../idempotency-keys.ts";
+import type { PublicationRecord } from "../publication-record.ts";
 import type { Moment } from "./protocol.ts";
 
 interface KeyRow {

@@ -2,7 +2,7 @@
 import type { Once, Page, Publication, StreamRecord, StreamStep, TopicState } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { End, Position, Since, TopicPosition } from "../../topic/message.ts";
-import type { MemoryBrokerLimits } from "../memory.ts";
+import type { EngineLimits } from "../engine.ts";
 
 /** The node's clock: the Worker has none of its own. */
 export interface Moment {
@@ -90,7 +90,7 @@ export function pushOutcome(
 
 export interface Opening {
   readonly directory: string;
-  readonly limits: MemoryBrokerLimits;
+  readonly limits: EngineLimits;
   readonly subscribed: readonly string[];
 }
 

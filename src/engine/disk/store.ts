@@ -2,25 +2,15 @@
 import {
   type Appended,
   IdempotencyConflict,
-  type Once,
   type Page,
   type Publication,
-  type StreamStep,
   StreamTakenOver,
   TopicEnded,
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Position, Since, TopicPosition } from "../../topic/message.ts";
 import { limitsOf, type TopicLimits } from "../../topic/retention.ts";
-import {
-  fingerprintOf,
-  publicationDigest,
-  recordAfter,
-  recordOf,
-  recordTaken,
-  repeatedAnswer,
-  requireWriter,
-} from "../idempotency.ts";
+import { publishRecorded, type Records, takeRecordedStream } from "../publication-record.ts";
 import { publicationAt } from "./columns.ts";
 import { DataFile } from "./data-file.ts";
 import { DiskRetention, sliceRows } from "./disk-retention.ts";
@@ -220,53 +210,22 @@ export class Store {
   #publish(operations: OperationColumns, index: number, moment: Moment, results: OutcomeColumns): void {
     const name = operations.topics[index] ?? "";
     const publication = publicationAt(operations, index);
-    const { once, step } = publication;
     try {
-      if (once) this.#publishOnce(name, publication, once, moment, results);
-      else if (step) this.#publishStep(name, publication, step, moment, results);
-      else this.#done(this.#append(name, publication, moment.now), results);
+      const done = publishRecorded(name, publication, this.#records(moment), () =>
+        this.#append(name, publication, moment.now),
+      );
+      const outcome = "time" in done ? outcomes.done : outcomes.repeated;
+      pushOutcome(results, outcome, { position: done.message, ...done });
     } catch (error) {
       pushFailure(results, error);
     }
   }
 
-  #publishOnce(
-    name: string,
-    publication: Publication,
-    once: Once,
-    moment: Moment,
-    results: OutcomeColumns,
-  ): void {
-    const fingerprint = fingerprintOf(name, once);
-    const digest = publicationDigest(publication);
-    const earlier = this.#keys.get(fingerprint, moment);
-    if (earlier) {
-      const { message, end } = repeatedAnswer(earlier, digest);
-      pushOutcome(results, outcomes.repeated, { position: message, end });
-      return;
-    }
-    const step = this.#append(name, publication, moment.now);
-    this.#keys.put(recordOf(fingerprint, digest, step.appended), once.publisher);
-    this.#done(step, results);
-  }
-
-  #publishStep(
-    name: string,
-    publication: Publication,
-    step: StreamStep,
-    moment: Moment,
-    results: OutcomeColumns,
-  ): void {
-    const fingerprint = fingerprintOf(name, step.once);
-    const earlier = this.#keys.get(fingerprint, moment);
-    requireWriter(earlier, step);
-    const appending = this.#append(name, publication, moment.now);
-    this.#keys.put(recordAfter(fingerprint, earlier, step, appending.appended), step.once.publisher);
-    this.#done(appending, results);
-  }
-
-  #done({ appended, time }: Appending, results: OutcomeColumns): void {
-    pushOutcome(results, outcomes.done, { position: appended.message, end: appended.end, time });
+  #records(moment: Moment): Records {
+    return {
+      get: (fingerprint) => this.#keys.get(fingerprint, moment),
+      put: (record, publisher) => this.#keys.put(record, publisher),
+    };
   }
 
   #takeStream(
@@ -278,11 +237,9 @@ export class Store {
     const once = onces[index];
     const writer = writers[index];
     if (!once || writer === undefined) throw new Error("a stream has a key and a writer");
-    const fingerprint = fingerprintOf(topics[index] ?? "", once);
     try {
-      const record = recordTaken(fingerprint, this.#keys.get(fingerprint, moment), writer);
+      const record = takeRecordedStream(topics[index] ?? "", once, writer, this.#records(moment));
       this.#file.begin();
-      this.#keys.put(record, once.publisher);
       pushOutcome(results, outcomes.done, { record });
     } catch (error) {
       pushFailure(results, error);
@@ -290,7 +247,7 @@ export class Store {
   }
 
   /** @throws {TopicEnded} */
-  #append(name: string, { draft, end = false }: Publication, now: number): Appending {
+  #append(name: string, { draft, end = false }: Publication, now: number): AppendedNow {
     const known = this.#known(name, now);
     if (known?.ended) throw new TopicEnded(name, this.#positionOf(known));
     this.#file.begin();
@@ -302,7 +259,7 @@ export class Store {
     topic.time = time;
     topic.used = now;
     this.#changed.add(topic);
-    return { appended: { ...(message && { message }), ...(end && { end: this.#positionOf(topic) }) }, time };
+    return { ...(message && { message }), ...(end && { end: this.#positionOf(topic) }), time };
   }
 
   #appendMessage(topic: Topic, { data, contentType, attributes }: Draft, time: number, now: number): void {
@@ -436,8 +393,7 @@ export class Store {
 }
 
 /** What was appended, and the time of the last of it. */
-interface Appending {
-  readonly appended: Appended;
+interface AppendedNow extends Appended {
   readonly time: number;
 }
 

@@ -21,10 +21,10 @@ import {
   type StreamRecord,
   type TopicState,
 } from "../../topic/broker.ts";
+import { publicationDigest } from "../../topic/digest.ts";
 import type { Position, Since, TopicPosition } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
 import { Epochs } from "../epochs.ts";
-import { publicationDigest } from "../idempotency.ts";
 import { Announcements } from "./announcements.ts";
 import { Counts } from "./counts.ts";
 import { encodeDraft } from "./entry.ts";
@@ -139,7 +139,8 @@ export class RedisBroker implements Broker {
     if (!this.#primary.isUp || !this.#announcements.isUp)
       return { available: false, reason: this.#reason, sinceTime };
     const { refusal } = this.#primary;
-    return { available: true, ...(refusal !== undefined && { reason: refusal }), sinceTime };
+    const delaySeconds = this.announcementDelaySeconds;
+    return { available: true, ...(refusal !== undefined && { reason: refusal }), sinceTime, delaySeconds };
   }
 
   /** Rises with each takeover of the server. */

@@ -6,8 +6,8 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DiskBroker } from "../../../src/engine/disk/disk.ts";
-import { MemoryBroker } from "../../../src/engine/memory.ts";
+import { DiskBroker } from "../../../src/engine/disk/broker.ts";
+import { MemoryBroker } from "../../../src/engine/memory/broker.ts";
 import { createLogger } from "../../../src/log.ts";
 import { completeConfig, handlerSettings } from "../../../src/settings/config.ts";
 import type { Broker } from "../../../src/topic/broker.ts";

@@ -4,29 +4,7 @@
  * When the bound is reached, the publisher that holds the most keys loses its oldest ones. So a publisher that floods the
  * server with keys loses its own, and never those of another that uses fewer.
  */
-
-import { repeatedAttributes } from "../topic/attributes.ts";
-import {
-  type Appended,
-  IdempotencyConflict,
-  type Once,
-  type Publication,
-  type StreamRecord,
-  type StreamStep,
-  StreamTakenOver,
-} from "../topic/broker.ts";
-import type { Draft } from "../topic/draft.ts";
-
-/**
- * What is kept for a key. Plain data, so that an engine may store it. A single publication has one item, or none where it
- * only ended the topic.
- */
-export interface PublicationRecord extends StreamRecord {
-  /** By `fingerprintOf`. */
-  readonly fingerprint: string;
-  /** The request that may continue the stream; undefined for a publication that is no stream. */
-  readonly writer?: string;
-}
+import type { PublicationRecord } from "./publication-record.ts";
 
 /** Memory of one key: its record, its two digests and its place in a map. Measured: 480 bytes of heap, and room for gaps. */
 const keyBytes = 640;
@@ -171,94 +149,4 @@ export class IdempotencyKeys {
   }
 }
 
-/** Covers everything that a repetition has to repeat: the draft and whether the topic was to end. */
-export function publicationDigest({ draft, end = false }: Publication): string {
-  const hasher = new Bun.CryptoHasher("sha256").update(JSON.stringify([end, draft !== undefined]));
-  if (draft) updateWith(hasher, draft);
-  return hasher.digest("base64");
-}
-
-/** The digest of a stream with one more item. @param before the digest of the items before it; empty for the first */
-export function streamDigest(before: string, item: Draft): string {
-  const hasher = new Bun.CryptoHasher("sha256").update(before);
-  updateWith(hasher, item);
-  return hasher.digest("base64");
-}
-
-function updateWith(hasher: Bun.CryptoHasher, { data, contentType, attributes = {} }: Draft): void {
-  hasher.update(JSON.stringify([typeof data, contentType, repeatedAttributes(attributes)])).update(data);
-}
-
-/**
- * The answer to a repeated publication.
- * @param digest by `publicationDigest`
- * @throws {IdempotencyConflict} if another publication had the key
- */
-export function repeatedAnswer(
-  { digest: earlier, writer, last, end }: PublicationRecord,
-  digest: string,
-): Appended {
-  if (writer !== undefined || earlier !== digest) throw new IdempotencyConflict();
-  return { ...(last && { message: last }), ...(end && { end }) };
-}
-
-/** The record of a single publication. */
-export const recordOf = (
-  fingerprint: string,
-  digest: string,
-  { message, end }: Appended,
-): PublicationRecord => ({
-  fingerprint,
-  digest,
-  items: message ? 1 : 0,
-  ...(message && { first: message, last: message }),
-  ...(end && { end }),
-});
-
-/**
- * @param earlier undefined where the engine has forgotten it, which must not end the stream
- * @throws {StreamTakenOver}
- */
-export function requireWriter(earlier: PublicationRecord | undefined, { writer }: StreamStep): void {
-  if (earlier && earlier.writer !== writer) throw new StreamTakenOver();
-}
-
-/** The record of a stream after a step. */
-export function recordAfter(
-  fingerprint: string,
-  earlier: PublicationRecord | undefined,
-  { writer, items, digest, first: given }: StreamStep,
-  { message, end }: Appended,
-): PublicationRecord {
-  const first = earlier?.first ?? given ?? message;
-  const last = message ?? earlier?.last;
-  return {
-    fingerprint,
-    writer,
-    items,
-    digest,
-    ...(first && { first }),
-    ...(last && { last }),
-    ...(end && { end }),
-  };
-}
-
-/**
- * The record of a stream that a writer takes over, or begins.
- * @throws {IdempotencyConflict} if a single publication had the key
- */
-export function recordTaken(
-  fingerprint: string,
-  earlier: PublicationRecord | undefined,
-  writer: string,
-): PublicationRecord {
-  if (!earlier) return { fingerprint, writer, items: 0, digest: "" };
-  if (earlier.writer === undefined) throw new IdempotencyConflict();
-  return { ...earlier, writer };
-}
-
 const bytesOf = ({ name }: PublisherKeys): number => publisherBytes + 2 * name.length;
-
-/** Of one length for every key, and different for every topic, publisher and key: JSON separates them. */
-export const fingerprintOf = (topic: string, { publisher, key }: Once): string =>
-  new Bun.CryptoHasher("sha256").update(JSON.stringify([topic, publisher, key])).digest("base64");

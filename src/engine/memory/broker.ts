@@ -11,45 +11,23 @@ import {
   type Page,
   type Publication,
   type StreamRecord,
-  type StreamStep,
   TopicEnded,
   type TopicState,
-} from "../topic/broker.ts";
-import type { Draft } from "../topic/draft.ts";
-import { TopicLog, topicBytes } from "../topic/log.ts";
-import type { End, Message, Position, Since, TopicPosition } from "../topic/message.ts";
-import { ownText } from "../topic/owned-text.ts";
-import { type HistoryLimits, Retention } from "../topic/retention.ts";
-import { type Clock, systemClock } from "./clock.ts";
-import { Epochs } from "./epochs.ts";
-import {
-  fingerprintOf,
-  IdempotencyKeys,
-  type PublicationRecord,
-  publicationDigest,
-  recordAfter,
-  recordOf,
-  recordTaken,
-  repeatedAnswer,
-  requireWriter,
-} from "./idempotency.ts";
-
-export interface MemoryBrokerLimits extends HistoryLimits {
-  /** How long a topic's position outlives its last message and subscriber. */
-  readonly positionAgeSeconds: number;
-  /** Bytes of the positions of topics without a message or subscriber. */
-  readonly positionBytesMax: number;
-  /** Bytes of all idempotency keys. */
-  readonly idempotencyBytesMax: number;
-}
-
-/** What an engine had to forget before its time, because a bound was reached. */
-export type Evicted = "idempotency_keys" | "positions";
+} from "../../topic/broker.ts";
+import type { Draft } from "../../topic/draft.ts";
+import { TopicLog, topicBytes } from "../../topic/log.ts";
+import type { End, Message, Position, Since, TopicPosition } from "../../topic/message.ts";
+import { ownText } from "../../topic/owned-text.ts";
+import { Retention } from "../../topic/retention.ts";
+import { type Clock, systemClock } from "../clock.ts";
+import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
+import { Epochs } from "../epochs.ts";
+import { IdempotencyKeys } from "../idempotency-keys.ts";
+import { publishRecorded, type Records, takeRecordedStream } from "../publication-record.ts";
 
 export interface MemoryBrokerOptions {
   readonly clock?: Clock;
-  /** Called when things were forgotten early, with their number. */
-  readonly evicted?: (what: Evicted, number: number) => void;
+  readonly evicted?: EngineDeps["evicted"];
 }
 
 /** Memory of an end beside it: an object with five members. */
@@ -64,23 +42,27 @@ interface Topic {
   subscribed: boolean;
 }
 
-export class MemoryBroker implements Broker {
+export class MemoryBroker implements Broker, EngineSize {
   readonly state: BrokerState;
   readonly traits: BrokerTraits = { isShared: false, isInProcess: true, comparisonSeconds: undefined };
-  readonly #limits: MemoryBrokerLimits;
+  readonly #limits: EngineLimits;
   readonly #clock: Clock;
-  readonly #evicted: (what: Evicted, number: number) => void;
+  readonly #evicted: EngineDeps["evicted"];
   readonly #topics = new Map<string, Topic>();
   readonly #retention: Retention;
   /** Topics without a message or subscriber, the one unused longest first. */
   readonly #idle = new Set<string>();
   #idleBytes = 0;
   readonly #keys: IdempotencyKeys;
+  readonly #records: Records = {
+    get: (fingerprint) => this.#keys.get(fingerprint, this.#clock.monotonic() - idempotencySeconds * 1000),
+    put: (record, publisher) => this.#keys.put(record, publisher, this.#clock.monotonic()),
+  };
   readonly #epochs = new Epochs();
   readonly #sweeper: Timer;
   #listener: BrokerListener | undefined;
 
-  constructor(limits: MemoryBrokerLimits, { clock = systemClock, evicted }: MemoryBrokerOptions = {}) {
+  constructor(limits: EngineLimits, { clock = systemClock, evicted }: MemoryBrokerOptions = {}) {
     this.#limits = limits;
     this.#clock = clock;
     this.#evicted = evicted ?? (() => undefined);
@@ -90,12 +72,10 @@ export class MemoryBroker implements Broker {
     this.#sweeper = setInterval(() => this.sweep(), 1000).unref();
   }
 
-  /** Bytes of history, with the topics that have any. */
   get historyBytes(): number {
     return this.#retention.bytes;
   }
 
-  /** The number of topics that have a position. */
   get topicCount(): number {
     return this.#topics.size;
   }
@@ -105,17 +85,11 @@ export class MemoryBroker implements Broker {
   }
 
   async publish(name: string, publication: Publication): Promise<Appended> {
-    const { once, step } = publication;
-    if (once) return this.#publishOnce(name, publication, once);
-    if (step) return this.#publishStep(name, publication, step);
-    return this.#append(name, publication);
+    return publishRecorded(name, publication, this.#records, () => this.#append(name, publication));
   }
 
   async takeStream(name: string, once: Once, writer: string): Promise<StreamRecord> {
-    const fingerprint = fingerprintOf(name, once);
-    const record = recordTaken(fingerprint, this.#recordOf(fingerprint), writer);
-    this.#keys.put(record, once.publisher, this.#clock.monotonic());
-    return record;
+    return takeRecordedStream(name, once, writer, this.#records);
   }
 
   async subscribe(name: string): Promise<TopicPosition> {
@@ -170,30 +144,6 @@ export class MemoryBroker implements Broker {
       this.#topics.delete(name);
     }
     this.#keys.expire(now - idempotencySeconds * 1000);
-  }
-
-  #publishOnce(name: string, publication: Publication, once: Once): Appended {
-    const fingerprint = fingerprintOf(name, once);
-    const digest = publicationDigest(publication);
-    const earlier = this.#recordOf(fingerprint);
-    if (earlier) return repeatedAnswer(earlier, digest);
-    const appended = this.#append(name, publication);
-    this.#keys.put(recordOf(fingerprint, digest, appended), once.publisher, this.#clock.monotonic());
-    return appended;
-  }
-
-  #publishStep(name: string, publication: Publication, step: StreamStep): Appended {
-    const fingerprint = fingerprintOf(name, step.once);
-    const earlier = this.#recordOf(fingerprint);
-    requireWriter(earlier, step);
-    const appended = this.#append(name, publication);
-    const record = recordAfter(fingerprint, earlier, step, appended);
-    this.#keys.put(record, step.once.publisher, this.#clock.monotonic());
-    return appended;
-  }
-
-  #recordOf(fingerprint: string): PublicationRecord | undefined {
-    return this.#keys.get(fingerprint, this.#clock.monotonic() - idempotencySeconds * 1000);
   }
 
   /** @throws {TopicEnded} */

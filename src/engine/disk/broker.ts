@@ -4,7 +4,6 @@
  * All operations that come while a transaction is being committed are the next transaction (group commit): the more there
  * is to do, the more share an fsync. Reads go to the Worker at once.
  */
-import type { Logger } from "../../log.ts";
 import {
   type Appended,
   type Broker,
@@ -25,7 +24,7 @@ import {
 import type { Draft } from "../../topic/draft.ts";
 import type { Since, TopicPosition } from "../../topic/message.ts";
 import { type Clock, systemClock } from "../clock.ts";
-import type { Evicted, MemoryBrokerLimits } from "../memory.ts";
+import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
 import { columnsOf, endOf, historyOf, outcomeAt } from "./columns.ts";
 import { OwnedDirectory } from "./directory.ts";
 import { DiskMeter } from "./meter.ts";
@@ -57,14 +56,11 @@ const readsMax = 20_000;
 const closeMilliseconds = 1000;
 const restartMilliseconds = 500;
 
-export interface DiskBrokerOptions {
+export interface DiskBrokerOptions extends Pick<EngineDeps, "log" | "workerUrl"> {
   readonly directory: string;
-  /** Where the Worker's code is. Only the file at the top of `src` can say: elsewhere the URL is wrong when compiled. */
-  readonly workerUrl: URL;
-  readonly limits: MemoryBrokerLimits;
-  readonly log: Logger;
+  readonly limits: EngineLimits;
   readonly clock?: Clock;
-  readonly evicted?: (what: Evicted, number: number) => void;
+  readonly evicted?: EngineDeps["evicted"];
 }
 
 /** Bun's Worker can be left out of what keeps a process alive. */
@@ -90,7 +86,7 @@ type Ask = Request extends infer Each
     : never
   : never;
 
-export class DiskBroker implements Broker {
+export class DiskBroker implements Broker, EngineSize {
   readonly traits: BrokerTraits = { isShared: false, isInProcess: false, comparisonSeconds: undefined };
   readonly meter = new DiskMeter();
   readonly #options: DiskBrokerOptions;
@@ -138,12 +134,11 @@ export class DiskBroker implements Broker {
     return { available, ...(reason !== undefined && { reason }), sinceTime: this.#sinceTime };
   }
 
-  /** The number of topics that have a position. */
   get topicCount(): number {
     return this.meter.usage.topics;
   }
 
-  /** Bytes of the file that are in use. */
+  /** Of the pages that are in use. */
   get historyBytes(): number {
     return this.meter.usage.historyBytes;
   }

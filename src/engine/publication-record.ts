@@ -1,0 +1,82 @@
+/** What an engine on this machine keeps of a publication with an idempotency key, and what it does at a repetition. */
+import {
+  type Appended,
+  IdempotencyConflict,
+  type Once,
+  type Publication,
+  type StreamRecord,
+  StreamTakenOver,
+} from "../topic/broker.ts";
+import { fingerprintOf, publicationDigest } from "../topic/digest.ts";
+
+/** Plain data, so that an engine may store it. A single publication has one item, or none where it only ended the topic. */
+export interface PublicationRecord extends StreamRecord {
+  /** By `fingerprintOf`. */
+  readonly fingerprint: string;
+  /** The request that may continue the stream; undefined for a publication that is no stream. */
+  readonly writer?: string;
+}
+
+/** Where an engine keeps its records. */
+export interface Records {
+  get(fingerprint: string): PublicationRecord | undefined;
+  put(record: PublicationRecord, publisher: string): void;
+}
+
+/**
+ * Appends a publication, unless it is a repetition, and keeps its record.
+ * @returns what `append` returns, or else the positions of the first time
+ * @throws {IdempotencyConflict}
+ * @throws {StreamTakenOver}
+ */
+export function publishRecorded<Result extends Appended>(
+  topic: string,
+  publication: Publication,
+  records: Records,
+  append: () => Result,
+): Result | Appended {
+  const { once = publication.step?.once, step } = publication;
+  if (!once) return append();
+  const fingerprint = fingerprintOf(topic, once);
+  const earlier = records.get(fingerprint);
+  const digest = step?.digest ?? publicationDigest(publication);
+  // A stream whose record the engine has forgotten goes on.
+  if (step && earlier && earlier.writer !== step.writer) throw new StreamTakenOver();
+  if (!step && earlier) return repeatedAnswer(earlier, digest);
+  const appended = append();
+  const { message, end } = appended;
+  const first = earlier?.first ?? step?.first ?? message;
+  const last = message ?? earlier?.last;
+  const record: PublicationRecord = {
+    ...{ fingerprint, digest, items: step?.items ?? (message ? 1 : 0) },
+    ...(step && { writer: step.writer }),
+    ...(first && { first }),
+    ...(last && { last }),
+    ...(end && { end }),
+  };
+  records.put(record, once.publisher);
+  return appended;
+}
+
+function repeatedAnswer({ digest: earlier, writer, last, end }: PublicationRecord, digest: string): Appended {
+  if (writer !== undefined || earlier !== digest) throw new IdempotencyConflict();
+  return { ...(last && { message: last }), ...(end && { end }) };
+}
+
+/**
+ * Makes a writer the only one that may continue a stream, which begins if it has no record.
+ * @throws {IdempotencyConflict} if a publication that is no stream had the key
+ */
+export function takeRecordedStream(
+  topic: string,
+  once: Once,
+  writer: string,
+  records: Records,
+): PublicationRecord {
+  const fingerprint = fingerprintOf(topic, once);
+  const earlier = records.get(fingerprint);
+  if (earlier && earlier.writer === undefined) throw new IdempotencyConflict();
+  const record = { items: 0, digest: "", ...earlier, fingerprint, writer };
+  records.put(record, once.publisher);
+  return record;
+}
