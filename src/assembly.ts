@@ -2,17 +2,17 @@
 import type { WebSocketHandler } from "bun";
 import { Access } from "./access/access.ts";
 import type { Authorize } from "./access/permissions.ts";
-import { bufferLimits } from "./connection/buffers.ts";
 import { Connections } from "./connection/connections.ts";
 import { connectionsAllowed } from "./connection/descriptors.ts";
 import { closeAll, drainAll } from "./connection/drain.ts";
-import { NativeFanOut } from "./connection/fan-out.ts";
 import { Upgrader } from "./connection/handshake.ts";
 import { Heartbeat } from "./connection/heartbeat.ts";
-import { HeldBytes } from "./connection/held-bytes.ts";
 import { Openings } from "./connection/openings.ts";
 import { Reading } from "./connection/reading.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
+import { bufferLimits } from "./delivery/buffer-limits.ts";
+import { openDelivery } from "./delivery/delivery.ts";
+import type { HeldBytes } from "./delivery/held-bytes.ts";
 import { echoEndpoint } from "./endpoint/ping/echo.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import { ProgramTopics } from "./endpoint/topics/program.ts";
@@ -70,9 +70,8 @@ export function assemble(
   const openings = new Openings(connections);
   const topicsPath = `${prefix}/topics/`;
   const encodings = new Encodings(topicsPath);
-  const held = new HeldBytes({ connections, totalMax: buffers.totalBytesMax, counters, log });
+  const { held, native, live } = openDelivery(buffers, connections, encodings, counters, log);
   connections.everySecond(() => held.check());
-  const fanOut = new NativeFanOut({ connections, buffers, held, encodings, counters, log });
   const limits = { ...config, retained: config.retain.flatMap((text) => readRetainedTopics(text) ?? []) };
   const engine = openEngine(limits, {
     log: givenLog,
@@ -81,7 +80,7 @@ export function assemble(
     evicted: (what, number) => countEvictions(what, number, counters, log),
   });
   const { broker } = engine;
-  const hub = new Hub({ broker, fanOut, limits, counters, log: givenLog });
+  const hub = new Hub({ broker, live, limits, counters, log: givenLog });
   const deps = {
     config,
     hub,
@@ -92,7 +91,7 @@ export function assemble(
     reading,
     upgrader,
     proxies,
-    fanOut,
+    native,
     encodings,
     refusals,
     counters,

@@ -15,7 +15,7 @@
  *     ↓ announced
  *   topic/hub.ts → topic/channel.ts   the node's part of the topic: catches up, and orders what was announced
  *     ↓ deliver
- *   connection/fan-out.ts         Bun's native topics for WebSockets; event streams and iterators one by one
+ *   delivery/topic-readers.ts     Bun's native topics for WebSockets; event streams, polls and iterators one by one
  *
  * A client that comes back: topic/subscription.ts replays what it missed, then joins live delivery.
  *
@@ -25,7 +25,8 @@
  *   server.ts                a server of its own: where it listens, and how it is drained and stopped
  *   assembly.ts              joins all parts; the only file that knows all of them
  *   endpoint/                /ping, /topics/…, the page, /healthz, /readyz and /metrics
- *   connection/  access/     open connections, their limits, fan-out | from API keys and tokens to permissions
+ *   connection/  access/     open connections and their limits | from API keys and tokens to permissions
+ *   delivery/                from one message to its readers: forms, and the one rule by which a reader is cut (rule.ts)
  *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`, `longwire data`
  *   client/                  `longwire/client`, which browsers load as /client.js
  *   wire/  engine/  settings/  what is sent, byte for byte | where topics are kept | every setting, unit and limit

@@ -300,7 +300,7 @@ function rank(sent: number): number {
   return sent > 0 ? 0 : sent === -1 ? 1 : 2;
 }
 
-describe("publishing to a slow reader (fan-out.ts)", () => {
+describe("publishing to a slow reader (delivery/topic-readers.ts)", () => {
   test("small frames are gathered in a tick and passed over at its end, when publish has said that all is well", async () => {
     const bufferedBytesMax = 256 * 1024;
     const frameBytes = 8000;

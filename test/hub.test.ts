@@ -18,7 +18,6 @@ import {
   type StreamRecord,
   type TopicState,
 } from "../src/topic/broker.ts";
-import type { FanOut } from "../src/topic/channel.ts";
 import { Hub } from "../src/topic/hub.ts";
 import {
   type End,
@@ -31,6 +30,7 @@ import {
 import type { HistoryLimits } from "../src/topic/retention.ts";
 import type { Gap, Subscriber, Subscription } from "../src/topic/subscription.ts";
 import { endTopic, post, text } from "./contract/messages.ts";
+import { LiveVisitors } from "./support/live-visitors.ts";
 
 setDefaultTimeout(120_000);
 
@@ -65,7 +65,7 @@ describe("a subscriber from now on", () => {
     const subscription = await stage.hub.open("news", undefined, "");
     await stage.publish(2);
     expect(subscription.from.offset).toBe(2);
-    const visitor = new Visitor(stage.fanOut, subscription);
+    const visitor = new Visitor(subscription);
     await stage.publish(1);
     expect(visitor.told).toEqual(["live", "message 3"]);
   });
@@ -77,7 +77,7 @@ describe("a subscriber that comes back", () => {
     const [, second] = await stage.publish(5);
     const subscription = await stage.hub.open("news", after(second), "second");
     expect(subscription).toMatchObject({ from: second, gap: undefined, resumed: true });
-    const { told } = new Visitor(stage.fanOut, subscription);
+    const { told } = new Visitor(subscription);
     expect(told).toEqual(["replay 3", "replay 4", "replay 5", "live"]);
     await stage.publish(1);
     expect(told.at(-1)).toBe("message 6");
@@ -88,7 +88,7 @@ describe("a subscriber that comes back", () => {
     const [first] = await stage.publish(2);
     const subscription = await stage.hub.open("news", after(first), "first");
     await stage.publish(2);
-    const { told } = new Visitor(stage.fanOut, subscription);
+    const { told } = new Visitor(subscription);
     await stage.publish(1);
     expect(told).toEqual(["replay 2", "replay 3", "replay 4", "live", "message 5"]);
   });
@@ -97,7 +97,7 @@ describe("a subscriber that comes back", () => {
     const stage = openStage();
     const [first] = await stage.publish(2);
     const subscription = await stage.hub.open("news", after(first), "first");
-    const visitor = new Visitor(stage.fanOut, subscription, {
+    const visitor = new Visitor(subscription, {
       on: (event) => {
         if (event === "replay 2" || event === "live") void stage.publish(1);
       },
@@ -192,7 +192,7 @@ describe("a gap", () => {
     const [first] = await stage.publish(6);
     const subscription = await stage.hub.open("news", after(first), "first");
     expect(subscription).toMatchObject({ from: { offset: 3 }, gap: { requested: "first" }, resumed: false });
-    const { told } = new Visitor(stage.fanOut, subscription);
+    const { told } = new Visitor(subscription);
     expect(told).toEqual(["gap after first, from 3", ...replays(4, 6), "live"]);
   });
 
@@ -383,7 +383,7 @@ describe("announcements", () => {
     const beginning = stage.hub.open("news", undefined, "");
     await stage.publish(500);
     release();
-    const visitor = new Visitor(stage.fanOut, await beginning);
+    const visitor = new Visitor(await beginning);
     await settled(100);
     await stage.publish(1);
     expect(visitor.told).toEqual(["live", ...messages(1, 501)]);
@@ -495,7 +495,7 @@ describe("a subscriber that leaves", () => {
     const subscription = await stage.hub.open("news", { kind: "all" }, "all");
     subscription.close();
     subscription.close();
-    const { told } = new Visitor(stage.fanOut, subscription);
+    const { told } = new Visitor(subscription);
     await stage.publish(1);
     expect(told).toEqual([]);
     expect(stage.hub.subscriberCount("news")).toBe(0);
@@ -595,7 +595,6 @@ describe("a crowd that returns", () => {
     await settled();
     await stage.publish(1);
     stage.broker.listener?.announced(held[0] as Message);
-    stage.fanOut.remove(live.visitor);
     live.subscription.fallBack(first as Position);
     stage.broker.listener?.announced(held[1] as Message);
     live.subscription.advance();
@@ -880,9 +879,8 @@ describe("comparing positions", () => {
 describe("a live subscriber that falls back", () => {
   test("is replayed to from the last message it took, and is live again", async () => {
     const stage = openStage();
-    const { subscription, told, visitor } = await stage.come();
+    const { subscription, told } = await stage.come();
     const [first] = await stage.publish(1);
-    stage.fanOut.remove(visitor);
     subscription.fallBack(first as Position);
     await stage.publish(3);
     expect(told).toEqual(["live", "message 1"]);
@@ -966,8 +964,7 @@ describe("an engine that is away", () => {
 
 interface Stage {
   readonly broker: StagedBroker;
-  readonly fanOut: Recipients;
-  readonly hub: Hub;
+  readonly hub: Hub<LiveVisitors<Visitor>>;
   readonly warnings: readonly string[];
   publish(count: number, topic?: string): Promise<Position[]>;
   come(
@@ -975,7 +972,7 @@ interface Stage {
     manner?: Manner,
     requested?: string,
     topic?: string,
-  ): Promise<{ subscription: Subscription; visitor: Visitor; told: string[] }>;
+  ): Promise<{ subscription: Subscription<LiveVisitors<Visitor>>; visitor: Visitor; told: string[] }>;
   close(): Promise<void>;
 }
 
@@ -989,7 +986,6 @@ function openStage(
 ): Stage {
   const far: BrokerTraits = { isShared: true, isInProcess: false, comparisonSeconds: undefined };
   const broker = new StagedBroker({ ...limits, ...given.broker }, { ...far, ...given.traits });
-  const fanOut = new Recipients();
   const warnings: string[] = [];
   const log = pino(
     { level: "warn" },
@@ -997,7 +993,7 @@ function openStage(
   );
   const hub = new Hub({
     broker,
-    fanOut,
+    live: () => new LiveVisitors<Visitor>(),
     limits: { ...limits, ...given.hub },
     lingerSeconds: given.lingerSeconds ?? 0,
     counters: new Counters(),
@@ -1005,7 +1001,6 @@ function openStage(
   });
   const stage: Stage = {
     broker,
-    fanOut,
     hub,
     warnings,
     publish: async (count, topic = "news") => {
@@ -1022,7 +1017,7 @@ function openStage(
       topic = "news",
     ) => {
       const subscription = await hub.open(topic, since, requested);
-      const visitor = new Visitor(fanOut, subscription, manner);
+      const visitor = new Visitor(subscription, manner);
       return { subscription, visitor, told: visitor.told };
     },
     close: async () => {
@@ -1165,31 +1160,6 @@ class StagedBroker implements Broker {
   }
 }
 
-/** Fan-out to those who said that they are live. */
-class Recipients implements FanOut {
-  readonly #live = new Map<Visitor, Subscription>();
-
-  add(visitor: Visitor, subscription: Subscription): void {
-    this.#live.set(visitor, subscription);
-  }
-
-  remove(visitor: Visitor): void {
-    this.#live.delete(visitor);
-  }
-
-  deliver(message: Message): void {
-    for (const [visitor, { topic }] of this.#live) if (topic === message.topic) visitor.deliver(message);
-  }
-
-  *detachLive(topic: string): Iterable<Subscription> {
-    for (const [visitor, subscription] of [...this.#live]) {
-      if (subscription.topic !== topic) continue;
-      this.#live.delete(visitor);
-      yield subscription;
-    }
-  }
-}
-
 interface Manner {
   /** How many messages of a replay it takes before it has enough. */
   takes?: number;
@@ -1197,24 +1167,21 @@ interface Manner {
 }
 
 /** A subscriber that writes down all it is told. */
-class Visitor implements Subscriber {
+class Visitor implements Subscriber<LiveVisitors<Visitor>> {
   readonly told: string[] = [];
   takes: number;
   readonly #on: (event: string, visitor: Visitor) => void;
-  readonly #fanOut: Recipients;
-  readonly #subscription: Subscription;
+  readonly #subscription: Subscription<LiveVisitors<Visitor>>;
 
-  constructor(fanOut: Recipients, subscription: Subscription, { takes, on }: Manner = {}) {
+  constructor(subscription: Subscription<LiveVisitors<Visitor>>, { takes, on }: Manner = {}) {
     this.takes = takes ?? Number.POSITIVE_INFINITY;
     this.#on = on ?? (() => undefined);
-    this.#fanOut = fanOut;
     this.#subscription = subscription;
     subscription.begin(this);
     subscription.advance();
   }
 
   close(): void {
-    this.#fanOut.remove(this);
     this.#subscription.close();
   }
 
@@ -1233,8 +1200,8 @@ class Visitor implements Subscriber {
     this.#tell(`gap after ${requested.replace(/^\w{14,}-/, "")}, from ${from.offset}`);
   }
 
-  live(subscription: Subscription): void {
-    this.#fanOut.add(this, subscription);
+  live(subscription: Subscription<LiveVisitors<Visitor>>): void {
+    subscription.live.add(subscription, this);
     this.#tell("live");
   }
 

@@ -1,57 +1,68 @@
-/** A topic's messages given to its sockets one by one: each socket gets each message once and in order, or is closed. */
+/** A topic's messages given to its readers one by one: each reader gets each message once and in order. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import type { Socket } from "../src/connection/connection.ts";
-import { type Frame, SlicedDelivery } from "../src/connection/sliced-delivery.ts";
+import type { Frame } from "../src/delivery/frame.ts";
+import { type FramedMessage, SlicedDelivery } from "../src/delivery/sliced-delivery.ts";
+import { nextTurn } from "../src/next-turn.ts";
 import { Random } from "./support/random.ts";
 
 setDefaultTimeout(120_000);
 
-interface FakeSocket {
+interface FakeReader {
   readonly received: Frame[];
   /** The messages that were published before it became live; its replay has given it those. */
   readonly joinedAfter: number;
 }
 
+const framed = (frame: string): FramedMessage => ({
+  message: { topic: "news", epoch: "a", offset: 1, time: 0, contentType: "text/plain", data: frame },
+  frame,
+  bytes: frame.length,
+});
+
 function stage(waitingBytesMax = 1024 * 1024) {
-  const live = new Set<FakeSocket>();
-  const sockets = (): Iterable<Socket> => live as Iterable<unknown> as Iterable<Socket>;
-  const give = (socket: Socket, frame: Frame): void => {
-    (socket as unknown as FakeSocket).received.push(frame);
-  };
-  const delivery = new SlicedDelivery({ sockets, give, gave: () => undefined, waitingBytesMax });
+  const live = new Set<FakeReader>();
+  const given = { hasRoom: true };
+  const delivery = new SlicedDelivery<FakeReader>({
+    readers: () => live,
+    hasRoom: () => given.hasRoom,
+    give: (reader, { frame }) => void reader.received.push(frame),
+    gave: () => undefined,
+    waitingBytesMax,
+  });
   let published = 0;
   return {
     delivery,
+    given,
     live,
-    join: (): FakeSocket => {
-      const socket: FakeSocket = { received: [], joinedAfter: published };
-      delivery.join(socket as unknown as Socket);
-      live.add(socket);
-      return socket;
+    join: (): FakeReader => {
+      const reader: FakeReader = { received: [], joinedAfter: published };
+      delivery.join(reader);
+      live.add(reader);
+      return reader;
     },
     publish: (bytes = 10): void => {
-      delivery.push({ frame: `${published++} `.padEnd(bytes, "x"), time: 0 });
+      delivery.push(framed(`${published++} `.padEnd(bytes, "x")));
     },
     settled: async (): Promise<void> => {
-      while (delivery.isBusy) await new Promise((resolve) => setImmediate(resolve));
+      while (delivery.isBusy) await nextTurn();
     },
   };
 }
 
-const numbersOf = ({ received }: FakeSocket): number[] =>
+const numbersOf = ({ received }: FakeReader): number[] =>
   received.map((frame) => Number.parseInt(String(frame), 10));
 
 describe("a sliced delivery", () => {
   test("gives nothing in the turn in which it begins, and others are served between two slices", async () => {
     const { join, publish, settled } = stage();
-    const sockets = Array.from({ length: 2000 }, join);
+    const readers = Array.from({ length: 2000 }, join);
     publish();
-    expect(sockets.every(({ received }) => received.length === 0)).toBe(true);
+    expect(readers.every(({ received }) => received.length === 0)).toBe(true);
     const seen: number[] = [];
-    const count = (): number => sockets.filter(({ received }) => received.length === 1).length;
+    const count = (): number => readers.filter(({ received }) => received.length === 1).length;
     const watch = (): void => {
       seen.push(count());
-      if (count() < sockets.length) setImmediate(watch);
+      if (count() < readers.length) setImmediate(watch);
     };
     setImmediate(watch);
     await settled();
@@ -59,7 +70,7 @@ describe("a sliced delivery", () => {
     expect(seen.some((given) => given > 0 && given < 2000)).toBe(true);
   });
 
-  test("gives a socket that joins meanwhile only what is published after that", async () => {
+  test("gives a reader that joins meanwhile only what is published after that", async () => {
     const { join, publish, settled } = stage();
     const early = join();
     publish();
@@ -70,11 +81,11 @@ describe("a sliced delivery", () => {
     expect([numbersOf(early), numbersOf(late)]).toEqual([[0, 1, 2], [2]]);
   });
 
-  test("knows which sockets have not been given everything", async () => {
+  test("knows which readers have not been given everything", async () => {
     const { delivery, join, publish, settled } = stage();
-    const early = join() as unknown as Socket;
+    const early = join();
     publish();
-    const late = join() as unknown as Socket;
+    const late = join();
     expect([delivery.owes(early), delivery.owes(late)]).toEqual([true, false]);
     publish();
     expect([delivery.owes(early), delivery.owes(late)]).toEqual([true, true]);
@@ -82,19 +93,41 @@ describe("a sliced delivery", () => {
     expect([delivery.owes(early), delivery.owes(late)]).toEqual([false, false]);
   });
 
-  test("makes a publisher wait where more than the limit is waiting", () => {
-    const { delivery, join, publish } = stage(1000);
-    const socket = join();
-    for (let count = 0; count < 20; count++) publish(100);
-    expect(numbersOf(socket).length).toBeGreaterThanOrEqual(10);
-    expect(delivery.isBusy).toBe(true);
+  test("makes publishers wait while more than the limit waits", async () => {
+    const { delivery, join, publish, settled } = stage(1000);
+    const reader = join();
+    for (let count = 0; count < 10; count++) publish(100);
+    expect(delivery.room).toBeUndefined();
+    for (let count = 0; count < 10; count++) publish(100);
+    const room = delivery.room as Promise<void>;
+    let received = 0;
+    void room.then(() => {
+      received = numbersOf(reader).length;
+    });
+    await room;
+    expect(received).toBe(10);
+    expect(delivery.room).toBeUndefined();
+    await settled();
+    expect(numbersOf(reader)).toHaveLength(20);
+  });
+
+  test("gives nothing while there is no room, and everything once there is", async () => {
+    const { given, join, publish, settled } = stage();
+    const reader = join();
+    given.hasRoom = false;
+    publish();
+    for (let turn = 0; turn < 5; turn++) await nextTurn();
+    expect(numbersOf(reader)).toEqual([]);
+    given.hasRoom = true;
+    await settled();
+    expect(numbersOf(reader)).toEqual([0]);
   });
 
   for (let seed = 1; seed <= 200; seed++) {
-    test(`gives each live socket every message once and in order, whatever comes and goes: seed ${seed}`, async () => {
+    test(`gives each live reader every message once and in order, whatever comes and goes: seed ${seed}`, async () => {
       const random = new Random(seed);
       const { live, join, publish, settled } = stage(random.pick([200, 100_000]));
-      const ever: FakeSocket[] = [];
+      const ever: FakeReader[] = [];
       let published = 0;
       for (let step = 0; step < 200; step++) {
         const action = random.below(10);
@@ -103,17 +136,17 @@ describe("a sliced delivery", () => {
           publish(random.between(10, 100));
           published++;
         } else if (action < 7 && live.size > 0) live.delete(random.pick([...live]));
-        else if (action < 8) await new Promise((resolve) => setImmediate(resolve));
+        else if (action < 8) await nextTurn();
       }
       await settled();
-      for (const socket of ever) {
-        const numbers = numbersOf(socket);
+      for (const reader of ever) {
+        const numbers = numbersOf(reader);
         const expected = Array.from(
-          { length: published - socket.joinedAfter },
-          (_, index) => socket.joinedAfter + index,
+          { length: published - reader.joinedAfter },
+          (_, index) => reader.joinedAfter + index,
         );
         // One that left has a beginning of it.
-        expect(numbers).toEqual(live.has(socket) ? expected : expected.slice(0, numbers.length));
+        expect(numbers).toEqual(live.has(reader) ? expected : expected.slice(0, numbers.length));
       }
     });
   }

@@ -1,11 +1,8 @@
 /** One open connection: the data kept for it, and what its endpoint does with it. */
 import type { ServerWebSocket } from "bun";
+import type { Holder } from "../delivery/cutter.ts";
 import type { ConnectionKind } from "../metrics.ts";
 import type { Frame, WaitingFrames } from "./frames.ts";
-
-/** The bytes of a frame that Bun took. @param result what Bun returned: it says how many bytes only if it could write them */
-export const bytesSent = (result: number, frame: string | Uint8Array): number =>
-  result > 0 ? result : Buffer.byteLength(frame);
 
 export type Socket = ServerWebSocket<Connection>;
 
@@ -20,9 +17,19 @@ export interface SocketHandler {
   /** Only pongs with a payload that the endpoint sent are its own: the heartbeat's have none. */
   pong?(payload: Buffer): void;
   close?(socket: Socket): void;
+  /** Takes it off its topics, before it is cut. */
+  leave?(): void;
   /** Without it a connection has no topics. */
   purpose?(): Purpose;
 }
+
+/** A WebSocket as delivery sees it. */
+export const holderOf = (socket: Socket): Holder => ({
+  heldBytes: socket.getBufferedAmount(),
+  address: socket.data.clientAddress.address,
+  leave: () => socket.data.handler.leave?.(),
+  abandon: () => socket.terminate(),
+});
 
 /** What a connection is used for, for the log. */
 export interface Purpose {

@@ -1,4 +1,7 @@
 /** The register of open connections. It decides whether one more may be opened. */
+
+import type { Holder } from "../delivery/cutter.ts";
+import type { Holders } from "../delivery/held-bytes.ts";
 import type { Proxies } from "../http/proxies.ts";
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { RequestContext } from "../http/request-context.ts";
@@ -7,7 +10,7 @@ import type { ConnectionKind, Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { refusedRetrySeconds } from "../settings/limits.ts";
 import { clientNetwork } from "../settings/networks.ts";
-import { ClientAddress, type Socket } from "./connection.ts";
+import { ClientAddress, holderOf, type Socket } from "./connection.ts";
 import { logClosed, logOpened } from "./connection-log.ts";
 import { connectionsAllowed } from "./descriptors.ts";
 import { HttpConnection, type HttpUse } from "./http-connection.ts";
@@ -21,7 +24,7 @@ interface Counted {
   readonly kind: ConnectionKind;
 }
 
-export class Connections {
+export class Connections implements Holders {
   readonly connectionsMax: number;
   readonly #connectionsPerAddressMax: number;
   readonly #proxies: Proxies;
@@ -66,6 +69,19 @@ export class Connections {
 
   httpConnections(): ReadonlySet<HttpConnection> {
     return this.#httpConnections;
+  }
+
+  heldBytes(): number {
+    let bytes = 0;
+    for (const socket of this.#sockets) bytes += socket.getBufferedAmount();
+    for (const connection of this.#httpConnections) bytes += connection.heldBytes;
+    return bytes;
+  }
+
+  holders(): Holder[] {
+    const all: Holder[] = [...this.#httpConnections];
+    for (const socket of this.#sockets) all.push(holderOf(socket));
+    return all.filter(({ heldBytes }) => heldBytes > 0);
   }
 
   /**

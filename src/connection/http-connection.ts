@@ -1,7 +1,7 @@
 /** One open connection over HTTP: a long answer, a request that waits for its answer, or a body that takes its time to arrive. */
+import type { Holder } from "../delivery/cutter.ts";
 import { holdsTooMuch, type Refusal, refusalOfClose } from "../http/refusal.ts";
 import type { ConnectionKind } from "../metrics.ts";
-import { streamHighWaterMarkBytes } from "../settings/limits.ts";
 import { type ClientAddress, nextConnectionNumber, type Purpose } from "./connection.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -15,14 +15,16 @@ export interface HttpHandler {
   purpose?(): Purpose;
   /** The answer has begun as a stream, and can be written to. */
   open?(connection: HttpConnection): void;
-  /** The client took what was written. Bun does not call it again while the result is pending. */
-  pull?(connection: HttpConnection): Promise<void> | undefined;
+  /** The client took all that was written. */
+  pull?(connection: HttpConnection): void;
   /** Called once a second. */
   tick?(connection: HttpConnection): void;
   /** The server ends a stream. MUST end the connection, with last words. */
   close?(connection: HttpConnection, code: number, reason: string): void;
   /** The server ends a request whose answer has not begun. MUST answer it. */
   refuse?(refusal: Refusal): void;
+  /** Takes it off its topics, before it is cut. */
+  leave?(): void;
   /** The connection is no longer open, whoever ended it. Called once. */
   closed?(): void;
 }
@@ -40,11 +42,11 @@ interface Register {
   deleteHttp(connection: HttpConnection): boolean;
 }
 
-/** Counts bytes, so `desiredSize` is the mark minus the unsent bytes. Bun calls `pull` below the mark. */
-const queueing = new ByteLengthQueuingStrategy({ highWaterMark: streamHighWaterMarkBytes });
+/** Counts bytes. With 0 Bun calls `pull` only once the kernel has taken all that was written. */
+const queueing = new ByteLengthQueuingStrategy({ highWaterMark: 0 });
 
 /** It is the source of the stream that is its answer: a source of three closures takes 200 bytes more. */
-export class HttpConnection implements UnderlyingDefaultSource<Bytes> {
+export class HttpConnection implements Holder, UnderlyingDefaultSource<Bytes> {
   readonly number = nextConnectionNumber();
   /** By `performance.now()`. */
   readonly openedMilliseconds = performance.now();
@@ -53,6 +55,9 @@ export class HttpConnection implements UnderlyingDefaultSource<Bytes> {
   readonly #register: Register;
   /** Set while the answer is a stream that can be written to. */
   #controller: ReadableStreamDefaultController<Bytes> | undefined;
+  /** Written since the kernel had taken all. */
+  #writtenBytes = 0;
+  #largestBytes = 0;
 
   /** Registered by `Connections.openHttp`. */
   constructor(
@@ -73,9 +78,14 @@ export class HttpConnection implements UnderlyingDefaultSource<Bytes> {
     return this.handler.purpose?.() ?? { sub: undefined, topics: 0 };
   }
 
-  /** Written to the answer, and not taken by Bun. */
+  get address(): string | undefined {
+    return this.clientAddress.address;
+  }
+
+  /** Written to the answer, and not sent. Bun shows what waits for it, and holds one chunk more until all of that is sent. */
   get unsentBytes(): number {
-    return this.#controller ? streamHighWaterMarkBytes - (this.#controller.desiredSize ?? 0) : 0;
+    if (!this.#controller || this.#writtenBytes === 0) return 0;
+    return Math.min(this.#writtenBytes, this.#largestBytes - (this.#controller.desiredSize ?? 0));
   }
 
   get heldBytes(): number {
@@ -89,7 +99,10 @@ export class HttpConnection implements UnderlyingDefaultSource<Bytes> {
 
   /** Without effect once the connection is closed. */
   write(bytes: Bytes): void {
-    this.#controller?.enqueue(bytes);
+    if (!this.#controller) return;
+    this.#writtenBytes += bytes.length;
+    this.#largestBytes = Math.max(this.#largestBytes, bytes.length);
+    this.#controller.enqueue(bytes);
   }
 
   /** Ends the connection, and its stream after what was written. */
@@ -122,8 +135,14 @@ export class HttpConnection implements UnderlyingDefaultSource<Bytes> {
     this.handler.open?.(this);
   }
 
-  pull(): Promise<void> | undefined {
-    return this.handler.pull?.(this);
+  pull(): void {
+    this.#writtenBytes = 0;
+    this.#largestBytes = 0;
+    this.handler.pull?.(this);
+  }
+
+  leave(): void {
+    this.handler.leave?.();
   }
 
   /** The client has left, or nothing more will be written. */

@@ -1,11 +1,11 @@
 /** The one handler that `Bun.serve` takes for all its WebSockets: Longwire's and those of the program around it. */
 import type { ServerWebSocket, WebSocketHandler } from "bun";
+import type { BufferLimits } from "../delivery/buffer-limits.ts";
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { programBufferedBytesMax, programMessageBytesMax } from "../settings/limits.ts";
 import { closeCode } from "../wire/close-code.ts";
-import type { BufferLimits } from "./buffers.ts";
 import { Connection, type Socket } from "./connection.ts";
 import { logClosed, logOpened } from "./connection-log.ts";
 import type { Connections } from "./connections.ts";

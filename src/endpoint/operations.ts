@@ -5,7 +5,7 @@ import type { Access } from "../access/access.ts";
 import { bearerToken } from "../access/credentials.ts";
 import type { Connections } from "../connection/connections.ts";
 import { descriptorsMax } from "../connection/descriptors.ts";
-import type { HeldBytes } from "../connection/held-bytes.ts";
+import type { HeldBytes } from "../delivery/held-bytes.ts";
 import type { Engine } from "../engine/engine.ts";
 import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";

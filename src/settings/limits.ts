@@ -56,13 +56,16 @@ export const totalBytesMin = 64 * MiB;
 /** Past `--max-buffered-total` readers are cut until this part of it is held, so that the next publish need not cut again. */
 export const heldAfterCutShare = 0.9;
 
-/** Frames of one topic that wait for their sockets: part of `--max-buffered-total`, and the most in bytes. */
+/** Frames of one topic that wait for their readers: part of `--max-buffered-total`, and the most in bytes. */
 export const waitingShare = 1 / 16;
 export const waitingBytesCap = 64 * MiB;
 
-/** Bytes and sockets in one slice of a delivery: what the kernel takes in a few milliseconds. */
+/** Bytes and readers in one slice of a delivery: what the kernel takes in a few milliseconds. */
 export const sliceBytes = 4 * MiB;
-export const sliceSockets = 512;
+export const sliceReaders = 512;
+
+/** Milliseconds in one turn of the event loop for ending readers that are cut, and for the last of them as much again. */
+export const cuttingMilliseconds = 5;
 
 /** Bun's own defaults, in bytes, which the sockets of a program keep when they share a server with Longwire's. */
 export const programMessageBytesMax = 16 * MiB;
@@ -137,12 +140,6 @@ export const pollMessagesMax = 1000;
 
 /** Seconds that an empty answer of a poll is held back. Proxies end a request that is silent for 60 s. */
 export const pollWaitSecondsMax = 60;
-
-/**
- * Bun asks an event stream for more below so many unsent bytes. Bun reserves them for each stream, so they are few; how far
- * a replay goes ahead of its reader is another value.
- */
-export const streamHighWaterMarkBytes = 1024;
 
 /** Milliseconds after which an `EventSource` reconnects. Browsers wait 3 s or longer without it, and a resume is cheap. */
 export const streamRetryMilliseconds = 1000;
@@ -234,10 +231,6 @@ assertRelation(
 assertRelation(
   aheadShare + checkedShare < 1,
   "a reader at the end of its replay is not cut for what is published until the next check",
-);
-assertRelation(
-  streamHighWaterMarkBytes < replayAheadBytesCap,
-  "a replay that pauses on an event stream is continued: Bun asks for more below its mark",
 );
 assertRelation(streamTopicsMax <= socketTopicsMax, "what a stream may subscribe to a socket may, too");
 

@@ -109,7 +109,7 @@ function checkRedis(config: HandlerConfig): void {
 function checkSizesAndAges(config: HandlerConfig): void {
   const { bufferedBytesMax, messageBytesMax, positionAgeSeconds, historyAgeSeconds } = config;
   // The largest frame is the raw one: --max-message bytes of data. A reader that is given a second one while it takes the
-  // first must not be cut. Forms in which a message is larger are looked at when it is sent (connection/fan-out.ts).
+  // first must not be cut. Forms in which a message is larger are looked at when it is sent (delivery/rule.ts).
   if (bufferedBytesMax < 2 * messageBytesMax) {
     throw new ConfigError(
       `${shown(config, "bufferedBytesMax")} is less than two of the largest frames (${shown(config, "messageBytesMax")}): ` +

@@ -16,25 +16,19 @@ import {
   type TopicPosition,
 } from "./message.ts";
 import type { Retention } from "./retention.ts";
-import type { Gap, LocalTopic, Start, Subscription } from "./subscription.ts";
-
-/** Reaches all live subscribers of a topic at once. */
-export interface FanOut {
-  deliver(message: Message): void;
-  /** Takes all live subscribers off a topic. Each is reached again after its next `live`. */
-  detachLive(topic: string): Iterable<Subscription>;
-}
+import type { Gap, LiveSubscribers, LocalTopic, Start } from "./subscription.ts";
 
 /** What a channel needs of its node. */
-export interface ChannelDeps {
+export interface ChannelDeps<Live extends LiveSubscribers> {
   readonly broker: Pick<Broker, "subscribe" | "history">;
-  readonly fanOut: FanOut;
+  /** Makes the live subscribers of a topic. */
+  live(topic: string): Live;
   /** Keeps recent messages for subscribers that come back; undefined where the engine itself is as near. */
   readonly recent: Retention | undefined;
   readonly counters: Pick<Counters, "catchUps">;
   readonly log: Logger;
   /** The last subscription of the channel has ended. */
-  unused(channel: Channel): void;
+  unused(channel: Channel<Live>): void;
 }
 
 /** Read from the broker at once. A replay holds a page until its client took it. */
@@ -46,11 +40,12 @@ const endingsPerTurnMax = 64;
 /** Pause before a failed catch-up is tried again. A fault that lasts must not become a read for each announcement. */
 const retrySeconds = 1;
 
-export class Channel implements LocalTopic {
+export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements LocalTopic<Live> {
   subscriptionCount = 0;
   /** Resolves when the broker announces the topic here. */
   readonly ready: Promise<void>;
-  readonly #deps: ChannelDeps;
+  readonly live: Live;
+  readonly #deps: ChannelDeps<Live>;
   /** The position of the last delivered entry; without an epoch until the broker answered `subscribe`. */
   #epoch: string | undefined;
   #offset = 0;
@@ -68,9 +63,10 @@ export class Channel implements LocalTopic {
 
   constructor(
     readonly topic: string,
-    deps: ChannelDeps,
+    deps: ChannelDeps<Live>,
   ) {
     this.#deps = deps;
+    this.live = deps.live(topic);
     this.ready = this.#subscribe();
   }
 
@@ -191,12 +187,12 @@ export class Channel implements LocalTopic {
       const bytes = this.#recent.append(message, Math.min(message.time, now));
       this.#deps.recent?.appended(this.#recent, bytes, now);
     }
-    this.#deps.fanOut.deliver(message);
+    this.live.deliver(message);
   }
 
   /** The topic has ended: each live subscriber is told, in slices, because a topic may have many. */
   #finish(end: End): void {
-    const detached = [...this.#deps.fanOut.detachLive(this.topic)];
+    const detached = [...this.live.detach()];
     // From here on each meets the end at its next step, as one that replays does.
     for (const subscription of detached) subscription.fallBack(this.position);
     this.#offset = end.offset;
@@ -294,7 +290,7 @@ export class Channel implements LocalTopic {
       { topic: gap.topic, requested: gap.requested, from: formatId(from) },
       "messages of a topic were lost",
     );
-    const detached = [...this.#deps.fanOut.detachLive(this.topic)];
+    const detached = this.live.detach();
     if (this.#recent) this.#deps.recent?.forget(this.#recent);
     this.#startAt(from);
     for (const subscription of detached) subscription.restart({ from, messages: [], gap });

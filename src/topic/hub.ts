@@ -1,7 +1,7 @@
 /**
  * Joins an engine to the topics that have subscribers on this node. It knows the engine's interface and no socket.
  *
- *   publish → broker.publish … the broker announces → channel → fan-out to the live subscribers
+ *   publish → broker.publish … the broker announces → channel → its live subscribers
  *   open → Subscription: replays what comes after `since`, and is live from the step in which it has caught up
  */
 import type { Logger } from "../log.ts";
@@ -16,11 +16,11 @@ import {
   type StreamRecord,
   type TopicState,
 } from "./broker.ts";
-import { Channel, type ChannelDeps, type FanOut } from "./channel.ts";
+import { Channel, type ChannelDeps } from "./channel.ts";
 import type { Since } from "./message.ts";
 import { ownText } from "./owned-text.ts";
 import { type HistoryLimits, Retention } from "./retention.ts";
-import { Subscription } from "./subscription.ts";
+import { type LiveSubscribers, Subscription } from "./subscription.ts";
 
 /**
  * A crowd that was cut off together returns within this time, and is served from the node's memory: a topic stays subscribed
@@ -35,9 +35,10 @@ const lingeringMax = 10_000;
 const catchUpsMax = 64;
 
 /** What a hub needs of its node. */
-export interface HubDeps {
+export interface HubDeps<Live extends LiveSubscribers> {
   readonly broker: Broker;
-  readonly fanOut: FanOut;
+  /** Makes the live subscribers of a topic. */
+  live(topic: string): Live;
   /** Limits of the recent messages that the node keeps, if its engine is not in this process. */
   readonly limits: HistoryLimits;
   /** `crowdReturnSeconds` unless a test says otherwise. */
@@ -46,28 +47,28 @@ export interface HubDeps {
   readonly log: Logger;
 }
 
-export class Hub {
+export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   readonly #broker: Broker;
   readonly #counters: Counters;
   readonly #log: Logger;
-  readonly #channelDeps: ChannelDeps;
-  readonly #channels = new Map<string, Channel>();
+  readonly #channelDeps: ChannelDeps<Live>;
+  readonly #channels = new Map<string, Channel<Live>>();
   /** Channels without subscribers and when they are left, in milliseconds of `performance.now()`; the oldest first. */
-  readonly #lingering = new Map<Channel, number>();
+  readonly #lingering = new Map<Channel<Live>, number>();
   readonly #timers: Timer[] = [];
   #isComparing = false;
   #compareAgain = false;
   readonly #lingerSeconds: number;
   #isClosed = false;
 
-  constructor({ broker, fanOut, limits, counters, log, ...options }: HubDeps) {
+  constructor({ broker, live, limits, counters, log, ...options }: HubDeps<Live>) {
     this.#broker = broker;
     this.#counters = counters;
     this.#log = log;
     const { isInProcess, comparisonSeconds } = broker.traits;
     this.#lingerSeconds = isInProcess ? 0 : (options.lingerSeconds ?? crowdReturnSeconds);
     const recent = isInProcess ? undefined : new Retention(limits);
-    this.#channelDeps = { broker, fanOut, recent, counters, log, unused: (channel) => this.#unused(channel) };
+    this.#channelDeps = { broker, live, recent, counters, log, unused: (channel) => this.#unused(channel) };
     broker.listen({
       announced: (entry) => this.#channels.get(entry.topic)?.announced(entry),
       missed: () => this.#compare(),
@@ -124,7 +125,7 @@ export class Hub {
    * @param requested `since` as the client wrote it, for the gap that may follow
    * @throws {BrokerUnavailable}
    */
-  async open(topic: string, since: Since | undefined, requested: string): Promise<Subscription> {
+  async open(topic: string, since: Since | undefined, requested: string): Promise<Subscription<Live>> {
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     const channel = this.#enter(topic);
     try {
@@ -154,7 +155,7 @@ export class Hub {
     this.#timers.push(setInterval(task, seconds * 1000).unref());
   }
 
-  #enter(topic: string): Channel {
+  #enter(topic: string): Channel<Live> {
     let channel = this.#channels.get(topic);
     if (!channel) {
       channel = new Channel(ownText(topic), this.#channelDeps);
@@ -165,7 +166,7 @@ export class Hub {
     return channel;
   }
 
-  #unused(channel: Channel): void {
+  #unused(channel: Channel<Live>): void {
     if (this.#isClosed) return;
     if (this.#lingerSeconds === 0 || !channel.isSubscribed) {
       this.#leave(channel);
@@ -187,7 +188,7 @@ export class Hub {
     }
   }
 
-  #leave(channel: Channel): void {
+  #leave(channel: Channel<Live>): void {
     this.#lingering.delete(channel);
     channel.release();
     this.#channels.delete(channel.topic);
@@ -217,7 +218,7 @@ export class Hub {
     this.#isComparing = false;
   }
 
-  async #compareSome(channels: readonly Channel[]): Promise<void> {
+  async #compareSome(channels: readonly Channel<Live>[]): Promise<void> {
     const positions = await this.#broker.positions(channels.map(({ topic }) => topic));
     let next = 0;
     const compareNext = async (): Promise<void> => {
@@ -225,7 +226,7 @@ export class Hub {
         try {
           await channels[index]?.compareWith(positions[index]);
         } catch (error) {
-          const { topic } = channels[index] as Channel;
+          const { topic } = channels[index] as Channel<Live>;
           this.#log.warn({ err: error, topic }, "could not catch up with the broker");
         }
       }

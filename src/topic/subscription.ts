@@ -27,13 +27,25 @@ export interface Requested {
   readonly start: Start;
 }
 
+/** The live subscribers of one topic on this node. */
+export interface LiveSubscribers {
+  /** Reaches all of them. */
+  deliver(message: Message): void;
+  /** Takes a subscription off, if it is among them. */
+  remove(subscription: Subscription): void;
+  /** Takes all off. Each is among them again after its next `live`. */
+  detach(): readonly Subscription[];
+  /** Set while so many messages wait for subscribers that publishers must wait, too: until it resolves. */
+  readonly room: Promise<void> | undefined;
+}
+
 /** The client's end of a subscription. */
-export interface Subscriber {
+export interface Subscriber<Live extends LiveSubscribers = LiveSubscribers> {
   /** Takes the next message of a replay. @returns false if it can take no more until it calls `advance` */
   replay(message: Message): boolean;
   gap(gap: Gap): void;
-  /** The subscriber has caught up. From this step on it MUST be among those that fan-out reaches. */
-  live(subscription: Subscription): void;
+  /** The subscriber has caught up. In this step it MUST join `subscription.live`. */
+  live(subscription: Subscription<Live>): void;
   /** The topic has ended: the subscription is closed, and no call for it follows. */
   end(end: End): void;
   /** The next messages cannot be read now. */
@@ -41,8 +53,9 @@ export interface Subscriber {
 }
 
 /** A topic on this node, as its subscriptions see it. */
-export interface LocalTopic {
+export interface LocalTopic<Live extends LiveSubscribers = LiveSubscribers> {
   readonly topic: string;
+  readonly live: Live;
   /** Where a subscriber from now on begins: after the last message that was delivered to the live subscribers. */
   readonly position: Position;
   /** Set once every message before the end was delivered. */
@@ -61,11 +74,11 @@ const noId = "0-0";
 /** Shared, because JavaScriptCore takes 70 bytes for each empty array. */
 const noMessages: readonly Message[] = [];
 
-export class Subscription {
-  readonly #topic: LocalTopic;
+export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
+  readonly #topic: LocalTopic<Live>;
   /** Set only before `begin`, and only if the client asked for `since`. */
   #requested: Requested | undefined;
-  #subscriber: Subscriber | undefined;
+  #subscriber: Subscriber<Live> | undefined;
   #state: "prepared" | "replaying" | "reading" | "live" | "closed" = "prepared";
   /** The position of the last message given to the subscriber while it is not live. */
   #epoch = "";
@@ -73,17 +86,22 @@ export class Subscription {
   /** Messages read from the broker; those from `#pageIndex` on are not given yet. */
   #page = noMessages;
   #pageIndex = 0;
-  /** Its place among the live subscriptions of its topic, which fan-out keeps; -1 while it has none. */
+  /** Its place among the live subscriptions of its topic, which delivery keeps; -1 while it has none. */
   liveIndex = -1;
 
   /** @param requested undefined for a subscription from now on */
-  constructor(topic: LocalTopic, requested: Requested | undefined) {
+  constructor(topic: LocalTopic<Live>, requested: Requested | undefined) {
     this.#topic = topic;
     this.#requested = requested;
   }
 
   get topic(): string {
     return this.#topic.topic;
+  }
+
+  /** The live subscribers of its topic. */
+  get live(): Live {
+    return this.#topic.live;
   }
 
   /** The position that the first message follows. Valid before `begin`. */
@@ -133,7 +151,7 @@ export class Subscription {
    * Reports the gap, if there is one. Nothing else is sent before the first `advance`, so that a connection with several
    * topics reports all gaps before any message: the client's ids of all topics are stored together.
    */
-  begin(subscriber: Subscriber): void {
+  begin(subscriber: Subscriber<Live>): void {
     if (this.#state === "closed") return;
     this.#subscriber = subscriber;
     const start = this.#requested?.start ?? { from: this.from, messages: noMessages };
@@ -150,7 +168,9 @@ export class Subscription {
 
   /** Returns a live subscriber that could not take a message to paced replay, after the last message it took. */
   fallBack(position: Position): void {
-    if (this.#state === "live") this.#continueAt({ from: position, messages: noMessages });
+    if (this.#state !== "live") return;
+    this.#topic.live.remove(this);
+    this.#continueAt({ from: position, messages: noMessages });
   }
 
   /** Gives the subscriber messages until it can take no more or is live. The subscriber calls it when it can take more. */
@@ -182,6 +202,7 @@ export class Subscription {
 
   close(): void {
     if (this.#state === "closed") return;
+    if (this.#state === "live") this.#topic.live.remove(this);
     this.#state = "closed";
     this.#subscriber = undefined;
     this.#page = noMessages;

@@ -20,9 +20,10 @@ export const layers: readonly (readonly Room[])[] = [
   [{ name: "assembly.ts", purpose: "joins all parts; only it knows them" }],
   [{ name: "endpoint", purpose: "one room for each door: ping, topics, page, documents, operations" }],
   [
-    { name: "connection", purpose: "the register, reading, heartbeat, fan-out, drain" },
+    { name: "connection", purpose: "the register, reading, heartbeat, drain" },
     { name: "access", purpose: "keys and tokens become permissions" },
   ],
+  [{ name: "delivery", purpose: "one message to its readers, and when one is cut" }],
   [
     { name: "http", purpose: "refusals, origins, proxies, listener" },
     { name: "command", purpose: "command line, check, token, data" },
@@ -53,7 +54,7 @@ export const route = [
   "topic/hub.ts",
   "engine/memory/broker.ts",
   "topic/channel.ts",
-  "connection/fan-out.ts",
+  "delivery/topic-readers.ts",
 ] as const;
 
 /** By file name. */

@@ -20,7 +20,6 @@ const descriptorsLeftMax = 60;
 const expectedLogLines: ReadonlySet<string> = new Set([
   "listening",
   "a slow reader is cut",
-  "a slow reader of an event stream is cut",
   "a page of another origin was refused",
   "topics are kept on disk",
 ]);

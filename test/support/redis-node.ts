@@ -2,10 +2,10 @@
 import { RedisBroker, type RedisBrokerSettings } from "../../src/engine/redis/broker.ts";
 import { Counters } from "../../src/metrics.ts";
 import type { Publication } from "../../src/topic/broker.ts";
-import type { FanOut } from "../../src/topic/channel.ts";
 import { Hub } from "../../src/topic/hub.ts";
 import { formatId, type Message, type Position, parseId, type Since } from "../../src/topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
+import { LiveVisitors } from "./live-visitors.ts";
 import { type RecordingLog, recordingLog } from "./recording-log.ts";
 import { RedisLine, type RedisServer } from "./redis.ts";
 import { until } from "./wait.ts";
@@ -18,45 +18,19 @@ const limits = {
   retained: [],
 };
 
-/** Fan-out to the live clients of a node. */
-class LiveClients implements FanOut {
-  readonly #live = new Map<Client, Subscription>();
-
-  add(client: Client, subscription: Subscription): void {
-    this.#live.set(client, subscription);
-  }
-
-  remove(client: Client): void {
-    this.#live.delete(client);
-  }
-
-  deliver(message: Message): void {
-    for (const [client, { topic }] of this.#live) if (topic === message.topic) client.take(message);
-  }
-
-  *detachLive(topic: string): Iterable<Subscription> {
-    for (const [client, subscription] of [...this.#live]) {
-      if (subscription.topic !== topic) continue;
-      this.#live.delete(client);
-      yield subscription;
-    }
-  }
-}
-
 export class RedisNode implements AsyncDisposable {
   readonly log: RecordingLog = recordingLog();
   readonly line: RedisLine;
   readonly broker: RedisBroker;
-  readonly hub: Hub;
-  readonly live = new LiveClients();
+  readonly hub: Hub<LiveVisitors<Client>>;
   readonly counters = new Counters();
 
   private constructor(server: RedisServer, settings: Partial<RedisBrokerSettings>) {
     this.line = new RedisLine(server);
     const given = { url: this.line.url, prefix: "test", acknowledge: 0, losslessFailover: false };
     this.broker = new RedisBroker({ ...limits, ...given, ...settings }, this.log);
-    const { broker, live: fanOut, log } = this;
-    this.hub = new Hub({ broker, fanOut, limits, counters: this.counters, log });
+    const { broker, log, counters } = this;
+    this.hub = new Hub({ broker, live: () => new LiveVisitors<Client>(), limits, counters, log });
   }
 
   static async on(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
@@ -111,7 +85,7 @@ export class RedisNode implements AsyncDisposable {
 }
 
 /** A client that stores its last id, and comes back where its node cannot serve it. */
-export class Client implements Subscriber {
+export class Client implements Subscriber<LiveVisitors<Client>> {
   /** The data of its messages, in order. */
   readonly received: string[] = [];
   readonly ids: string[] = [];
@@ -122,7 +96,7 @@ export class Client implements Subscriber {
   id: string;
   readonly #node: RedisNode;
   readonly #topic: string;
-  #subscription: Subscription | undefined;
+  #subscription: Subscription<LiveVisitors<Client>> | undefined;
 
   private constructor(node: RedisNode, topic: string, id: string) {
     this.#node = node;
@@ -141,16 +115,15 @@ export class Client implements Subscriber {
   }
 
   leave(): void {
-    this.#node.live.remove(this);
     this.#subscription?.close();
   }
 
   replay(message: Message): boolean {
-    this.take(message);
+    this.deliver(message);
     return true;
   }
 
-  take(message: Message): void {
+  deliver(message: Message): void {
     this.id = formatId(message);
     this.ids.push(this.id);
     this.received.push(String(message.data));
@@ -161,8 +134,8 @@ export class Client implements Subscriber {
     this.id = formatId(from);
   }
 
-  live(subscription: Subscription): void {
-    this.#node.live.add(this, subscription);
+  live(subscription: Subscription<LiveVisitors<Client>>): void {
+    subscription.live.add(subscription, this);
   }
 
   end(): void {

@@ -8,7 +8,6 @@ import pino from "pino";
 import type { EngineLimits } from "../../src/engine/engine.ts";
 import { Counters } from "../../src/metrics.ts";
 import { BrokerUnavailable, TopicEnded } from "../../src/topic/broker.ts";
-import type { FanOut } from "../../src/topic/channel.ts";
 import { Hub } from "../../src/topic/hub.ts";
 import {
   type End,
@@ -19,6 +18,7 @@ import {
   type Since,
 } from "../../src/topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
+import { LiveVisitors } from "./live-visitors.ts";
 import { Random } from "./random.ts";
 import { type Faults, noFaults, UnreliableEngine, type UnreliableNode } from "./unreliable-broker.ts";
 
@@ -132,17 +132,16 @@ class World {
     const recent = { ...limits, historyMessages: random.pick([0, 1, 4, 20, 1000]) };
     this.nodes = Array.from({ length: random.between(1, 3) }, () => {
       const broker = this.engine.node();
-      const fanOut = new LiveVisits();
       const counters = new Counters();
       const hub = new Hub({
         broker,
-        fanOut,
+        live: () => new LiveVisits(),
         limits: recent,
         lingerSeconds: this.#lingerSeconds,
         counters,
         log: silent,
       });
-      return { broker, fanOut, hub };
+      return { broker, hub };
     });
     this.clients = Array.from(
       { length: random.between(1, 5) },
@@ -322,8 +321,7 @@ class World {
 
 interface Node {
   readonly broker: UnreliableNode;
-  readonly hub: Hub;
-  readonly fanOut: LiveVisits;
+  readonly hub: Hub<LiveVisits>;
 }
 
 /** Everything that was ever appended, and what the engine may have dropped since. */
@@ -384,32 +382,10 @@ class Truth {
 }
 
 /** Those that fan-out reaches. */
-class LiveVisits implements FanOut {
-  readonly #visits = new Map<string, Map<Visit, Subscription>>();
-
-  add(visit: Visit, subscription: Subscription): void {
-    const visits = this.#visits.get(subscription.topic);
-    if (visits) visits.set(visit, subscription);
-    else this.#visits.set(subscription.topic, new Map([[visit, subscription]]));
-  }
-
-  remove(topic: string, visit: Visit): void {
-    this.#visits.get(topic)?.delete(visit);
-  }
-
-  deliver(message: Message): void {
-    for (const visit of [...(this.#visits.get(message.topic)?.keys() ?? [])]) {
-      if (visit.isLive) visit.deliver(message);
-    }
-  }
-
-  *detachLive(topic: string): Iterable<Subscription> {
-    const visits = this.#visits.get(topic);
-    this.#visits.delete(topic);
-    for (const [visit, subscription] of visits ?? []) {
-      visit.recalled();
-      yield subscription;
-    }
+class LiveVisits extends LiveVisitors<Visit> {
+  override detach(): readonly Subscription[] {
+    for (const visit of this.visitors()) visit.recalled();
+    return super.detach();
   }
 }
 
@@ -474,14 +450,14 @@ class Client {
 }
 
 /** One connection of a client, from the request to its end. */
-class Visit implements Subscriber {
+class Visit implements Subscriber<LiveVisits> {
   isLive = false;
   readonly #client: Client;
   readonly #world: World;
   readonly #node: Node;
   readonly #since: Since | undefined;
   readonly #requested: string;
-  #subscription: Subscription | undefined;
+  #subscription: Subscription<LiveVisits> | undefined;
   #closed = false;
   /** It said that it has enough for now. */
   #waiting = false;
@@ -521,7 +497,6 @@ class Visit implements Subscriber {
     if (this.#closed) return;
     this.#closed = true;
     this.isLive = false;
-    this.#node.fanOut.remove(this.#client.topic, this);
     this.#subscription?.close();
     this.#client.left(this);
   }
@@ -561,7 +536,6 @@ class Visit implements Subscriber {
     tally.fallenBack++;
     this.isLive = false;
     this.#waiting = true;
-    this.#node.fanOut.remove(this.#client.topic, this);
     this.#subscription?.fallBack(this.#client.seen);
   }
 
@@ -579,7 +553,7 @@ class Visit implements Subscriber {
     if (this.#world.mishap(0.1)) this.close();
   }
 
-  live(subscription: Subscription): void {
+  live(subscription: Subscription<LiveVisits>): void {
     if (this.#closed) this.#violate("is live after its end");
     if (this.isLive) this.#violate("is live twice");
     if (this.#openingGap) this.#violate("is live and was not told of the gap at its opening");
@@ -588,7 +562,7 @@ class Visit implements Subscriber {
       return;
     }
     this.isLive = true;
-    this.#node.fanOut.add(this, subscription);
+    subscription.live.add(subscription, this);
   }
 
   fail(error: unknown): void {
@@ -601,7 +575,7 @@ class Visit implements Subscriber {
     this.isLive = false;
   }
 
-  #begin(subscription: Subscription): void {
+  #begin(subscription: Subscription<LiveVisits>): void {
     if (this.#closed) return;
     const { from, gap, resumed } = subscription;
     if (this.#since?.kind === "position") {

@@ -1,13 +1,14 @@
 /** /topics/…: a topic is a URL. A request becomes a subscription, a publication, a poll or an inspection. */
 import type { Access } from "../../access/access.ts";
 import type { Permissions } from "../../access/permissions.ts";
-import type { BufferLimits } from "../../connection/buffers.ts";
 import type { Connections } from "../../connection/connections.ts";
 import { answerEventStream } from "../../connection/event-stream.ts";
-import type { NativeFanOut } from "../../connection/fan-out.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import type { Openings } from "../../connection/openings.ts";
 import type { Reading } from "../../connection/reading.ts";
+import type { BufferLimits } from "../../delivery/buffer-limits.ts";
+import type { NativeTopics } from "../../delivery/native-topics.ts";
+import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import { decodedStreamOf } from "../../http/content-coding.ts";
 import { eventStreamHeaders, refuseStream, wantsEventStream } from "../../http/event-stream.ts";
 import { methods } from "../../http/methods.ts";
@@ -50,14 +51,14 @@ import { Turn } from "./turn.ts";
 /** What the endpoint needs of the server. */
 export interface TopicsDeps {
   readonly config: HandlerConfig;
-  readonly hub: Hub;
+  readonly hub: Hub<TopicReaders>;
   readonly access: Access;
   readonly buffers: BufferLimits;
   readonly connections: Connections;
   readonly openings: Openings;
   readonly reading: Reading;
   readonly upgrader: Upgrader;
-  readonly fanOut: NativeFanOut;
+  readonly native: NativeTopics;
   readonly encodings: Encodings;
   readonly refusals: Refusals;
   readonly counters: Counters;
@@ -90,7 +91,6 @@ class TopicsEndpoint {
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
     this.#streamDeps = {
       ...deps,
-      bufferedBytesMax: config.bufferedBytesMax,
       replayAheadBytes,
       gatheredBytesMax: streamGatheredBytes,
       turn: new Turn(deps.log),
@@ -181,7 +181,7 @@ class TopicsEndpoint {
     permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Answer> {
-    const { hub, upgrader, fanOut, encodings } = this.#deps;
+    const { hub, upgrader, native, encodings } = this.#deps;
     const subprotocol = chooseSubprotocol(context.request, Object.values(subprotocols));
     const isRaw = subprotocol !== subprotocols.cloudEvents;
     if (isRaw && starts.length > 1) {
@@ -197,7 +197,7 @@ class TopicsEndpoint {
         const detail = `Cannot continue ${gap.topic} after ${gap.requested}: messages are gone. Connect without since.`;
         throw new Refusal("not_resumable", detail);
       }
-      fanOut.addServer(context.server);
+      native.addServer(context.server);
       return upgrader.upgrade(context, {
         handler: new TopicSocket(
           this.#socketDeps,
@@ -231,7 +231,7 @@ class TopicsEndpoint {
       );
     }
     if (request.method === "HEAD") return new Response(null, { headers: eventStreamHeaders });
-    let subscriptions: readonly Subscription[] = [];
+    let subscriptions: readonly Subscription<TopicReaders>[] = [];
     try {
       subscriptions = await openAll(hub, starts);
       this.#countResumes(subscriptions);
@@ -254,7 +254,7 @@ class TopicsEndpoint {
     starts: readonly TopicStart[],
   ): Promise<Response> {
     const options = readPollOptions(context.url);
-    let subscriptions: readonly Subscription[] = [];
+    let subscriptions: readonly Subscription<TopicReaders>[] = [];
     try {
       subscriptions = await openAll(this.#deps.hub, starts);
       this.#countResumes(subscriptions);
@@ -267,7 +267,7 @@ class TopicsEndpoint {
     }
   }
 
-  #countResumes(subscriptions: readonly Subscription[]): void {
+  #countResumes(subscriptions: readonly Subscription<TopicReaders>[]): void {
     const { resumes } = this.#deps.counters;
     for (const { resumed, gap } of subscriptions) {
       if (resumed) resumes.complete++;
@@ -293,7 +293,10 @@ class TopicsEndpoint {
 }
 
 /** Opens all subscriptions, or throws and leaves none open. */
-async function openAll(hub: Hub, starts: readonly TopicStart[]): Promise<Subscription[]> {
+async function openAll(
+  hub: Hub<TopicReaders>,
+  starts: readonly TopicStart[],
+): Promise<Subscription<TopicReaders>[]> {
   const opened = await Promise.allSettled(
     starts.map(({ topic, since, requested }) => hub.open(topic, since, requested)),
   );
@@ -305,15 +308,15 @@ async function openAll(hub: Hub, starts: readonly TopicStart[]): Promise<Subscri
 }
 
 /** Whether the client returns with the ids of the ends of all its topics. */
-const haveAllEnded = (subscriptions: readonly Subscription[]): boolean =>
+const haveAllEnded = (subscriptions: readonly Subscription<TopicReaders>[]): boolean =>
   subscriptions.every(({ hasSeenEnd }) => hasSeenEnd);
 
 /** An `EventSource` stops by itself after 204, and not after any other answer of its own accord. */
-function nothingFollows(subscriptions: readonly Subscription[]): Response {
+function nothingFollows(subscriptions: readonly Subscription<TopicReaders>[]): Response {
   closeAll(subscriptions);
   return new Response(null, { status: 204, headers: noStoreHeaders });
 }
 
-function closeAll(subscriptions: readonly Subscription[]): void {
+function closeAll(subscriptions: readonly Subscription<TopicReaders>[]): void {
   for (const subscription of subscriptions) subscription.close();
 }

@@ -1,26 +1,24 @@
 /** An event stream on /topics: messages as server-sent events, for `EventSource` and `curl -N`. */
 import type { Permissions } from "../../access/permissions.ts";
 import type { Purpose } from "../../connection/connection.ts";
-import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
-import { UnsentLimit } from "../../connection/unsent-limit.ts";
+import type { Cutter } from "../../delivery/cutter.ts";
+import { forms } from "../../delivery/forms.ts";
+import type { Reader } from "../../delivery/reader.ts";
+import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { Refusals } from "../../http/refusal.ts";
-import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
 import { streamRetryMilliseconds } from "../../settings/limits.ts";
 import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents, endData, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
-import type { Encoding, Encodings } from "../../wire/encodings.ts";
+import type { Encodings } from "../../wire/encodings.ts";
 import { closeEvent, serverSentEvent } from "../../wire/server-sent-events.ts";
 import type { GatheringStream, Turn } from "./turn.ts";
 
 /** The parts of the server that a stream uses. */
 export interface EventStreamDeps {
-  readonly fanOut: NativeFanOut;
   readonly encodings: Encodings;
-  /** A reader with at least this many unsent bytes is cut at the next message. */
-  readonly bufferedBytesMax: number;
   /** A replay pauses while at least this many bytes are unsent. */
   readonly replayAheadBytes: number;
   /** So many bytes do not wait for the end of the turn. */
@@ -28,7 +26,6 @@ export interface EventStreamDeps {
   readonly turn: Turn;
   readonly heartbeatIntervalSeconds: number;
   readonly counters: Counters;
-  readonly log: Logger;
   readonly refusals: Refusals;
 }
 
@@ -36,8 +33,7 @@ const utf8 = new TextEncoder();
 
 /** How one format writes events. */
 interface StreamCodec {
-  readonly kind: "events" | "events_cloudevents";
-  readonly encoding: Encoding & `serverSent${string}`;
+  readonly form: (typeof forms)["eventStream" | "cloudEventStream" | "cloudEventStreamOfTopics"];
   open(topics: readonly OpenedTopic[], cursor: string): string;
   gap(gap: Gap, cursor: string): string;
   end(end: End, cursor: string): string;
@@ -45,8 +41,7 @@ interface StreamCodec {
 }
 
 const plainCodec: StreamCodec = {
-  kind: "events",
-  encoding: "serverSentEvents",
+  form: forms.eventStream,
   open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), cursor, "longwire.open"),
   gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), cursor, "longwire.gap"),
   end: (end, cursor) => serverSentEvent(JSON.stringify(endData(end)), cursor, "longwire.end"),
@@ -56,8 +51,7 @@ const plainCodec: StreamCodec = {
 function cloudEventsCodec(topics: number): StreamCodec {
   const control = new ControlEvents();
   return {
-    kind: "events_cloudevents",
-    encoding: topics === 1 ? "serverSentCloudEvents" : "serverSentCloudEventsWithoutId",
+    form: topics === 1 ? forms.cloudEventStream : forms.cloudEventStreamOfTopics,
     open: (topics, cursor) => serverSentEvent(control.open(topics), cursor),
     gap: (gap, cursor) => serverSentEvent(control.gap(gap), cursor),
     end: (end, cursor) => serverSentEvent(control.end(end), cursor),
@@ -66,11 +60,11 @@ function cloudEventsCodec(topics: number): StreamCodec {
 }
 
 /** Past 12 fields JavaScriptCore takes more than 112 bytes for it. */
-export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, GatheringStream {
+export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reader, GatheringStream {
   readonly #permissions: Permissions;
   readonly #deps: EventStreamDeps;
   readonly #codec: StreamCodec;
-  readonly #subscriptions: readonly Subscription[];
+  readonly subscriptions: readonly Subscription<TopicReaders>[];
   /** The id of each topic, in the order of the request; only for several topics. A browser returns them together. */
   readonly #cursor: Map<string, string> | undefined;
   /** Topics that have not ended. */
@@ -80,60 +74,50 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
   /** Whole events that are written together: by the end of the turn, or before if they are many. */
   #gathered: Uint8Array<ArrayBuffer>[] | undefined;
   #gatheredBytes = 0;
-  /** Lets Bun call `pull` again. */
-  #allowPull: (() => void) | undefined;
   #silentSeconds = 0;
-  readonly #limit: UnsentLimit;
 
   /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics, because it names the topic */
   constructor(
     deps: EventStreamDeps,
     permissions: Permissions,
-    subscriptions: readonly Subscription[],
+    subscriptions: readonly Subscription<TopicReaders>[],
     inCloudEvents: boolean,
   ) {
     this.#deps = deps;
     this.#permissions = permissions;
-    this.#subscriptions = subscriptions;
+    this.subscriptions = subscriptions;
     this.#openTopics = subscriptions.length;
     this.#cursor = subscriptions.length > 1 ? new Map() : undefined;
-    this.#limit = new UnsentLimit(deps.bufferedBytesMax);
     this.#codec = inCloudEvents ? cloudEventsCodec(subscriptions.length) : plainCodec;
   }
 
   replay(message: Message): boolean {
     this.#deps.counters.replayedMessages++;
-    this.#put(message);
-    if (this.#connection && this.#unsentBytes < this.#deps.replayAheadBytes) return true;
-    this.#allowPull?.();
-    return false;
+    this.#put(message, this.#deps.encodings.get(this.form.encoding, message));
+    return this.#connection !== undefined && this.unsentBytes < this.#deps.replayAheadBytes;
   }
 
-  /** A reader that does not get this message must get no later one, so its stream ends in the same step. */
-  deliver(message: Message): void {
-    const connection = this.#connection;
-    if (!connection) return;
-    if (!this.#limit.isExceededBy(this.#unsentBytes)) {
-      this.#deps.counters.delivered[this.kind]++;
-      this.#put(message);
-      // Early, because a reader that takes all it is given must not reach its limit within a turn.
-      if (this.#gatheredBytes >= this.#deps.gatheredBytesMax) this.flush();
-      return;
-    }
-    this.#deps.counters.cut.slow++;
-    this.#deps.log.info(
-      { address: connection.clientAddress.address },
-      "a slow reader of an event stream is cut",
-    );
-    connection.abandon();
+  deliver(message: Message, event: Uint8Array<ArrayBuffer>): boolean {
+    this.#put(message, event);
+    // Early, because a reader that takes all it is given must not reach its limit within a turn.
+    if (this.#gatheredBytes >= this.#deps.gatheredBytesMax) this.flush();
+    return true;
   }
 
-  get kind(): StreamCodec["kind"] {
-    return this.#codec.kind;
+  tooSlow(cutter: Cutter): void {
+    if (this.#connection) cutter.cut(this.#connection, "slow");
+  }
+
+  get form(): StreamCodec["form"] {
+    return this.#codec.form;
+  }
+
+  get kind(): StreamCodec["form"]["kind"] {
+    return this.form.kind;
   }
 
   purpose(): Purpose {
-    return { sub: this.#permissions.subject, topics: this.#subscriptions.length };
+    return { sub: this.#permissions.subject, topics: this.subscriptions.length };
   }
 
   /** Gathered. */
@@ -150,8 +134,8 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
     this.#write(utf8.encode(this.#codec.gap(gap, this.#cursorAt(gap.topic, formatId(gap.from)))));
   }
 
-  live(subscription: Subscription): void {
-    this.#deps.fanOut.addDirect(subscription, this);
+  live(subscription: Subscription<TopicReaders>): void {
+    subscription.live.add(subscription, this);
   }
 
   end(end: End): void {
@@ -191,44 +175,32 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
   open(connection: HttpConnection): void {
     this.#connection = connection;
     let cursor = "";
-    for (const { topic, openId } of this.#subscriptions) cursor = this.#cursorAt(topic, openId);
-    const opened = this.#codec.open(this.#subscriptions, cursor);
+    for (const { topic, openId } of this.subscriptions) cursor = this.#cursorAt(topic, openId);
+    const opened = this.#codec.open(this.subscriptions, cursor);
     this.#write(utf8.encode(`retry: ${streamRetryMilliseconds}\n${opened}`));
-    for (const subscription of this.#subscriptions) subscription.begin(this);
-    this.#advance();
+    for (const subscription of this.subscriptions) subscription.begin(this);
+    this.pull();
   }
 
-  /**
-   * Bun calls `pull` after each chunk, unless the promise of the last call is pending. So it is kept pending while no replay
-   * waits: the calls were 8 to 28 % of the cost of a delivery (two runs).
-   */
-  pull(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#allowPull = resolve;
-    this.#advance();
-    return promise;
+  /** A replay that waits for the client continues. */
+  pull(): void {
+    for (const subscription of this.subscriptions) subscription.advance();
   }
 
-  #advance(): void {
-    for (const subscription of this.#subscriptions) subscription.advance();
+  leave(): void {
+    for (const subscription of this.subscriptions) subscription.close();
   }
 
   closed(): void {
     this.#connection = undefined;
     this.#gathered = undefined;
     this.#gatheredBytes = 0;
-    for (const subscription of this.#subscriptions) {
-      this.#deps.fanOut.removeDirect(subscription);
-      subscription.close();
-    }
+    this.leave();
   }
 
-  #put(message: Message): void {
-    const { encoding } = this.#codec;
-    const event = this.#deps.encodings.get(encoding, message);
-    this.#limit.gave(event.length);
+  #put(message: Message, event: Uint8Array<ArrayBuffer>): void {
     this.#write(event);
-    if (encoding !== "serverSentCloudEventsWithoutId") return;
+    if (this.form !== forms.cloudEventStreamOfTopics) return;
     this.#write(utf8.encode(`id: ${this.#cursorAt(message.topic, formatId(message))}\n\n`));
   }
 
@@ -243,8 +215,8 @@ export class EventStream implements HttpHandler, Subscriber, DirectSubscriber, G
     this.#gatheredBytes += bytes.length;
   }
 
-  /** Gathered, or enqueued and not taken by Bun. */
-  get #unsentBytes(): number {
+  /** Gathered, or written and not sent. */
+  get unsentBytes(): number {
     return this.#gatheredBytes + (this.#connection?.unsentBytes ?? 0);
   }
 

@@ -1,5 +1,7 @@
 /** A subscription of the library: messages for `for await`, as fast as the program takes them. */
-import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
+import { forms } from "../../delivery/forms.ts";
+import type { Reader } from "../../delivery/reader.ts";
+import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { Attributes } from "../../topic/attributes.ts";
 import type { Hub } from "../../topic/hub.ts";
 import {
@@ -39,8 +41,7 @@ export class GapError extends Error {
 
 /** What iterators need of the server. */
 export interface IteratorDeps {
-  readonly hub: Hub;
-  readonly fanOut: NativeFanOut;
+  readonly hub: Hub<TopicReaders>;
   /** Bytes kept for a program that does not take its messages, by `retainedBytes`. */
   readonly bufferedBytesMax: number;
 }
@@ -79,14 +80,15 @@ export class MessageIterators {
  * Not an async generator: the `return()` of a generator waits for the `next()` that is pending, and would wait for ever on
  * a quiet topic. A program that lags is not cut: it returns to paced replay.
  */
-class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subscriber, DirectSubscriber {
+class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subscriber<TopicReaders>, Reader {
+  readonly form = forms.program;
   readonly #deps: IteratorDeps;
   readonly #options: IteratorOptions;
   /** Holds it from its first `next()` to its end. */
   readonly #register: Set<MessageIterator>;
   readonly #abort = (): void => this.stop();
   #opening: Promise<void> | undefined;
-  #subscription: Subscription | undefined;
+  #subscription: Subscription<TopicReaders> | undefined;
   /** Received and not taken. */
   readonly #messages: Message[] = [];
   #messagesBytes = 0;
@@ -124,7 +126,6 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
     this.#isEnded = true;
     this.#error = error;
     this.#options.signal?.removeEventListener("abort", this.#abort);
-    if (this.#subscription) this.#deps.fanOut.removeDirect(this.#subscription);
     this.#subscription?.close();
     this.#register.delete(this);
     this.#settle();
@@ -134,22 +135,30 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
     return this.#put(message);
   }
 
-  deliver(message: Message): void {
-    if (this.#messagesBytes < this.#deps.bufferedBytesMax) {
-      this.#put(message);
-      return;
-    }
-    if (!this.#subscription) return;
-    this.#deps.fanOut.removeDirect(this.#subscription);
-    if (this.#last) this.#subscription.fallBack(this.#last);
+  deliver(message: Message): boolean {
+    this.#put(message);
+    return true;
+  }
+
+  /** It returns to paced replay. */
+  tooSlow(): void {
+    if (this.#last) this.#subscription?.fallBack(this.#last);
+  }
+
+  get unsentBytes(): number {
+    return this.#messagesBytes;
+  }
+
+  get subscriptions(): readonly Subscription<TopicReaders>[] {
+    return this.#subscription ? [this.#subscription] : [];
   }
 
   gap(gap: Gap): void {
     this.stop(new GapError(gap));
   }
 
-  live(subscription: Subscription): void {
-    this.#deps.fanOut.addDirect(subscription, this);
+  live(subscription: Subscription<TopicReaders>): void {
+    subscription.live.add(subscription, this);
   }
 
   end(_end: End): void {

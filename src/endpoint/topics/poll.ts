@@ -2,8 +2,10 @@
 import type { Permissions } from "../../access/permissions.ts";
 import type { Purpose } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
-import type { DirectSubscriber, NativeFanOut } from "../../connection/fan-out.ts";
 import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
+import { forms } from "../../delivery/forms.ts";
+import type { Reader } from "../../delivery/reader.ts";
+import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { Refusal, Refusals } from "../../http/refusal.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import type { Counters } from "../../metrics.ts";
@@ -18,7 +20,6 @@ export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as
 /** What a poll needs of the server. */
 export interface PollDeps {
   readonly connections: Connections;
-  readonly fanOut: NativeFanOut;
   readonly encodings: Encodings;
   readonly counters: Counters;
   readonly refusals: Refusals;
@@ -37,12 +38,13 @@ export interface PollOptions {
 }
 
 /** A poll is a subscription that ends when it has caught up, when its answer is full, or after its wait. */
-export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
+export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
   readonly kind = "poll";
+  readonly form = forms.poll;
   readonly #permissions: Permissions;
   readonly #deps: PollDeps;
   readonly #options: PollOptions;
-  readonly #subscriptions: readonly Subscription[];
+  readonly subscriptions: readonly Subscription<TopicReaders>[];
   readonly #control = new ControlEvents();
   readonly #events: string[] = [];
   #bytes = 0;
@@ -63,13 +65,13 @@ export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
   constructor(
     deps: PollDeps,
     permissions: Permissions,
-    subscriptions: readonly Subscription[],
+    subscriptions: readonly Subscription<TopicReaders>[],
     options: PollOptions,
   ) {
     this.#deps = deps;
     this.#permissions = permissions;
     this.#options = options;
-    this.#subscriptions = subscriptions;
+    this.subscriptions = subscriptions;
     this.#waitSecondsLeft = options.waitSeconds;
     this.#isTrimmed = subscriptions.some(({ isTrimmed }) => isTrimmed);
     this.#lagging = new Set(subscriptions.map(({ topic }) => topic));
@@ -81,7 +83,7 @@ export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
     const connection = this.#deps.connections.openHttp(context, { handler: this, expiresTime });
     this.#connection = connection;
     context.request.signal.addEventListener("abort", () => connection.end());
-    for (const subscription of this.#subscriptions) {
+    for (const subscription of this.subscriptions) {
       this.#cursor.set(subscription.topic, formatId(subscription.from));
       subscription.begin(this);
     }
@@ -91,14 +93,20 @@ export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
 
   replay(message: Message): boolean {
     this.#deps.counters.replayedMessages++;
-    return this.#add(message);
+    return this.#add(message, this.#deps.encodings.get(forms.poll.encoding, message));
   }
 
-  deliver(message: Message): void {
+  deliver(message: Message, event: string): boolean {
     const isFirst = this.#isWaiting && this.#events.length === 0;
-    this.#add(message);
+    this.#add(message, event);
     // Messages that are published in one turn go into one answer.
     if (isFirst) setImmediate(() => this.#finish());
+    return true;
+  }
+
+  /** Its answer is full. */
+  tooSlow(): void {
+    this.#finish();
   }
 
   gap(gap: Gap): void {
@@ -107,8 +115,8 @@ export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
     if (this.#isWaiting) this.#finish();
   }
 
-  live(subscription: Subscription): void {
-    this.#deps.fanOut.addDirect(subscription, this);
+  live(subscription: Subscription<TopicReaders>): void {
+    subscription.live.add(subscription, this);
     this.#hasCaughtUp(subscription.topic);
   }
 
@@ -125,10 +133,14 @@ export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
   }
 
   purpose(): Purpose {
-    return { sub: this.#permissions.subject, topics: this.#subscriptions.length };
+    return { sub: this.#permissions.subject, topics: this.subscriptions.length };
   }
 
   get heldBytes(): number {
+    return this.#bytes;
+  }
+
+  get unsentBytes(): number {
     return this.#bytes;
   }
 
@@ -143,15 +155,14 @@ export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
   }
 
   #advance(): void {
-    for (const subscription of this.#subscriptions) {
+    for (const subscription of this.subscriptions) {
       if (!this.#isEnded) subscription.advance();
     }
   }
 
   /** @returns false if the message does not fit into the answer, which is then finished */
-  #add(message: Message): boolean {
+  #add(message: Message, event: string): boolean {
     if (this.#isEnded) return false;
-    const event = this.#deps.encodings.get("cloudEvents", message);
     const isFull =
       this.#messages === this.#options.messagesMax ||
       (this.#messages > 0 && this.#bytes + Buffer.byteLength(event) > this.#deps.bufferedBytesMax);
@@ -197,11 +208,12 @@ export class Poll implements HttpHandler, Subscriber, DirectSubscriber {
     this.#connection?.end();
   }
 
+  leave(): void {
+    for (const subscription of this.subscriptions) subscription.close();
+  }
+
   closed(): void {
     this.#isEnded = true;
-    for (const subscription of this.#subscriptions) {
-      this.#deps.fanOut.removeDirect(subscription);
-      subscription.close();
-    }
+    this.leave();
   }
 }

@@ -1,6 +1,6 @@
 /** Topics for the program that Longwire runs in: publishing and subscribing without a socket. */
 import { program } from "../../access/publishers.ts";
-import type { NativeFanOut } from "../../connection/fan-out.ts";
+import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
 import { type Attributes, readAttributes } from "../../topic/attributes.ts";
 import { draftOfValue } from "../../topic/draft.ts";
@@ -55,8 +55,7 @@ export class StoppedError extends Error {
 /** What it is joined to. */
 export interface ProgramDeps {
   readonly config: Pick<HandlerConfig, "messageBytesMax" | "bufferedBytesMax">;
-  readonly hub: Hub;
-  readonly fanOut: NativeFanOut;
+  readonly hub: Hub<TopicReaders>;
 }
 
 export class ProgramTopics implements Disposable {
@@ -65,10 +64,10 @@ export class ProgramTopics implements Disposable {
   readonly #iterators: MessageIterators;
   #isStopped = false;
 
-  constructor({ config, hub, fanOut }: ProgramDeps) {
+  constructor({ config, hub }: ProgramDeps) {
     this.#hub = hub;
     this.#messageBytesMax = config.messageBytesMax;
-    this.#iterators = new MessageIterators({ hub, fanOut, bufferedBytesMax: config.bufferedBytesMax });
+    this.#iterators = new MessageIterators({ hub, bufferedBytesMax: config.bufferedBytesMax });
   }
 
   async publish(

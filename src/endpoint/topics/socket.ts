@@ -1,11 +1,14 @@
 /** A WebSocket on /topics: it receives messages, live and in replay, and publishes frames. */
 import type { Permissions } from "../../access/permissions.ts";
 import { closeSocket } from "../../connection/closing.ts";
-import { bytesSent, type Purpose, type Socket, type SocketHandler } from "../../connection/connection.ts";
-import type { NativeFanOut } from "../../connection/fan-out.ts";
+import { holderOf, type Purpose, type Socket, type SocketHandler } from "../../connection/connection.ts";
 import type { Frame } from "../../connection/frames.ts";
-import type { SocketForm } from "../../connection/native-topic.ts";
 import type { Reading } from "../../connection/reading.ts";
+import type { Cutter } from "../../delivery/cutter.ts";
+import { forms } from "../../delivery/forms.ts";
+import { bytesSent, type Frame as SentFrame } from "../../delivery/frame.ts";
+import type { Reader } from "../../delivery/reader.ts";
+import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { Refusals } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
 import { publishAheadMax } from "../../settings/limits.ts";
@@ -27,7 +30,6 @@ import { stamped } from "./publish-target.ts";
 /** The parts of the server that a socket uses. */
 export interface TopicSocketDeps {
   readonly hub: Hub;
-  readonly fanOut: NativeFanOut;
   readonly reading: Reading;
   readonly counters: Counters;
   /** A replay pauses while at least this many bytes are unsent. */
@@ -37,7 +39,7 @@ export interface TopicSocketDeps {
 
 /** How one subprotocol reads and writes frames. */
 interface SocketCodec {
-  readonly form: SocketForm;
+  readonly form: typeof forms.raw | typeof forms.cloudEvents;
   encode(message: Message): string | Uint8Array<ArrayBuffer>;
   open(socket: Socket, topics: readonly OpenedTopic[]): void;
   gap(socket: Socket, gap: Gap): void;
@@ -52,7 +54,7 @@ interface SocketCodec {
 
 /** The published bytes of one topic. */
 export const rawCodec: SocketCodec = {
-  form: "raw",
+  form: forms.raw,
   encode: ({ data }) => data,
   open: () => undefined,
   gap: (socket, { requested }) =>
@@ -66,7 +68,7 @@ export const rawCodec: SocketCodec = {
 export function cloudEventsCodec(encodings: Encodings): SocketCodec {
   const control = new ControlEvents();
   return {
-    form: "cloudevents",
+    form: forms.cloudEvents,
     encode: (message) => encodings.get("cloudEvents", message),
     open: (socket, topics) => void socket.send(control.open(topics)),
     gap: (socket, gap) => void socket.send(control.gap(gap)),
@@ -76,11 +78,11 @@ export function cloudEventsCodec(encodings: Encodings): SocketCodec {
   };
 }
 
-export class TopicSocket implements SocketHandler, Subscriber {
+export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Reader {
   readonly #deps: TopicSocketDeps;
   readonly #permissions: Permissions;
   readonly #codec: SocketCodec;
-  readonly #subscriptions: readonly Subscription[];
+  readonly subscriptions: readonly Subscription<TopicReaders>[];
   /** Set if the connection has only one topic. */
   readonly #topic: string | undefined;
   #socket: Socket | undefined;
@@ -98,29 +100,37 @@ export class TopicSocket implements SocketHandler, Subscriber {
     deps: TopicSocketDeps,
     permissions: Permissions,
     codec: SocketCodec,
-    subscriptions: readonly Subscription[],
+    subscriptions: readonly Subscription<TopicReaders>[],
   ) {
     this.#deps = deps;
     this.#permissions = permissions;
     this.#codec = codec;
-    this.#subscriptions = subscriptions;
+    this.subscriptions = subscriptions;
     this.#openTopics = subscriptions.length;
     this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
   }
 
   open(socket: Socket): void {
     this.#socket = socket;
-    this.#codec.open(socket, this.#subscriptions);
-    for (const subscription of this.#subscriptions) subscription.begin(this);
+    this.#codec.open(socket, this.subscriptions);
+    for (const subscription of this.subscriptions) subscription.begin(this);
     this.#advance();
   }
 
-  get kind(): SocketForm {
+  get form(): SocketCodec["form"] {
     return this.#codec.form;
   }
 
+  get kind(): SocketCodec["form"]["kind"] {
+    return this.form.kind;
+  }
+
+  get unsentBytes(): number {
+    return this.#socket?.getBufferedAmount() ?? 0;
+  }
+
   purpose(): Purpose {
-    return { sub: this.#permissions.subject, topics: this.#subscriptions.length };
+    return { sub: this.#permissions.subject, topics: this.subscriptions.length };
   }
 
   message(socket: Socket, frame: Frame): void {
@@ -149,26 +159,41 @@ export class TopicSocket implements SocketHandler, Subscriber {
     this.#socket = undefined;
     // What was read before the failure is handed over now, and dropped.
     if (this.#isHeld && this.#hasFailed) this.#release(socket);
-    for (const subscription of this.#subscriptions) {
-      this.#deps.fanOut.removeSocket(this.#codec.form, subscription);
-      subscription.close();
-    }
+    this.leave();
+  }
+
+  leave(): void {
+    for (const subscription of this.subscriptions) subscription.close();
   }
 
   replay(message: Message): boolean {
     const socket = this.#socket;
     if (!socket) return false;
-    const frame = this.#codec.encode(message);
     this.#deps.counters.replayedMessages++;
-    const sentBytes = socket.send(frame);
-    if (sentBytes === 0 && frame.length > 0) {
+    const sentBytes = this.#send(socket, this.#codec.encode(message));
+    if (sentBytes === 0) {
       socket.terminate();
       return false;
     }
-    this.#deps.counters.sentBytes[this.#codec.form] += bytesSent(sentBytes, frame);
     // -1: the frame is buffered, so Bun counts everything that is unsent, and calls `drain` when less is.
     if (sentBytes < 0) return socket.getBufferedAmount() < this.#deps.replayAheadBytes;
     return this.#mayReplayMoreAfter(sentBytes);
+  }
+
+  deliver(_message: Message, frame: SentFrame): boolean {
+    return this.#socket !== undefined && this.#send(this.#socket, frame) !== 0;
+  }
+
+  tooSlow(cutter: Cutter): void {
+    if (this.#socket) cutter.cut(holderOf(this.#socket), "slow");
+  }
+
+  enter(nativeTopic: string): void {
+    this.#socket?.subscribe(nativeTopic);
+  }
+
+  exit(nativeTopic: string): void {
+    this.#socket?.unsubscribe(nativeTopic);
   }
 
   gap(gap: Gap): void {
@@ -176,8 +201,8 @@ export class TopicSocket implements SocketHandler, Subscriber {
     if (this.#socket) this.#codec.gap(this.#socket, gap);
   }
 
-  live(subscription: Subscription): void {
-    if (this.#socket) this.#deps.fanOut.addSocket(this.#codec.form, subscription, this.#socket);
+  live(subscription: Subscription<TopicReaders>): void {
+    subscription.live.add(subscription, this);
   }
 
   end(end: End): void {
@@ -195,8 +220,16 @@ export class TopicSocket implements SocketHandler, Subscriber {
     if (this.#socket) closeSocket(this.#socket, code, message);
   }
 
+  /** @returns the bytes that were sent, -1 if they are held, 0 if Bun dropped the frame */
+  #send(socket: Socket, frame: SentFrame): number {
+    const result = socket.send(frame);
+    if (result === 0 && frame.length > 0) return 0;
+    this.#deps.counters.sentBytes[this.kind] += bytesSent(result, frame);
+    return result || 1; // Bun returns 0 for an empty frame, too.
+  }
+
   #advance(): void {
-    for (const subscription of this.#subscriptions) subscription.advance();
+    for (const subscription of this.subscriptions) subscription.advance();
   }
 
   /**

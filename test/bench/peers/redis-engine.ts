@@ -142,8 +142,14 @@ async function receiveCrowd(): Promise<{ milliseconds: number; reads: number }> 
   const first = (await pair.publish(topic)) as Appended;
   for (let count = 0; count < 50; count++) await pair.publish(topic);
   const broker = openBroker();
-  const fanOut = { deliver: () => undefined, detachLive: () => [] };
-  const hub = new Hub({ broker, fanOut, limits, counters: new Counters(), log: createLogger("error") });
+  const nobody = { deliver: () => undefined, remove: () => undefined, detach: () => [], room: undefined };
+  const hub = new Hub({
+    broker,
+    live: () => nobody,
+    limits,
+    counters: new Counters(),
+    log: createLogger("error"),
+  });
   await until(() => broker.state.available, "a node to reach Redis");
   await redis.command("CONFIG", "RESETSTAT");
   const { message: position } = first;

@@ -21,14 +21,16 @@ export class LiveList<Reader> {
     this.#size++;
   }
 
-  /** @param subscription that is in this list or in none */
-  delete(subscription: Subscription): void {
+  /** @returns its reader, or undefined if it is not in this list */
+  delete(subscription: Subscription): Reader | undefined {
     const index = subscription.liveIndex;
-    if (index < 0) return;
+    if (this.#subscriptions[index] !== subscription) return undefined;
+    const reader = this.#readers[index];
     subscription.liveIndex = -1;
     this.#readers[index] = undefined;
     this.#size--;
     if (this.#readers.length > 2 * this.#size) this.#closeUp();
+    return reader;
   }
 
   /** Calls `act` for each subscriber. It may delete subscribers, which are then not visited. */

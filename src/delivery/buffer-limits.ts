@@ -19,7 +19,7 @@ const frameBytesMaxOf = (messageBytesMax: number): number => 6 * messageBytesMax
 export interface BufferLimits {
   /**
    * `--max-buffered`: a subscriber is cut if it holds more than this unsent before a publish. One message that is large, or
-   * that grows in a form, cuts no reader that had caught up (unsent-limit.ts).
+   * that grows in a form, cuts no reader that had caught up (rule.ts).
    */
   readonly bufferedBytesMax: number;
   /** Bytes that may be published between two checks of the subscribers. Small beside the limit, so that it holds. */
@@ -30,7 +30,7 @@ export interface BufferLimits {
   readonly streamGatheredBytes: number;
   /** Unsent bytes of all connections together. */
   readonly totalBytesMax: number;
-  /** Frames of a topic that wait for its sockets one by one (sliced-delivery.ts). Past it publishers wait for them. */
+  /** Frames of a topic that wait for its readers one by one (sliced-delivery.ts). Past it publishers wait for them. */
   readonly waitingBytesMax: number;
   /** Bun's own limit, at which it drops messages in silence. No subscriber reaches it, because it is cut before. */
   readonly backpressureBytesMax: number;

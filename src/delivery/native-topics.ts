@@ -1,0 +1,62 @@
+/** Bun's native topics. One publish to a native topic reaches all WebSockets that are subscribed to it. */
+import type { Server } from "bun";
+import type { Counters } from "../metrics.ts";
+import { bytesSent, type Frame, frameBytes } from "./frame.ts";
+
+export class NativeTopics {
+  readonly #checkEveryBytes: number;
+  readonly #counters: Pick<Counters, "sentBytes">;
+  /** In the names of native topics, because two handlers may share a server and so its native topics. */
+  readonly #id = crypto.randomUUID().slice(0, 8);
+  /** Servers that upgraded one of the sockets. Native topics belong to a server. */
+  readonly #servers = new Set<Server<unknown>>();
+  /** `publishedBytes` when Bun last reported a socket with unsent bytes. */
+  #laggingAtBytes = -1;
+  /** Bytes of all frames published. */
+  publishedBytes = 0;
+
+  /** @param checkEveryBytes published between two checks of the sockets */
+  constructor(checkEveryBytes: number, counters: Pick<Counters, "sentBytes">) {
+    this.#checkEveryBytes = checkEveryBytes;
+    this.#counters = counters;
+  }
+
+  /** Must be called before one of the server's sockets becomes live. */
+  addServer(server: Server<unknown>): void {
+    if (this.#servers.has(server)) return;
+    // A renewed certificate is another server. Those that it replaced must not stay when their last socket is gone.
+    for (const other of this.#servers) if (other.pendingWebSockets === 0) this.#servers.delete(other);
+    this.#servers.add(server);
+  }
+
+  nameOf(topic: string, kind: string): string {
+    return `${this.#id}/${kind}/${topic}`;
+  }
+
+  /**
+   * A socket of several topics is checked at each of them, so all that is published counts, and not only to this topic.
+   * Then no socket exceeds its limit by more than `checkEveryBytes` and the bytes that Bun has gathered.
+   * @param checkedAtBytes `publishedBytes` when the sockets of the native topic were last checked
+   */
+  isCheckDue(checkedAtBytes: number): boolean {
+    if (this.#laggingAtBytes < checkedAtBytes) return false;
+    return this.publishedBytes - checkedAtBytes >= this.#checkEveryBytes;
+  }
+
+  /** @returns false if Bun dropped the frame for a socket, whose buffer is full */
+  publish(name: string, kind: keyof Counters["sentBytes"], frame: Frame): boolean {
+    this.publishedBytes += frameBytes(frame);
+    let isTaken = true;
+    for (const server of this.#servers) {
+      const subscribers = server.subscriberCount(name);
+      if (subscribers === 0) continue;
+      // Uncompressed, because Bun compresses a published frame once per subscriber.
+      const result = server.publish(name, frame, false);
+      this.#counters.sentBytes[kind] += subscribers * bytesSent(result, frame);
+      if (result > 0) continue;
+      this.#laggingAtBytes = this.publishedBytes; // -1: buffered for a socket; 0: dropped, or an empty frame.
+      if (result === 0 && frame.length > 0) isTaken = false;
+    }
+    return isTaken;
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * From one message to all its live readers on this node: one publish to Bun's native topic for each form of WebSockets, then
+ * event streams, polls and iterators one by one. A reader that is too slow is cut before it would miss a message.
+ */
+import type { Counters } from "../metrics.ts";
+import type { Message } from "../topic/message.ts";
+import type { LiveSubscribers, Subscription } from "../topic/subscription.ts";
+import type { Encodings } from "../wire/encodings.ts";
+import type { BufferLimits } from "./buffer-limits.ts";
+import type { Cutter } from "./cutter.ts";
+import type { Form } from "./forms.ts";
+import { frameBytes } from "./frame.ts";
+import type { HeldBytes } from "./held-bytes.ts";
+import { LiveList } from "./live-list.ts";
+import type { NativeTopics } from "./native-topics.ts";
+import type { Reader, TopicLimits } from "./reader.ts";
+import { Given, isTooSlow } from "./rule.ts";
+import { type FramedMessage, SlicedDelivery } from "./sliced-delivery.ts";
+
+/** What the readers of all topics share. */
+export interface DeliveryDeps {
+  readonly buffers: BufferLimits;
+  readonly held: HeldBytes;
+  readonly cutter: Cutter;
+  readonly native: NativeTopics;
+  readonly encodings: Encodings;
+  readonly counters: Counters;
+}
+
+/** The live readers of one topic. Its channel owns it. */
+export class TopicReaders implements LiveSubscribers, TopicLimits {
+  readonly #topic: string;
+  readonly #deps: DeliveryDeps;
+  /** Replaced and not changed, because readers come and go during a delivery. Only forms with a reader are in it. */
+  #forms: readonly FormReaders[] = [];
+
+  constructor(topic: string, deps: DeliveryDeps) {
+    this.#topic = topic;
+    this.#deps = deps;
+  }
+
+  /** @param subscription that is not among the live ones */
+  add(subscription: Subscription, reader: Reader): void {
+    let readers = this.#of(reader.form);
+    if (!readers) {
+      readers = new FormReaders(this.#topic, reader.form, this.#deps);
+      this.#forms = [...this.#forms, readers];
+    }
+    readers.add(subscription, reader);
+  }
+
+  remove(subscription: Subscription): void {
+    for (const readers of this.#forms) {
+      readers.remove(subscription);
+      if (readers.size === 0) this.#forms = this.#forms.filter((others) => others !== readers);
+    }
+  }
+
+  deliver(message: Message): void {
+    for (const readers of this.#forms) readers.deliver(message);
+  }
+
+  detach(): readonly Subscription[] {
+    const subscriptions = this.#forms.flatMap((readers) => readers.detach());
+    this.#forms = [];
+    return subscriptions;
+  }
+
+  get room(): Promise<void> | undefined {
+    for (const { room } of this.#forms) if (room) return room;
+    return undefined;
+  }
+
+  isTooSlow(form: Form, unsentBytes: number): boolean {
+    return this.#of(form)?.isTooSlow(unsentBytes) ?? true;
+  }
+
+  #of(form: Form): FormReaders | undefined {
+    return this.#forms.find((readers) => readers.form === form);
+  }
+}
+
+/** The live readers of one topic in one form. */
+class FormReaders {
+  readonly form: Form;
+  readonly #deps: DeliveryDeps;
+  readonly #list = new LiveList<Reader>();
+  readonly #given = new Given();
+  /** Bun's name for its WebSockets. */
+  readonly #nativeName: string;
+  /** How much had been published when the WebSockets were last checked. */
+  #checkedAtBytes: number;
+  /** Set from the first message that did not fit into memory at once. */
+  #slices: SlicedDelivery<Reader> | undefined;
+
+  constructor(topic: string, form: Form, deps: DeliveryDeps) {
+    this.form = form;
+    this.#deps = deps;
+    this.#nativeName = form.isNative ? deps.native.nameOf(topic, form.kind ?? "") : "";
+    this.#checkedAtBytes = deps.native.publishedBytes;
+  }
+
+  get size(): number {
+    return this.#list.size;
+  }
+
+  get room(): Promise<void> | undefined {
+    return this.#slices?.room;
+  }
+
+  add(subscription: Subscription, reader: Reader): void {
+    this.#slices?.join(reader);
+    this.#list.add(reader, subscription);
+    reader.enter?.(this.#nativeName);
+  }
+
+  remove(subscription: Subscription): void {
+    this.#list.delete(subscription)?.exit?.(this.#nativeName);
+  }
+
+  /**
+   * Takes all off. One that a message waits for is cut: after the detachment it would never get that message.
+   * @returns the subscriptions of the others
+   */
+  detach(): readonly Subscription[] {
+    for (const reader of this.#list) if (this.#slices?.owes(reader)) reader.tooSlow(this.#deps.cutter);
+    for (const reader of this.#list) reader.exit?.(this.#nativeName);
+    return this.#list.clear();
+  }
+
+  deliver(message: Message): void {
+    const { encodings, held } = this.#deps;
+    const { encoding, isNative } = this.form;
+    const frame = encoding ? encodings.get(encoding, message) : message.data;
+    const bytes = frameBytes(frame);
+    const framed = { message, frame, bytes };
+    if (isNative) this.#cutSlowReaders();
+    if (this.#slices?.isBusy || !held.mayHold(bytes * this.size)) {
+      this.#slices ??= this.#slicedDelivery();
+      this.#slices.push(framed);
+      return;
+    }
+    held.add(bytes * this.size);
+    if (isNative) this.#publish(framed);
+    else this.#list.visit((reader) => this.#give(reader, framed));
+    this.#gave(framed);
+  }
+
+  isTooSlow(unsentBytes: number): boolean {
+    return isTooSlow(unsentBytes, this.#given, this.#deps.buffers.bufferedBytesMax);
+  }
+
+  #gave({ message, bytes }: FramedMessage): void {
+    this.#given.add(bytes, this.#deps.buffers.bufferedBytesMax);
+    // Another clock may have stamped the message.
+    this.#deps.counters.deliverySeconds.observe(Math.max(0, Date.now() - message.time) / 1000);
+  }
+
+  #publish({ frame }: FramedMessage): void {
+    const { native, counters } = this.#deps;
+    const { kind } = this.form;
+    if (!kind) return;
+    counters.delivered[kind] += this.size;
+    if (!native.publish(this.#nativeName, kind, frame)) this.#cutAfterDrop();
+  }
+
+  /**
+   * Cuts each WebSocket that holds too much, before Bun drops a message for it: Bun would send it later messages once it
+   * drained, which is a hole. Bun reports a drop too late. It gathers frames under 16 KiB until the end of the tick and
+   * drops them only then, when `publish` has long reported success, and `closeOnBackpressureLimit` acts a tick later still.
+   */
+  #cutSlowReaders(): void {
+    const { native, cutter } = this.#deps;
+    if (!native.isCheckDue(this.#checkedAtBytes)) return;
+    this.#checkedAtBytes = native.publishedBytes;
+    this.#list.visit((reader) => this.#isReaderTooSlow(reader) && reader.tooSlow(cutter));
+  }
+
+  /** Bun dropped a message for a WebSocket that holds more than `backpressureBytesMax`. It must get no later one. */
+  #cutAfterDrop(): void {
+    const { buffers, cutter } = this.#deps;
+    this.#list.visit((reader) => reader.unsentBytes > buffers.bufferedBytesMax && reader.tooSlow(cutter));
+  }
+
+  /** A reader of several topics may hold a large message of another topic, so the limit of each must be exceeded. */
+  #isReaderTooSlow(reader: Reader): boolean {
+    const { unsentBytes } = reader;
+    if (!this.isTooSlow(unsentBytes)) return false;
+    for (const { live } of reader.subscriptions) if (!live.isTooSlow(this.form, unsentBytes)) return false;
+    return true;
+  }
+
+  /** A reader that throws is ended. Otherwise it would miss this message and get the next. */
+  #give(reader: Reader, { message, frame }: FramedMessage): void {
+    try {
+      if (this.#isReaderTooSlow(reader) || !reader.deliver(message, frame)) reader.tooSlow(this.#deps.cutter);
+      else if (this.form.kind) this.#deps.counters.delivered[this.form.kind]++;
+    } catch (error) {
+      reader.fail(error);
+    }
+  }
+
+  #slicedDelivery(): SlicedDelivery<Reader> {
+    const { buffers, held } = this.#deps;
+    return new SlicedDelivery({
+      readers: () => this.#list,
+      waitingBytesMax: buffers.waitingBytesMax,
+      hasRoom: (bytes) => held.makeRoom(bytes),
+      gave: (framed) => this.#gave(framed),
+      give: (reader, framed) => {
+        const before = reader.unsentBytes;
+        this.#give(reader, framed);
+        held.add(Math.max(0, reader.unsentBytes - before)); // What the kernel took is not held.
+      },
+    });
+  }
+}
