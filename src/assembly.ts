@@ -92,6 +92,7 @@ export function assemble(
     upgrader,
     proxies,
     native,
+    held,
     encodings,
     refusals,
     counters,
@@ -102,7 +103,6 @@ export function assemble(
     ...deps,
     engine,
     program,
-    held,
     handlers: {
       [`${prefix}/ping`]: guardOrigin(refusals.answering(echoEndpoint(deps)), deps),
       [`${topicsPath}*`]: guardOrigin(refusals.answering(topicsEndpoint(deps, topicsPath)), deps),

@@ -38,6 +38,24 @@ describe("src/", () => {
     expect(places).toEqual(places.toSorted((one, other) => one - other));
   });
 
+  test("the register has two kinds of connection: both hold a handler, and an endpoint only adds handlers", () => {
+    const kinds = Object.entries(sources).flatMap(([name, source]) =>
+      Array.from(source.matchAll(/= nextConnectionNumber\(\)/g), () => name),
+    );
+    expect(kinds).toEqual(["connection/connection.ts", "connection/http-connection.ts"]);
+    const sets = sources["connection/connections.ts"]?.match(/new (?:SocketList|Set<\w+>|Map<.+>)\(\)/g);
+    expect(sets).toEqual([
+      "new SocketList()",
+      "new Set<HttpConnection>()",
+      "new Map<string | undefined, ClientAddress>()",
+    ]);
+    expect(filesWith(/implements (?:\w+, )*HttpConnection\b|extends (?:Http)?Connection\b/)).toEqual([]);
+  });
+
+  test("only one file waits for the next turn of the event loop by a promise", () => {
+    expect(filesWith(/new Promise(?:<\w+>)?\([^;]*?setImmediate/)).toEqual(["next-turn.ts"]);
+  });
+
   test("docs/architecture.svg shows it (bun run picture)", async () => {
     const picture = await Bun.file(resolve(root, "docs/architecture.svg")).text();
     expect(picture).toBe(drawStructure(sources));
@@ -205,3 +223,6 @@ function withoutText(source: string): string {
     text.startsWith('"') ? '""' : "",
   );
 }
+
+const filesWith = (pattern: RegExp): string[] =>
+  Object.keys(sources).filter((name) => pattern.test(sources[name] ?? ""));

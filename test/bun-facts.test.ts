@@ -343,3 +343,97 @@ describe("publishing to a slow reader (delivery/topic-readers.ts)", () => {
     expect(published * frameBytes - receivedBytes).toBeGreaterThan(10 * frameBytes);
   });
 });
+
+describe("a streamed answer (http-connection.ts, poll-answer.ts)", () => {
+  const pieceBytes = 64 * 1024;
+
+  /** A bare server whose answers are so many pieces, each given when Bun asks for it. */
+  function serveStream(pieces: number) {
+    const seen = { given: 0, isTaken: false, isCancelled: false };
+    const server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      development: false,
+      fetch: () => {
+        const source: UnderlyingDefaultSource<Uint8Array> = {
+          pull(controller) {
+            seen.isTaken = seen.given === pieces;
+            if (seen.isTaken) controller.close();
+            else controller.enqueue(new Uint8Array(pieceBytes).fill(97));
+            if (!seen.isTaken) seen.given++;
+          },
+          cancel() {
+            seen.isCancelled = true;
+          },
+        };
+        return new Response(new ReadableStream(source, new ByteLengthQueuingStrategy({ highWaterMark: 1 })));
+      },
+    });
+    return { url: server.url, seen, [Symbol.dispose]: () => void server.stop(true) };
+  }
+
+  const get = Buffer.from(request("GET", "/", {}));
+
+  test("pull is called when the kernel took the piece before, so that an answer that is not read is seen", async () => {
+    const pieces = 8;
+    using bare = serveStream(pieces);
+    using client = new NarrowSocket(Number(bare.url.port));
+    client.write(get);
+    await until(() => bare.seen.given > 0, "the first piece");
+    for (let turn = 0; turn < 1000; turn++) await new Promise(setImmediate);
+    expect(bare.seen.given).toBeLessThan(pieces);
+    let text = "";
+    await until(() => {
+      for (let bytes = client.read(pieceBytes); bytes?.length; bytes = client.read(pieceBytes))
+        text += bytes.toString("latin1");
+      return text.endsWith("\r\n0\r\n\r\n");
+    }, "the last chunk");
+    expect(bare.seen).toEqual({ given: pieces, isTaken: true, isCancelled: false });
+  });
+
+  test("is cancelled where its client leaves, and where HEAD has no body", async () => {
+    using left = serveStream(32);
+    using client = new NarrowSocket(Number(left.url.port));
+    client.write(get);
+    await until(() => left.seen.given > 0, "the first piece");
+    client[Symbol.dispose]();
+    await until(() => left.seen.isCancelled, "its end");
+    using asked = serveStream(32);
+    expect((await fetch(asked.url, { method: "HEAD" })).status).toBe(200);
+    await until(() => asked.seen.isCancelled, "the end of the answer to HEAD");
+  });
+
+  test("that errors breaks off without its last chunk, and fetch rejects", async () => {
+    const begun = Promise.withResolvers<ReadableStreamDefaultController>();
+    using bare = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      development: false,
+      fetch: () => new Response(new ReadableStream({ start: begun.resolve })),
+    });
+    const answer = fetch(bare.url);
+    const controller = await begun.promise;
+    controller.enqueue(new Uint8Array(pieceBytes));
+    const body = (await answer).bytes();
+    controller.error(new Error("its reader is too slow"));
+    await expect(body).rejects.toThrow();
+  });
+
+  test("a signal that is asked for after its client has left is aborted", async () => {
+    const arrived = Promise.withResolvers<Request>();
+    using bare = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: async (request) => {
+        arrived.resolve(request);
+        await new Promise(() => undefined); // It is never answered.
+        return new Response();
+      },
+    });
+    const client = await RawSocket.connect(bare.url);
+    client.write(request("GET", "/", {}));
+    const received = await within(arrived.promise, "the request");
+    client[Symbol.dispose]();
+    await until(() => received.signal.aborted, "the signal");
+  });
+});

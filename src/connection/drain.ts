@@ -32,22 +32,24 @@ export async function drainAll(connections: Connections, windowSeconds: number):
 }
 
 /**
- * Admits no more connections, and closes the open ones. A client with unsent bytes has 1 s to take them, because they
- * are sent before its Close frame.
+ * Admits no more connections, and closes the open ones. A client with unsent bytes has 1 s to take them: they are sent
+ * before the Close frame of a WebSocket, and are the rest of the answer of a poll.
  * @param code one that is allowed in a Close frame (RFC 6455 section 7.4)
  */
 export async function closeAll(connections: Connections, code: number, reason: string): Promise<void> {
   connections.stopAdmitting();
-  await inSlices(connections.httpConnections(), closingsPerTurnMax, (stream) => stream.close(code, reason));
-  const sockets = connections.sockets();
   const deadline = performance.now() + unsentSecondsMax * 1000;
   for (;;) {
     const isLate = performance.now() >= deadline;
-    await inSlices(sockets, closingsPerTurnMax, (socket) => {
+    await inSlices(connections.httpConnections(), closingsPerTurnMax, (connection) => {
+      if (isLate) connection.abandon();
+      else connection.close(code, reason);
+    });
+    await inSlices(connections.sockets(), closingsPerTurnMax, (socket) => {
       if (isLate) socket.close(code, reason);
       else if (socket.getBufferedAmount() === 0) closeSocket(socket, code, reason);
     });
-    if (sockets.size === 0) return;
+    if (isLate || connections.count === 0) return;
     await Bun.sleep(closingStepMilliseconds);
   }
 }

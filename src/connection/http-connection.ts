@@ -50,7 +50,8 @@ export class HttpConnection implements Holder, UnderlyingDefaultSource<Bytes> {
   readonly number = nextConnectionNumber();
   /** By `performance.now()`. */
   readonly openedMilliseconds = performance.now();
-  readonly handler: HttpHandler;
+  /** Replaced where what it is used for changes. */
+  handler: HttpHandler;
   readonly expiresTime: number;
   readonly #register: Register;
   /** Set while the answer is a stream that can be written to. */

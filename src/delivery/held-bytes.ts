@@ -55,6 +55,12 @@ export class HeldBytes {
     this.#givenInTurn += bytes;
   }
 
+  /** Counts bytes that a connection itself says it holds, and makes room if they are too many. */
+  addHeld(bytes: number): void {
+    this.#estimate += bytes;
+    this.makeRoom(0);
+  }
+
   /** Called once a second, for what is held besides published messages: echoes, replays, bodies. */
   check(): void {
     this.measure();

@@ -138,6 +138,12 @@ export const requestedLengthMax = 100;
 /** Messages in one answer of a poll. An answer is made in one turn of the event loop per page: more would make others wait. */
 export const pollMessagesMax = 1000;
 
+/**
+ * Bytes of a poll's answer that are given to Bun at once. An answer that is not longer has a Content-Length; of a longer one
+ * the next piece follows when the kernel took the one before, so no more than this is held without being counted.
+ */
+export const answerPieceBytes = 64 * KiB;
+
 /** Seconds that an empty answer of a poll is held back. Proxies end a request that is silent for 60 s. */
 export const pollWaitSecondsMax = 60;
 

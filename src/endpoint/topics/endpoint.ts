@@ -7,6 +7,7 @@ import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connecti
 import type { Openings } from "../../connection/openings.ts";
 import type { Reading } from "../../connection/reading.ts";
 import type { BufferLimits } from "../../delivery/buffer-limits.ts";
+import type { HeldBytes } from "../../delivery/held-bytes.ts";
 import type { NativeTopics } from "../../delivery/native-topics.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import { decodedStreamOf } from "../../http/content-coding.ts";
@@ -59,6 +60,7 @@ export interface TopicsDeps {
   readonly reading: Reading;
   readonly upgrader: Upgrader;
   readonly native: NativeTopics;
+  readonly held: HeldBytes;
   readonly encodings: Encodings;
   readonly refusals: Refusals;
   readonly counters: Counters;

@@ -4,15 +4,20 @@ import type { Purpose } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
 import { forms } from "../../delivery/forms.ts";
+import type { HeldBytes } from "../../delivery/held-bytes.ts";
 import type { Reader } from "../../delivery/reader.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
-import type { Refusal, Refusals } from "../../http/refusal.ts";
+import { malformed, type Refusal, type Refusals } from "../../http/refusal.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import type { Counters } from "../../metrics.ts";
+import { answerPieceBytes } from "../../settings/limits.ts";
 import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
+import { PollAnswer } from "./poll-answer.ts";
+
+const utf8 = new TextEncoder();
 
 /** For answers that are stale at once, and different for `Accept: text/event-stream`. */
 export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as const;
@@ -21,6 +26,7 @@ export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as
 export interface PollDeps {
   readonly connections: Connections;
   readonly encodings: Encodings;
+  readonly held: Pick<HeldBytes, "addHeld">;
   readonly counters: Counters;
   readonly refusals: Refusals;
   /** The largest answer, unless one event alone is larger. */
@@ -77,12 +83,14 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     this.#lagging = new Set(subscriptions.map(({ topic }) => topic));
   }
 
-  /** Resolves with the answer. Called once. @throws {Refusal} if it is one connection too many */
+  /** Resolves with the answer. Called once. @throws {Refusal} if it is one connection too many, or its client has left */
   run(context: RequestContext): Promise<Response> {
+    const { signal } = context.request;
     const { expiresTime } = this.#permissions;
+    if (signal.aborted) throw malformed("The client left before its connection was opened.");
     const connection = this.#deps.connections.openHttp(context, { handler: this, expiresTime });
     this.#connection = connection;
-    context.request.signal.addEventListener("abort", () => connection.end());
+    signal.addEventListener("abort", () => connection.end());
     for (const subscription of this.subscriptions) {
       this.#cursor.set(subscription.topic, formatId(subscription.from));
       subscription.begin(this);
@@ -198,14 +206,25 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     };
     if (this.#isTrimmed) headers["Longwire-Trimmed"] = "1";
     if (this.#hasMore) headers.Link = `<${this.#options.nextUrl(cursor)}>; rel="next"`;
-    // Whole, with a Content-Length: a client can tell an answer that broke off, and keeps its old cursor.
     this.#deps.counters.sentBytes.poll += this.#bytes;
-    this.#respond(new Response(`[${this.#events.join(",")}]`, { headers }));
+    const body = `[${this.#events.join(",")}]`;
+    if (this.#bytes > answerPieceBytes) this.#respondInPieces(body, headers);
+    else this.#respond(new Response(body, { headers }));
   }
 
   #respond(response: Response): void {
     this.#answer.resolve(response);
     this.#connection?.end();
+  }
+
+  /** Bun shows no end of an answer that it has whole. The connection stays open until this one is taken. */
+  #respondInPieces(body: string, headers: Readonly<Record<string, string>>): void {
+    const connection = this.#connection;
+    if (!connection) return;
+    this.closed();
+    connection.handler = new PollAnswer(utf8.encode(body), this.purpose());
+    this.#answer.resolve(new Response(connection.stream(), { headers }));
+    this.#deps.held.addHeld(connection.heldBytes);
   }
 
   leave(): void {
