@@ -25,9 +25,7 @@ import { type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import type { HandlerConfig } from "./settings/config.ts";
 import { checkRelations, doubtsAbout } from "./settings/relations.ts";
-import { readRetainedTopics } from "./settings/units.ts";
 import { Hub } from "./topic/hub.ts";
-import type { HistoryLimits } from "./topic/retention.ts";
 import { closeCode } from "./wire/close-code.ts";
 import { Encodings } from "./wire/encodings.ts";
 
@@ -72,15 +70,14 @@ export function assemble(
   const encodings = new Encodings(topicsPath);
   const { held, native, live } = openDelivery(buffers, connections, encodings, counters, log);
   connections.everySecond(() => held.check());
-  const limits = { ...config, retained: config.retain.flatMap((text) => readRetainedTopics(text) ?? []) };
-  const engine = openEngine(limits, {
+  const engine = openEngine(config, {
     log: givenLog,
     // The URL is right only in a file at the top of src, also in a binary.
     workerUrl: new URL("./engine/disk/worker.ts", import.meta.url),
     evicted: (what, number) => countEvictions(what, number, counters, log),
   });
   const { broker } = engine;
-  const hub = new Hub({ broker, live, limits, counters, log: givenLog });
+  const hub = new Hub({ broker, live, limits: config, counters, log: givenLog });
   const deps = {
     config,
     hub,
@@ -124,10 +121,11 @@ export function assemble(
 }
 
 /** Loads the engine that is used, and no other: SQLite takes 2 MiB. @throws {DataDirectoryError} */
-function openEngine(config: HandlerConfig & HistoryLimits, deps: EngineDeps): Engine {
-  if (config.redisUrl !== "") {
+function openEngine(config: HandlerConfig, deps: EngineDeps): Engine {
+  const { redisUrl } = config;
+  if (redisUrl) {
     const { open }: typeof import("./engine/redis/open.ts") = require("./engine/redis/open.ts");
-    return open(config, deps);
+    return open({ ...config, redisUrl }, deps);
   }
   if (config.data !== "") {
     const { open }: typeof import("./engine/disk/open.ts") = require("./engine/disk/open.ts");

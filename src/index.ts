@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
 /**
- * The command: settings → server → signals. It is a small program that uses the library.
+ * The command: settings → server → signals. It is a small program that starts a server, as the library does.
  *
  * A message takes this way. Each step is one file:
  *
@@ -40,7 +40,8 @@ import type { DataTask } from "./command/data.ts";
 import { UsageError } from "./command/flags.ts";
 import { startLines } from "./command/start-lines.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
-import { ConfigError, createServer, DataDirectoryError, type LongwireServer } from "./longwire.ts";
+import { ConfigError, DataDirectoryError } from "./longwire.ts";
+import { type RunningServer, startServer } from "./server.ts";
 import type { Config } from "./settings/config.ts";
 import { engineWaitSecondsMax, flushSecondsMax } from "./settings/limits.ts";
 
@@ -93,22 +94,22 @@ async function serve(config: Config): Promise<void> {
   stopOnSignals(server, log);
   reloadOnSignal(server, log);
   await engineReached(server);
-  console.log(startLines(server.url, config, server.engine));
+  console.log(startLines(server.url, config, server.parts.engine.broker.state));
 }
 
 /** Resolves late if Redis or the disk is away. */
-async function engineReached(server: LongwireServer): Promise<void> {
+async function engineReached(server: RunningServer): Promise<void> {
   const deadline = performance.now() + engineWaitSecondsMax * 1000;
-  while (!server.engine.available && performance.now() < deadline) await Bun.sleep(10);
+  while (!server.parts.engine.broker.state.available && performance.now() < deadline) await Bun.sleep(10);
 }
 
 /**
  * @returns nothing if the address or the data directory cannot be used; the reason is printed
  * @throws {ConfigError}
  */
-async function listen(config: Config, log: Logger): Promise<LongwireServer | undefined> {
+async function listen(config: Config, log: Logger): Promise<RunningServer | undefined> {
   try {
-    return await createServer({ ...config, log });
+    return await startServer(config, log, undefined);
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     console.error(`longwire: ${whyNot(config, error)}`);
@@ -134,7 +135,7 @@ function whyNot(config: Config, error: unknown): string {
 }
 
 /** SIGTERM comes from a deploy, so it drains. SIGINT comes from a person at the terminal, so it does not wait. */
-function stopOnSignals(server: LongwireServer, log: WritingLogger): void {
+function stopOnSignals(server: RunningServer, log: WritingLogger): void {
   let stopping = false;
   const exitNow = (code: number): void => {
     log.abandon();
@@ -169,7 +170,7 @@ function stopOnSignals(server: LongwireServer, log: WritingLogger): void {
 }
 
 /** SIGHUP comes from a person or a job that has changed a file. On a terminal it says that its window was closed. */
-function reloadOnSignal(server: LongwireServer, log: WritingLogger): void {
+function reloadOnSignal(server: RunningServer, log: WritingLogger): void {
   if (log.isOnTerminal) return;
   let reloading = Promise.resolve();
   process.on("SIGHUP", () => {
@@ -177,7 +178,7 @@ function reloadOnSignal(server: LongwireServer, log: WritingLogger): void {
   });
 }
 
-async function reload(server: LongwireServer, log: Logger): Promise<void> {
+async function reload(server: RunningServer, log: Logger): Promise<void> {
   try {
     const line = await readCommandLine(process.argv.slice(2));
     if (line.command !== "serve") return;

@@ -6,13 +6,14 @@ import type { ReceivedMessage } from "./endpoint/topics/iterator.ts";
 import type { PublishData, Published, PublishOptions, SubscribeOptions } from "./endpoint/topics/program.ts";
 import { type Routes, routesOf } from "./http/routes.ts";
 import { createLogger, type Logger } from "./log.ts";
-import { type Keys, startServer } from "./server.ts";
+import { startServer } from "./server.ts";
 import {
-  type Config,
   ConfigError,
   completeConfig,
-  type HandlerConfig,
+  type GivenConfig,
+  type GivenHandlerConfig,
   handlerSettings,
+  readOptions,
   settings,
 } from "./settings/config.ts";
 
@@ -30,12 +31,15 @@ export { DataDirectoryError } from "./engine/disk/data-directory-error.ts";
 export type { Answer } from "./http/request-context.ts";
 export type { RequestHandler, Routes } from "./http/routes.ts";
 export type { Logger } from "./log.ts";
-export type { Keys } from "./server.ts";
-export { type Config, ConfigError, type HandlerConfig } from "./settings/config.ts";
+export {
+  ConfigError,
+  type GivenConfig as Config,
+  type GivenHandlerConfig as HandlerConfig,
+} from "./settings/config.ts";
 export { BrokerUnavailable, IdempotencyConflict, TopicEnded } from "./topic/broker.ts";
 export { DraftError } from "./topic/draft.ts";
 
-export interface Options extends HandlerConfig {
+export interface Options extends GivenHandlerConfig {
   /** Where to mount, such as `/realtime`: begins with a slash and does not end in one. By default at the root. */
   readonly prefix: string;
   /** Takes the log lines. By default they go to stderr. */
@@ -45,7 +49,7 @@ export interface Options extends HandlerConfig {
 }
 
 /** Settings of a server of its own, by their names in `Config`; `log` and `authorize` as in `Options`. */
-export type ServerOptions = Config & Pick<Options, "log" | "authorize">;
+export type ServerOptions = GivenConfig & Pick<Options, "log" | "authorize">;
 
 /** What `createHandler` returns. Disposing it closes its connections with 1001. */
 export interface Longwire extends AsyncDisposable {
@@ -134,6 +138,9 @@ export interface Longwire extends AsyncDisposable {
   drain(): Promise<void>;
 }
 
+/** The settings that `reload` takes. */
+export type Keys = Pick<GivenConfig, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
+
 /** Whether the engine that keeps the topics can be used. */
 export interface EngineState {
   /** False until it was first reached, and while it is away: topics are answered with 503. */
@@ -195,7 +202,7 @@ export interface LongwireServer extends Longwire {
 export function createHandler(options: Partial<Options> = {}): Longwire {
   const { prefix = "", log, authorize, ...given } = options;
   requirePrefix(prefix);
-  const config = completeConfig(handlerSettings, given);
+  const config = completeConfig(handlerSettings, readOptions(handlerSettings, given));
   return publicApi(assemble(config, prefix, log ?? createLogger(config.logLevel), authorize));
 }
 
@@ -218,7 +225,7 @@ export function createHandler(options: Partial<Options> = {}): Longwire {
  */
 export async function createServer(options: Partial<ServerOptions> = {}): Promise<LongwireServer> {
   const { log, authorize, ...given } = options;
-  const config = completeConfig(settings, given);
+  const config = completeConfig(settings, readOptions(settings, given));
   const { parts, url, drain, stop, reload } = await startServer(
     config,
     log ?? createLogger(config.logLevel),
@@ -230,9 +237,13 @@ export async function createServer(options: Partial<ServerOptions> = {}): Promis
       const { available, reason } = parts.engine.broker.state;
       return { available, ...(reason !== undefined && { reason }) };
     },
-    ...{ url, drain, stop, reload, [Symbol.asyncDispose]: stop },
+    reload: async (keys = {}) => await reload(readOptions(keySettings, keys)),
+    ...{ url, drain, stop, [Symbol.asyncDispose]: stop },
   };
 }
+
+const { apiKeys, jwtSecrets, jwtPublicKeys } = settings;
+const keySettings = { apiKeys, jwtSecrets, jwtPublicKeys };
 
 /** The part of it that a program sees. */
 function publicApi(parts: Parts): Longwire {

@@ -1,6 +1,6 @@
 /** A server of its own: where it listens, what it serves beside the handler, and how it is drained, stopped and renewed. */
 import { resolve } from "node:path";
-import type { Access } from "./access/access.ts";
+import type { Access, Keys } from "./access/access.ts";
 import type { Authorize } from "./access/permissions.ts";
 import { assemble, type Parts } from "./assembly.ts";
 import { watchDescriptors } from "./connection/descriptors.ts";
@@ -22,13 +22,9 @@ import { RenewableServer } from "./http/renewable-server.ts";
 import type { Handler } from "./http/request-context.ts";
 import { type Routes, routeOf, routesOf } from "./http/routes.ts";
 import { isWritingLogger, type Logger } from "./log.ts";
-import { type Config, ConfigError, completeConfig, settings } from "./settings/config.ts";
+import { type Config, ConfigError, type Setting, settings } from "./settings/config.ts";
 import { stopSecondsMax } from "./settings/limits.ts";
 import { checkServerRelations, hasKeys } from "./settings/relations.ts";
-import type { Unit } from "./settings/units.ts";
-
-/** The settings that `reload` takes. */
-export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 
 /** A server that listens. `LongwireServer` says what its functions do. */
 export interface RunningServer {
@@ -36,7 +32,7 @@ export interface RunningServer {
   readonly url: URL;
   drain(): Promise<void>;
   stop(): Promise<void>;
-  reload(keys?: Partial<Keys>): Promise<void>;
+  reload(keys: Partial<Keys>): Promise<void>;
 }
 
 /**
@@ -86,7 +82,7 @@ export async function startServer(
     await parts.drain();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
   };
-  const reload = (keys: Partial<Keys> = {}): Promise<void> => reloadFiles(config, keys, parts.access, server);
+  const reload = (keys: Partial<Keys>): Promise<void> => reloadFiles(config, keys, parts.access, server);
   return { parts, url, drain, stop, reload };
 }
 
@@ -100,19 +96,10 @@ async function reloadFiles(
   const { tlsCertificateFile, tlsKeyFile, unixSocket } = config;
   if (tlsCertificateFile && unixSocket)
     throw new ConfigError("a certificate that is served on a socket file is taken over only by a restart");
-  const checked = completeConfig(keySettings, {
-    apiKeys: config.apiKeys,
-    jwtSecrets: config.jwtSecrets,
-    jwtPublicKeys: config.jwtPublicKeys,
-    ...keys,
-  });
   const certificate = tlsCertificateFile && (await readCertificate(tlsCertificateFile, tlsKeyFile));
-  access.useKeys(checked);
+  access.useKeys(keys);
   if (certificate) server.renew(certificate);
 }
-
-const { apiKeys, jwtSecrets, jwtPublicKeys } = settings;
-const keySettings = { apiKeys, jwtSecrets, jwtPublicKeys };
 
 function logStart(config: Config, parts: Parts, log: Logger): void {
   const { connectionsMax } = parts.connections;
@@ -204,10 +191,9 @@ async function listen(
 /** Every setting, for the log. Secrets are only counted. */
 function inForce(config: Config): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(settings).map(([name, { unit }]) => {
-      const value = config[name as keyof Config];
-      if (!unit.isSecret) return [name, value];
-      return [name, Array.isArray(value) ? `${value.length} set` : (unit as Unit<unknown>).show(value)];
-    }),
+    Object.entries(settings).map(([name, { unit }]: [string, Setting<unknown>]) => [
+      name,
+      unit.logged(config[name as keyof Config]),
+    ]),
   );
 }

@@ -22,7 +22,7 @@ const limits: EngineLimits = {
   historyMessages: 100,
   historyAgeSeconds: 600,
   historyBytesMax: 64 * 1024 * 1024,
-  retained: [],
+  retain: [],
   positionAgeSeconds: 86_400,
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,

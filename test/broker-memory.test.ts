@@ -39,7 +39,7 @@ const limits: EngineLimits = {
   historyMessages: 100,
   historyAgeSeconds: 600,
   historyBytesMax: 1024 * 1024,
-  retained: [],
+  retain: [],
   positionAgeSeconds: 3600,
   positionBytesMax: 1024 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

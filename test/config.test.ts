@@ -5,7 +5,9 @@ import {
   ConfigError,
   completeConfig,
   environmentName,
+  type GivenHandlerConfig,
   handlerSettings,
+  readOptions,
   type Setting,
   settings,
 } from "../src/settings/config.ts";
@@ -30,8 +32,7 @@ describe("the table of settings", () => {
   for (const name of names) {
     const setting: Setting<unknown> = settings[name];
 
-    test(`has a default of ${name} that its own unit allows and reads back as it shows it`, () => {
-      expect(setting.unit.check(setting.default)).toEqual(setting.default);
+    test(`has a default of ${name} that its own unit reads back as it shows it`, () => {
       expect(setting.unit.parse(setting.unit.show(setting.default))).toEqual(setting.default);
     });
 
@@ -84,16 +85,28 @@ describe("completeConfig", () => {
   });
 
   test("fills in another default where a setting has one with another", () => {
-    const shared = completeConfig(settings, { redisUrl: "redis://localhost" });
+    const shared = completeConfig(settings, { redisUrl: settings.redisUrl.unit.parse("redis://localhost") });
     expect(shared.drainWindowSeconds).toBe(5);
     expect(completeConfig(settings, { ...shared, drainWindowSeconds: 0 }).drainWindowSeconds).toBe(0);
   });
 
-  test("treats undefined as not given", () => {
-    const given = { messageBytesMax: undefined } as unknown as Parameters<typeof completeConfig>[1];
-    expect(completeConfig(handlerSettings, given).messageBytesMax).toBe(
-      handlerSettings.messageBytesMax.default,
-    );
+  test("returns an object that cannot be changed", () => {
+    expect(Object.isFrozen(completeConfig(settings, {}))).toBe(true);
+  });
+});
+
+describe("the options of a program", () => {
+  test("that are undefined are not given", () => {
+    const given = { messageBytesMax: undefined } as unknown as Partial<GivenHandlerConfig>;
+    expect(readOptions(handlerSettings, given)).toEqual({});
+  });
+
+  test("become the values that the server uses", () => {
+    const options = { retain: ["log/* 1000 2h"], redisUrl: "redis://ann:secret@localhost/3" };
+    expect(readOptions(handlerSettings, options)).toEqual({
+      retain: [{ pattern: "log/*", messages: 1000, ageSeconds: 7200 }],
+      redisUrl: { url: options.redisUrl, server: "redis://localhost:6379", database: 3 },
+    });
   });
 
   for (const [name, message] of [
@@ -105,16 +118,12 @@ describe("completeConfig", () => {
   ] as const) {
     test(`refuses ${name}, which a handler does not have`, () => {
       const given = JSON.parse(`{"${name}":1}`);
-      expect(() => completeConfig(handlerSettings, given)).toThrow(new ConfigError(message));
+      expect(() => readOptions(handlerSettings, given)).toThrow(new ConfigError(message));
     });
   }
 
-  test("returns an object that cannot be changed", () => {
-    expect(Object.isFrozen(completeConfig(settings, {}))).toBe(true);
-  });
-
   test("names the wrong setting by its name in a program", () => {
-    const wrong = () => completeConfig(settings, { heartbeatIntervalSeconds: -1 });
+    const wrong = () => readOptions(settings, { heartbeatIntervalSeconds: -1 });
     expect(wrong).toThrow(ConfigError);
     expect(wrong).toThrow(/^heartbeatIntervalSeconds must be a time from 1 to 3600 seconds.*, not -1$/);
   });

@@ -38,7 +38,7 @@ const limits: EngineLimits = {
   historyMessages: 1000,
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
-  retained: [],
+  retain: [],
   positionAgeSeconds: 3600,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

@@ -3,6 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Server } from "bun";
 import { Proxies } from "../src/http/proxies.ts";
 import type { RequestContext } from "../src/http/request-context.ts";
+import { networks } from "../src/settings/units.ts";
 
 setDefaultTimeout(120_000);
 
@@ -18,18 +19,20 @@ function requestFrom(peer: string | undefined, url: string, headers: Record<stri
   };
 }
 
+const proxiesOf = (trusted: readonly string[]): Proxies => new Proxies(networks.accept(trusted));
+
 function addressOf(
-  networks: readonly string[],
+  trusted: readonly string[],
   peer: string | undefined,
   forwarded?: string,
 ): string | undefined {
   const headers: Record<string, string> = forwarded === undefined ? {} : { "X-Forwarded-For": forwarded };
-  return new Proxies(networks).addressOf(requestFrom(peer, "http://own.example/", headers));
+  return proxiesOf(trusted).addressOf(requestFrom(peer, "http://own.example/", headers));
 }
 
 describe("the host that a client names", () => {
   const hostOf = (forwarded: string): string =>
-    new Proxies(["10.0.0.0/8"]).targetOf(
+    proxiesOf(["10.0.0.0/8"]).targetOf(
       requestFrom("10.0.0.1", "http://own.example/", { "X-Forwarded-Host": forwarded }),
     ).host;
 
@@ -108,10 +111,10 @@ describe("the address of a client", () => {
 
 describe("the target of a request", () => {
   const targetOf = (
-    networks: readonly string[],
+    trusted: readonly string[],
     headers: Record<string, string>,
     url = "http://own.example:9090/",
-  ) => new Proxies(networks).targetOf(requestFrom("10.0.0.1", url, headers));
+  ) => proxiesOf(trusted).targetOf(requestFrom("10.0.0.1", url, headers));
   const forwarded = { "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
 
   test("is that of the request if no proxy is trusted", () => {

@@ -118,7 +118,7 @@ describe("a token whose keys are published at a JWKS URL", () => {
 describe("published keys", () => {
   /** @param failures takes the errors of fetches */
   const keysAt = (url: string, failures: unknown[] = []): PublishedKeys =>
-    new PublishedKeys(url, (error) => failures.push(error), fetchAtOnce);
+    new PublishedKeys(new URL(url), (error) => failures.push(error), fetchAtOnce);
   const verified = async (keys: PublishedKeys, token: string): Promise<string> => {
     try {
       const keyOf: JWTVerifyGetKey = async (header, input) => (await keys.find(header, input)).key;
@@ -243,7 +243,7 @@ describe("the permissions of a token", () => {
     const [known, other] = [await publishedKey("one"), await publishedKey("two")];
     let answer = { keys: [known.jwk] };
     await using publisher = serveKeys(() => Response.json(answer));
-    const tokens = keepingTokens({ jwksUrls: [publisher.url] });
+    const tokens = keepingTokens({ jwksUrls: [new URL(publisher.url)] });
     const first = await tokens.permissionsOf(known.token);
     expect(await tokens.permissionsOf(known.token)).toBe(first);
     answer = { keys: [other.jwk] };

@@ -1,7 +1,13 @@
 /** Settings that contradict each other are refused at start, in words; those that are rarely meant are logged. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
-import { ConfigError, completeConfig, type HandlerConfig, handlerSettings } from "../src/settings/config.ts";
+import {
+  ConfigError,
+  completeConfig,
+  type GivenHandlerConfig,
+  handlerSettings,
+  readOptions,
+} from "../src/settings/config.ts";
 import { checkRelations } from "../src/settings/relations.ts";
 import { root, runCommand, spawnServer } from "./support/server.ts";
 
@@ -92,8 +98,8 @@ describe("settings that contradict each other end the command with 2 and one lin
 });
 
 describe("settings that go together are taken", () => {
-  const check = (given: Partial<HandlerConfig>, hasAuthorize = false): void =>
-    checkRelations(completeConfig(handlerSettings, given), { hasAuthorize });
+  const check = (given: Partial<GivenHandlerConfig>, hasAuthorize = false): void =>
+    checkRelations(completeConfig(handlerSettings, readOptions(handlerSettings, given)), { hasAuthorize });
 
   test("the defaults, and limits that just suffice", () => {
     check({});

@@ -12,7 +12,7 @@ const limits: HistoryLimits = {
   historyMessages: 100,
   historyAgeSeconds: 600,
   historyBytesMax: 1024 * 1024,
-  retained: [],
+  retain: [],
 };
 
 describe("retention", () => {
@@ -91,7 +91,7 @@ function agreeWithModel(seed: number): void {
     historyMessages: random.between(0, 6),
     historyAgeSeconds: random.between(1, 20),
     historyBytesMax: random.between(0, 30) * retainedBytes(draft("")),
-    retained: [],
+    retain: [],
   };
   const emptied: TopicLog[] = [];
   const retention = new Retention(given, (log) => void emptied.push(log));

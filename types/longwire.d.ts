@@ -4,6 +4,8 @@
  * TypeScript cannot check a package that exports its .ts files: it would report errors of other compiler options there.
  */
 import { Server, WebSocketHandler } from 'bun';
+import { IPv4, IPv6 } from 'ipaddr.js';
+import { KeyObject } from 'node:crypto';
 
 type WriteLine = (fields: object, message: string) => void;
 /**
@@ -80,6 +82,15 @@ export declare class IdempotencyConflict extends Error {
 	readonly name = "IdempotencyConflict";
 	constructor();
 }
+interface RetainedTopics extends TopicLimits {
+	/** A topic's name, or a prefix that ends in `*`. */
+	readonly pattern: string;
+}
+interface TopicLimits {
+	/** 0 keeps none. */
+	readonly messages: number;
+	readonly ageSeconds: number;
+}
 interface Gap {
 	readonly topic: string;
 	/** Where the subscriber asked to continue, in its own words. */
@@ -87,22 +98,45 @@ interface Gap {
 	/** The position that the next message follows. */
 	readonly from: Position$1;
 }
-interface Unit<Value> {
+type Address = IPv4 | IPv6;
+declare class Network {
+	#private;
+	private constructor();
+	/** Reads the notation of RFC 4632, such as `10.0.0.0/8`, or a single address. @returns nothing for anything else */
+	static parse(text: string): Network | undefined;
+	/** As it was read. */
+	toString(): string;
+	includes(address: Address): boolean;
+}
+interface PublicKey {
+	readonly key: KeyObject;
+	readonly algorithms: string[];
+}
+interface RedisServer extends RedisAddress {
+	/** A secret, because it may hold a password. */
+	readonly url: string;
+}
+interface RedisAddress {
+	/** `redis://host:6379`, `rediss://host:6379` or `unix:///path`. */
+	readonly server: string;
+	readonly database: number;
+}
+interface Unit<Value, Given = Value> {
 	/** Placeholder for a value in `--help`, such as `<size>`. */
 	readonly placeholder: string;
-	/** Reads a value as text. @throws {UnitError} */
+	/** Reads text. @throws {UnitError} */
 	parse(text: string): Value;
-	/** Checks a value of a program. @throws {UnitError} */
-	check(value: unknown): Value;
-	/** Writes a value as text that `parse` reads. */
+	/** Reads a value of a program, which may be of any type. @throws {UnitError} */
+	accept(given: Given): Value;
+	/** Writes a value as text that `parse` reads; of a secret only what everyone may see. */
 	show(value: Value): string;
-	/** Not written anywhere, not even in an error. */
-	readonly isSecret?: true;
+	/** What the log shows of a value. */
+	logged(value: Value): unknown;
 }
-interface Setting<Value> {
+interface Setting<Value, Given = Value> {
 	/** `max-message` is `--max-message` and `LONGWIRE_MAX_MESSAGE`. */
 	readonly flag: string;
-	readonly unit: Unit<Value>;
+	readonly unit: Unit<Value, Given>;
 	readonly default: Value;
 	/** The default where another setting is given. */
 	readonly defaultWith?: {
@@ -123,211 +157,211 @@ declare const handlerSettings: {
 	 * Largest message in bytes, by socket, by POST or from a program. Default 1 MiB, from 1 byte to 1 GiB. A message is held
 	 * whole before it is passed on, so this is what one client can make the server hold.
 	 */
-	readonly messageBytesMax: Setting<number>;
+	readonly messageBytesMax: Setting<number, number>;
 	/**
 	 * Most unsent bytes held for a client that reads too slowly; beyond it the client is cut. Default 2 MiB, from 4 KiB to
 	 * 1 GiB, and at least twice `messageBytesMax`. Less would cut healthy readers in a burst, more would let a thousand
 	 * stalled ones take the memory of the machine.
 	 */
-	readonly bufferedBytesMax: Setting<number>;
+	readonly bufferedBytesMax: Setting<number, number>;
 	/**
 	 * Most unsent bytes held for all connections together; beyond it those that hold most are cut. Default 0, which is a
 	 * quarter of the memory that the process may use and at least 64 MiB, up to 1 TiB. Without it a thousand stalled readers
 	 * take the memory of the machine, each within its own limit.
 	 */
-	readonly bufferedBytesTotalMax: Setting<number>;
+	readonly bufferedBytesTotalMax: Setting<number, number>;
 	/**
 	 * Seconds of silence after which a client is pinged. Default 25 s, from 1 s to 1 h. Some proxies and mobile networks
 	 * forget a connection that is silent for 30 s.
 	 */
-	readonly heartbeatIntervalSeconds: Setting<number>;
+	readonly heartbeatIntervalSeconds: Setting<number, number>;
 	/**
 	 * Seconds of further silence after which the client is cut. Default 20 s, from 1 s to 1 h. It must be longer than the
 	 * slowest round trip. Until it is over, a client that is gone still holds its memory.
 	 */
-	readonly heartbeatTimeoutSeconds: Setting<number>;
+	readonly heartbeatTimeoutSeconds: Setting<number, number>;
 	/**
 	 * Directory that keeps the topics. Default none: they are in memory, and lost with the process. With it a restart, an
 	 * upgrade or a crash is no gap. It is made if it is missing, and belongs to one process. On a local disk: the locks and the
 	 * fsync of network filesystems may not hold.
 	 */
-	readonly data: Setting<string>;
+	readonly data: Setting<string, string>;
 	/**
 	 * Messages kept of each topic, for clients that return. Default 10000, from 0 to 1,000,000: the answer of a model has
 	 * thousands of pieces, and `--history-age` and `--history-bytes` bound the memory. With 0 only clients that missed
 	 * nothing resume.
 	 */
-	readonly historyMessages: Setting<number>;
+	readonly historyMessages: Setting<number, number>;
 	/** Seconds for which a message is kept. Default 10 min, from 1 s to 365 days. */
-	readonly historyAgeSeconds: Setting<number>;
+	readonly historyAgeSeconds: Setting<number, number>;
 	/**
 	 * Other numbers and ages for some topics, each as `<pattern> <messages> <age>`, such as `log/* 1000 2h`. Default none. The
 	 * first whose pattern matches counts. One server may have chats of an hour and logs of a week.
 	 */
-	readonly retain: Setting<readonly string[]>;
+	readonly retain: Setting<readonly RetainedTopics[], readonly string[]>;
 	/**
 	 * Bytes kept of all topics together. Default 64 MiB, and 1 GiB of the file with `data`; from 0 to 1 TiB. In memory the
 	 * messages of the topics that were silent for longest are dropped first, on disk the oldest messages. It holds whatever
 	 * clients do: they can invent any number of topics.
 	 */
-	readonly historyBytesMax: Setting<number>;
+	readonly historyBytesMax: Setting<number, number>;
 	/**
 	 * Seconds for which the position of an unused topic is kept. Default 1 day, from 1 s to 365 days, and at least
 	 * `historyAgeSeconds`. While it is kept, a client that missed nothing resumes after any pause.
 	 */
-	readonly positionAgeSeconds: Setting<number>;
+	readonly positionAgeSeconds: Setting<number, number>;
 	/**
 	 * Memory in bytes for the positions of topics without messages or subscribers: about 600 bytes and the name each.
 	 * Default 256 MiB, from 64 KiB to 1 TiB. Clients can invent any number of names.
 	 */
-	readonly positionBytesMax: Setting<number>;
+	readonly positionBytesMax: Setting<number, number>;
 	/**
 	 * Memory in bytes for idempotency keys: about 640 bytes each. Default 64 MiB, from 64 KiB to 1 TiB. When it is full, the
 	 * publisher with the most keys loses its oldest ones.
 	 */
-	readonly idempotencyBytesMax: Setting<number>;
+	readonly idempotencyBytesMax: Setting<number, number>;
 	/**
 	 * URL of the Redis server that keeps the topics: `redis://`, `rediss://` with TLS, or `unix://`, with user, password and
 	 * database (`unix:///path?db=0`). Default none, which keeps them in this process. Only its host, port and database are
 	 * logged. All nodes with the same server and prefix have the same topics.
 	 */
-	readonly redisUrl: Setting<string>;
+	readonly redisUrl: Setting<RedisServer | undefined, string>;
 	/**
 	 * URL of the nearest replica of that server, in the forms of `redisUrl`. Default none. A node far from the primary hears
 	 * announcements and reads history there; it publishes to the primary, and asks it whatever is in doubt.
 	 */
-	readonly redisReplicaUrl: Setting<string>;
+	readonly redisReplicaUrl: Setting<RedisServer | undefined, string>;
 	/** Begins the name of every key and channel in Redis. Default `longwire`. Two prefixes do not see each other's topics. */
-	readonly redisPrefix: Setting<string>;
+	readonly redisPrefix: Setting<string, string>;
 	/**
 	 * Replicas of Redis that must have a message before its publisher is answered. Default 0, up to 16. Without it a failover
 	 * can lose messages that were answered with 200.
 	 */
-	readonly redisAcknowledge: Setting<number>;
+	readonly redisAcknowledge: Setting<number, number>;
 	/**
 	 * Whether a failover of Redis is a gap only if a node proves that the promoted replica lacks what was answered to it.
 	 * Default false, and then each failover is a gap for every topic: what no living node knows cannot be proved. It needs
 	 * `redisAcknowledge`.
 	 */
-	readonly redisLosslessFailover: Setting<boolean>;
+	readonly redisLosslessFailover: Setting<boolean, boolean>;
 	/**
 	 * Most connections open at once. Default 0, up to 10,000,000. 0 is what the limit on file descriptors allows: a server
 	 * without a free descriptor could not even refuse a connection.
 	 */
-	readonly connectionsMax: Setting<number>;
+	readonly connectionsMax: Setting<number, number>;
 	/**
 	 * Most connections open at once from one address. Default 0, which is no limit, up to 10,000,000. It is off by default
 	 * because all clients of a proxy that `trustedProxies` does not name have the same address.
 	 */
-	readonly connectionsPerAddressMax: Setting<number>;
+	readonly connectionsPerAddressMax: Setting<number, number>;
 	/**
 	 * Most messages and pings that a client may send in a second. Default 0, which is no limit, up to 10,000,000. The right
 	 * figure depends on the application.
 	 */
-	readonly messagesPerSecondMax: Setting<number>;
+	readonly messagesPerSecondMax: Setting<number, number>;
 	/**
 	 * Seconds of silence after which a stream of publications is ended with 408. Default 1 h, from 1 s to 7 days. A model
 	 * thinks, a log waits: long silence is normal, and ends only what nobody writes to any more.
 	 */
-	readonly publishSilenceSeconds: Setting<number>;
+	readonly publishSilenceSeconds: Setting<number, number>;
 	/**
 	 * Seconds between the moment when /readyz turns 503 and the closing of the listener. Default 0 s, up to 1 h. A load
 	 * balancer needs them to send new clients elsewhere.
 	 */
-	readonly drainDelaySeconds: Setting<number>;
+	readonly drainDelaySeconds: Setting<number, number>;
 	/**
 	 * Seconds over which draining closes the connections. Default 0 s, with `redisUrl` 5 s, up to 1 h. 0 suits a node that no
 	 * other can replace: a client that is closed early finds nobody, and publishers wait (measured: 4.7 s, and clients were
 	 * back after up to 16 s). Where other nodes serve the same topics, 5 s keeps all clients from arriving there in one moment.
 	 */
-	readonly drainWindowSeconds: Setting<number>;
+	readonly drainWindowSeconds: Setting<number, number>;
 	/**
 	 * Keys of backends, which may do everything, of at least 16 visible ASCII characters each. Default none. 16 random bytes
 	 * cannot be guessed.
 	 */
-	readonly apiKeys: Setting<readonly string[]>;
+	readonly apiKeys: Setting<readonly string[], readonly string[]>;
 	/**
 	 * Secrets of tokens that are signed with HS256, of at least 32 bytes each. Default none. A key for HS256 must have as many
 	 * bytes as its hash (RFC 7518 section 3.2).
 	 */
-	readonly jwtSecrets: Setting<readonly string[]>;
+	readonly jwtSecrets: Setting<readonly string[], readonly string[]>;
 	/** Public keys of tokens in PEM: RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519. Default none. */
-	readonly jwtPublicKeys: Setting<readonly string[]>;
+	readonly jwtPublicKeys: Setting<readonly PublicKey[], readonly string[]>;
 	/** URLs at which an identity provider publishes its keys (RFC 7517). Default none. They are fetched when needed, and kept. */
-	readonly jwksUrls: Setting<readonly string[]>;
+	readonly jwksUrls: Setting<readonly URL[], readonly string[]>;
 	/** A token must have one of these as `aud`. Default none, which takes any. Needs a key of tokens. */
-	readonly jwtAudiences: Setting<readonly string[]>;
+	readonly jwtAudiences: Setting<readonly string[], readonly string[]>;
 	/** A token must have one of these as `iss`. Default none, which takes any. Needs a key of tokens. */
-	readonly jwtIssuers: Setting<readonly string[]>;
+	readonly jwtIssuers: Setting<readonly string[], readonly string[]>;
 	/**
 	 * Seconds by which the clock of the issuer of tokens may differ from this machine's. Default 5 s, up to 5 min: so much
 	 * later than its `exp`, or earlier than its `nbf`, a token is still taken. Needs a key of tokens. An open connection ends
 	 * at `exp` all the same.
 	 */
-	readonly tokenLeewaySeconds: Setting<number>;
+	readonly tokenLeewaySeconds: Setting<number, number>;
 	/** Topics that anyone may subscribe to: names, or prefixes that end in `*`. Default none. Needs a key or `authorize`. */
-	readonly publicTopics: Setting<readonly string[]>;
+	readonly publicTopics: Setting<readonly string[], readonly string[]>;
 	/**
 	 * Name of a cookie that may carry the token. Default none. A browser sends cookies with the requests of every page, so
 	 * this relies on the check of the `Origin`, and cannot be combined with the origin `*`. Needs a key or `authorize`.
 	 */
-	readonly tokenCookie: Setting<string>;
+	readonly tokenCookie: Setting<string, string>;
 	/** Whether /ping needs a valid token. Default false. Needs a key or `authorize`. */
-	readonly privatePing: Setting<boolean>;
+	readonly privatePing: Setting<boolean, boolean>;
 	/**
 	 * Whether messages carry who sent them: the attribute `authid` has a token's `sub`, or the subject that `authorize` named.
 	 * Default false, because it shows each sender's `sub` to every reader. Needs a key or `authorize`.
 	 */
-	readonly stampSender: Setting<boolean>;
+	readonly stampSender: Setting<boolean, boolean>;
 	/**
 	 * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
 	 * such headers, so they are believed only from these networks.
 	 */
-	readonly trustedProxies: Setting<readonly string[]>;
+	readonly trustedProxies: Setting<readonly Network[], readonly string[]>;
 	/**
 	 * Origins of pages of other sites that may connect, such as `https://example.org`, or `*` for any. Default none. Otherwise
 	 * a page of another site could use a visitor's browser to reach a server that only the visitor can reach.
 	 */
-	readonly origins: Setting<readonly string[]>;
+	readonly origins: Setting<readonly string[], readonly string[]>;
 	/** Least severe log line that is written. Default `info`. `debug` adds a line for each connection. */
-	readonly logLevel: Setting<"trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent">;
+	readonly logLevel: Setting<"trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent", "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent">;
 };
 declare const serverSettings: {
 	/** Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. */
-	readonly host: Setting<string>;
+	readonly host: Setting<string, string>;
 	/** Port to listen on. Default 9090, from 0 to 65,535. 0 takes any free port. */
-	readonly port: Setting<number>;
+	readonly port: Setting<number, number>;
 	/** Path of a socket file to listen on, in place of host and port. Default none. For a proxy on the same machine. */
-	readonly unixSocket: Setting<string>;
+	readonly unixSocket: Setting<string, string>;
 	/**
 	 * Whether other processes may listen on the same port, to use more than one core. Default false. The kernel spreads the
 	 * connections over them. Needs `redisUrl`, or each process would have other topics.
 	 */
-	readonly reusePort: Setting<boolean>;
+	readonly reusePort: Setting<boolean, boolean>;
 	/**
 	 * Port on which /healthz, /readyz and /metrics are served, and only there. Default 0, which serves them on the other port,
 	 * up to 65,535. With `reusePort` each process needs one of its own.
 	 */
-	readonly operationsPort: Setting<number>;
+	readonly operationsPort: Setting<number, number>;
 	/** The same with the path of a socket file. Default none. */
-	readonly operationsUnixSocket: Setting<string>;
+	readonly operationsUnixSocket: Setting<string, string>;
 	/** File with the certificate chain in PEM. Default none. A renewed one is taken by `reload`. */
-	readonly tlsCertificateFile: Setting<string>;
+	readonly tlsCertificateFile: Setting<string, string>;
 	/** File with the private key of the certificate in PEM, without a passphrase. Default none. */
-	readonly tlsKeyFile: Setting<string>;
+	readonly tlsKeyFile: Setting<string, string>;
 	/**
 	 * Whether a server without a key may be reached from other machines. Default false: without a key anyone may publish and
 	 * subscribe, and on loopback that is only this machine.
 	 */
-	readonly insecure: Setting<boolean>;
+	readonly insecure: Setting<boolean, boolean>;
 };
-type Values<Settings> = {
-	readonly [Name in keyof Settings]: Settings[Name] extends Setting<infer Value> ? Value : never;
+type GivenValues<Settings> = {
+	readonly [Name in keyof Settings]: Settings[Name] extends Setting<unknown, infer Given> ? Given : never;
 };
 /** The settings of `createHandler`. All times are in seconds, all sizes in bytes. */
-export type HandlerConfig = Values<typeof handlerSettings>;
+type GivenHandlerConfig = GivenValues<typeof handlerSettings>;
 /** The settings of `createServer`: those of a handler, and where to listen. */
-export type Config = HandlerConfig & Values<typeof serverSettings>;
+type GivenConfig = GivenHandlerConfig & GivenValues<typeof serverSettings>;
 /** A setting that is out of range, or that contradicts another. The message names it and says what is allowed. */
 export declare class ConfigError extends Error {
 	readonly name = "ConfigError";
@@ -392,13 +426,11 @@ export declare class StoppedError extends Error {
 export type RequestHandler = (request: Request, server: Server<unknown>) => Answer | Promise<Answer>;
 /** Handlers by path, as `Bun.serve` takes them. */
 export type Routes = Record<string, RequestHandler>;
-/** The settings that `reload` takes. */
-export type Keys = Pick<Config, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 /** Why a data directory cannot be used, and what to do, in words that end without a full stop. */
 export declare class DataDirectoryError extends Error {
 	readonly name = "DataDirectoryError";
 }
-export interface Options extends HandlerConfig {
+export interface Options extends GivenHandlerConfig {
 	/** Where to mount, such as `/realtime`: begins with a slash and does not end in one. By default at the root. */
 	readonly prefix: string;
 	/** Takes the log lines. By default they go to stderr. */
@@ -407,7 +439,7 @@ export interface Options extends HandlerConfig {
 	readonly authorize: Authorize;
 }
 /** Settings of a server of its own, by their names in `Config`; `log` and `authorize` as in `Options`. */
-export type ServerOptions = Config & Pick<Options, "log" | "authorize">;
+export type ServerOptions = GivenConfig & Pick<Options, "log" | "authorize">;
 /** What `createHandler` returns. Disposing it closes its connections with 1001. */
 export interface Longwire extends AsyncDisposable {
 	/** `/ping` and `/topics/*`, below the prefix, for the `routes` of `Bun.serve`. */
@@ -490,6 +522,8 @@ export interface Longwire extends AsyncDisposable {
 	 */
 	drain(): Promise<void>;
 }
+/** The settings that `reload` takes. */
+export type Keys = Pick<GivenConfig, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 /** Whether the engine that keeps the topics can be used. */
 export interface EngineState {
 	/** False until it was first reached, and while it is away: topics are answered with 503. */
@@ -565,5 +599,10 @@ export declare function createHandler(options?: Partial<Options>): Longwire;
  * @throws an error of Bun's if it cannot listen; its `code` is "EADDRINUSE" if the port is taken
  */
 export declare function createServer(options?: Partial<ServerOptions>): Promise<LongwireServer>;
+
+export {
+	GivenConfig as Config,
+	GivenHandlerConfig as HandlerConfig,
+};
 
 export {};

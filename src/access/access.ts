@@ -25,12 +25,13 @@ export interface AccessDeps {
 }
 
 /** The keys that can be replaced while the server runs. */
-type Keys = Pick<HandlerConfig, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
+export type Keys = Pick<HandlerConfig, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 
 const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"], end: ["*"] };
 
 export class Access {
   readonly #deps: AccessDeps;
+  #keys: Keys;
   #apiKeys: ApiKeys;
   readonly #tokens: Tokens;
   /** Without any key tokens cannot be checked, so they are not read. */
@@ -46,7 +47,9 @@ export class Access {
   constructor(deps: AccessDeps) {
     const { config, authorize, log } = deps;
     this.#deps = deps;
-    this.#apiKeys = new ApiKeys(config.apiKeys);
+    const { apiKeys, jwtSecrets, jwtPublicKeys } = config;
+    this.#keys = { apiKeys, jwtSecrets, jwtPublicKeys };
+    this.#apiKeys = new ApiKeys(apiKeys);
     this.#tokens = new Tokens(
       config,
       ({ issuer, subject, expiresTime, subscribe, publish, end, status }) => {
@@ -74,13 +77,17 @@ export class Access {
   }
 
   /**
-   * From now on requests are checked with these keys. Permissions that were given stay.
+   * From now on requests are checked with these keys, and with the former ones of a kind that is left out. Permissions that
+   * were given stay.
    * @throws {ConfigError} before anything is changed, if a kind of key would come or go
    */
-  useKeys({ apiKeys, jwtSecrets, jwtPublicKeys }: Keys): void {
+  useKeys(given: Partial<Keys>): void {
+    const keys = { ...this.#keys, ...given };
+    const { apiKeys } = keys;
     if (this.#apiKeys.isEmpty !== (apiKeys.length === 0))
       throw new ConfigError("the first API key can be set, and the last one taken away, only by a restart");
-    this.#tokens.useKeys({ jwtSecrets, jwtPublicKeys });
+    this.#tokens.useKeys(keys);
+    this.#keys = keys;
     this.#apiKeys = new ApiKeys(apiKeys);
     this.#ofApiKeys = permissionsByKey(this.#apiKeys);
   }

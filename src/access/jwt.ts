@@ -1,8 +1,8 @@
 /** Checks JSON Web Tokens (RFC 7519) and reads their claims. Loaded only if a key of tokens is set, and jose with it. */
 import type { KeyObject } from "node:crypto";
 import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
+import { type PublicKey, publicKeyAlgorithms } from "../settings/public-key.ts";
 import { isTopicPattern } from "../topic/message.ts";
-import { type PublicKey, publicKeyAlgorithms } from "./public-key.ts";
 import { type FetchTimes, PublishedKeys } from "./published-keys.ts";
 import { KeysUnavailable, TokenError } from "./token-errors.ts";
 
@@ -12,7 +12,7 @@ export interface TokenRules {
   readonly secrets: readonly string[];
   readonly publicKeys: readonly PublicKey[];
   /** URLs at which public keys are published. */
-  readonly keyUrls: readonly string[];
+  readonly keyUrls: readonly URL[];
   /** A token must have one of these as its `aud`, unless the list is empty. */
   readonly audiences: readonly string[];
   /** A token must have one of these as its `iss`, unless the list is empty. */

@@ -41,7 +41,7 @@ export interface FoundKey {
 }
 
 export class PublishedKeys {
-  readonly #url: string;
+  readonly #url: URL;
   readonly #times: FetchTimes;
   readonly #onFailure: (error: KeysUnavailable) => void;
   /** Never fetches by itself: jose would fetch for each token while the provider fails, and drop keys that grew old. */
@@ -58,11 +58,11 @@ export class PublishedKeys {
   #refreshTime = 0;
 
   /** @param onFailure called for each fetch that failed */
-  constructor(url: string, onFailure: (error: KeysUnavailable) => void, times = defaultFetchTimes) {
+  constructor(url: URL, onFailure: (error: KeysUnavailable) => void, times = defaultFetchTimes) {
     this.#url = url;
     this.#times = times;
     this.#onFailure = onFailure;
-    this.#set = createRemoteJWKSet(new URL(url), {
+    this.#set = createRemoteJWKSet(url, {
       cacheMaxAge: Number.POSITIVE_INFINITY,
       cooldownDuration: Number.POSITIVE_INFINITY,
       [customFetch]: fetchBounded,

@@ -4,7 +4,6 @@ import { tokenLengthMax } from "../settings/limits.ts";
 import type { TokenVerifier, VerifiedToken } from "./jwt.ts";
 import { KeptTokens } from "./kept-tokens.ts";
 import type { TopicPermissions } from "./permissions.ts";
-import { readPublicKey } from "./public-key.ts";
 import type { FetchTimes } from "./published-keys.ts";
 import { type KeysUnavailable, TokenError } from "./token-errors.ts";
 
@@ -20,7 +19,6 @@ export class Tokens {
    * @param permissionsFor what a token's claims allow
    * @param onFailure called when the keys at one of the URLs cannot be fetched
    * @param fetchTimes when they are fetched
-   * @throws {ConfigError} for a public key that cannot verify tokens
    */
   constructor(
     config: HandlerConfig,
@@ -34,7 +32,7 @@ export class Tokens {
     if (jwtSecrets.length + jwtPublicKeys.length + jwksUrls.length === 0) return;
     const rules = {
       secrets: jwtSecrets,
-      publicKeys: jwtPublicKeys.map(readPublicKey),
+      publicKeys: jwtPublicKeys,
       keyUrls: jwksUrls,
       audiences: jwtAudiences,
       issuers: jwtIssuers,
@@ -51,17 +49,15 @@ export class Tokens {
 
   /**
    * From now on tokens are verified with these keys, and with those published at the URLs, which stay.
-   * @throws {ConfigError} before anything is changed, if these would be the first keys or the last would be taken away, and
-   * for a public key that cannot verify tokens
+   * @throws {ConfigError} before anything is changed, if these would be the first keys or the last would be taken away
    */
   useKeys({ jwtSecrets, jwtPublicKeys }: Pick<HandlerConfig, "jwtSecrets" | "jwtPublicKeys">): void {
-    const publicKeys = jwtPublicKeys.map(readPublicKey);
     const isSet = jwtSecrets.length + jwtPublicKeys.length > 0;
     if (isSet !== this.#hasOwnKeys)
       throw new ConfigError(
         "the first key of tokens can be set, and the last one taken away, only by a restart",
       );
-    this.#verifier = this.#verifier?.then((verifier) => verifier.withKeys(jwtSecrets, publicKeys));
+    this.#verifier = this.#verifier?.then((verifier) => verifier.withKeys(jwtSecrets, jwtPublicKeys));
     // Others, because a verification under way adds to those that it began with.
     this.#kept[Symbol.dispose]();
     this.#kept = new KeptTokens();

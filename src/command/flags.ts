@@ -6,7 +6,7 @@
 import { readFileSync } from "node:fs";
 import { environmentName, type Setting } from "../settings/config.ts";
 import { nearest } from "../settings/nearest.ts";
-import { UnitError } from "../settings/units.ts";
+import { UnitError } from "../settings/unit-error.ts";
 
 /** A mistake in the command line or the environment. The message is one line. */
 export class UsageError extends Error {
@@ -189,5 +189,5 @@ function readFile({ word, setting }: Flag, path: string, source = word): unknown
     .map((item) => item.trim())
     .filter((item) => item !== "");
   if (items.length === 0) throw new UsageError(`${source}: ${path} is empty`);
-  return accept(`--${setting.flag}`, path, () => setting.unit.check(items));
+  return accept(`--${setting.flag}`, path, () => setting.unit.accept(items));
 }

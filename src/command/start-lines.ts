@@ -30,8 +30,7 @@ export function startLines(url: URL, config: Config, engine: Availability): stri
 
 function whatIsAway({ redisUrl, data }: Config, { available, reason }: Availability): readonly string[] {
   if (reason === undefined) return [];
-  const engine =
-    redisUrl === "" ? `the data in ${data}` : `Redis at ${settings.redisUrl.unit.show(redisUrl)}`;
+  const engine = redisUrl ? `Redis at ${settings.redisUrl.unit.show(redisUrl)}` : `the data in ${data}`;
   return [
     available
       ? `Read only: ${engine} takes no messages (${reason}). Publishing is answered with 503 until it does`

@@ -1,6 +1,5 @@
 /** The client and the host of a request that came through proxies: X-Forwarded-… headers, believed from trusted proxies only. */
-import { ConfigError } from "../settings/config.ts";
-import { type Address, Network, parseAddress } from "../settings/networks.ts";
+import { type Address, type Network, parseAddress } from "../settings/networks.ts";
 import { malformed } from "./refusal.ts";
 import type { RequestContext } from "./request-context.ts";
 
@@ -15,16 +14,8 @@ export interface Target {
 export class Proxies {
   readonly #trusted: readonly Network[];
 
-  /**
-   * @param networks as `10.0.0.0/8`, or single addresses
-   * @throws {ConfigError}
-   */
-  constructor(networks: readonly string[]) {
-    this.#trusted = networks.map((text) => {
-      const network = Network.parse(text);
-      if (network) return network;
-      throw new ConfigError(`${text} is not a network such as 10.0.0.0/8, nor an address`);
-    });
+  constructor(trusted: readonly Network[]) {
+    this.#trusted = trusted;
   }
 
   /**

@@ -3,6 +3,7 @@
  * `index.ts` reads them from a command line, the library takes them as an object; both end in one frozen Config.
  */
 import { nearest } from "./nearest.ts";
+import { UnitError } from "./unit-error.ts";
 import {
   count,
   duration,
@@ -23,14 +24,13 @@ import {
   toggle,
   topicPatterns,
   type Unit,
-  UnitError,
   urls,
 } from "./units.ts";
 
-export interface Setting<Value> {
+export interface Setting<Value, Given = Value> {
   /** `max-message` is `--max-message` and `LONGWIRE_MAX_MESSAGE`. */
   readonly flag: string;
-  readonly unit: Unit<Value>;
+  readonly unit: Unit<Value, Given>;
   readonly default: Value;
   /** The default where another setting is given. */
   readonly defaultWith?: { readonly flag: string; readonly value: Value };
@@ -193,7 +193,7 @@ export const handlerSettings = {
    * database (`unix:///path?db=0`). Default none, which keeps them in this process. Only its host, port and database are
    * logged. All nodes with the same server and prefix have the same topics.
    */
-  redisUrl: setting("redis", redisUrl, "", "server of Redis that keeps the topics, for many nodes", {
+  redisUrl: setting("redis", redisUrl, undefined, "server of Redis that keeps the topics, for many nodes", {
     isKey: true,
   }),
 
@@ -201,9 +201,15 @@ export const handlerSettings = {
    * URL of the nearest replica of that server, in the forms of `redisUrl`. Default none. A node far from the primary hears
    * announcements and reads history there; it publishes to the primary, and asks it whatever is in doubt.
    */
-  redisReplicaUrl: setting("redis-replica", redisUrl, "", "its nearest replica, for a node far from it", {
-    isKey: true,
-  }),
+  redisReplicaUrl: setting(
+    "redis-replica",
+    redisUrl,
+    undefined,
+    "its nearest replica, for a node far from it",
+    {
+      isKey: true,
+    },
+  ),
 
   /** Begins the name of every key and channel in Redis. Default `longwire`. Two prefixes do not see each other's topics. */
   redisPrefix: setting("redis-prefix", keyPrefix, "longwire", "begins the name of every key in Redis"),
@@ -453,49 +459,70 @@ const serverSettings = {
 
 export const settings = { ...serverSettings, ...handlerSettings } as const;
 
-/** The values of settings, by name. */
+/** The values of settings, by name, as the server uses them. */
 type Values<Settings> = {
-  readonly [Name in keyof Settings]: Settings[Name] extends Setting<infer Value> ? Value : never;
+  readonly [Name in keyof Settings]: Settings[Name] extends Setting<infer Value, unknown> ? Value : never;
 };
 
-/** The settings of `createHandler`. All times are in seconds, all sizes in bytes. */
+/** The values of settings, by name, as a program gives them. */
+type GivenValues<Settings> = {
+  readonly [Name in keyof Settings]: Settings[Name] extends Setting<unknown, infer Given> ? Given : never;
+};
+
 export type HandlerConfig = Values<typeof handlerSettings>;
+export type Config = HandlerConfig & Values<typeof serverSettings>;
+
+/** The settings of `createHandler`. All times are in seconds, all sizes in bytes. */
+export type GivenHandlerConfig = GivenValues<typeof handlerSettings>;
 
 /** The settings of `createServer`: those of a handler, and where to listen. */
-export type Config = HandlerConfig & Values<typeof serverSettings>;
+export type GivenConfig = GivenHandlerConfig & GivenValues<typeof serverSettings>;
 
 /** A setting that is out of range, or that contradicts another. The message names it and says what is allowed. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
 
+type Settings = Readonly<Record<string, Setting<unknown>>>;
+
 /**
- * Fills in the defaults and checks what was given.
+ * Reads what a program gives.
  * @throws {ConfigError} for a name that is not declared, and a value out of range
  */
-export function completeConfig<Settings extends Record<string, Setting<unknown>>>(
-  declared: Settings,
-  given: Partial<Values<Settings>>,
-): Values<Settings> {
-  for (const name of Object.keys(given)) requireDeclared(name, declared);
-  const isGiven = (flag: string): boolean =>
-    Object.entries(declared).some(([name, setting]) => setting.flag === flag && Boolean(given[name]));
-  const entries = Object.entries(declared).map(([name, { unit, default: defaultValue, defaultWith }]) => {
-    const value = given[name as keyof Settings];
-    if (value === undefined)
-      return [name, defaultWith && isGiven(defaultWith.flag) ? defaultWith.value : defaultValue];
+export function readOptions<Declared extends Settings>(
+  declared: Declared,
+  given: Partial<GivenValues<Declared>>,
+): Partial<Values<Declared>> {
+  const values: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(given)) {
+    requireDeclared(name, declared);
+    if (value === undefined) continue;
     try {
-      return [name, unit.check(value)];
+      values[name] = declared[name]?.unit.accept(value);
     } catch (error) {
       if (error instanceof UnitError) throw new ConfigError(`${name} ${error.message}`);
       throw error;
     }
-  });
+  }
+  return values as Partial<Values<Declared>>;
+}
+
+/** Fills in the defaults of what was not given. */
+export function completeConfig<Declared extends Settings>(
+  declared: Declared,
+  given: Partial<Values<Declared>>,
+): Values<Declared> {
+  const isGiven = (flag: string): boolean =>
+    Object.entries(declared).some(([name, setting]) => setting.flag === flag && Boolean(given[name]));
+  const entries = Object.entries(declared).map(([name, { default: defaultValue, defaultWith }]) => [
+    name,
+    given[name] ?? (defaultWith && isGiven(defaultWith.flag) ? defaultWith.value : defaultValue),
+  ]);
   return Object.freeze(Object.fromEntries(entries));
 }
 
 /** An option that nothing reads would be a limit that does not hold. @throws {ConfigError} */
-function requireDeclared(name: string, declared: Record<string, Setting<unknown>>): void {
+function requireDeclared(name: string, declared: Settings): void {
   if (Object.hasOwn(declared, name)) return;
   if (Object.hasOwn(serverSettings, name))
     throw new ConfigError(
@@ -513,12 +540,12 @@ export function environmentName(flag: string): string {
   return `LONGWIRE_${flag.toUpperCase().replaceAll("-", "_")}`;
 }
 
-function setting<Value>(
+function setting<Value, Given>(
   flag: string,
-  unit: Unit<Value>,
+  unit: Unit<Value, Given>,
   defaultValue: Value,
   help: string,
   traits: Pick<Setting<Value>, "takes" | "fromFile" | "isKey" | "defaultWith"> = {},
-): Setting<Value> {
+): Setting<Value, Given> {
   return { flag, unit, default: defaultValue, help, ...traits };
 }

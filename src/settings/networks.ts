@@ -1,10 +1,10 @@
 /** Internet addresses and networks, in text. */
-import type ipaddr from "ipaddr.js";
+import type { IPv4, IPv6 } from "ipaddr.js";
 
-export type Address = ipaddr.IPv4 | ipaddr.IPv6;
+export type Address = IPv4 | IPv6;
 
 /** Loaded when the first address is read. Few servers read one at start, and loading takes 2 ms and 2 MiB. */
-const library = (): typeof ipaddr => require("ipaddr.js");
+const library = (): typeof import("ipaddr.js") => require("ipaddr.js");
 
 /**
  * Reads an address. An IPv4 address in IPv6 notation (`::ffff:192.0.2.1`) becomes the IPv4 address.
@@ -24,10 +24,12 @@ function isAddress(text: string): boolean {
 
 /** The addresses that begin with the same bits. */
 export class Network {
+  readonly #text: string;
   readonly #base: Address;
   readonly #bits: number;
 
-  private constructor(base: Address, bits: number) {
+  private constructor(text: string, base: Address, bits: number) {
+    this.#text = text;
     this.#base = base;
     this.#bits = bits;
   }
@@ -35,12 +37,17 @@ export class Network {
   /** Reads the notation of RFC 4632, such as `10.0.0.0/8`, or a single address. @returns nothing for anything else */
   static parse(text: string): Network | undefined {
     const address = parseAddress(text);
-    if (address) return new Network(address, address.toByteArray().length * 8);
+    if (address) return new Network(text, address, address.toByteArray().length * 8);
     if (!isAddress(text.split("/", 1)[0] ?? "") || !library().isValidCIDR(text)) return undefined;
     const [base, bits] = library().parseCIDR(text);
     if (base instanceof library().IPv6 && base.isIPv4MappedAddress() && bits >= mappedPrefixBits)
-      return new Network(base.toIPv4Address(), bits - mappedPrefixBits);
-    return new Network(base, bits);
+      return new Network(text, base.toIPv4Address(), bits - mappedPrefixBits);
+    return new Network(text, base, bits);
+  }
+
+  /** As it was read. */
+  toString(): string {
+    return this.#text;
   }
 
   includes(address: Address): boolean {

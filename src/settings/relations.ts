@@ -1,8 +1,6 @@
 /** Settings that contradict each other, or that have no effect, found before anything is started. */
 import { type Config, ConfigError, type HandlerConfig, settings } from "./config.ts";
 import { connectionsFew, heartbeatSecondsAdvised } from "./limits.ts";
-import { parseRedisUrl } from "./redis-url.ts";
-import { readRetainedTopics } from "./units.ts";
 
 /** What else decides whether settings have an effect. */
 export interface Surroundings {
@@ -92,8 +90,8 @@ function checkRedis(config: HandlerConfig): void {
     if (config[name] !== settings[name].default)
       throw new ConfigError(`${flag(name)} has no effect with --redis: there its maxmemory is that limit`);
   }
-  const [primary, replica] = [config.redisUrl, config.redisReplicaUrl].map(parseRedisUrl);
-  if (typeof primary === "object" && typeof replica === "object" && primary.database !== replica.database) {
+  const { redisUrl: primary, redisReplicaUrl: replica } = config;
+  if (primary && replica && primary.database !== replica.database) {
     throw new ConfigError(
       `--redis names the database ${primary.database} and --redis-replica ${replica.database}: a replica has the topics in the ` +
         "same database as its primary",
@@ -129,12 +127,10 @@ function checkSizesAndAges(config: HandlerConfig): void {
         "the position of a topic must live as long as its messages",
     );
   }
-  const tooLong = config.retain.find(
-    (text) => (readRetainedTopics(text)?.ageSeconds ?? 0) > positionAgeSeconds,
-  );
-  if (tooLong !== undefined) {
+  const tooLong = config.retain.find(({ ageSeconds }) => ageSeconds > positionAgeSeconds);
+  if (tooLong) {
     throw new ConfigError(
-      `${shown(config, "positionAgeSeconds")} is less than the age in --retain '${tooLong}': ` +
+      `${shown(config, "positionAgeSeconds")} is less than the age in --retain '${settings.retain.unit.show([tooLong])}': ` +
         "the position of a topic must live as long as its messages",
     );
   }

@@ -2,24 +2,25 @@
 import { isTopicPattern } from "../topic/message.ts";
 import type { RetainedTopics } from "../topic/retention.ts";
 import { Network } from "./networks.ts";
-import { parseRedisUrl, showRedisUrl } from "./redis-url.ts";
+import { type PublicKey, readPublicKey } from "./public-key.ts";
+import { parseRedisUrl, type RedisServer, showRedisServer } from "./redis-url.ts";
+import { UnitError } from "./unit-error.ts";
 
-/** A value that is not allowed. The message continues the name of the setting: "must be …, not …". */
-export class UnitError extends Error {
-  override readonly name = "UnitError";
-}
-
-export interface Unit<Value> {
+/**
+ * @template Value what the server uses
+ * @template Given what a program gives for it, such as the text of a value that is parsed
+ */
+export interface Unit<Value, Given = Value> {
   /** Placeholder for a value in `--help`, such as `<size>`. */
   readonly placeholder: string;
-  /** Reads a value as text. @throws {UnitError} */
+  /** Reads text. @throws {UnitError} */
   parse(text: string): Value;
-  /** Checks a value of a program. @throws {UnitError} */
-  check(value: unknown): Value;
-  /** Writes a value as text that `parse` reads. */
+  /** Reads a value of a program, which may be of any type. @throws {UnitError} */
+  accept(given: Given): Value;
+  /** Writes a value as text that `parse` reads; of a secret only what everyone may see. */
   show(value: Value): string;
-  /** Not written anywhere, not even in an error. */
-  readonly isSecret?: true;
+  /** What the log shows of a value. */
+  logged(value: Value): unknown;
 }
 
 /** A whole number from `least` to `most`. */
@@ -53,7 +54,7 @@ function quantity(
   least: number,
   most: number,
 ): Unit<number> {
-  const accept = (value: unknown, shown: string): number => {
+  const require = (value: unknown, shown: string): number => {
     if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return value;
     throw new UnitError(`must be ${wanted}, not ${shown}`);
   };
@@ -66,14 +67,15 @@ function quantity(
   };
   return {
     placeholder,
-    parse: (text) => accept(read(text), `"${text}"`),
-    check: (value) => accept(value, Bun.inspect(value)),
+    parse: (text) => require(read(text), `"${text}"`),
+    accept: (value) => require(value, Bun.inspect(value)),
     show: (value) => {
       const units = Object.entries(suffixes);
       const whole = value === 0 ? units[0] : units.findLast(([, factor]) => value % factor === 0);
       const [suffix, factor] = whole ?? ["", 1];
       return `${value / factor}${suffix}`;
     },
+    logged: itself,
   };
 }
 
@@ -90,11 +92,12 @@ export const toggle: Unit<boolean> = {
     if (text === "false" || text === "0") return false;
     throw new UnitError(`must be true, false, 1 or 0, not "${text}"`);
   },
-  check: (value) => {
+  accept: (value) => {
     if (typeof value === "boolean") return value;
     throw new UnitError(`must be true or false, not ${Bun.inspect(value)}`);
   },
   show: String,
+  logged: itself,
 };
 
 /** A path; empty for none. */
@@ -106,17 +109,17 @@ export const name: Unit<string> = pattern("<name>", "a name without spaces", (te
 );
 
 /** Names without spaces. */
-export const names: Unit<readonly string[]> = list("<names>", "names without spaces", (text) =>
-  /^[\x21-\x7e]+$/.test(text),
+export const names = list("<names>", "names without spaces", (text) =>
+  /^[\x21-\x7e]+$/.test(text) ? text : undefined,
 );
 
 /** Origins of pages, such as `https://example.org`; `*` for any. */
-export const origins: Unit<readonly string[]> = list(
+export const origins = list(
   "<origins>",
   "origins such as https://example.org, or *",
   (text) => {
-    if (text === "*" || text === "null") return true;
-    return !text.includes("*") && URL.parse(text)?.origin === text;
+    if (text === "*" || text === "null") return text;
+    return !text.includes("*") && URL.parse(text)?.origin === text ? text : undefined;
   },
   { meant: originOf },
 );
@@ -129,57 +132,43 @@ function originOf(text: string): string | undefined {
 }
 
 /** Topic names, or prefixes of them that end in `*`. */
-export const topicPatterns: Unit<readonly string[]> = list(
-  "<patterns>",
-  "topic names, or prefixes that end in *",
-  isTopicPattern,
+export const topicPatterns = list("<patterns>", "topic names, or prefixes that end in *", (text) =>
+  isTopicPattern(text) ? text : undefined,
 );
+
+const keptMessages = count(0, 1_000_000);
+const keptTime = duration(1, 365 * 86_400);
 
 /** How much is kept of topics, each as `<pattern> <messages> <age>`. @example "log/* 1000 2h" */
-export const retainedTopics: Unit<readonly string[]> = list(
+export const retainedTopics = list<RetainedTopics>(
   "<history>",
   'texts such as "log/* 1000 2h": a topic or a prefix that ends in *, a number up to 1000000, a time up to 365d',
-  (text) => readRetainedTopics(text) !== undefined,
+  (text) => {
+    const [pattern = "", messages = "", age = "", ...more] = text.split(" ");
+    if (!isTopicPattern(pattern) || more.length > 0) return undefined;
+    try {
+      return { pattern, messages: keptMessages.parse(messages), ageSeconds: keptTime.parse(age) };
+    } catch (error) {
+      if (error instanceof UnitError) return undefined;
+      throw error;
+    }
+  },
+  {
+    show: ({ pattern, messages, ageSeconds }) => `${pattern} ${messages} ${keptTime.show(ageSeconds)}`,
+  },
 );
-
-/** @returns undefined for a text that is not what the unit `retainedTopics` takes */
-export function readRetainedTopics(text: string): RetainedTopics | undefined {
-  const [pattern = "", messages = "", age = "", ...more] = text.split(" ");
-  if (!isTopicPattern(pattern) || more.length > 0) return undefined;
-  try {
-    return {
-      pattern,
-      messages: count(0, 1_000_000).parse(messages),
-      ageSeconds: duration(1, 365 * 86_400).parse(age),
-    };
-  } catch (error) {
-    if (error instanceof UnitError) return undefined;
-    throw error;
-  }
-}
 
 /** Networks in the notation of RFC 4632, such as `10.0.0.0/8`, or single addresses. */
-export const networks: Unit<readonly string[]> = list(
-  "<networks>",
-  "networks such as 10.0.0.0/8 or addresses",
-  (text) => Network.parse(text) !== undefined,
-);
+export const networks = list("<networks>", "networks such as 10.0.0.0/8 or addresses", Network.parse);
 
 /** A Redis server; empty for none. It may hold a password, so only its address is shown. */
-export const redisUrl: Unit<string> = {
+export const redisUrl: Unit<RedisServer | undefined, string> = {
   placeholder: "<url>",
-  parse: checkRedisUrl,
-  check: checkRedisUrl,
-  show: showRedisUrl,
-  isSecret: true,
+  parse: parseRedisUrl,
+  accept: parseRedisUrl,
+  show: showRedisServer,
+  logged: showRedisServer,
 };
-
-function checkRedisUrl(value: unknown): string {
-  if (value === "") return value;
-  const address = parseRedisUrl(typeof value === "string" ? value : "");
-  if (typeof address === "string") throw new UnitError(address);
-  return String(value);
-}
 
 /** Begins the names of keys. Without a colon, so that no prefix with what follows it is another prefix. */
 export const keyPrefix: Unit<string> = pattern(
@@ -189,21 +178,18 @@ export const keyPrefix: Unit<string> = pattern(
 );
 
 /** URLs that can be fetched. */
-export const urls: Unit<readonly string[]> = list(
-  "<urls>",
-  "http or https URLs",
-  (text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol),
-);
+export const urls = list("<urls>", "http or https URLs", (text) => {
+  const url = URL.parse(text);
+  return url && /^https?:$/.test(url.protocol) ? url : undefined;
+});
 
 /** Secrets of at least so many bytes. They are not written anywhere, not even in an error. */
 export function secrets(leastBytes: number): Unit<readonly string[]> {
   return list(
     "<secret>",
     `secrets of at least ${leastBytes} bytes each`,
-    (text) => Buffer.byteLength(text) >= leastBytes,
-    {
-      secret: true,
-    },
+    (text) => (Buffer.byteLength(text) >= leastBytes ? text : undefined),
+    { isSecret: true },
   );
 }
 
@@ -212,45 +198,54 @@ export function presentedSecrets(leastBytes: number): Unit<readonly string[]> {
   return list(
     "<secret>",
     `secrets of at least ${leastBytes} bytes each, of visible ASCII characters, as a header carries them`,
-    (text) => text.length >= leastBytes && /^[\x21-\x7e]+$/.test(text),
-    { secret: true },
+    (text) => (text.length >= leastBytes && /^[\x21-\x7e]+$/.test(text) ? text : undefined),
+    { isSecret: true },
   );
 }
 
 /** Public keys in PEM (SPKI). Not shown in errors, because the text may be the private key. */
-export const publicKeys: Unit<readonly string[]> = list(
+export const publicKeys = list<PublicKey>(
   "<pem>",
   'public keys in PEM ("-----BEGIN PUBLIC KEY-----")',
-  (text) => /^-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----$/.test(text),
-  { secret: true },
+  (text) =>
+    /^-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----$/.test(text) ? readPublicKey(text) : undefined,
+  { isSecret: true },
 );
 
-interface ListTraits {
-  readonly secret?: boolean;
+interface ListTraits<Item> {
+  /** Not written anywhere, not even in an error. */
+  readonly isSecret?: true;
   /** What an item that is not accepted was probably meant to be. */
   readonly meant?: (item: string) => string | undefined;
+  readonly show?: (item: Item) => string;
 }
 
-function list(
+/** @param read gives undefined for a text that is no item */
+function list<Item = string>(
   placeholder: string,
   wanted: string,
-  accepts: (item: string) => boolean,
-  { secret = false, meant }: ListTraits = {},
-): Unit<readonly string[]> {
-  const check = (value: unknown): readonly string[] => {
-    const items: readonly unknown[] = Array.isArray(value) ? value : [value];
-    const wrong = items.find((item) => typeof item !== "string" || !accepts(item));
-    if (Array.isArray(value) && wrong === undefined && !items.includes(undefined)) return value;
+  read: (text: string) => Item | undefined,
+  { isSecret, meant, show = String }: ListTraits<Item> = {},
+): Unit<readonly Item[], readonly string[]> {
+  const refusal = (wrong: unknown): UnitError => {
     const nearest = typeof wrong === "string" ? meant?.(wrong) : undefined;
     const advice = nearest === undefined ? "" : `; the nearest is ${nearest}`;
-    throw new UnitError(`must be ${wanted}${secret ? "" : `, not ${Bun.inspect(wrong ?? value)}${advice}`}`);
+    return new UnitError(`must be ${wanted}${isSecret ? "" : `, not ${Bun.inspect(wrong)}${advice}`}`);
+  };
+  const accept = (given: unknown): readonly Item[] => {
+    if (!Array.isArray(given)) throw refusal(given);
+    return given.map((item: unknown) => {
+      const value = typeof item === "string" ? read(item) : undefined;
+      if (value === undefined) throw refusal(item);
+      return value;
+    });
   };
   return {
     placeholder,
-    parse: (text) => check(text === "" ? [] : text.split(",").map((item) => item.trim())),
-    check,
-    show: (value) => (secret ? "" : value.join(",")),
-    ...(secret && { isSecret: true }),
+    parse: (text) => accept(text === "" ? [] : text.split(",").map((item) => item.trim())),
+    accept,
+    show: (value) => (isSecret ? "" : value.map(show).join(",")),
+    logged: (value) => (isSecret ? `${value.length} set` : value.map(show)),
   };
 }
 
@@ -266,10 +261,14 @@ function pattern<Text extends string>(
   wanted: string,
   accept: (text: string) => Text | undefined,
 ): Unit<Text> {
-  const check = (value: unknown): Text => {
+  const require = (value: unknown): Text => {
     const accepted = typeof value === "string" ? accept(value) : undefined;
     if (accepted !== undefined) return accepted;
     throw new UnitError(`must be ${wanted}, not ${Bun.inspect(value)}`);
   };
-  return { placeholder, parse: check, check, show: (value) => value };
+  return { placeholder, parse: require, accept: require, show: itself, logged: itself };
+}
+
+function itself<Value>(value: Value): Value {
+  return value;
 }

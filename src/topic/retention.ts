@@ -10,7 +10,7 @@ export interface HistoryLimits {
   /** Bytes of all topics with messages together, by `topicBytes` and `retainedBytes`. */
   readonly historyBytesMax: number;
   /** Other numbers and ages for the topics that match. The first match counts. */
-  readonly retained: readonly RetainedTopics[];
+  readonly retain: readonly RetainedTopics[];
 }
 
 /** How much is kept of each topic that matches a pattern. */
@@ -33,8 +33,8 @@ export function limitsOf(limits: HistoryLimits, topic: string): TopicLimits {
 }
 
 /** Numbers and ages of a topic's own; undefined for one that has the general ones. */
-const retainedOf = ({ retained }: HistoryLimits, topic: string): RetainedTopics | undefined =>
-  retained.find(({ pattern }) => matchesTopic([pattern], topic));
+const retainedOf = ({ retain }: HistoryLimits, topic: string): RetainedTopics | undefined =>
+  retain.find(({ pattern }) => matchesTopic([pattern], topic));
 
 /** A clock that is adjusted goes back by less. Ageing need not follow such small steps. */
 const clockStepMilliseconds = 1000;
@@ -79,7 +79,7 @@ export class Retention {
   readonly #emptied: (log: TopicLog) => void;
   /** A linked list: a Set that repeatedly loses its first entry steps over the lost ones at each read. */
   readonly #places = new Map<TopicLog, Place>();
-  /** By what is retained of their logs. A log that ages faster must not wait for the others. */
+  /** By what is kept of their logs. A log that ages faster must not wait for the others. */
   readonly #lists: ReadonlyMap<RetainedTopics | undefined, PlaceList>;
   #appends = 0;
   /** The latest time that was seen, in milliseconds since 1970. */
@@ -90,7 +90,7 @@ export class Retention {
     this.#limits = limits;
     this.#emptied = emptied;
     const general = { messages: limits.historyMessages, ageSeconds: limits.historyAgeSeconds };
-    this.#lists = new Map([...limits.retained, undefined].map((own) => [own, new PlaceList(own ?? general)]));
+    this.#lists = new Map([...limits.retain, undefined].map((own) => [own, new PlaceList(own ?? general)]));
   }
 
   /**

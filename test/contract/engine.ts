@@ -49,7 +49,7 @@ export const generous: EngineLimits = {
   historyMessages: 1000,
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
-  retained: [],
+  retain: [],
   positionAgeSeconds: 7200,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

@@ -76,7 +76,7 @@ export function describeRetention<Kind extends Engine>({ withNode, can, read }: 
         },
         {
           ...five,
-          retained: [
+          retain: [
             { pattern: "few/*", messages: 2, ageSeconds: 3600 },
             { pattern: "few/but/more/*", messages: 7, ageSeconds: 3600 },
             { pattern: "many/*", messages: 100, ageSeconds: 3600 },
@@ -106,7 +106,7 @@ export function describeRetention<Kind extends Engine>({ withNode, can, read }: 
         },
         {
           ...generous,
-          retained: [
+          retain: [
             { pattern: "brief/*", messages: 100, ageSeconds: 60 },
             { pattern: "long/*", messages: 100, ageSeconds: 7200 },
           ],

@@ -10,7 +10,7 @@ const limits = {
   historyMessages: 3,
   historyAgeSeconds: 600,
   historyBytesMax: 64 * 1024 * 1024,
-  retained: [],
+  retain: [],
   positionAgeSeconds: 86_400,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

@@ -15,7 +15,7 @@ const limits = {
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
   positionAgeSeconds: 7200,
-  retained: [],
+  retain: [],
 };
 
 export class RedisNode implements AsyncDisposable {

@@ -112,7 +112,7 @@ class World {
       historyMessages: random.pick([0, 1, 3, 10, 30, 1000]),
       historyAgeSeconds: random.pick([20, 100_000]),
       historyBytesMax: Number.MAX_SAFE_INTEGER,
-      retained: [],
+      retain: [],
       positionAgeSeconds: 1_000_000,
       positionBytesMax: Number.MAX_SAFE_INTEGER,
       idempotencyBytesMax: Number.MAX_SAFE_INTEGER,

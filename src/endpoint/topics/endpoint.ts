@@ -146,7 +146,7 @@ class TopicsEndpoint {
     const kind = streamKindOf(request.headers.get("content-type"));
     if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
     const { messageBytesMax, historyBytesMax, redisUrl } = config;
-    const isBounded = redisUrl === "" && historyBytesMax > 0;
+    const isBounded = redisUrl === undefined && historyBytesMax > 0;
     const purpose = { sub: targets[0]?.sender.subject, topics: topics.length, permissions };
     return await publishBody(request, targets, ends, {
       hub,

@@ -68,11 +68,11 @@ export class DiskRetention {
    * @returns whether there may be more to drop
    */
   dropOldest(rowsMax: number, now: number): boolean {
-    const { historyAgeSeconds, historyBytesMax, retained } = this.#deps.limits;
+    const { historyAgeSeconds, historyBytesMax, retain } = this.#deps.limits;
     const { used, pageBytes } = this.#deps.file.pages();
     const isTooLarge = used * pageBytes > historyBytesMax;
     // Messages of topics with a shorter age are in between: readers do not see them, and they take space until then.
-    const ageSecondsMax = Math.max(historyAgeSeconds, ...retained.map(({ ageSeconds }) => ageSeconds));
+    const ageSecondsMax = Math.max(historyAgeSeconds, ...retain.map(({ ageSeconds }) => ageSeconds));
     const oldest = now - ageSecondsMax * 1000;
     const [front] = this.#deps.messages.oldest(1);
     if (!front || (!isTooLarge && front.received >= oldest)) return false;

@@ -12,9 +12,9 @@ interface DiskConfig extends EngineLimits {
 
 /** @throws {DataDirectoryError} if the directory cannot be used */
 export function open({ data: directory, ...config }: DiskConfig, deps: EngineDeps): Engine {
-  const { historyMessages, historyAgeSeconds, historyBytesMax, retained } = config;
+  const { historyMessages, historyAgeSeconds, historyBytesMax, retain } = config;
   const { positionAgeSeconds, positionBytesMax, idempotencyBytesMax } = config;
-  const history = { historyMessages, historyAgeSeconds, historyBytesMax, retained };
+  const history = { historyMessages, historyAgeSeconds, historyBytesMax, retain };
   // Only these, since they are copied to the Worker: other settings are secrets and keys.
   const limits = { ...history, positionAgeSeconds, positionBytesMax, idempotencyBytesMax };
   const broker = new DiskBroker({ ...deps, directory, limits });

@@ -7,18 +7,19 @@ import { RedisBroker } from "./broker.ts";
 /** Settings of this engine. `RedisBrokerSettings` says what they mean. */
 interface RedisConfig extends HistoryLimits {
   readonly positionAgeSeconds: number;
-  readonly redisUrl: string;
-  /** Empty for none. */
-  readonly redisReplicaUrl: string;
+  readonly redisUrl: { readonly url: string };
+  readonly redisReplicaUrl: { readonly url: string } | undefined;
   readonly redisPrefix: string;
   readonly redisAcknowledge: number;
   readonly redisLosslessFailover: boolean;
 }
 
 export function open(config: RedisConfig, { log }: Pick<EngineDeps, "log">): Engine {
-  const { redisUrl: url, redisReplicaUrl: replicaUrl, redisPrefix: prefix } = config;
+  const { url } = config.redisUrl;
+  const replicaUrl = config.redisReplicaUrl?.url;
+  const { redisPrefix: prefix } = config;
   const { redisAcknowledge: acknowledge, redisLosslessFailover: losslessFailover } = config;
-  const own = { url, prefix, acknowledge, losslessFailover, ...(replicaUrl !== "" && { replicaUrl }) };
+  const own = { url, prefix, acknowledge, losslessFailover, ...(replicaUrl !== undefined && { replicaUrl }) };
   const broker = new RedisBroker({ ...config, ...own }, log);
   return { kind: "redis", broker, metrics: () => metricsOf(broker) };
 }

@@ -41,7 +41,7 @@ const server = Bun.serve({
 console.log(server.url.href);
 
 async function openEngine(): Promise<Broker> {
-  const limits = { ...completeConfig(handlerSettings, { data: directory }), retained: [] };
+  const limits = { ...completeConfig(handlerSettings, { data: directory }), retain: [] };
   const workerUrl = new URL("../../../src/engine/disk/worker.ts", import.meta.url);
   const broker =
     kind === "disk"

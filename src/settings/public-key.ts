@@ -1,6 +1,6 @@
 /** Public keys in PEM, and the algorithms that each kind of key verifies (RFC 7518, RFC 8037). */
 import type { KeyObject } from "node:crypto";
-import { ConfigError } from "../settings/config.ts";
+import { UnitError } from "./unit-error.ts";
 
 /** A key pinned to its algorithms: a public key must never be taken for a secret, nor `none` for a signature. */
 export interface PublicKey {
@@ -8,14 +8,14 @@ export interface PublicKey {
   readonly algorithms: string[];
 }
 
-/** @throws {ConfigError} for text that is not a public key, and for a key that signs no tokens or is too weak */
+/** @throws {UnitError} for text that is not a public key, and for a key that signs no tokens or is too weak */
 export function readPublicKey(pem: string): PublicKey {
   const { createPublicKey } = process.getBuiltinModule("node:crypto"); // Not at start, where it costs 10 ms.
   let key: KeyObject;
   try {
     key = createPublicKey(pem);
   } catch (error) {
-    throw new ConfigError(`a public key cannot be read: ${error instanceof Error ? error.message : error}`);
+    throw new UnitError(`has a key that cannot be read: ${error instanceof Error ? error.message : error}`);
   }
   return { key, algorithms: algorithmsOf(key) };
 }
@@ -37,13 +37,13 @@ function algorithmsOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): s
   if (asymmetricKeyType === "rsa") {
     const bits = asymmetricKeyDetails?.modulusLength ?? 0;
     if (bits >= rsaBitsMin) return rsaAlgorithms;
-    throw new ConfigError(`an RSA key of ${bits} bits is too weak; use ${rsaBitsMin} or more`);
+    throw new UnitError(`has an RSA key of ${bits} bits, which is too weak; use ${rsaBitsMin} or more`);
   }
   if (asymmetricKeyType === "ed25519") return edwardsAlgorithms;
   const algorithm = curveAlgorithms[asymmetricKeyDetails?.namedCurve ?? ""];
   if (asymmetricKeyType === "ec" && algorithm) return [algorithm];
-  throw new ConfigError(
-    `a public key of type ${asymmetricKeyType} signs no token; use RSA, P-256, P-384, P-521 or Ed25519`,
+  throw new UnitError(
+    `has a key of type ${asymmetricKeyType}, which signs no token; use RSA, P-256, P-384, P-521 or Ed25519`,
   );
 }
 
