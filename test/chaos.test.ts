@@ -98,6 +98,19 @@ describe("the checker finds", () => {
     expect(again("p-5")).not.toThrow();
   });
 
+  test("the same, unless it has an id of an epoch of which the server has never heard", () => {
+    const returning = (known: readonly string[]) =>
+      finished((checker) => {
+        const view = viewed(checker, ["k-5", "publisher/7"]);
+        checker.acknowledged("news", "k-5", "publisher/7");
+        checker.serves("news", known);
+        view.gap("p-4");
+        view.message("p-5", "publisher/7");
+      });
+    expect(returning([])).not.toThrow();
+    expect(returning(["k"])).toThrow("twice");
+  });
+
   test("a gap within an epoch, unless it follows a message that was not acknowledged", () => {
     const told = (id: string) =>
       finished((checker) => {

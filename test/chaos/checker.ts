@@ -8,9 +8,6 @@ import type { Troubles } from "./troubles.ts";
 /** The cluster broke its promise. */
 export class Violation extends Error {}
 
-/** So long after an event all clients have returned. */
-const returnMilliseconds = 30_000;
-
 /** By the takeover, and by what a node was answered while it happened. */
 const epochsPerLoss = 2;
 
@@ -55,8 +52,8 @@ export class Checker {
   /** The number of the last message that each publisher has begun to publish, and of the last acknowledged one. */
   readonly #begun = new Map<string, number>();
   readonly #last = new Map<string, number>();
-  /** Until when a gap may be followed by what a client has: in milliseconds of `performance.now()`. */
-  #repeatsUntil = 0;
+  /** Epochs, by topic, of which the server that serves now has never heard. */
+  readonly #unknown = new Set<string>();
   /** What any client was given, by topic and id. */
   readonly #received = new Map<string, string>();
   /** Ids that a client skipped without a gap: from a message to one that is not its next. */
@@ -79,12 +76,13 @@ export class Checker {
     if (numbered) this.#begun.set(numbered.publisher, numbered.number);
   }
 
-  /** The cluster comes to a server that never knew the epochs of its clients. @returns is called when it is healed */
-  repeats(): () => void {
-    this.#repeatsUntil = Number.POSITIVE_INFINITY;
-    return () => {
-      this.#repeatsUntil = performance.now() + returnMilliseconds;
-    };
+  /**
+   * After a takeover: a client with an id of an epoch that the server has never heard of is given everything that is kept.
+   * @param known the epochs of which the server knows
+   */
+  serves(topic: string, known: readonly string[]): void {
+    for (const epoch of this.#epochs.get(topic) ?? [])
+      if (!known.includes(epoch)) this.#unknown.add(`${topic} ${epoch}`);
   }
 
   acknowledged(topic: string, id: string, body: string): void {
@@ -125,6 +123,11 @@ export class Checker {
       begun: () => new Map(this.#begun),
       finished: (view) => this.#finished.push(view),
     });
+  }
+
+  /** The most epochs that a topic had. */
+  get epochs(): number {
+    return Math.max(...[...this.#epochs.values()].map(({ size }) => size));
   }
 
   /** Checks what can only be known at the end, when all acknowledgements are. @throws {Violation} */
@@ -188,7 +191,7 @@ export class Checker {
     this.tally.gaps++;
     this.#noticeEpoch(topic, from);
     if (parse(after).epoch === parse(from).epoch) this.#unexplained.add(`${topic} ${after}`);
-    return performance.now() < this.#repeatsUntil;
+    return this.#unknown.has(`${topic} ${parse(after).epoch}`);
   }
 
   #noticeEpoch(topic: string, id: string): void {

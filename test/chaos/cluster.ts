@@ -1,5 +1,6 @@
 /** Three nodes, of which one hears the replica, a primary, a replica and a spare, and all that can happen to them. */
 import { cp, rm } from "node:fs/promises";
+import { Keys } from "../../src/engine/redis/keys.ts";
 import { openLines, openPolls } from "../support/followers.ts";
 import type { Random } from "../support/random.ts";
 import { RedisLine, RedisServer } from "../support/redis.ts";
@@ -10,6 +11,7 @@ import type { NodeAddress } from "./client.ts";
 import type { Refuses, Troubles } from "./troubles.ts";
 
 const nodeCount = 3;
+const keys = new Keys("longwire", 0);
 const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
 
 interface Node {
@@ -24,11 +26,10 @@ export interface ChaosEvent {
   readonly refuses: Refuses;
   /** Whether acknowledged messages may be lost by it, so that gaps are told: so many times. */
   readonly losses?: number;
-  /** Whether a server comes to serve that never knew the epochs of its clients: after the gap it sends all that it has. */
-  readonly repeats?: true;
 }
 
 export interface ClusterOptions {
+  readonly topics: readonly string[];
   readonly random: Random;
   readonly checker: Checker;
   readonly troubles: Troubles;
@@ -39,6 +40,7 @@ export interface ClusterOptions {
 export class Cluster implements AsyncDisposable {
   readonly #options: ClusterOptions;
   readonly #nodes: Node[] = [];
+  readonly #notes: string[] = [];
   #primary: RedisServer;
   #replica: RedisServer;
   /** Follows the primary only while it takes the place of the replica. */
@@ -73,16 +75,31 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Lets something happen, and notes it. */
-  async happen(name: string, { happen, refuses, losses = 0, repeats }: ChaosEvent): Promise<void> {
+  async happen(name: string, { happen, refuses, losses = 0 }: ChaosEvent): Promise<void> {
     const { checker, troubles } = this.#options;
     checker.losses += losses;
     if (losses > 0) checker.tally.takeovers++;
     const end = troubles.begin(name, refuses);
-    const endRepeats = repeats && checker.repeats();
     await happen();
     await until(async () => (await this.#primary.tryCommand("PING")) === "PONG", "the primary to answer");
     end();
-    endRepeats?.();
+    await this.#checkKnown(name);
+  }
+
+  /** Tells the checker of which epochs the primary knows. */
+  async #checkKnown(name: string): Promise<void> {
+    const fence = await this.#primary.command("HMGET", keys.fence, "generation", "lossy");
+    const isRewriting = (await this.#primary.info("aof_rewrite_in_progress")) === "1";
+    this.#notes.push(
+      `after "${name}" the fence is ${fence}${isRewriting ? ", and the file is rewritten" : ""}`,
+    );
+    for (const topic of this.#options.topics) {
+      const position = await this.#primary.command("HMGET", keys.position(topic), "epoch", "last", "forks");
+      const [epoch, last, forks] = (position as (string | null)[]).map(String);
+      this.#notes.push(`  ${topic} is at ${epoch}-${last}, after ${forks}`);
+      const known = `${epoch},${forks}`.split(",").map((place) => place.split(":", 1)[0] ?? "");
+      this.#options.checker.serves(topic, known);
+    }
   }
 
   async ready(): Promise<void> {
@@ -96,9 +113,9 @@ export class Cluster implements AsyncDisposable {
     await Promise.all([this.#primary.tryCommand("PING"), ...nodes]);
   }
 
-  /** The last lines of the nodes' logs, for the report of a violation. */
+  /** What was found after the last events, and the last lines of the nodes' logs, for the report of a violation. */
   get logs(): readonly string[] {
-    return this.#nodes.flatMap(({ server, address }) =>
+    const lines = this.#nodes.flatMap(({ server, address }) =>
       server
         .log()
         .slice(-15)
@@ -108,6 +125,7 @@ export class Cluster implements AsyncDisposable {
           ),
         ),
     );
+    return [...this.#notes.slice(-40), ...lines];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -278,7 +296,6 @@ export class Cluster implements AsyncDisposable {
       "the address leads to the replica, and back to the old primary": {
         refuses: "everything",
         losses: 2,
-        repeats: true,
         happen: async () => {
           await this.#replica.promote();
           this.#leadTo(this.#replica);

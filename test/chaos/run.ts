@@ -38,7 +38,7 @@ export async function runChaos(options: ChaosOptions): Promise<Tally> {
   const checker = new Checker(troubles);
   const { isLossless, log } = options;
   const ofCluster = new Random(random.below(2 ** 31));
-  await using cluster = await Cluster.start({ random: ofCluster, checker, troubles, isLossless });
+  await using cluster = await Cluster.start({ topics, random: ofCluster, checker, troubles, isLossless });
   const endStart = troubles.begin("the start", "everything");
   await cluster.ready();
   endStart();
@@ -49,6 +49,8 @@ export async function runChaos(options: ChaosOptions): Promise<Tally> {
     for (const line of cluster.logs) log(line);
     throw error;
   }
+  log(`${troubles.excused} answers with 503 are explained by nothing but a busy machine`);
+  log(`a topic had up to ${checker.epochs} epochs, and ${checker.losses} events may have lost messages`);
   return checker.tally;
 }
 

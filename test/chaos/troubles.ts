@@ -6,22 +6,29 @@ export type Refuses = "everything" | "publications" | "nothing";
 /** So long after the primary answers again a node may still refuse. */
 const graceMilliseconds = 3000;
 
-/** A timer or an answer that is late by so much shows a machine that is too busy. */
-const busyMilliseconds = 250;
+/** A timer or an answer that is late by so much shows a machine that is too busy: a node waits for Redis for 2.5 s. */
+const busyMilliseconds = 1000;
+
+/** How often the primary and the nodes are asked for an answer. */
+const askMilliseconds = 100;
 
 interface Trouble {
   readonly name: string;
   readonly refuses: Refuses;
+  /** Whether it is the machine, and nothing that was done to the cluster. */
+  readonly isLoad: boolean;
   /** In milliseconds of `performance.now()`; unlimited until it is over. */
   until: number;
 }
 
 export class Troubles {
+  /** Answers with 503 that nothing explains but a busy machine. */
+  excused = 0;
   readonly #troubles: Trouble[] = [];
 
   /** @returns ends it: the primary answers again */
-  begin(name: string, refuses: Refuses): () => void {
-    const trouble = { name, refuses, until: Number.POSITIVE_INFINITY };
+  begin(name: string, refuses: Refuses, isLoad = false): () => void {
+    const trouble = { name, refuses, isLoad, until: Number.POSITIVE_INFINITY };
     this.#troubles.push(trouble);
     return () => {
       trouble.until = performance.now() + graceMilliseconds;
@@ -37,14 +44,15 @@ export class Troubles {
     let isAsking = false;
     const timer = setInterval(async () => {
       const began = performance.now();
-      if (began - last > busyMilliseconds) this.begin("the machine was busy", "everything")();
+      if (began - last > busyMilliseconds) this.begin("the machine was busy", "everything", true)();
       last = began;
       if (isAsking) return;
       isAsking = true;
       await ask();
       isAsking = false;
-      if (performance.now() - began > busyMilliseconds) this.begin("an answer was late", "everything")();
-    }, busyMilliseconds / 4);
+      if (performance.now() - began > busyMilliseconds)
+        this.begin("an answer was late", "everything", true)();
+    }, askMilliseconds);
     return { [Symbol.dispose]: () => clearInterval(timer) };
   }
 
@@ -53,7 +61,11 @@ export class Troubles {
     const explaining = this.#troubles.filter(
       ({ refuses }) => refuses === "everything" || (what === "publication" && refuses === "publications"),
     );
-    if (explaining.some(({ until }) => askedMilliseconds <= until)) return undefined;
+    const lasting = explaining.filter(({ until }) => askedMilliseconds <= until);
+    if (lasting.length > 0) {
+      if (lasting.every(({ isLoad }) => isLoad)) this.excused++;
+      return undefined;
+    }
     const last = explaining.at(-1);
     if (!last) return "before anything happened";
     const seconds = ((askedMilliseconds - last.until + graceMilliseconds) / 1000).toFixed(1);
