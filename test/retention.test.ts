@@ -216,11 +216,11 @@ class RetentionModel {
 
 test("each pattern's logs age on their own, and the coldest of all goes first past the bytes", () => {
   const emptied: string[] = [];
-  const retained = [
+  const retain = [
     { pattern: "brief", messages: 9, ageSeconds: 10 },
     { pattern: "long", messages: 9, ageSeconds: 1000 },
   ];
-  const given = { ...limits, historyBytesMax: 2000 + 3 * topicBytes("other"), retained };
+  const given = { ...limits, historyBytesMax: 2000 + 3 * topicBytes("other"), retain };
   const retention = new Retention(given, ({ topic }) => void emptied.push(topic));
   const append = (topic: string, now: number, length: number): void => {
     const log = new TopicLog(topic, { epoch: "e", offset: 0 });
