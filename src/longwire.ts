@@ -27,7 +27,7 @@ export {
   StoppedError,
   type SubscribeOptions,
 } from "./endpoint/topics/program.ts";
-export { DataDirectoryError } from "./engine/disk/data-directory-error.ts";
+export { DataDirectoryError } from "./engine/data-directory-error.ts";
 export type { Answer } from "./http/request-context.ts";
 export type { RequestHandler, Routes } from "./http/routes.ts";
 export type { Logger } from "./log.ts";

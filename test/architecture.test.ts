@@ -52,6 +52,24 @@ describe("src/", () => {
     expect(filesWith(/implements (?:\w+, )*HttpConnection\b|extends (?:Http)?Connection\b/)).toEqual([]);
   });
 
+  test("an engine is known only to itself and to the file that opens it", () => {
+    expect(engineImports(sources)).toEqual([
+      "assembly.ts imports engine/redis/open.ts",
+      "assembly.ts imports engine/disk/open.ts",
+      "assembly.ts imports engine/memory/open.ts",
+      // `longwire data` works on the files of a directory, with and without a server.
+      "command/data.ts imports engine/disk/maintenance.ts",
+    ]);
+  });
+
+  test("a setting is read only where a flag or an option is, and nobody else has the readers of its text", () => {
+    expect(filesWith(/\bunit\??\.(?:parse|accept)\(/)).toEqual(["command/flags.ts", "settings/config.ts"]);
+    const readers = /\b(?:parseRedisUrl|readPublicKey|Network\.parse|settings\/units\.ts)\b/;
+    const declaring = ["command/check-settings.ts", "command/data-settings.ts", "command/token-settings.ts"];
+    const outside = filesWith(readers).filter((name) => !name.startsWith("settings/"));
+    expect(outside).toEqual(declaring);
+  });
+
   test("only one file waits for the next turn of the event loop by a promise", () => {
     expect(filesWith(/new Promise(?:<\w+>)?\([^;]*?setImmediate/)).toEqual(["next-turn.ts"]);
   });
@@ -97,6 +115,18 @@ describe("these rules find", () => {
       "endpoint/ping/echo.ts": 'import { poll } from "../topics/poll.ts";', // An endpoint never imports another.
     });
     expect(length).toBe(6);
+  });
+
+  test("an engine above the seam and in another's room, and not in its own", () => {
+    const found = engineImports({
+      "endpoint/operations.ts": 'import type { DiskMeter } from "../engine/disk/meter.ts";',
+      "engine/disk/broker.ts": 'import { MemoryBroker } from "../memory/broker.ts";',
+      "engine/redis/broker.ts": 'import { Link } from "./link.ts";\nimport { Epochs } from "../epochs.ts";',
+    });
+    expect(found).toEqual([
+      "endpoint/operations.ts imports engine/disk/meter.ts",
+      "engine/disk/broker.ts imports engine/memory/broker.ts",
+    ]);
   });
 
   test("a file that only another dead file imports", () => {
@@ -147,6 +177,15 @@ function upward(files: Sources): string[] {
     imports(name, source)
       .filter((imported) => folderOf(imported) !== folderOf(name) && layerOf(imported) <= layerOf(name))
       .map((imported) => `${name} imports ${imported}, which is not in its folder nor in a layer below`),
+  );
+}
+
+/** Imports from the folder of one engine by a file that is not in it. */
+function engineImports(files: Sources): string[] {
+  return Object.entries(files).flatMap(([name, source]) =>
+    imports(name, source)
+      .filter((imported) => /^engine\/\w+\//.test(imported) && dirname(imported) !== dirname(name))
+      .map((imported) => `${name} imports ${imported}`),
   );
 }
 

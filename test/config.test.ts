@@ -1,6 +1,10 @@
 /** The settings: the table, its defaults, and the pages that repeat it. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { resolve } from "node:path";
+import { readCommandLine } from "../src/command/command-line.ts";
+import { createLogger } from "../src/log.ts";
+import { createServer } from "../src/longwire.ts";
+import { startServer } from "../src/server.ts";
 import {
   ConfigError,
   completeConfig,
@@ -11,6 +15,7 @@ import {
   type Setting,
   settings,
 } from "../src/settings/config.ts";
+import type { Unit } from "../src/settings/units.ts";
 import { root } from "./support/server.ts";
 
 setDefaultTimeout(120_000);
@@ -61,6 +66,40 @@ describe("the table of settings", () => {
       expect(rows.toSorted()).toEqual(declared.toSorted());
     });
   }
+});
+
+describe("a value is read once, by its unit", () => {
+  /** Calls of each unit that a setting has, some of which are shared. */
+  const countReads = (): { readonly count: number } & Disposable => {
+    const units = new Set(Object.values(settings).map(({ unit }): Unit<unknown> => unit));
+    const spies = [...units].flatMap((unit) => [spyOn(unit, "parse"), spyOn(unit, "accept")]);
+    return {
+      get count() {
+        return spies.reduce((sum, spy) => sum + spy.mock.calls.length, 0);
+      },
+      [Symbol.dispose]: () => {
+        for (const spy of spies) spy.mockRestore();
+      },
+    };
+  };
+  const key = "a-key-of-at-least-16-bytes";
+
+  test("of a command line, until its server listens", async () => {
+    using reads = countReads();
+    const words = ["--retain=log/* 1000 2h", "--trust-proxy=10.0.0.0/8", `--api-key=${key}`, "--port=0"];
+    const line = await readCommandLine([...words, "--log-level=silent"]);
+    if (line.command !== "serve") throw new Error("the command serves");
+    const server = await startServer(line.config, createLogger("silent"), undefined);
+    await server.stop();
+    expect(reads.count).toBe(words.length + 1);
+  });
+
+  test("of a program's options, until its server listens", async () => {
+    using reads = countReads();
+    const options = { retain: ["log/* 1000 2h"], trustedProxies: ["10.0.0.0/8"], apiKeys: [key] };
+    await using _server = await createServer({ ...options, port: 0, logLevel: "silent" });
+    expect(reads.count).toBe(5);
+  });
 });
 
 test("README.md and --help describe each flag in the same words", async () => {

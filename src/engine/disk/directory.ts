@@ -27,7 +27,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { DataDirectoryError } from "./data-directory-error.ts";
+import { DataDirectoryError } from "../data-directory-error.ts";
 import { isFull, releaseReserveIfFull } from "./reserve.ts";
 import { codeOf, migrate, schemaVersion, versionOf } from "./schema.ts";
 

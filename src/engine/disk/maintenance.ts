@@ -5,7 +5,7 @@
 import { Database } from "bun:sqlite";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { DataDirectoryError } from "./data-directory-error.ts";
+import { DataDirectoryError } from "../data-directory-error.ts";
 import {
   databaseName,
   fileRowOf,
