@@ -99,16 +99,20 @@ describe("the checker finds", () => {
   });
 
   test("the same, unless it has an id of an epoch of which the server has never heard", () => {
-    const returning = (known: readonly string[]) =>
+    const returning = (known: readonly string[], isAskedFirst: boolean) =>
       finished((checker) => {
         const view = viewed(checker, ["k-5", "publisher/7"]);
         checker.acknowledged("news", "k-5", "publisher/7");
-        checker.serves("news", known);
+        if (isAskedFirst) checker.serves("news", known);
         view.gap("p-4");
         view.message("p-5", "publisher/7");
+        checker.serves("news", isAskedFirst ? ["k", "p"] : known);
+        checker.serves("news", ["p"]); // A later server that has heard of nothing explains nothing.
       });
-    expect(returning([])).not.toThrow();
-    expect(returning(["k"])).toThrow("twice");
+    for (const isAskedFirst of [false, true]) {
+      expect(returning(["p"], isAskedFirst)).not.toThrow();
+      expect(returning(["k", "p"], isAskedFirst)).toThrow("twice");
+    }
   });
 
   test("a gap within an epoch, unless it follows a message that was not acknowledged", () => {

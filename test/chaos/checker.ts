@@ -52,8 +52,10 @@ export class Checker {
   /** The number of the last message that each publisher has begun to publish, and of the last acknowledged one. */
   readonly #begun = new Map<string, number>();
   readonly #last = new Map<string, number>();
-  /** Epochs, by topic, of which the server that serves now has never heard. */
+  /** Epochs, by topic, of which the server that served last when it was asked had never heard. */
   readonly #unknown = new Set<string>();
+  /** Gaps that were told since then. */
+  #gaps: Gap[] = [];
   /** What any client was given, by topic and id. */
   readonly #received = new Map<string, string>();
   /** Ids that a client skipped without a gap: from a message to one that is not its next. */
@@ -61,7 +63,7 @@ export class Checker {
   /** Ids after which a gap was told within their epoch, as where nothing was lost. */
   readonly #unexplained = new Set<string>();
   /** Messages that a client got again, with the id that they had first. */
-  readonly #again: { readonly key: string; readonly first: string; readonly words: string }[] = [];
+  readonly #again: Again[] = [];
   /** Views that have had the last message of their topic. */
   readonly #finished: View[] = [];
 
@@ -81,8 +83,12 @@ export class Checker {
    * @param known the epochs of which the server knows
    */
   serves(topic: string, known: readonly string[]): void {
-    for (const epoch of this.#epochs.get(topic) ?? [])
-      if (!known.includes(epoch)) this.#unknown.add(`${topic} ${epoch}`);
+    for (const epoch of this.#epochs.get(topic) ?? []) {
+      if (known.includes(epoch)) this.#unknown.delete(`${topic} ${epoch}`);
+      else this.#unknown.add(`${topic} ${epoch}`);
+    }
+    for (const gap of this.#gaps) if (gap.topic === topic && !known.includes(gap.epoch)) gap.mayRepeat = true;
+    this.#gaps = this.#gaps.filter((gap) => gap.topic !== topic);
   }
 
   acknowledged(topic: string, id: string, body: string): void {
@@ -118,7 +124,7 @@ export class Checker {
     return new View(topic, {
       received: (id, body) => this.#receivedAny(topic, id, body),
       skipped: (from, to) => this.#skips.add(`${topic} ${from} ${to}`),
-      again: (body, first, words) => this.#again.push({ key: `${topic} ${body}`, first, words }),
+      again: (again) => this.#again.push(again),
       gap: (after, from) => this.#gap(topic, after, from),
       begun: () => new Map(this.#begun),
       finished: (view) => this.#finished.push(view),
@@ -149,8 +155,8 @@ export class Checker {
       if (this.#acknowledged.has(key))
         throw new Violation(`a gap was told after ${key}, and nothing was lost`);
     // What was lost before its publisher was answered is published again, and those who had it are told a gap.
-    for (const { key, first, words } of this.#again)
-      if (this.#ids.get(key) === first) throw new Violation(`${words} got "${key}" twice`);
+    for (const { key, first, words, gap } of this.#again)
+      if (!gap?.mayRepeat && this.#ids.get(key) === first) throw new Violation(`${words} got "${key}" twice`);
     for (const view of this.#finished)
       for (const [publisher, number] of view.numbers) {
         const last = this.#last.get(`${view.topic} ${publisher}`);
@@ -187,11 +193,14 @@ export class Checker {
     this.#noticeEpoch(topic, id);
   }
 
-  #gap(topic: string, after: string, from: string): boolean {
+  #gap(topic: string, after: string, from: string): Gap {
     this.tally.gaps++;
     this.#noticeEpoch(topic, from);
     if (parse(after).epoch === parse(from).epoch) this.#unexplained.add(`${topic} ${after}`);
-    return this.#unknown.has(`${topic} ${parse(after).epoch}`);
+    const { epoch } = parse(after);
+    const gap = { topic, epoch, mayRepeat: this.#unknown.has(`${topic} ${epoch}`) };
+    this.#gaps.push(gap);
+    return gap;
   }
 
   #noticeEpoch(topic: string, id: string): void {
@@ -204,13 +213,30 @@ export class Checker {
   }
 }
 
+/** A gap after an id of an epoch. */
+interface Gap {
+  readonly topic: string;
+  readonly epoch: string;
+  /** Whether the server had never heard of that epoch, and sent everything that it keeps. */
+  mayRepeat: boolean;
+}
+
+/** A message that a client got again. */
+interface Again {
+  /** Topic and body. */
+  readonly key: string;
+  /** The id with which it was given first. */
+  readonly first: string;
+  readonly words: string;
+  /** The last gap before that. */
+  readonly gap: Gap | undefined;
+}
+
 interface ViewDeps {
   readonly received: (id: string, body: string) => void;
   readonly skipped: (from: string, to: string) => void;
-  /** @param first the id with which it was given first */
-  readonly again: (body: string, first: string, words: string) => void;
-  /** @returns whether what the client has may follow again */
-  readonly gap: (after: string, from: string) => boolean;
+  readonly again: (again: Again) => void;
+  readonly gap: (after: string, from: string) => Gap;
   /** The number of the last message that each publisher has begun to publish. */
   readonly begun: () => ReadonlyMap<string, number>;
   readonly finished: (view: View) => void;
@@ -227,7 +253,7 @@ export class View {
   readonly #ids = new Map<string, string>();
   /** Up to which number each publisher's messages may have been lost before the last gap was told. */
   #excused: ReadonlyMap<string, number> = new Map();
-  #mayRepeat = false;
+  #gap: Gap | undefined;
   /** What it was given last, for the report of a violation. */
   readonly #recent: string[] = [];
 
@@ -243,7 +269,7 @@ export class View {
   }
 
   gap(from: string): void {
-    this.#mayRepeat = this.#deps.gap(this.id ?? "", from);
+    this.#gap = this.#deps.gap(this.id ?? "", from);
     this.#note(`a gap up to ${from}`);
     this.id = from;
     this.#excused = this.#deps.begun();
@@ -255,7 +281,10 @@ export class View {
     this.#deps.received(id, body);
     const before = this.#ids.get(body);
     if (before === undefined) this.#ids.set(body, id);
-    else if (!this.#mayRepeat) this.#deps.again(body, before, `${this.words}, given ${id},`);
+    else {
+      const words = `${this.words}, given ${id},`;
+      this.#deps.again({ key: `${this.topic} ${body}`, first: before, words, gap: this.#gap });
+    }
     this.#count(body);
     this.#note(`${id} "${body}"`);
     this.id = id;
