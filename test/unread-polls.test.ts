@@ -9,7 +9,7 @@ import { RawSocket, request } from "./support/raw-socket.ts";
 import { type RunningServer, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { bearer, everywhere, sign } from "./support/tokens.ts";
-import { inspect, newTopic, publish, topicsUrl } from "./support/topics.ts";
+import { inspect, newTopic, publish, publishEach, type ReceivedEvent, topicsUrl } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(120_000);
@@ -42,26 +42,31 @@ async function readAll(socket: NarrowSocket): Promise<string> {
   return text;
 }
 
+const bytesOf = (events: readonly ReceivedEvent[]): number => Buffer.byteLength(JSON.stringify(events));
+
 const isWhole = (answer: string): boolean => answer.endsWith("\r\n0\r\n\r\n");
 
 describe("an answer", () => {
   test("has a Content-Length up to 64 KiB, and is chunked beyond, with the same events", async () => {
     const topic = newTopic();
-    const text = "x".repeat(1000);
-    const smallest = await publish(server, topic, text);
-    const eventBytes = (await (await fetch(`${topicsUrl(server, topic)}?since=all`)).text()).length;
-    for (let sum = eventBytes; sum <= answerPieceBytes; sum += eventBytes) await publish(server, topic, text);
-    const large = await fetch(`${topicsUrl(server, topic)}?since=all`);
+    const url = `${topicsUrl(server, topic)}?since=all`;
+    // Characters of two, three and four bytes, so that some lie across the end of a piece.
+    const texts = Array.from({ length: 300 }, (_, index) => `${index}: ${"é∞😀".repeat(index)}`);
+    const ids = await publishEach(server, topic, texts);
+    const large = await fetch(url);
     expect(large.headers.get("content-length")).toBeNull();
     expect(large.headers.get("content-type")).toBe("application/cloudevents-batch+json");
-    const events = (await large.json()) as { id: string; data: string }[];
-    expect(events[0]?.id).toBe(smallest);
-    expect(events.every(({ data }) => data === text)).toBe(true);
-    const limit = events.length - 2;
-    const small = await fetch(`${topicsUrl(server, topic)}?since=all&limit=${limit}`);
-    const body = await small.text();
-    expect(small.headers.get("content-length")).toBe(String(body.length));
-    expect(JSON.parse(body)).toEqual(events.slice(0, limit));
+    const body = await large.text();
+    expect(Buffer.byteLength(body)).toBeGreaterThan(4 * answerPieceBytes);
+    const events = JSON.parse(body) as ReceivedEvent[];
+    expect(events.map(({ data }) => data)).toEqual(texts);
+    expect(events.map(({ id }) => id)).toEqual(ids);
+    // The most events whose array has up to 64 KiB.
+    const limit = events.findIndex((_, index) => bytesOf(events.slice(0, index + 1)) > answerPieceBytes);
+    const small = await fetch(`${url}&limit=${limit}`);
+    expect(await small.json()).toEqual(events.slice(0, limit));
+    expect(Number(small.headers.get("content-length"))).toBeLessThanOrEqual(answerPieceBytes);
+    expect((await fetch(`${url}&limit=${limit + 1}`)).headers.get("content-length")).toBeNull();
   });
 
   test("to HEAD leaves no connection", async () => {

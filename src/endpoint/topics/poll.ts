@@ -17,8 +17,6 @@ import { ControlEvents } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
 import { PollAnswer } from "./poll-answer.ts";
 
-const utf8 = new TextEncoder();
-
 /** For answers that are stale at once, and different for `Accept: text/event-stream`. */
 export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as const;
 
@@ -207,9 +205,8 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     if (this.#isTrimmed) headers["Longwire-Trimmed"] = "1";
     if (this.#hasMore) headers.Link = `<${this.#options.nextUrl(cursor)}>; rel="next"`;
     this.#deps.counters.sentBytes.poll += this.#bytes;
-    const body = `[${this.#events.join(",")}]`;
-    if (this.#bytes > answerPieceBytes) this.#respondInPieces(body, headers);
-    else this.#respond(new Response(body, { headers }));
+    if (this.#bytes >= answerPieceBytes) this.#respondInPieces(headers);
+    else this.#respond(new Response(`[${this.#events.join(",")}]`, { headers }));
   }
 
   #respond(response: Response): void {
@@ -218,11 +215,11 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
   }
 
   /** Bun shows no end of an answer that it has whole. The connection stays open until this one is taken. */
-  #respondInPieces(body: string, headers: Readonly<Record<string, string>>): void {
+  #respondInPieces(headers: Readonly<Record<string, string>>): void {
     const connection = this.#connection;
     if (!connection) return;
     this.closed();
-    connection.handler = new PollAnswer(utf8.encode(body), this.purpose());
+    connection.handler = new PollAnswer(this.#events, this.#bytes, this.purpose());
     this.#answer.resolve(new Response(connection.stream(), { headers }));
     this.#deps.held.addHeld(connection.heldBytes);
   }
