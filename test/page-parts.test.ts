@@ -230,7 +230,7 @@ test("every text is there in Chinese, and none is left in English", () => {
     if (typeof text === "object") expect(Object.keys(translated)).toEqual(Object.keys(text));
   }
   expect(chinese.reason("The token has expired.")).toBe("令牌已过期。");
-  const detail = "The body has the type application/json and does not parse: SyntaxError";
-  expect(chinese.reason(detail)).toBe("内容的类型是 application/json，但无法解析：SyntaxError");
+  const detail = "The body has the type application/json and is not JSON from column 1 on.";
+  expect(chinese.reason(detail)).toBe("内容的类型是 application/json，但从第 1 列起不是 JSON。");
   expect(chinese.reason("something new")).toBe("something new");
 });

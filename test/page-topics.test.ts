@@ -181,7 +181,7 @@ describe.skipIf(lacks("chromium"))("the topics panel refuses", () => {
     await view.message.fill('{"price": ');
     await view.message.press("Control+Enter");
     await view
-      .entry("error", /^Not published\. 400: The body has the type application\/json and does not parse/)
+      .entry("error", /^Not published\. 400: The body has the type application\/json and is not JSON/)
       .waitFor();
     expect(await view.entry("sent", /price/).locator(".measure").textContent()).toBe("not published");
     expect(await view.message.inputValue()).toBe('{"price": ');

@@ -190,7 +190,7 @@ describe("what cannot be published", () => {
       const topic = newTopic();
       for (const contentType of ["application/json", "application/vnd.x+json;v=1"]) {
         const response = await post(server, topic, body, { "Content-Type": contentType });
-        expect(await problemOf(response, 400, "Bad Request")).toContain("does not parse");
+        expect(await problemOf(response, 400, "Bad Request")).toContain("is not JSON");
       }
       expect((await inspect(server, topic)).position).toBeNull();
     });

@@ -390,7 +390,7 @@ describe("publishing by an event", () => {
     [
       "JSON in base64 that does not parse",
       event('"datacontenttype":"a/json+json","data_base64":"ew=="'),
-      "not parse",
+      "not JSON",
     ],
     ["half a surrogate pair", event('"datacontenttype":"text/plain","data":"\\ud800"'), "surrogate"],
   ];

@@ -23,7 +23,15 @@ const reasons: readonly (readonly [RegExp, string])[] = [
   [/^more than (\d+) messages a second \(--max-rate\)$/, "每秒超过 $1 条消息（--max-rate）"],
   [/^The broker is away; try again\.$/, "引擎暂时不可用，请重试。"],
   [/^The topic (.+) has ended: nothing is published to it any more\.$/, "主题 $1 已结束，不能再向它发布。"],
-  [/^The body has the type (\S+) and does not parse: (.*)$/s, "内容的类型是 $1，但无法解析：$2"],
+  [/^The body has the type (\S+) and is not JSON: it ends too early\.$/, "内容的类型是 $1，但 JSON 不完整。"],
+  [
+    /^The body has the type (\S+) and is not JSON from column (\d+) on\.$/,
+    "内容的类型是 $1，但从第 $2 列起不是 JSON。",
+  ],
+  [
+    /^The body has the type (\S+) and is not JSON from line (\d+), column (\d+) on\.$/,
+    "内容的类型是 $1，但从第 $2 行第 $3 列起不是 JSON。",
+  ],
   [/^The body is not UTF-8\..*$/, "内容不是 UTF-8。"],
   [/^since must be .*$/s, "起点应为消息的 id、all、last:N、90s 这样的时长，或一个时间。"],
   [/^At most (\d+) topics go into one .*$/, "一次请求最多 $1 个主题。"],

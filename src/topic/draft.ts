@@ -1,6 +1,7 @@
 /** What may be published: text or bytes, and the rules of their media type. */
 import type { Attributes } from "./attributes.ts";
 import { DraftError } from "./draft-error.ts";
+import { parseJson } from "./json.ts";
 import { ownText } from "./owned-text.ts";
 
 export { DraftError };
@@ -104,16 +105,8 @@ export function draftOf(bytes: Uint8Array<ArrayBuffer>, contentType: string | un
   }
   if (!isText(contentType)) return { data: bytes, contentType };
   const text = decode(bytes);
-  if (isJson(contentType)) requireJson(text, contentType);
+  if (isJson(contentType)) parseJson(text, `The body has the type ${contentType} and`);
   return { data: text, contentType };
-}
-
-function requireJson(text: string, contentType: string): void {
-  try {
-    JSON.parse(text);
-  } catch (error) {
-    throw new DraftError(`The body has the type ${contentType} and does not parse: ${String(error)}`);
-  }
 }
 
 /**

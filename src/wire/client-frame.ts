@@ -35,14 +35,14 @@ export function readEventFrame(
   onlyTopic: string | undefined,
 ): ClientFrame {
   if (typeof frame !== "string")
-    throw new DraftError("a frame of cloudevents.json must be text; send bytes as data_base64");
+    throw new DraftError("A frame of cloudevents.json must be text: send bytes as data_base64.");
   const event = parseEvent(frame);
   const { type } = event;
   if (type === "longwire.ping") return "pong";
   const topic = event.topic ?? onlyTopic;
   if (topic === undefined)
-    throw new DraftError("an event must have a topic, because this connection has several");
-  if (typeof topic !== "string") throw new DraftError("the event's topic is not a string");
+    throw new DraftError("An event must have a topic, because this connection has several.");
+  if (typeof topic !== "string") throw new DraftError("The topic of the event is not a string.");
   const fault = faultOfTopicName(topic);
   if (fault !== undefined) throw new DraftError(fault);
   return { topic, draft: type === "longwire.end" ? undefined : draftOfEvent(frame, event) };

@@ -1,6 +1,7 @@
 /** Reads CloudEvents 1.0 in JSON, as a frame of `cloudevents.json` or as the body of a request. */
 import { readAttributes } from "../topic/attributes.ts";
 import { type Draft, DraftError, draftOf, isJson, isMediaType, isText } from "../topic/draft.ts";
+import { parseJson } from "../topic/json.ts";
 import { ownText } from "../topic/owned-text.ts";
 import { rawElements, rawMember } from "./json-member.ts";
 
@@ -12,11 +13,11 @@ export type JsonEvent = Readonly<Record<string, unknown>>;
  * @throws {DraftError} for a text that is no event of CloudEvents 1.0
  */
 export function parseEvent(text: string): JsonEvent {
-  const event = parse(text, "event");
+  const event = parseJson(text, "The event");
   if (typeof event !== "object" || event === null || Array.isArray(event))
-    throw new DraftError("the event is not a JSON object");
+    throw new DraftError("The event is not a JSON object.");
   const { specversion } = event as JsonEvent;
-  if (specversion !== "1.0") throw new DraftError('an event must have "specversion":"1.0"');
+  if (specversion !== "1.0") throw new DraftError('An event must have "specversion":"1.0".');
   return event as JsonEvent;
 }
 
@@ -26,16 +27,9 @@ export function parseEvent(text: string): JsonEvent {
  * @throws {DraftError} for a text that is no JSON array
  */
 export function splitBatch(text: string): string[] {
-  if (!Array.isArray(parse(text, "batch"))) throw new DraftError("a batch must be a JSON array of events");
+  if (!Array.isArray(parseJson(text, "The batch")))
+    throw new DraftError("A batch must be a JSON array of events.");
   return rawElements(text);
-}
-
-function parse(text: string, what: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new DraftError(`the ${what} is not JSON`);
-  }
 }
 
 /**
@@ -56,28 +50,29 @@ function draftOfData(text: string, event: JsonEvent): Draft {
   const base64 = event.data_base64 ?? undefined;
   const contentType = event.datacontenttype ?? undefined;
   if (contentType !== undefined && (typeof contentType !== "string" || !isMediaType(contentType))) {
-    throw new DraftError("datacontenttype is not a media type");
+    throw new DraftError("The datacontenttype of the event is not a media type.");
   }
   if (base64 !== undefined) return draftOf(bytesOf(base64), contentType ?? "application/octet-stream");
-  if (data === undefined) throw new DraftError("an event must have data or data_base64");
+  if (data === undefined) throw new DraftError("An event must have data or data_base64.");
   // CloudEvents JSON format, section 3.1: without a type, or with a JSON type, data is a JSON value.
   if (contentType === undefined || isJson(contentType)) {
     const json = rawMember(text, "data");
     if (json === undefined) throw new Error("rawMember does not find the member that JSON.parse found");
     return { data: ownText(json), contentType: contentType ?? "application/json" };
   }
-  if (typeof data !== "string") throw new DraftError(`data of type ${contentType} must be a string`);
-  if (!data.isWellFormed()) throw new DraftError("data has half a surrogate pair, which UTF-8 cannot carry");
-  if (!isText(contentType)) throw new DraftError(`data of type ${contentType} must be sent as data_base64`);
+  if (typeof data !== "string") throw new DraftError(`Data of type ${contentType} must be a string.`);
+  if (!data.isWellFormed())
+    throw new DraftError("The data has half a surrogate pair, which UTF-8 cannot carry.");
+  if (!isText(contentType)) throw new DraftError(`Data of type ${contentType} must be sent as data_base64.`);
   // JSON.parse gives a copy, but with two bytes for each character where another part of the event needs them.
   return { data: ownText(data), contentType };
 }
 
 function bytesOf(base64: unknown): Uint8Array<ArrayBuffer> {
-  if (typeof base64 !== "string") throw new DraftError("data_base64 must be a string");
+  if (typeof base64 !== "string") throw new DraftError("The data_base64 of the event must be a string.");
   try {
     return Uint8Array.fromBase64(base64);
   } catch {
-    throw new DraftError("data_base64 is not base64");
+    throw new DraftError("The data_base64 of the event is not base64.");
   }
 }

@@ -1,5 +1,5 @@
 /** Reads JSON values, one on each line (`application/x-ndjson`), from the pieces in which a body arrives. */
-import { DraftError } from "../topic/draft.ts";
+import { parseJson } from "../topic/json.ts";
 import { ByteLines } from "./byte-lines.ts";
 import { ItemSizeError } from "./item-size.ts";
 
@@ -44,11 +44,7 @@ export class JsonLinesReader {
     if (value.length > this.#bytesMax) throw new ItemSizeError(this.#bytesMax);
     const text = utf8.decode(value);
     if (/^[ \t\r]*$/.test(text)) return;
-    try {
-      JSON.parse(text);
-    } catch (error) {
-      throw new DraftError(`Line ${this.#number} is not JSON: ${String(error)}`);
-    }
+    parseJson(text, `Line ${this.#number}`);
     yield text;
   }
 }
