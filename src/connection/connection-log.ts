@@ -1,21 +1,15 @@
 /** The lines of the log about each connection, at the debug level. */
 import type { Logger } from "../log.ts";
-import type { HttpConnection } from "./http-connection.ts";
+import type { OpenConnection } from "./connection.ts";
 
-/** A WebSocket or a long answer over HTTP. */
-export type LoggedConnection = Pick<
-  HttpConnection,
-  "number" | "openedMilliseconds" | "clientAddress" | "kind" | "purpose"
->;
-
-export function logOpened(log: Logger, connection: LoggedConnection): void {
+export function logOpened(log: Logger, connection: OpenConnection): void {
   log.debug({ ...described(connection), ...connection.purpose() }, "connection opened");
 }
 
 /** @param end the code and the reason, where they are known */
 export function logClosed(
   log: Logger,
-  connection: LoggedConnection,
+  connection: OpenConnection,
   end: { readonly code?: number; readonly reason?: string } = {},
 ): void {
   const seconds = (performance.now() - connection.openedMilliseconds) / 1000;
@@ -25,7 +19,7 @@ export function logClosed(
   );
 }
 
-const described = ({ number, clientAddress, kind }: LoggedConnection): object => ({
+const described = ({ number, clientAddress, kind }: OpenConnection): object => ({
   connection: number,
   address: clientAddress.address,
   form: kind,

@@ -6,9 +6,17 @@ import type { Frame, WaitingFrames } from "./frames.ts";
 
 export type Socket = ServerWebSocket<Connection>;
 
-/** The endpoint of a WebSocket. If a method throws, only that connection is closed, with 1011. */
-export interface SocketHandler {
+/** The endpoint of a connection. */
+export interface ConnectionHandler {
   readonly kind: ConnectionKind;
+  /** Without it a connection has no topics. */
+  purpose?(): Purpose;
+  /** Takes it off its topics, before it is cut. */
+  leave?(): void;
+}
+
+/** The endpoint of a WebSocket. If a method throws, only that connection is closed, with 1011. */
+export interface SocketHandler extends ConnectionHandler {
   open?(socket: Socket): void;
   /** Also called after `close`, with frames that came before it. */
   message(socket: Socket, frame: Frame): void;
@@ -17,10 +25,6 @@ export interface SocketHandler {
   /** Only pongs with a payload that the endpoint sent are its own: the heartbeat's have none. */
   pong?(payload: Buffer): void;
   close?(socket: Socket): void;
-  /** Takes it off its topics, before it is cut. */
-  leave?(): void;
-  /** Without it a connection has no topics. */
-  purpose?(): Purpose;
 }
 
 /** A WebSocket as delivery sees it. */
@@ -39,11 +43,6 @@ export interface Purpose {
   readonly topics: number;
 }
 
-let lastConnectionNumber = 0;
-
-/** A number for the log that no other connection of the process has. */
-export const nextConnectionNumber = (): number => ++lastConnectionNumber;
-
 /** An address that clients connect from. All its connections share one object, so that they can be counted. */
 export class ClientAddress {
   /** Open now. */
@@ -53,15 +52,45 @@ export class ClientAddress {
   constructor(readonly address: string | undefined) {}
 }
 
-/** What a WebSocket is opened for. */
-export interface ConnectionUse {
-  readonly handler: SocketHandler;
+/** What a connection is opened for. */
+export interface Use<Handler> {
+  readonly handler: Handler;
   /** When its token expires, in milliseconds since 1970. */
   readonly expiresTime: number;
 }
 
+let lastConnectionNumber = 0;
+
+/** What both kinds of connection are to the register, the log and the heartbeat. */
+export abstract class OpenConnection<Handler extends ConnectionHandler = ConnectionHandler> {
+  /** For the log: no other connection of the process has it. */
+  readonly number = ++lastConnectionNumber;
+  /** By `performance.now()`. */
+  readonly openedMilliseconds = performance.now();
+  /** Replaced where what the connection is used for changes, such as when the server closes it (closing.ts). */
+  handler: Handler;
+  readonly expiresTime: number;
+
+  /** @param clientAddress stored here, because Bun reports no address for a closed socket */
+  constructor(
+    readonly clientAddress: ClientAddress,
+    { handler, expiresTime }: Use<Handler>,
+  ) {
+    this.handler = handler;
+    this.expiresTime = expiresTime;
+  }
+
+  get kind(): ConnectionKind {
+    return this.handler.kind;
+  }
+
+  purpose(): Purpose {
+    return this.handler.purpose?.() ?? { sub: undefined, topics: 0 };
+  }
+}
+
 /** The `data` of each WebSocket. Past 12 fields JavaScriptCore takes more than 112 bytes for it. */
-export class Connection {
+export class Connection extends OpenConnection<SocketHandler> {
   /** In seconds of the heartbeat's clock. */
   lastReceivedSeconds = 0;
   /** A ping was sent, and nothing was received since. */
@@ -75,31 +104,12 @@ export class Connection {
   /** Its place in the SocketList; -1 while it is in none. */
   listIndex = -1;
 
-  readonly number = nextConnectionNumber();
-  readonly openedMilliseconds = performance.now();
-  /** Replaced when the server closes the connection: closing.ts. */
-  handler: SocketHandler;
-  /** In milliseconds since 1970. */
-  readonly expiresTime: number;
-
-  /**
-   * @param register the one it is admitted to: two Longwire handlers in one `Bun.serve` have a register each
-   * @param clientAddress stored here, because Bun reports no address for a closed socket
-   */
+  /** @param register the one it is admitted to: two Longwire handlers in one `Bun.serve` have a register each */
   constructor(
     readonly register: object,
-    readonly clientAddress: ClientAddress,
-    { handler, expiresTime }: ConnectionUse,
+    clientAddress: ClientAddress,
+    use: Use<SocketHandler>,
   ) {
-    this.handler = handler;
-    this.expiresTime = expiresTime;
-  }
-
-  get kind(): ConnectionKind {
-    return this.handler.kind;
-  }
-
-  purpose(): Purpose {
-    return this.handler.purpose?.() ?? { sub: undefined, topics: 0 };
+    super(clientAddress, use);
   }
 }

@@ -6,23 +6,17 @@ import type { Proxies } from "../http/proxies.ts";
 import { Refusal, retryAfter } from "../http/refusal.ts";
 import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
-import type { ConnectionKind, Counters } from "../metrics.ts";
+import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { refusedRetrySeconds } from "../settings/limits.ts";
 import { clientNetwork } from "../settings/networks.ts";
-import { ClientAddress, holderOf, type Socket } from "./connection.ts";
+import { ClientAddress, holderOf, type OpenConnection, type Socket, type Use } from "./connection.ts";
 import { logClosed, logOpened } from "./connection-log.ts";
 import { connectionsAllowed } from "./descriptors.ts";
-import { HttpConnection, type HttpUse } from "./http-connection.ts";
+import { HttpConnection, type HttpHandler } from "./http-connection.ts";
 import { SocketList } from "./socket-list.ts";
 
 const retryLater = retryAfter(refusedRetrySeconds);
-
-/** What is counted of a connection. */
-interface Counted {
-  readonly clientAddress: ClientAddress;
-  readonly kind: ConnectionKind;
-}
 
 export class Connections implements Holders {
   readonly connectionsMax: number;
@@ -138,7 +132,7 @@ export class Connections implements Holders {
    * Admits a connection over HTTP and registers it, in one step.
    * @throws {Refusal} as `admit`
    */
-  openHttp(context: RequestContext, use: HttpUse): HttpConnection {
+  openHttp(context: RequestContext, use: Use<HttpHandler>): HttpConnection {
     const connection = new HttpConnection(this, this.admit(context), use);
     this.#httpConnections.add(connection);
     this.#count(connection);
@@ -170,14 +164,14 @@ export class Connections implements Holders {
     this.#isClosed = true;
   }
 
-  #count({ clientAddress, kind }: Counted): void {
+  #count({ clientAddress, kind }: OpenConnection): void {
     this.#countAddress(clientAddress);
     this.#counters.open[kind]++;
     this.#counters.opened[kind]++;
     this.#clock ??= setInterval(() => this.#tick(), 1000).unref();
   }
 
-  #uncount({ clientAddress, kind }: Counted): void {
+  #uncount({ clientAddress, kind }: OpenConnection): void {
     this.#uncountAddress(clientAddress);
     this.#counters.open[kind]--;
     if (this.count > 0) return;

@@ -1,8 +1,9 @@
 /** Answers a request with an event stream. */
 import { eventStreamHeaders } from "../http/event-stream.ts";
 import type { RequestContext } from "../http/request-context.ts";
+import type { Use } from "./connection.ts";
 import type { Connections } from "./connections.ts";
-import type { HttpUse } from "./http-connection.ts";
+import type { HttpHandler } from "./http-connection.ts";
 
 /**
  * @param silenceSeconds after which Bun ends an answer that does not move; at most 255
@@ -11,7 +12,7 @@ import type { HttpUse } from "./http-connection.ts";
 export function answerEventStream(
   connections: Connections,
   context: RequestContext,
-  use: HttpUse,
+  use: Use<HttpHandler>,
   silenceSeconds: number,
 ): Response {
   const { request, server } = context;

@@ -3,7 +3,7 @@ import { malformed, Refusal } from "../http/refusal.ts";
 import type { Answer, RequestContext } from "../http/request-context.ts";
 import { subprotocols } from "../wire/encodings.ts";
 import { closeSocket } from "./closing.ts";
-import { Connection, type ConnectionUse, type Socket, type SocketHandler } from "./connection.ts";
+import { Connection, type Socket, type SocketHandler, type Use } from "./connection.ts";
 import type { Connections } from "./connections.ts";
 
 export function wantsWebSocket(request: Request): boolean {
@@ -23,7 +23,7 @@ export function chooseSubprotocol<Name extends string>(
 }
 
 /** The WebSocket that a request asks for. */
-export interface Opening extends ConnectionUse {
+export interface Opening extends Use<SocketHandler> {
   readonly subprotocol: string | undefined;
 }
 

@@ -1,18 +1,14 @@
 /** One open connection over HTTP: a long answer, a request that waits for its answer, or a body that takes its time to arrive. */
 import type { Holder } from "../delivery/cutter.ts";
 import { holdsTooMuch, type Refusal, refusalOfClose } from "../http/refusal.ts";
-import type { ConnectionKind } from "../metrics.ts";
-import { type ClientAddress, nextConnectionNumber, type Purpose } from "./connection.ts";
+import { type ClientAddress, type ConnectionHandler, OpenConnection, type Use } from "./connection.ts";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** The endpoint of an HTTP connection. */
-export interface HttpHandler {
-  readonly kind: ConnectionKind;
+export interface HttpHandler extends ConnectionHandler {
   /** Bytes that it holds, besides those that are written to the answer. */
   readonly heldBytes?: number;
-  /** Without it a connection has no topics. */
-  purpose?(): Purpose;
   /** The answer has begun as a stream, and can be written to. */
   open?(connection: HttpConnection): void;
   /** The client took all that was written. */
@@ -23,17 +19,8 @@ export interface HttpHandler {
   close?(connection: HttpConnection, code: number, reason: string): void;
   /** The server ends a request whose answer has not begun. MUST answer it. */
   refuse?(refusal: Refusal): void;
-  /** Takes it off its topics, before it is cut. */
-  leave?(): void;
   /** The connection is no longer open, whoever ended it. Called once. */
   closed?(): void;
-}
-
-/** What a connection is opened for. */
-export interface HttpUse {
-  readonly handler: HttpHandler;
-  /** When its token expires, in milliseconds since 1970. */
-  readonly expiresTime: number;
 }
 
 /** Where it is registered while it is open. */
@@ -42,17 +29,16 @@ interface Register {
   deleteHttp(connection: HttpConnection): boolean;
 }
 
+const utf8 = new TextEncoder();
+
 /** Counts bytes. With 0 Bun calls `pull` only once the kernel has taken all that was written. */
 const queueing = new ByteLengthQueuingStrategy({ highWaterMark: 0 });
 
 /** It is the source of the stream that is its answer: a source of three closures takes 200 bytes more. */
-export class HttpConnection implements Holder, UnderlyingDefaultSource<Bytes> {
-  readonly number = nextConnectionNumber();
-  /** By `performance.now()`. */
-  readonly openedMilliseconds = performance.now();
-  /** Replaced where what it is used for changes. */
-  handler: HttpHandler;
-  readonly expiresTime: number;
+export class HttpConnection
+  extends OpenConnection<HttpHandler>
+  implements Holder, UnderlyingDefaultSource<Bytes>
+{
   readonly #register: Register;
   /** Set while the answer is a stream that can be written to. */
   #controller: ReadableStreamDefaultController<Bytes> | undefined;
@@ -61,22 +47,9 @@ export class HttpConnection implements Holder, UnderlyingDefaultSource<Bytes> {
   #largestBytes = 0;
 
   /** Registered by `Connections.openHttp`. */
-  constructor(
-    register: Register,
-    readonly clientAddress: ClientAddress,
-    { handler, expiresTime }: HttpUse,
-  ) {
+  constructor(register: Register, clientAddress: ClientAddress, use: Use<HttpHandler>) {
+    super(clientAddress, use);
     this.#register = register;
-    this.handler = handler;
-    this.expiresTime = expiresTime;
-  }
-
-  get kind(): ConnectionKind {
-    return this.handler.kind;
-  }
-
-  purpose(): Purpose {
-    return this.handler.purpose?.() ?? { sub: undefined, topics: 0 };
   }
 
   get address(): string | undefined {
@@ -99,15 +72,17 @@ export class HttpConnection implements Holder, UnderlyingDefaultSource<Bytes> {
   }
 
   /** Without effect once the connection is closed. */
-  write(bytes: Bytes): void {
+  write(chunk: Bytes | string): void {
     if (!this.#controller) return;
+    const bytes = typeof chunk === "string" ? utf8.encode(chunk) : chunk;
     this.#writtenBytes += bytes.length;
     this.#largestBytes = Math.max(this.#largestBytes, bytes.length);
     this.#controller.enqueue(bytes);
   }
 
   /** Ends the connection, and its stream after what was written. */
-  end(): void {
+  end(lastWords?: string): void {
+    if (lastWords !== undefined) this.write(lastWords);
     const controller = this.#controller;
     this.cancel();
     controller?.close();

@@ -22,8 +22,6 @@ export interface StatusDeps {
   readonly access: Pick<Access, "authenticateStatus">;
 }
 
-const utf8 = new TextEncoder();
-
 export function statusEndpoint(deps: StatusDeps): Handler {
   const meter = new StatusMeter(deps);
   return methods({
@@ -125,12 +123,11 @@ class StatusStream implements HttpHandler {
   }
 
   tick(connection: HttpConnection): void {
-    if (connection.unsentBytes === 0) connection.write(utf8.encode(serverSentEvent(this.#meter.text())));
+    if (connection.unsentBytes === 0) connection.write(serverSentEvent(this.#meter.text()));
   }
 
   close(connection: HttpConnection, code: number, reason: string): void {
-    connection.write(utf8.encode(closeEvent(code, reason)));
-    connection.end();
+    connection.end(closeEvent(code, reason));
   }
 
   closed(): void {

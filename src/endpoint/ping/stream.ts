@@ -3,8 +3,6 @@ import type { HttpConnection, HttpHandler } from "../../connection/http-connecti
 import { streamRetryMilliseconds } from "../../settings/limits.ts";
 import { closeEvent, serverSentEvent } from "../../wire/server-sent-events.ts";
 
-const utf8 = new TextEncoder();
-
 /** A reader that has not taken this much is gone: it is half an hour of events. */
 const unsentBytesMax = 64 * 1024;
 
@@ -12,15 +10,14 @@ const unsentBytesMax = 64 * 1024;
 export const pingStream: HttpHandler = {
   kind: "echo",
   open(connection: HttpConnection): void {
-    connection.write(utf8.encode(`retry: ${streamRetryMilliseconds}\n${timeEvent()}`));
+    connection.write(`retry: ${streamRetryMilliseconds}\n${timeEvent()}`);
   },
   tick(connection: HttpConnection): void {
     if (connection.unsentBytes > unsentBytesMax) connection.abandon();
-    else connection.write(utf8.encode(timeEvent()));
+    else connection.write(timeEvent());
   },
   close(connection: HttpConnection, code: number, reason: string): void {
-    connection.write(utf8.encode(closeEvent(code, reason)));
-    connection.end();
+    connection.end(closeEvent(code, reason));
   },
 };
 

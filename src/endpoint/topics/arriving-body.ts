@@ -4,7 +4,6 @@ import type { Purpose } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
 import { BoundedBody } from "../../http/bounded-body.ts";
-import type { Refusal } from "../../http/refusal.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import type { Logger } from "../../log.ts";
 import { nextTurn } from "../../next-turn.ts";
@@ -41,9 +40,7 @@ export async function readBody(
   const whole = source.read();
   // Most bodies come with their head. Those are no connections, since nothing waits for them.
   const isWhole = await Promise.race([whole.then(() => true), nextTurn().then(() => false)]);
-  return isWhole
-    ? await whole
-    : await new ArrivingBody(purpose, source, deps.log).wait(context, whole, deps.connections);
+  return isWhole ? await whole : await waitFor(whole, context, purpose, source, deps);
 }
 
 /** Where the bytes come from. */
@@ -60,53 +57,31 @@ function sourceOf(request: Request, declared: number | undefined, deps: Arriving
   return new BoundedBody(request.body as ReadableStream<Uint8Array>, deps.messageBytesMax);
 }
 
-class ArrivingBody implements HttpHandler {
-  readonly kind = "publish";
-  readonly #purpose: BodyPurpose;
-  readonly #source: Source;
-  readonly #log: Logger;
-  readonly #refused = Promise.withResolvers<never>();
-
-  constructor(purpose: BodyPurpose, source: Source, log: Logger) {
-    this.#purpose = purpose;
-    this.#source = source;
-    this.#log = log;
-  }
-
-  /** Counts it as a connection until it is whole. Bun itself ends a body that is silent for 12 s. */
-  async wait(
-    context: RequestContext,
-    whole: ReturnType<Source["read"]>,
-    connections: Connections,
-  ): ReturnType<Source["read"]> {
-    let connection: HttpConnection | undefined;
-    try {
-      const { expiresTime } = this.#purpose.permissions;
-      connection = connections.openHttp(context, { handler: this, expiresTime });
-      return await Promise.race([whole, this.#refused.promise]);
-    } catch (error) {
-      this.#cancel();
-      throw error;
-    } finally {
-      connection?.end();
-    }
-  }
-
-  get heldBytes(): number {
-    return this.#source.heldBytes;
-  }
-
-  purpose(): Purpose {
-    return this.#purpose;
-  }
-
-  refuse(refusal: Refusal): void {
-    this.#refused.reject(refusal);
-  }
-
-  #cancel(): void {
-    this.#source
-      .cancel()
-      .catch((error) => this.#log.debug({ err: error }, "a body that was cancelled had an error"));
+/** Counts the request as a connection until its body is whole. Bun itself ends a body that is silent for 12 s. */
+async function waitFor<Body>(
+  whole: Promise<Body>,
+  context: RequestContext,
+  purpose: BodyPurpose,
+  source: Source,
+  { connections, log }: ArrivingBodyDeps,
+): Promise<Body> {
+  const refused = Promise.withResolvers<never>();
+  const handler: HttpHandler = {
+    kind: "publish",
+    get heldBytes() {
+      return source.heldBytes;
+    },
+    purpose: () => purpose,
+    refuse: refused.reject,
+  };
+  let connection: HttpConnection | undefined;
+  try {
+    connection = connections.openHttp(context, { handler, expiresTime: purpose.permissions.expiresTime });
+    return await Promise.race([whole, refused.promise]);
+  } catch (error) {
+    source.cancel().catch((err) => log.debug({ err }, "a body that was cancelled had an error"));
+    throw error;
+  } finally {
+    connection?.end();
   }
 }

@@ -76,6 +76,8 @@ export function topicsEndpoint(deps: TopicsDeps, path: string): Handler {
   });
 }
 
+type Subscriptions = readonly Subscription<TopicReaders>[];
+
 class TopicsEndpoint {
   readonly #deps: TopicsDeps;
   readonly #path: string;
@@ -114,14 +116,11 @@ class TopicsEndpoint {
       const topics = readTopics(url, this.#path, socketTopicsMax);
       const permissions = await this.#deps.access.authenticate(context);
       for (const topic of topics) await permissions.require("subscribe", topic);
-      if (isSocket)
-        return await this.#openSocket(context, permissions, readTopicStarts(request, url, topics));
-      if (isStream) {
-        return await this.#openStream(context, permissions, readTopicStarts(request, url, topics));
-      }
-      if (url.searchParams.has("since"))
-        return await this.#poll(context, permissions, readTopicStarts(request, url, topics));
-      return await this.#inspect(topics);
+      if (!isConnection) return await this.#inspect(topics);
+      const starts = readTopicStarts(request, url, topics);
+      if (isSocket) return await this.#openSocket(context, permissions, starts);
+      if (isStream) return await this.#openStream(context, permissions, starts);
+      return await this.#poll(context, permissions, starts);
     } catch (error) {
       const refusal = this.#deps.refusals.of(error);
       if (isSocket) return this.#deps.upgrader.refuse(context, refusal);
@@ -183,7 +182,7 @@ class TopicsEndpoint {
     permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Answer> {
-    const { hub, upgrader, native, encodings } = this.#deps;
+    const { upgrader, native, encodings } = this.#deps;
     const subprotocol = chooseSubprotocol(context.request, Object.values(subprotocols));
     const isRaw = subprotocol !== subprotocols.cloudEvents;
     if (isRaw && starts.length > 1) {
@@ -191,9 +190,7 @@ class TopicsEndpoint {
         "Several topics on a WebSocket need the subprotocol cloudevents.json, which names each message's.",
       );
     }
-    const subscriptions = await openAll(hub, starts);
-    try {
-      this.#countResumes(subscriptions);
+    return await this.#subscribe(starts, (subscriptions) => {
       const gap = isRaw ? subscriptions[0]?.gap : undefined;
       if (gap) {
         const detail = `Cannot continue ${gap.topic} after ${gap.requested}: messages are gone. Connect without since.`;
@@ -210,10 +207,7 @@ class TopicsEndpoint {
         subprotocol,
         expiresTime: permissions.expiresTime,
       });
-    } catch (error) {
-      closeAll(subscriptions); // No connection was opened that would close them.
-      throw error;
-    }
+    });
   }
 
   async #openStream(
@@ -222,7 +216,7 @@ class TopicsEndpoint {
     starts: readonly TopicStart[],
   ): Promise<Response> {
     const { request, url } = context;
-    const { hub, connections, config } = this.#deps;
+    const { connections, config } = this.#deps;
     const format = url.searchParams.get("format");
     if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
     if (starts.length > streamTopicsMax)
@@ -233,21 +227,15 @@ class TopicsEndpoint {
       );
     }
     if (request.method === "HEAD") return new Response(null, { headers: eventStreamHeaders });
-    let subscriptions: readonly Subscription<TopicReaders>[] = [];
-    try {
-      subscriptions = await openAll(hub, starts);
-      this.#countResumes(subscriptions);
+    // A heartbeat moves the answer, unless its reader takes nothing.
+    const silenceSeconds =
+      this.#streamDeps.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120);
+    const { expiresTime } = permissions;
+    return await this.#subscribe(starts, (subscriptions) => {
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
       const handler = new EventStream(this.#streamDeps, permissions, subscriptions, format !== null);
-      // A heartbeat moves the answer, unless its reader takes nothing.
-      const silenceSeconds =
-        this.#streamDeps.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120);
-      const { expiresTime } = permissions;
       return answerEventStream(connections, context, { handler, expiresTime }, silenceSeconds);
-    } catch (error) {
-      closeAll(subscriptions);
-      throw error;
-    }
+    });
   }
 
   async #poll(
@@ -256,24 +244,33 @@ class TopicsEndpoint {
     starts: readonly TopicStart[],
   ): Promise<Response> {
     const options = readPollOptions(context.url);
-    let subscriptions: readonly Subscription<TopicReaders>[] = [];
-    try {
-      subscriptions = await openAll(this.#deps.hub, starts);
-      this.#countResumes(subscriptions);
+    return await this.#subscribe(starts, async (subscriptions) => {
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
       using _ = silentFor(context, 2 * pollWaitSecondsMax);
       return await new Poll(this.#pollDeps, permissions, subscriptions, options).run(context);
+    });
+  }
+
+  /** Opens subscriptions for a connection, which closes them. Where none can be opened, nothing stays open. */
+  async #subscribe<Opened>(
+    starts: readonly TopicStart[],
+    open: (subscriptions: Subscriptions) => Opened | Promise<Opened>,
+  ): Promise<Opened> {
+    const { hub, counters } = this.#deps;
+    const results = await Promise.allSettled(
+      starts.map(({ topic, since, requested }) => hub.open(topic, since, requested)),
+    );
+    const subscriptions = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+    try {
+      for (const result of results) if (result.status === "rejected") throw result.reason;
+      for (const { resumed, gap } of subscriptions) {
+        if (resumed) counters.resumes.complete++;
+        if (gap) counters.resumes.gap++;
+      }
+      return await open(subscriptions);
     } catch (error) {
       closeAll(subscriptions);
       throw error;
-    }
-  }
-
-  #countResumes(subscriptions: readonly Subscription<TopicReaders>[]): void {
-    const { resumes } = this.#deps.counters;
-    for (const { resumed, gap } of subscriptions) {
-      if (resumed) resumes.complete++;
-      if (gap) resumes.gap++;
     }
   }
 
@@ -294,31 +291,16 @@ class TopicsEndpoint {
   }
 }
 
-/** Opens all subscriptions, or throws and leaves none open. */
-async function openAll(
-  hub: Hub<TopicReaders>,
-  starts: readonly TopicStart[],
-): Promise<Subscription<TopicReaders>[]> {
-  const opened = await Promise.allSettled(
-    starts.map(({ topic, since, requested }) => hub.open(topic, since, requested)),
-  );
-  const subscriptions = opened.filter((result) => result.status === "fulfilled").map(({ value }) => value);
-  const failure = opened.find((result) => result.status === "rejected");
-  if (!failure) return subscriptions;
-  closeAll(subscriptions);
-  throw failure.reason;
-}
-
 /** Whether the client returns with the ids of the ends of all its topics. */
-const haveAllEnded = (subscriptions: readonly Subscription<TopicReaders>[]): boolean =>
+const haveAllEnded = (subscriptions: Subscriptions): boolean =>
   subscriptions.every(({ hasSeenEnd }) => hasSeenEnd);
 
 /** An `EventSource` stops by itself after 204, and not after any other answer of its own accord. */
-function nothingFollows(subscriptions: readonly Subscription<TopicReaders>[]): Response {
+function nothingFollows(subscriptions: Subscriptions): Response {
   closeAll(subscriptions);
   return new Response(null, { status: 204, headers: noStoreHeaders });
 }
 
-function closeAll(subscriptions: readonly Subscription<TopicReaders>[]): void {
+function closeAll(subscriptions: Subscriptions): void {
   for (const subscription of subscriptions) subscription.close();
 }

@@ -131,7 +131,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
 
   gap(gap: Gap): void {
     this.#deps.counters.gaps++;
-    this.#write(utf8.encode(this.#codec.gap(gap, this.#cursorAt(gap.topic, formatId(gap.from)))));
+    this.#write(this.#codec.gap(gap, this.#cursorAt(gap.topic, formatId(gap.from))));
   }
 
   live(subscription: Subscription<TopicReaders>): void {
@@ -141,7 +141,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   end(end: End): void {
     const connection = this.#connection;
     if (!connection) return;
-    this.#write(utf8.encode(this.#codec.end(end, this.#cursorAt(end.topic, formatId(end)))));
+    this.#write(this.#codec.end(end, this.#cursorAt(end.topic, formatId(end))));
     if (--this.#openTopics > 0) return;
     this.flush();
     connection.end();
@@ -153,11 +153,11 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   }
 
   tick(): void {
-    if (++this.#silentSeconds >= this.#deps.heartbeatIntervalSeconds) this.#write(utf8.encode(":\n\n"));
+    if (++this.#silentSeconds >= this.#deps.heartbeatIntervalSeconds) this.#write(":\n\n");
   }
 
   close(connection: HttpConnection, code: number, reason: string): void {
-    this.#write(utf8.encode(this.#codec.close(code, reason)));
+    this.#write(this.#codec.close(code, reason));
     this.flush();
     connection.end();
   }
@@ -177,7 +177,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     let cursor = "";
     for (const { topic, openId } of this.subscriptions) cursor = this.#cursorAt(topic, openId);
     const opened = this.#codec.open(this.subscriptions, cursor);
-    this.#write(utf8.encode(`retry: ${streamRetryMilliseconds}\n${opened}`));
+    this.#write(`retry: ${streamRetryMilliseconds}\n${opened}`);
     for (const subscription of this.subscriptions) subscription.begin(this);
     this.pull();
   }
@@ -201,11 +201,12 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   #put(message: Message, event: Uint8Array<ArrayBuffer>): void {
     this.#write(event);
     if (this.form !== forms.cloudEventStreamOfTopics) return;
-    this.#write(utf8.encode(`id: ${this.#cursorAt(message.topic, formatId(message))}\n\n`));
+    this.#write(`id: ${this.#cursorAt(message.topic, formatId(message))}\n\n`);
   }
 
-  #write(bytes: Uint8Array<ArrayBuffer>): void {
+  #write(event: Uint8Array<ArrayBuffer> | string): void {
     if (!this.#connection) return;
+    const bytes = typeof event === "string" ? utf8.encode(event) : event;
     this.#silentSeconds = 0;
     if (this.#gathered) this.#gathered.push(bytes);
     else {

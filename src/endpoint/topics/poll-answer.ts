@@ -9,21 +9,15 @@ const utf8 = new TextEncoder();
 /** Bun sends it chunked. A client sees an answer that broke off, because the last chunk is missing. */
 export class PollAnswer implements HttpHandler {
   readonly kind = "poll";
-  readonly #purpose: Purpose;
-  /** Not joined: other polls share the texts of the same events, and a reader that stalls holds no copy of them. */
-  readonly #texts: Iterator<string>;
-  #text = "";
+  readonly purpose: () => Purpose;
+  readonly #pieces: Iterator<Uint8Array<ArrayBuffer>, undefined>;
   #bytesLeft: number;
 
   /** @param bytes of the events, with a comma for each */
   constructor(events: readonly string[], bytes: number, purpose: Purpose) {
-    this.#texts = arrayOf(events);
+    this.#pieces = piecesOf(events);
     this.#bytesLeft = bytes;
-    this.#purpose = purpose;
-  }
-
-  purpose(): Purpose {
-    return this.#purpose;
+    this.purpose = () => purpose;
   }
 
   get heldBytes(): number {
@@ -32,9 +26,9 @@ export class PollAnswer implements HttpHandler {
 
   /** The next piece, because the kernel took the one before. */
   pull(connection: HttpConnection): void {
-    const piece = this.#next();
-    this.#bytesLeft = Math.max(0, this.#bytesLeft - piece.length);
-    if (piece.length > 0) connection.write(piece);
+    const piece = this.#pieces.next().value;
+    this.#bytesLeft = Math.max(0, this.#bytesLeft - (piece?.length ?? 0));
+    if (piece) connection.write(piece);
     else connection.end();
   }
 
@@ -42,31 +36,33 @@ export class PollAnswer implements HttpHandler {
   close(connection: HttpConnection, code: number): void {
     if (code === closeCode.unauthorized) connection.abandon();
   }
-
-  /** Empty at the end. */
-  #next(): Uint8Array<ArrayBuffer> {
-    const piece = new Uint8Array(answerPieceBytes);
-    let length = 0;
-    while (length < answerPieceBytes) {
-      if (this.#text === "") {
-        const { done, value } = this.#texts.next();
-        if (done) break;
-        this.#text = value;
-      }
-      const { read, written } = utf8.encodeInto(this.#text, piece.subarray(length));
-      if (read === 0) break; // The next character needs more bytes than are left.
-      this.#text = this.#text.slice(read);
-      length += written;
-    }
-    return piece.subarray(0, length);
-  }
 }
 
-function* arrayOf(events: readonly string[]): Generator<string, undefined> {
-  yield "[";
-  for (const [index, event] of events.entries()) {
-    if (index > 0) yield ",";
+/** Encodes a piece when it is asked for: polls share the texts of their events, and one that is not read holds no copy. */
+function* piecesOf(events: readonly string[]): Generator<Uint8Array<ArrayBuffer>, undefined> {
+  let piece = new Uint8Array(answerPieceBytes);
+  let length = 0;
+  for (const text of textsOf(events)) {
+    for (let rest = text; rest !== ""; ) {
+      const { read, written } = utf8.encodeInto(rest, piece.subarray(length));
+      rest = rest.slice(read);
+      length += written;
+      if (rest === "") continue;
+      yield piece.subarray(0, length);
+      piece = new Uint8Array(answerPieceBytes);
+      length = 0;
+    }
+  }
+  yield piece.subarray(0, length);
+}
+
+/** A JSON array. */
+function* textsOf(events: readonly string[]): Generator<string> {
+  let separator = "[";
+  for (const event of events) {
+    yield separator;
     yield event;
+    separator = ",";
   }
   yield "]";
 }

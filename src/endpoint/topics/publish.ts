@@ -59,15 +59,12 @@ export async function publishBody(
     };
     return publishedAs(topic, await hub.publish(topic, publication));
   };
-  const [only] = targets;
-  if (only && targets.length === 1) {
-    try {
-      return Response.json({ published: [await publishTo(only)] });
-    } catch (error) {
-      throw refusalOfPublication([error], []);
-    }
-  }
-  return publishToEach(targets, publishTo);
+  // Each on its own: what was published stays published, and the answer lists it.
+  const outcomes = await Promise.allSettled(targets.map(publishTo));
+  const published = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
+  const failed = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []));
+  if (failed.length > 0) throw refusalOfPublication(failed, published);
+  return Response.json({ published });
 }
 
 const topicsOf = (targets: readonly PublishTarget[]): string[] => targets.map(({ topic }) => topic);
@@ -148,22 +145,6 @@ async function publishBatch(
     throw refusalOfPublication([error], [items.published]);
   }
   return Response.json({ published: [items.published] });
-}
-
-/** Each on its own: what was published stays published, and the answer lists it. */
-async function publishToEach(
-  targets: readonly PublishTarget[],
-  publishTo: (target: PublishTarget) => Promise<Published>,
-): Promise<Response> {
-  const outcomes = await Promise.allSettled(targets.map(publishTo));
-  const published: Published[] = [];
-  const failed: unknown[] = [];
-  for (const outcome of outcomes) {
-    if (outcome.status === "rejected") failed.push(outcome.reason);
-    else published.push(outcome.value);
-  }
-  if (failed.length > 0) throw refusalOfPublication(failed, published);
-  return Response.json({ published });
 }
 
 /**
