@@ -155,8 +155,9 @@ export class Checker {
       if (this.#acknowledged.has(key))
         throw new Violation(`a gap was told after ${key}, and nothing was lost`);
     // What was lost before its publisher was answered is published again, and those who had it are told a gap.
-    for (const { key, first, words, gap } of this.#again)
-      if (!gap?.mayRepeat && this.#ids.get(key) === first) throw new Violation(`${words} got "${key}" twice`);
+    for (const { key, first, words, gaps } of this.#again)
+      if (!gaps.some(({ mayRepeat }) => mayRepeat) && this.#ids.get(key) === first)
+        throw new Violation(`${words} got "${key}" twice`);
     for (const view of this.#finished)
       for (const [publisher, number] of view.numbers) {
         const last = this.#last.get(`${view.topic} ${publisher}`);
@@ -228,8 +229,8 @@ interface Again {
   /** The id with which it was given first. */
   readonly first: string;
   readonly words: string;
-  /** The last gap before that. */
-  readonly gap: Gap | undefined;
+  /** What was told in between. */
+  readonly gaps: readonly Gap[];
 }
 
 interface ViewDeps {
@@ -249,11 +250,11 @@ export class View {
   /** The number of the last message of each publisher since the last gap. */
   readonly numbers = new Map<string, number>();
   readonly #deps: ViewDeps;
-  /** The id of each message that it got, by its body. */
-  readonly #ids = new Map<string, string>();
+  /** By the body of each message the id that it had first, and how many gaps were told until it was given last. */
+  readonly #had = new Map<string, { readonly id: string; readonly gaps: number }>();
   /** Up to which number each publisher's messages may have been lost before the last gap was told. */
   #excused: ReadonlyMap<string, number> = new Map();
-  #gap: Gap | undefined;
+  readonly #gaps: Gap[] = [];
   /** What it was given last, for the report of a violation. */
   readonly #recent: string[] = [];
 
@@ -269,7 +270,7 @@ export class View {
   }
 
   gap(from: string): void {
-    this.#gap = this.#deps.gap(this.id ?? "", from);
+    this.#gaps.push(this.#deps.gap(this.id ?? "", from));
     this.#note(`a gap up to ${from}`);
     this.id = from;
     this.#excused = this.#deps.begun();
@@ -279,11 +280,12 @@ export class View {
   message(id: string, body: string): void {
     if (this.id !== undefined) this.#follow(parse(this.id), parse(id), id);
     this.#deps.received(id, body);
-    const before = this.#ids.get(body);
-    if (before === undefined) this.#ids.set(body, id);
-    else {
+    const before = this.#had.get(body);
+    this.#had.set(body, { id: before?.id ?? id, gaps: this.#gaps.length });
+    if (before) {
       const words = `${this.words}, given ${id},`;
-      this.#deps.again({ key: `${this.topic} ${body}`, first: before, words, gap: this.#gap });
+      const gaps = this.#gaps.slice(before.gaps);
+      this.#deps.again({ key: `${this.topic} ${body}`, first: before.id, words, gaps });
     }
     this.#count(body);
     this.#note(`${id} "${body}"`);
