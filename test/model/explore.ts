@@ -1,11 +1,12 @@
-/** Visits every state that can be reached, the nearest first. */
+/** Visits every state that can be reached, those with the fewest faults first, and of these the nearest. */
 import { type Action, actionsOf, after, beginning, type Course, checkSettled, Violation } from "./actions.ts";
-import { textOf, type World } from "./world.ts";
+import { Keys } from "./key.ts";
+import type { World } from "./world.ts";
 
 export interface Exploration {
   readonly states: number;
   readonly steps: number;
-  /** Set where a promise was broken: how, and the shortest way there. */
+  /** Set where a promise was broken: how, and the way there. */
   readonly broken?: { readonly words: string; readonly trace: readonly Action[] };
 }
 
@@ -20,35 +21,49 @@ interface Found {
 }
 
 export function explore(course: Course): Exploration {
+  const keys = new Keys(course);
   const seen = new Set<bigint>();
   let steps = 0;
-  let now: Found[] = [{ world: beginning(course), way: {} }];
-  while (now.length > 0) {
-    const next: Found[] = [];
-    for (const { world, way } of now) {
+  let states = 0;
+  /** What is to be visited, by the number of faults. */
+  const levels: Found[][] = Array.from({ length: course.faultsMax + 1 }, () => []);
+  levels[0]?.push({ world: beginning(course), way: {} });
+  for (const level of levels) {
+    // The list grows while it is gone through.
+    for (const { world, way } of taken(level)) {
       for (const action of actionsOf(world, course)) {
         steps++;
         const further = { action, before: way };
         try {
           const reached = after(world, action, course);
-          const key = keyOf(reached);
-          if (seen.has(key)) continue;
-          seen.add(key);
+          if (seen.has(keys.of(reached))) continue;
+          states++;
+          for (const key of coveredBy(reached, course, keys)) seen.add(key);
           checkSettled(reached, course);
-          next.push({ world: reached, way: further });
+          levels[reached.faults]?.push({ world: reached, way: further });
         } catch (error) {
           if (!(error instanceof Violation)) throw error;
-          return { states: seen.size, steps, broken: { words: error.message, trace: traceOf(further) } };
+          return { states, steps, broken: { words: error.message, trace: traceOf(further) } };
         }
       }
     }
-    now = next;
   }
-  return { states: seen.size, steps };
+  return { states, steps };
 }
 
-function keyOf(world: World): bigint {
-  return Bun.hash.xxHash64(textOf(world)) as bigint;
+/** Takes what is in a list, and what is added meanwhile, so that what was visited can be forgotten. */
+function* taken<Item>(list: Item[]): Generator<Item> {
+  while (list.length > 0) yield* list.splice(0, 10_000);
+}
+
+/**
+ * A world, and those that differ from it only in that fewer faults can follow, or that a gap may already be told: whatever breaks a
+ * promise there breaks it here.
+ */
+function* coveredBy(world: World, course: Course, keys: Keys): Generator<bigint> {
+  for (let faults = world.faults; faults <= course.faultsMax; faults++)
+    for (const mayHaveLost of world.mayHaveLost ? [true] : [false, true])
+      yield keys.of({ ...world, faults, mayHaveLost });
 }
 
 function traceOf(way: Way): Action[] {

@@ -1,25 +1,46 @@
-/** Visits every state of the small sizes and says how many there are: `bun run model`, or `bun run model --messages 3 --faults 3`. */
+/**
+ * Visits every state of two servers, two nodes and one topic, and says how many there are: `bun run model`, or with other sizes
+ * `bun run model --messages 3 --faults 2`. With `--audit` it compares states that count as one.
+ */
 import { Command } from "commander";
+import { audit } from "./audit.ts";
 import { explore } from "./explore.ts";
-import { coursesOf, wholeCourses } from "./sizes.ts";
+import { coursesOf } from "./sizes.ts";
 
 const command = new Command("model")
-  .option("--messages <number>", "messages that are published, if other sizes are wanted", Number)
-  .option("--faults <number>", "faults that happen, the same", Number)
+  .option("--messages <number>", "messages that are published", Number, 4)
+  .option("--faults <number>", "faults that happen", Number, 3)
+  .option("--audit", "compares what can follow after states that count as one", false)
   .parse();
-const { messages, faults } = command.opts<{ messages?: number; faults?: number }>();
-const courses =
-  messages === undefined && faults === undefined ? wholeCourses : coursesOf(messages ?? 4, faults ?? 3);
+const options = command.opts<{ messages: number; faults: number; audit: boolean }>();
 
-for (const course of courses) {
+for (const course of coursesOf(options.messages, options.faults)) {
   const begun = performance.now();
-  const { states, steps, broken } = explore(course);
+  const { words, broken } = options.audit ? audited(audit(course)) : explored(explore(course));
   const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-  const { setting, messagesMax, faultsMax } = course;
-  console.log(
-    `${JSON.stringify(setting)}, ${messagesMax} messages, ${faultsMax} faults: ${states} states by ${steps} steps in ${seconds} s`,
-  );
+  console.log(`${JSON.stringify(course.setting)}: ${words} in ${seconds} s`);
   if (!broken) continue;
-  console.error(`${broken.words}: ${JSON.stringify(broken.trace)}`);
+  console.error(broken);
   process.exit(1);
+}
+
+interface Report {
+  readonly words: string;
+  readonly broken?: string | false | undefined;
+}
+
+function explored({ states, steps, broken }: ReturnType<typeof explore>): Report {
+  return {
+    words: `${states} states by ${steps} steps`,
+    broken: broken && `${broken.words}: ${JSON.stringify(broken.trace)}`,
+  };
+}
+
+function audited({ pairs, differing }: ReturnType<typeof audit>): Report {
+  return {
+    words: `${pairs} pairs of states compared`,
+    broken:
+      differing &&
+      `not the same can follow after ${differing.map((trace) => JSON.stringify(trace)).join(" and ")}`,
+  };
 }

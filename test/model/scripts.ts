@@ -166,7 +166,7 @@ export class Script {
       epoch = ++this.world.epochs;
       holes = [];
     } else if (before.generation !== generation) {
-      offset = last + 64 * this.server.replid;
+      offset = 64 + Math.max(last, ...this.world.messages.map((given) => given.offset));
       if (this.rules.holes) holes = [[last, offset], ...holes];
     }
     this.log = [...this.log, { offset, previous: last, message }];

@@ -15,12 +15,6 @@ export const settings = {
 export const coursesOf = (messagesMax: number, faultsMax: number): readonly Course[] =>
   Object.values(settings).map((setting) => ({ rules, setting, messagesMax, faultsMax, isFine: false }));
 
-/** Sizes whose states are all visited in about a minute altogether. A pair has far more states of each size than one server. */
-export const wholeCourses: readonly Course[] = Object.values(settings).map((setting) => ({
-  ...{ rules, setting, isFine: false },
-  ...(setting.isPair ? { messagesMax: 3, faultsMax: 2 } : { messagesMax: 4, faultsMax: 3 }),
-}));
-
 const small = { messagesMax: 3, faultsMax: 2, isFine: false };
 
 /** What the rules of version 0.1 let happen, with the faults that lead there. */
