@@ -25,6 +25,11 @@ describe("src/", () => {
     expect(Object.keys(sources).filter((name) => layerOf(name) === -1)).toEqual([]);
   });
 
+  test("no file but the settings' own has more than 400 lines", () => {
+    const long = Object.entries(sources).filter(([, source]) => source.split("\n").length > 401);
+    expect(long.map(([name]) => name)).toEqual(["settings/config.ts"]);
+  });
+
   test("imports go within a folder or to a layer below", () => {
     expect(upward(sources)).toEqual([]);
   });

@@ -12,43 +12,26 @@ import {
   type BrokerTraits,
   BrokerUnavailable,
   type History,
-  IdempotencyConflict,
   type Once,
   type Page,
   type Publication,
   type StreamRecord,
-  StreamTakenOver,
-  TopicEnded,
   type TopicState,
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Since, TopicPosition } from "../../topic/message.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
-import { columnsOf, endOf, historyOf, outcomeAt } from "./columns.ts";
+import { columnsOf, endOf, historyOf } from "./columns.ts";
+import { CommitQueue, type Pending } from "./commit-queue.ts";
 import { OwnedDirectory } from "./directory.ts";
 import { DiskMeter } from "./meter.ts";
-import {
-  type Answer,
-  type Failure,
-  type Operation,
-  type Outcome,
-  type OutcomeColumns,
-  outcomes,
-  type Request,
-} from "./protocol.ts";
+import { failureAt, type Outcome, type OutcomeColumns, outcomeAt, outcomes } from "./outcomes.ts";
+import type { Answer, Failure, Operation, Question } from "./protocol.ts";
 
 /** The contract allows 3 s; the clock below ticks in between. */
 const settleMilliseconds = 2500;
 const tickMilliseconds = 250;
-
-/** Bounds of the operations that wait or are being committed. Past one of them publishing is refused at once. */
-const operationsMax = 20_000;
-const bytesMax = 64 * 1024 * 1024;
-
-/** Bounds of one transaction, so that it does not take seconds. */
-const batchOperationsMax = 8192;
-const batchBytesMax = 8 * 1024 * 1024;
 
 /** Reads that the Worker has not answered. */
 const readsMax = 20_000;
@@ -66,25 +49,9 @@ export interface DiskBrokerOptions extends Pick<EngineDeps, "log" | "workerUrl">
 /** Bun's Worker can be left out of what keeps a process alive. */
 type DiskWorker = Worker & { ref(): void; unref(): void };
 
-interface Pending {
-  readonly operation: Operation;
-  readonly bytes: number;
+interface Reading extends PromiseWithResolvers<Answer> {
   readonly deadline: number;
-  readonly resolve: (outcome: Outcome) => void;
-  readonly reject: (error: Error) => void;
 }
-
-interface Reading {
-  readonly deadline: number;
-  readonly resolve: (answer: Answer) => void;
-  readonly reject: (error: Error) => void;
-}
-
-type Ask = Request extends infer Each
-  ? Each extends unknown
-    ? Omit<Each, "id" | "now" | "monotonic">
-    : never
-  : never;
 
 export class DiskBroker implements Broker, EngineSize {
   readonly traits: BrokerTraits = { isShared: false, isInProcess: false, comparisonSeconds: undefined };
@@ -99,11 +66,9 @@ export class DiskBroker implements Broker, EngineSize {
   #sinceTime: number;
   #listener: BrokerListener | undefined;
   readonly #subscribed = new Set<string>();
-  /** Not sent yet. */
-  #queue: Pending[] = [];
-  /** The transaction in progress, by the id of its request. */
-  #batch: { readonly id: number; readonly pending: readonly Pending[] } | undefined;
-  #bytes = 0;
+  readonly #queue = new CommitQueue();
+  /** The id of the request with the transaction in progress. */
+  #batchId = 0;
   readonly #reads = new Map<number, Reading>();
   #lastId = 0;
   #sweepId = 0;
@@ -174,7 +139,7 @@ export class DiskBroker implements Broker, EngineSize {
   unsubscribe(topic: string): void {
     if (!this.#subscribed.delete(topic)) return;
     // It waits for the next transaction or sweep: nobody waits for it.
-    this.#queue.push(this.#pending({ kind: "unsubscribe", topic }, 0, Number.POSITIVE_INFINITY));
+    this.#queue.addUnawaited({ kind: "unsubscribe", topic });
   }
 
   async history(topic: string, since: Since, page: Page): Promise<History | undefined> {
@@ -291,27 +256,16 @@ export class DiskBroker implements Broker, EngineSize {
     return new BrokerUnavailable(this.state.reason ?? "the disk is away");
   }
 
-  #pending(operation: Operation, bytes: number, deadline: number) {
-    const { promise, resolve, reject } = Promise.withResolvers<Outcome>();
-    if (operation.kind === "unsubscribe") promise.catch(() => undefined);
-    return { operation, bytes, deadline, promise, resolve, reject };
-  }
-
   #enqueue(operation: Operation, bytes: number): Promise<Outcome> {
-    const waiting = this.#queue.length + (this.#batch?.pending.length ?? 0);
-    if (waiting >= operationsMax || (this.#bytes > 0 && this.#bytes + bytes > bytesMax))
-      throw new BrokerUnavailable("too many publications wait for the disk");
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
-    const pending = this.#pending(operation, bytes, performance.now() + settleMilliseconds);
-    this.#bytes += bytes;
-    this.#queue.push(pending);
+    const outcome = this.#queue.add(operation, bytes, performance.now() + settleMilliseconds);
     this.#flushSoon();
-    return pending.promise;
+    return outcome;
   }
 
   /** At the end of this turn of the event loop, so that all that came in it is one transaction. */
   #flushSoon(): void {
-    if (this.#isFlushing || this.#batch || !this.#isOpened) return;
+    if (this.#isFlushing || this.#queue.isCommitting || !this.#isOpened) return;
     this.#isFlushing = true;
     setImmediate(() => {
       this.#isFlushing = false;
@@ -320,24 +274,13 @@ export class DiskBroker implements Broker, EngineSize {
   }
 
   #flush(): void {
-    if (this.#batch || !this.#isOpened || this.#queue.length === 0 || this.#isClosed) return;
-    let bytes = 0;
-    let count = 0;
-    for (const pending of this.#queue) {
-      bytes += pending.bytes;
-      if (count >= batchOperationsMax || (count > 0 && bytes > batchBytesMax)) break;
-      count++;
-    }
-    const pending = this.#queue.slice(0, count);
-    this.#queue = this.#queue.slice(count);
-    const id = this.#send({
-      kind: "commit",
-      operations: columnsOf(pending.map(({ operation }) => operation)),
-    });
-    this.#batch = { id, pending };
+    if (this.#queue.isCommitting || !this.#isOpened || this.#isClosed) return;
+    const operations = this.#queue.begin();
+    if (operations.length > 0)
+      this.#batchId = this.#send({ kind: "commit", operations: columnsOf(operations) });
   }
 
-  #send(request: Ask): number {
+  #send(request: Question): number {
     const id = ++this.#lastId;
     const moment = { now: this.#clock.now(), monotonic: this.#clock.monotonic() };
     this.#worker?.ref(); // A program that waits for its publication must not end before.
@@ -345,15 +288,15 @@ export class DiskBroker implements Broker, EngineSize {
     return id;
   }
 
-  #ask(request: Ask): Promise<Answer> {
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  #ask(request: Question): Promise<Answer> {
     const deadline =
       request.kind === "open" ? Number.POSITIVE_INFINITY : performance.now() + settleMilliseconds;
-    this.#reads.set(this.#send(request), { deadline, resolve, reject });
-    return promise;
+    const reading = { deadline, ...Promise.withResolvers<Answer>() };
+    this.#reads.set(this.#send(request), reading);
+    return reading.promise;
   }
 
-  async #read(request: Ask): Promise<Answer> {
+  async #read(request: Question): Promise<Answer> {
     if (this.#failure?.isGone) throw this.#unavailable();
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     if (this.#reads.size >= readsMax) throw new BrokerUnavailable("too many reads wait for the disk");
@@ -385,36 +328,26 @@ export class DiskBroker implements Broker, EngineSize {
         reading?.reject(new BrokerUnavailable(answer.failure.reason));
       }
     }
-    if (!this.#batch && this.#reads.size === 0 && this.#queue.length === 0) this.#worker?.unref();
+    if (this.#queue.isEmpty && this.#reads.size === 0) this.#worker?.unref();
   }
 
   #committed({ id, results, milliseconds, failure }: Extract<Answer, { kind: "committed" }>): void {
-    const batch = this.#batch;
-    if (batch?.id !== id) return;
-    this.#batch = undefined;
-    this.meter.committed(batch.pending.length, milliseconds, failure !== undefined);
+    if (id !== this.#batchId) return;
+    const batch = this.#queue.end();
+    this.meter.committed(batch.length, milliseconds, failure !== undefined);
     if (failure) this.#failed(failure);
     else this.#recovered();
-    for (const [index, pending] of batch.pending.entries()) {
-      this.#bytes -= pending.bytes;
-      this.#settle(pending, results, index);
-    }
+    for (const [index, pending] of batch.entries()) this.#settle(pending, results, index);
     this.#flush();
   }
 
   #settle({ operation, resolve, reject }: Pending, results: OutcomeColumns, index: number): void {
-    const outcome = results.outcomes[index];
     const settled = outcomeAt(results, index);
-    if (outcome === outcomes.conflict) reject(new IdempotencyConflict());
-    else if (outcome === outcomes.takenOver) reject(new StreamTakenOver());
-    else if (outcome === outcomes.ended && settled.end) reject(new TopicEnded(operation.topic, settled.end));
-    else if (outcome === outcomes.tooLarge)
-      reject(new BrokerUnavailable("the message is larger than the disk's file can hold"));
-    else if (outcome === outcomes.failed) reject(this.#unavailable());
-    else {
-      if (outcome === outcomes.done && operation.kind === "publish") this.#announce(operation, settled);
-      resolve(settled);
-    }
+    const error = failureAt(results, index, operation.topic, settled, this.#unavailable());
+    const isDone = results.outcomes[index] === outcomes.done;
+    if (isDone && operation.kind === "publish") this.#announce(operation, settled);
+    if (error) reject(error);
+    else resolve(settled);
   }
 
   #announce(
@@ -439,27 +372,21 @@ export class DiskBroker implements Broker, EngineSize {
    * Reads that are late are only too many: the Worker serves them last.
    */
   #giveUp(now: number): void {
-    const isLate = ({ deadline }: { readonly deadline: number }): boolean => deadline <= now;
     for (const [id, reading] of this.#reads) {
-      if (!isLate(reading)) continue;
+      if (reading.deadline > now) continue;
       this.#reads.delete(id);
       reading.reject(new BrokerUnavailable("the disk has too much to read"));
     }
-    const late = [...(this.#batch?.pending ?? []), ...this.#queue].filter(isLate);
+    const late = this.#queue.takeLate(now);
     if (late.length === 0 && now < this.#sweepDeadline) return;
     this.#failed({ reason: `the disk has not answered for ${settleMilliseconds / 1000} s`, isGone: true });
     for (const { reject } of late) reject(this.#unavailable());
-    for (const { bytes } of this.#queue.filter(isLate)) this.#bytes -= bytes;
-    this.#queue = this.#queue.filter((pending) => !isLate(pending));
   }
 
   #rejectAll(error: Error): void {
-    for (const { reject } of [...(this.#batch?.pending ?? []), ...this.#queue, ...this.#reads.values()])
-      reject(error);
-    this.#batch = undefined;
-    this.#queue = [];
+    this.#queue.rejectAll(error);
+    for (const { reject } of this.#reads.values()) reject(error);
     this.#reads.clear();
-    this.#bytes = 0;
     this.#endSweep();
   }
 

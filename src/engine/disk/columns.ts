@@ -1,20 +1,7 @@
-/** Operations, their outcomes and messages, to the columns of protocol.ts and back. */
+/** Operations and messages, to the columns of protocol.ts and back. */
 import type { History, Publication } from "../../topic/broker.ts";
 import type { End, Message, Position } from "../../topic/message.ts";
-import type { HistoryColumns, Operation, OperationColumns, Outcome, OutcomeColumns } from "./protocol.ts";
-
-export function outcomeAt({ epochs, offsets, ends, times, records }: OutcomeColumns, index: number): Outcome {
-  const epoch = epochs[index] ?? "";
-  const offset = offsets[index] ?? 0;
-  const end = ends[index] ?? 0;
-  return {
-    // A subscribed topic without a message is at 0; a publication has no message there.
-    position: offset > 0 || (epoch !== "" && end === 0) ? { epoch, offset } : undefined,
-    end: end > 0 ? { epoch, offset: end } : undefined,
-    time: times[index],
-    record: records[index],
-  };
-}
+import type { HistoryColumns, Operation, OperationColumns } from "./protocol.ts";
 
 export function columnsOf(operations: readonly Operation[]): OperationColumns {
   const columns: OperationColumns = {

@@ -1,8 +1,9 @@
 /** What a node and its Worker say to each other. Columns and not rows: an array of strings costs less to copy than objects. */
-import type { Once, Page, Publication, StreamRecord, StreamStep, TopicState } from "../../topic/broker.ts";
+import type { Once, Page, Publication, StreamStep, TopicState } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { End, Position, Since, TopicPosition } from "../../topic/message.ts";
 import type { EngineLimits } from "../engine.ts";
+import type { OutcomeColumns } from "./outcomes.ts";
 
 /** The node's clock: the Worker has none of its own. */
 export interface Moment {
@@ -34,75 +35,24 @@ export interface OperationColumns {
   readonly writers: (string | undefined)[];
 }
 
-/** How an operation of a transaction came out. */
-export const outcomes = {
-  done: 0,
-  repeated: 1,
-  conflict: 2,
-  tooLarge: 3,
-  failed: 4,
-  ended: 5,
-  takenOver: 6,
-} as const;
-
-export interface OutcomeColumns {
-  readonly outcomes: number[];
-  readonly epochs: string[];
-  /** Of the message, or of the subscribed topic's position; 0 where there is neither. */
-  readonly offsets: number[];
-  /** The offset of the topic's end, where the operation made or met it; else 0. */
-  readonly ends: number[];
-  readonly times: number[];
-  /** Of `takeStream`. */
-  readonly records: (StreamRecord | undefined)[];
-}
-
-export const noOutcomes = (): OutcomeColumns => ({
-  outcomes: [],
-  epochs: [],
-  offsets: [],
-  ends: [],
-  times: [],
-  records: [],
-});
-
-/** One operation's outcome, of which every part may be missing. */
-export interface Outcome {
-  readonly position?: Position | undefined;
-  readonly end?: Position | undefined;
-  /** Of the last entry. */
-  readonly time?: number | undefined;
-  readonly record?: StreamRecord | undefined;
-}
-
-export function pushOutcome(
-  results: OutcomeColumns,
-  outcome: number,
-  { position, end, time, record }: Outcome,
-): void {
-  results.outcomes.push(outcome);
-  results.epochs.push((position ?? end)?.epoch ?? "");
-  results.offsets.push(position?.offset ?? 0);
-  results.ends.push(end?.offset ?? 0);
-  results.times.push(time ?? 0);
-  results.records.push(record);
-}
-
 export interface Opening {
   readonly directory: string;
   readonly limits: EngineLimits;
   readonly subscribed: readonly string[];
 }
 
-export type Request = Moment & { readonly id: number } & (
-    | ({ readonly kind: "open" } & Opening)
-    | { readonly kind: "commit"; readonly operations: OperationColumns }
-    | { readonly kind: "history"; readonly topic: string; readonly since: Since; readonly page: Page }
-    | { readonly kind: "positions"; readonly topics: readonly string[] }
-    | { readonly kind: "inspect"; readonly topics: readonly string[] }
-    | { readonly kind: "sweep" }
-    | { readonly kind: "close" }
-  );
+/** What a Worker is asked. */
+export type Question =
+  | ({ readonly kind: "open" } & Opening)
+  | { readonly kind: "commit"; readonly operations: OperationColumns }
+  | { readonly kind: "history"; readonly topic: string; readonly since: Since; readonly page: Page }
+  | { readonly kind: "positions"; readonly topics: readonly string[] }
+  | { readonly kind: "inspect"; readonly topics: readonly string[] }
+  | { readonly kind: "sweep" }
+  | { readonly kind: "close" };
+
+/** The answer has the same id. */
+export type Request = Moment & { readonly id: number } & Question;
 
 /** Messages of one topic. */
 export interface MessageColumns {

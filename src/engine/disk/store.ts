@@ -1,12 +1,5 @@
 /** The topics in SQLite: appending and reading. It blocks its thread, so it lives in the Worker. No timer, no clock. */
-import {
-  type Appended,
-  IdempotencyConflict,
-  type Page,
-  type Publication,
-  StreamTakenOver,
-  TopicEnded,
-} from "../../topic/broker.ts";
+import { type Appended, type Page, type Publication, TopicEnded } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Position, Since, TopicPosition } from "../../topic/message.ts";
 import { limitsOf, type TopicLimits } from "../../topic/retention.ts";
@@ -16,19 +9,15 @@ import { DataFile } from "./data-file.ts";
 import { DiskRetention, sliceRows } from "./disk-retention.ts";
 import { KeyTable } from "./key-table.ts";
 import { MessageTable } from "./message-table.ts";
-import {
-  type DiskUsage,
-  type HistoryColumns,
-  type Moment,
-  noOutcomes,
-  type Opening,
-  type OperationColumns,
-  type OutcomeColumns,
-  outcomes,
-  pushOutcome,
-  type StoredTopic,
+import { noOutcomes, type OutcomeColumns, outcomes, pushFailure, pushOutcome } from "./outcomes.ts";
+import type {
+  DiskUsage,
+  HistoryColumns,
+  Moment,
+  Opening,
+  OperationColumns,
+  StoredTopic,
 } from "./protocol.ts";
-import { codeOf } from "./schema.ts";
 import { type Topic, TopicTable } from "./topic-table.ts";
 
 /** A clock that is adjusted goes back by less. Ageing need not follow such small steps. */
@@ -395,14 +384,4 @@ export class Store {
 /** What was appended, and the time of the last of it. */
 interface AppendedNow extends Appended {
   readonly time: number;
-}
-
-/** @throws an error that is no answer to one publication */
-function pushFailure(results: OutcomeColumns, error: unknown): void {
-  if (error instanceof IdempotencyConflict) pushOutcome(results, outcomes.conflict, {});
-  else if (error instanceof StreamTakenOver) pushOutcome(results, outcomes.takenOver, {});
-  else if (error instanceof TopicEnded) pushOutcome(results, outcomes.ended, { end: error.end });
-  else if (codeOf(error) === "SQLITE_TOOBIG" || error instanceof RangeError)
-    pushOutcome(results, outcomes.tooLarge, {});
-  else throw error;
 }

@@ -4,17 +4,14 @@
  */
 import { FileGone } from "./data-file.ts";
 import { identityOf, messageOf, rewriteLog } from "./directory.ts";
+import { noOutcomes, type OutcomeColumns, outcomes, pushOutcome } from "./outcomes.ts";
 import {
   type Answer,
   emptyUsage,
   type Failure,
   type Moment,
-  noOutcomes,
   type Opening,
   type OperationColumns,
-  type OutcomeColumns,
-  outcomes,
-  pushOutcome,
   type Request,
 } from "./protocol.ts";
 import { isFull, releaseReserve, requireReserve } from "./reserve.ts";
