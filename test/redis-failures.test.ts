@@ -3,7 +3,7 @@ import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { RedisBrokerSettings } from "../src/engine/redis/broker.ts";
-import { parseInfo, refusalOf } from "../src/engine/redis/server.ts";
+import { parseInfo, unfitnessOf } from "../src/engine/redis/server.ts";
 import { BrokerUnavailable } from "../src/topic/broker.ts";
 import { formatId } from "../src/topic/message.ts";
 import { settleSeconds } from "./contract/away.ts";
@@ -329,12 +329,12 @@ describe.skipIf(lacks("redis-server"))("a server that cannot be the engine is re
         master_replid: "ab",
       };
       const lines = Object.entries({ ...usual, ...changed }).map(([name, value]) => `${name}:${value}`);
-      return refusalOf(parseInfo(["# Server", ...lines, ""].join("\r\n")));
+      return unfitnessOf(parseInfo(["# Server", ...lines, ""].join("\r\n")));
     };
     expect(info({})).toBeUndefined();
     expect(info({ redis_mode: "sentinel" })).toContain("this is a Sentinel");
     expect(info({ redis_version: "6.2.14" })).toContain("Redis 6.2.14 is too old");
-    expect(refusalOf(parseInfo("redis_version:7.4.1\r\nrole:master\r\n"))).toContain("hides master_replid");
+    expect(unfitnessOf(parseInfo("redis_version:7.4.1\r\nrole:master\r\n"))).toContain("hides master_replid");
   });
 });
 

@@ -6,7 +6,7 @@ import { spawnDiskServer } from "./support/disk-server.ts";
 import { NarrowSocket } from "./support/narrow-socket.ts";
 import { samplesOf, scrape } from "./support/prometheus.ts";
 import { RawSocket, request } from "./support/raw-socket.ts";
-import { type RunningServer, spawnServer } from "./support/server.ts";
+import { type RunningServer, residentBytes, spawnServer } from "./support/server.ts";
 import { sharedServer } from "./support/shared-server.ts";
 import { bearer, everywhere, sign } from "./support/tokens.ts";
 import { inspect, newTopic, publish, publishEach, type ReceivedEvent, topicsUrl } from "./support/topics.ts";
@@ -108,6 +108,17 @@ describe("an answer that is not taken", () => {
     const whole = answers.filter((answer) => answer.startsWith("HTTP/1.1 200") && isWhole(answer));
     expect(whole.length).toBeGreaterThan(0);
     expect(whole.length).toBeLessThanOrEqual(5);
+    for (const socket of sockets) socket[Symbol.dispose]();
+  });
+
+  test("is no copy: a crowd that waits for the same messages costs little more than one", async () => {
+    const count = 150;
+    await using own = await spawnServer(["--max-buffered-total", "1GiB"]);
+    for (let message = 0; message < 4; message++) await publish(own, "a", "x".repeat(MiB / 2 - 1024));
+    const before = await residentBytes(own.process.pid);
+    const sockets = Array.from({ length: count }, () => unreadPoll(own, "a"));
+    await until(async () => (await bufferedBytesOf(own)) > count * 1.5 * MiB, "the bytes of all", 60);
+    expect(await residentBytes(own.process.pid)).toBeLessThan(before + (count * MiB) / 2);
     for (const socket of sockets) socket[Symbol.dispose]();
   });
 

@@ -97,7 +97,7 @@ export async function checkWebSocket(target: CheckTarget): Promise<Finding> {
     const text = `open in ${openMilliseconds} ms, round trip ${median} ms (median of ${roundTrips}, at most ${most} ms)`;
     return { check: "WebSocket", isFine: true, text, figures: { openMilliseconds, median, most } };
   } catch (error) {
-    const reason = (await refusalOf(target)) ?? `${causeOf(error)}; ${upgradeHint}`;
+    const reason = (await refusedPingOf(target)) ?? `${causeOf(error)}; ${upgradeHint}`;
     return { check: "WebSocket", isFine: false, text: reason };
   } finally {
     socket.terminate();
@@ -108,7 +108,7 @@ const upgradeHint =
   "GET /ping was answered, so something in the way may not pass the headers Upgrade and Connection";
 
 /** Why the server refuses /ping, if it does: a refused handshake says nothing. */
-async function refusalOf(target: CheckTarget): Promise<string | undefined> {
+async function refusedPingOf(target: CheckTarget): Promise<string | undefined> {
   const leaving = new AbortController();
   const answer = await within(target.openEvents(target.pingUrl, leaving.signal), "an answer to GET /ping");
   const isRefused = answer.status === 401 || answer.status === 403;

@@ -11,7 +11,7 @@ import { type Argument, type Connection, Link, type Reply, reasonOf } from "./li
 import { topicsPerCommandMax } from "./pieces.ts";
 import { arrayOf } from "./replies.ts";
 import { type ScriptName, type ScriptSettings, scriptTexts } from "./scripts.ts";
-import { parseInfo, refusalOf, warningsOf } from "./server.ts";
+import { parseInfo, unfitnessOf, warningsOf } from "./server.ts";
 import type { Testimony } from "./testimony.ts";
 import { errorCode, unavailable, wordsOf } from "./unavailable.ts";
 
@@ -160,8 +160,8 @@ export class Primary {
     const { settings } = this.#deps;
     const info = parseInfo(String(await connection.command(["INFO"])));
     if (info.get("loading") === "1") throw new Error("Redis is loading its data");
-    const refusal = refusalOf(info);
-    if (refusal) throw new Error(refusal);
+    const unfitness = unfitnessOf(info);
+    if (unfitness) throw new Error(unfitness);
     await this.#warn(connection, info);
     const digests = new Map<ScriptName, string>();
     for (const [name, text] of Object.entries(scriptTexts(settings)))

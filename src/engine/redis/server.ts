@@ -12,7 +12,7 @@ export function parseInfo(text: string): Info {
 const oldestMajor = 7;
 
 /** @returns why this server cannot be used; undefined if it can */
-export function refusalOf(info: Info): string | undefined {
+export function unfitnessOf(info: Info): string | undefined {
   const version = info.get("redis_version") ?? "unknown";
   const mode = info.get("redis_mode");
   if (Number.parseInt(version, 10) < oldestMajor)
