@@ -76,12 +76,12 @@ export interface Stage {
 
 /** The times of a measurement: shorter in a quick run. */
 export function loadTimes({ quick, seconds }: RunOptions): { leadSeconds: number; seconds: number } {
-  return { leadSeconds: quick ? 0.05 : 0.3, seconds };
+  return { leadSeconds: quick ? 0.01 : 0.3, seconds };
 }
 
 /** The times of a warm-up. */
 export function warmUpTimes({ quick }: RunOptions): { leadSeconds: number; seconds: number } {
-  return { leadSeconds: 0, seconds: quick ? 0.1 : 1 };
+  return { leadSeconds: 0, seconds: quick ? 0.02 : 1 };
 }
 
 /** Makes the peers ready, then pins this process: building may use every core. */

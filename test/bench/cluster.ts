@@ -59,7 +59,8 @@ export const cluster: Benchmark = {
         peers: [longwire.key],
         fresh: false,
         measure: async ({ port }: RunningPeer) => {
-          const response = await fetch(`http://127.0.0.1:${port}/${row.key}`);
+          const count = options.quick ? 200 : 10_000;
+          const response = await fetch(`http://127.0.0.1:${port}/${row.key}?count=${count}`);
           return (await response.json()) as object;
         },
       })),

@@ -74,7 +74,12 @@ export const disk: Benchmark = {
     load: `Messages of ${payloadBytes} bytes; in process to 100 topics, by POST to 1,000 over ${connections} kept-alive connections; the directory is in ${tmpdir()}`,
     warmUp: (server, peer) =>
       isServer(peer)
-        ? runPublishLoad(server, { connections, topics: 1000, payloadBytes, ...warmUpTimes(options) })
+        ? runPublishLoad(server, {
+            connections,
+            topics: topicsOf(options),
+            payloadBytes,
+            ...warmUpTimes(options),
+          })
         : runInProcess(server, 64, warmUpTimes(options).seconds),
     measurements: [
       ...rows.map((row) => ({
@@ -99,6 +104,8 @@ export const disk: Benchmark = {
   }),
 };
 
+const topicsOf = ({ quick }: RunOptions): number => (quick ? 10 : 1000);
+
 const isServer = (peer: string): boolean => peer === longwire.key || peer === inMemory;
 
 async function runInProcess(
@@ -111,7 +118,7 @@ async function runInProcess(
 }
 
 async function measureServer(row: Row, server: RunningPeer, options: RunOptions): Promise<object> {
-  const publishing = { connections, topics: 1000, payloadBytes, ...loadTimes(options) };
+  const publishing = { connections, topics: topicsOf(options), payloadBytes, ...loadTimes(options) };
   if (row === posts) return await runPublishLoad(server, publishing);
   const bystander = await beginCompanion<Waits>("test/bench/bystander.ts", [String(server.port)]);
   try {

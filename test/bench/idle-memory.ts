@@ -35,7 +35,7 @@ export function idleMemory(
   quick: boolean,
   peers?: readonly string[],
 ): IdleMemory {
-  const connections = connectionsWithin(quick ? 200 : 5000);
+  const connections = connectionsWithin(quick ? 50 : 5000);
   const row = { key: `idle-${kind}`, heading: `${connections.toLocaleString("en-US")} idle ${kind}` };
   return {
     row,

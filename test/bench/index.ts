@@ -62,7 +62,7 @@ program.outputHelp();
 async function run(benchmark: Benchmark, flags: Flags): Promise<void> {
   const options: RunOptions = {
     rounds: flags.rounds ?? (flags.quick ? 1 : 5),
-    seconds: flags.seconds ?? (flags.quick ? 0.2 : benchmark.secondsDefault),
+    seconds: flags.seconds ?? (flags.quick ? 0.03 : benchmark.secondsDefault),
     quick: flags.quick,
     pin: flags.pin,
     ...(flags.peers === undefined ? {} : { peers: flags.peers.split(",") }),

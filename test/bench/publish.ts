@@ -86,6 +86,7 @@ export const publish: Benchmark = {
       measure: async (server: RunningPeer) =>
         runPublishLoad(server, {
           ...row,
+          topics: options.quick ? Math.min(row.topics, 100) : row.topics,
           connections,
           payloadBytes,
           headers: await headersOf(row),

@@ -39,7 +39,7 @@ export const storm: Benchmark = {
   secondsDefault: 1,
   peers: [longwire, bareBun("storm-bun.ts")],
   plan: ({ quick }) => {
-    const clients = connectionsWithin(quick ? 100 : 10_000);
+    const clients = connectionsWithin(quick ? 20 : 10_000);
     const rows = Object.entries(forms).map(([form, words]) => ({
       form: form as StormForm,
       key: form,

@@ -1,8 +1,8 @@
 /**
  * Two nodes on a Redis server of their own, without HTTP: `bun run redis-engine.ts redis|bare`. `GET /run?inFlight=64&seconds=1`
  * publishes at one node with so many publications in flight, and answers with figures of what arrives at the other. `bare` is
- * PUBLISH and SUBSCRIBE by the same client. `GET /topic` answers with the bytes that a topic takes in Redis, `GET /crowd` with
- * what a crowd costs that returns at once to a node where nobody was.
+ * PUBLISH and SUBSCRIBE by the same client. `GET /topic?count=1000` answers with the bytes that each of so many topics takes in
+ * Redis, `GET /crowd?count=1000` with what so many cost that return at once to a node where nobody was.
  */
 import { createClient } from "@redis/client";
 import { RedisBroker } from "../../../src/engine/redis/broker.ts";
@@ -48,8 +48,9 @@ const server = Bun.serve({
   idleTimeout: 255,
   fetch: async (request) => {
     const { pathname, searchParams } = new URL(request.url);
-    if (pathname === "/crowd") return Response.json(await receiveCrowd());
-    if (pathname === "/topic") return Response.json({ bytes: await bytesOfTopic() });
+    const count = Number(searchParams.get("count"));
+    if (pathname === "/crowd") return Response.json(await receiveCrowd(count));
+    if (pathname === "/topic") return Response.json({ bytes: await bytesOfTopic(count) });
     return Response.json(
       await run(Number(searchParams.get("inFlight")), Number(searchParams.get("seconds"))),
     );
@@ -126,8 +127,7 @@ async function run(inFlight: number, seconds: number): Promise<RedisFigures> {
 }
 
 /** With one message of 256 bytes, less these. */
-async function bytesOfTopic(): Promise<number> {
-  const count = 10_000;
+async function bytesOfTopic(count: number): Promise<number> {
   const used = async (): Promise<number> => Number(await redis.info("used_memory"));
   const before = await used();
   const names = Array.from({ length: count }, (_, index) => `topic/${index}`);
@@ -136,8 +136,8 @@ async function bytesOfTopic(): Promise<number> {
   return ((await used()) - before) / count - data.length;
 }
 
-/** 10,000 subscriptions that missed 50 messages each, at a node that has just begun. */
-async function receiveCrowd(): Promise<{ milliseconds: number; reads: number }> {
+/** Subscriptions that missed 50 messages each, at a node that has just begun. */
+async function receiveCrowd(count: number): Promise<{ milliseconds: number; reads: number }> {
   const topic = `crowd/${crowds++}`;
   const first = (await pair.publish(topic)) as Appended;
   for (let count = 0; count < 50; count++) await pair.publish(topic);
@@ -156,7 +156,7 @@ async function receiveCrowd(): Promise<{ milliseconds: number; reads: number }> 
   if (!position) throw new Error("there is no first message");
   const began = performance.now();
   await Promise.all(
-    Array.from({ length: 10_000 }, async () => {
+    Array.from({ length: count }, async () => {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const subscription = await hub.open(topic, { kind: "position", position }, "");
       const unexpected = (): void => reject(new Error("a gap or a failure"));
