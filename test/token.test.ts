@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { decodeJwt, decodeProtectedHeader, exportPKCS8, exportSPKI, generateKeyPair, jwtVerify } from "jose";
+import { mistakeIn } from "./support/command-line.ts";
 import { runCommand, type SpawnOptions, spawnServer } from "./support/server.ts";
 import { topicsUrl } from "./support/topics.ts";
 
@@ -104,8 +105,7 @@ describe("longwire token", () => {
   };
   for (const [name, { flags, said }] of Object.entries(mistakes)) {
     test(`ends with 2 and one line of words for ${name}`, async () => {
-      const { exitCode, output, errors } = await runCommand(["token", ...flags]);
-      expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
+      const errors = await mistakeIn(["token", ...flags]);
       expect(errors).toStartWith("longwire: ");
       expect(errors).toContain(said);
       expect(errors.trimEnd().split("\n")).toHaveLength(1);
@@ -122,8 +122,7 @@ describe("a key or secret", () => {
   };
   for (const [name, flags] of Object.entries(wrong)) {
     test(`that is too short ends the command with 2 and is not shown: ${name}`, async () => {
-      const { exitCode, output, errors } = await runCommand(flags);
-      expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
+      const errors = await mistakeIn(flags);
       expect(errors).toContain("at least");
       expect(errors).not.toContain("hunter2");
       expect(errors).not.toContain("xxxx");
@@ -133,8 +132,7 @@ describe("a key or secret", () => {
   test("that is too short in a variable or a file is not shown either", async () => {
     const environment = { LONGWIRE_API_KEY: "hunter2" };
     const flags = ["--api-key-file", await file("hunter2\n")];
-    for (const { exitCode, errors } of [await runCommand([], { environment }), await runCommand(flags)]) {
-      expect(exitCode).toBe(2);
+    for (const errors of [await mistakeIn([], environment), await mistakeIn(flags)]) {
       expect(errors).toContain("--api-key must be secrets of at least 16 bytes");
       expect(errors).not.toContain("hunter2");
     }
@@ -144,15 +142,12 @@ describe("a key or secret", () => {
     const empty = await file(" \n\n");
     for (const flag of ["api-key", "jwt-secret", "jwt-public-key", "jwks-url"]) {
       const variable = `LONGWIRE_${flag.toUpperCase().replaceAll("-", "_")}`;
-      const { exitCode, errors } = await runCommand(["--port", "0"], { environment: { [variable]: "" } });
-      expect({ flag, exitCode }).toEqual({ flag, exitCode: 2 });
+      const errors = await mistakeIn(["--port", "0"], { [variable]: "" });
       expect(errors).toContain(variable);
       expect(errors).toContain("empty");
     }
     for (const flag of ["--api-key-file", "--jwt-secret-file", "--jwt-public-key-file"]) {
-      const { exitCode, errors } = await runCommand(["--port", "0", flag, empty]);
-      expect({ flag, exitCode }).toEqual({ flag, exitCode: 2 });
-      expect(errors).toContain("empty");
+      expect(await mistakeIn(["--port", "0", flag, empty])).toContain("empty");
     }
   });
 
@@ -198,8 +193,7 @@ describe("a public key", () => {
       ["--jwt-public-key-file", await file(pem)],
       ["--jwt-public-key", pem],
     ]) {
-      const { exitCode, output, errors } = await runCommand(flags);
-      expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
+      const errors = await mistakeIn(flags);
       expect(errors).toContain("--jwt-public-key must be public keys in PEM");
       expect(errors).not.toContain(body);
       expect(errors).not.toContain("-----BEGIN PRIVATE KEY-----");
@@ -216,14 +210,7 @@ describe("a public key", () => {
       [weak, "1024 bits"],
       [exchange, "x25519"],
     ] as const) {
-      const { exitCode, errors } = await runCommand([
-        "--port",
-        "0",
-        "--jwt-public-key-file",
-        await file(pem),
-      ]);
-      expect({ said, exitCode }).toEqual({ said, exitCode: 2 });
-      expect(errors).toContain(said);
+      expect(await mistakeIn(["--port", "0", "--jwt-public-key-file", await file(pem)])).toContain(said);
     }
   });
 
