@@ -7,12 +7,12 @@ setDefaultTimeout(120_000);
 
 /** As many seeds as take some seconds. Those that are left out are tests themselves. */
 const seedsOf = {
-  handshake: 80,
-  frames: 100,
-  post: 80,
+  handshake: 30,
+  frames: 30,
+  post: 30,
   "broker-unreliable": 1,
-  "slow-readers": 5,
-  streams: 5,
+  "slow-readers": 2,
+  streams: 2,
   kills: 1,
 };
 

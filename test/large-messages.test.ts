@@ -1,6 +1,7 @@
 /** A message that is large, or that grows in a form, cuts no reader that had caught up. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type RunningServer, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import {
   type Form,
   noSightings,
@@ -9,7 +10,7 @@ import {
   SlowReader,
   forms as slowForms,
 } from "./support/slow-reader.ts";
-import { openEvents, openStream, openTopic, post, publish } from "./support/topics.ts";
+import { newTopic, openEvents, openStream, openTopic, post, publish } from "./support/topics.ts";
 import { until } from "./support/wait.ts";
 
 setDefaultTimeout(120_000);
@@ -25,28 +26,30 @@ const contents: Readonly<Record<string, { readonly text: string; readonly type: 
 };
 
 /** Each opens a reader and returns how it takes the next message, as a length. */
-const forms: Readonly<Record<string, (server: RunningServer) => Promise<() => Promise<unknown>>>> = {
-  raw: async (server) => {
-    const client = await openTopic(server, "large");
+const forms: Readonly<
+  Record<string, (server: RunningServer, topic: string) => Promise<() => Promise<unknown>>>
+> = {
+  raw: async (server, topic) => {
+    const client = await openTopic(server, topic);
     return async () => (await client.next()).length;
   },
-  "cloudevents.json": async (server) => {
-    const client = await openEvents(server, "large");
+  "cloudevents.json": async (server, topic) => {
+    const client = await openEvents(server, topic);
     return async () => {
       const { data, data_base64 } = await client.event();
       return data_base64 === undefined ? String(data).length : Buffer.from(data_base64, "base64").length;
     };
   },
-  "an event stream": async (server) => {
-    const stream = await openStream(server, "large");
+  "an event stream": async (server, topic) => {
+    const stream = await openStream(server, topic);
     await stream.next();
     return async () => {
       const { text, data } = await stream.next();
       return text.startsWith("event: longwire.binary") ? Buffer.from(data, "base64").length : data.length;
     };
   },
-  "an event stream of CloudEvents": async (server) => {
-    const stream = await openStream(server, "large?format=cloudevents");
+  "an event stream of CloudEvents": async (server, topic) => {
+    const stream = await openStream(server, `${topic}?format=cloudevents`);
     await stream.next();
     return async () => {
       const { data, data_base64 } = JSON.parse((await stream.next()).data);
@@ -64,14 +67,15 @@ for (const [form, open] of Object.entries(forms)) {
   describe(`readers as ${form}`, () => {
     const isStream = form.includes("stream");
     for (const [size, [bytes, flags]] of Object.entries(isStream ? { "1 MiB": sizes["1 MiB"] } : sizes)) {
+      const server = sharedServer([...flags, "--log-level", "warn"]);
       for (const [what, { text, type }] of Object.entries(contents)) {
         test(`get ${size} of ${what}, and what comes after it`, async () => {
-          await using server = await spawnServer([...flags, "--log-level", "warn"]);
-          const readers = isStream ? 2 : 10; // Parsing an event stream of 7 MiB takes this client seconds.
-          const takers = await Promise.all(Array.from({ length: readers }, () => open(server)));
+          const topic = newTopic();
+          const readers = 2;
+          const takers = await Promise.all(Array.from({ length: readers }, () => open(server, topic)));
           const headers = { "Content-Type": type };
           for (const length of [bytes, 5, bytes, 7]) {
-            expect((await post(server, "large", text.repeat(length), headers)).status).toBe(200);
+            expect((await post(server, topic, text.repeat(length), headers)).status).toBe(200);
             expect(await Promise.all(takers.map((take) => take()))).toEqual(Array(readers).fill(length));
           }
           expect(server.log()).toEqual([]);

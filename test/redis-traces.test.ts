@@ -25,7 +25,7 @@ describe.skipIf(lacks("redis-server"))("the scripts do what the model does", () 
 
   test("on random ways", async () => {
     let compared = 0;
-    for (let seed = 1; seed <= 8; seed++) compared += await replayWalk(seed);
-    expect(compared).toBeGreaterThan(1000);
+    for (let seed = 1; seed <= 3; seed++) compared += await replayWalk(seed);
+    expect(compared).toBeGreaterThan(300);
   });
 });

@@ -12,8 +12,8 @@ setDefaultTimeout(120_000);
 /** After so long Bun ends a request that has not come whole. */
 const requestSecondsMax = 25;
 
-/** 5,000, or as many as this process may have. */
-const halfOpenCount = Math.min(5000, descriptorsMax() - 500);
+/** 2,000, or as many as this process may have. */
+const halfOpenCount = Math.min(2000, descriptorsMax() - 500);
 
 // These wait for Bun's clock, so they wait together; each has a server of its own.
 describe.concurrent("requests that never come whole are ended, and hold up nobody", () => {

@@ -18,19 +18,17 @@ const header = (source: string): string => `/**
 
 /** @returns the text of each file of types */
 export function generateDeclarations(): Record<string, string> {
+  const sources = Object.values(declarationFiles);
+  // One call for all of them, because each compiles the whole program.
+  const texts = generateDtsBundle(
+    sources.map((source) => ({
+      filePath: resolve(root, source),
+      output: { noBanner: true, exportReferencedTypes: false, sortNodes: false },
+    })),
+    { preferredConfigPath: resolve(root, "tsconfig.json") },
+  );
   return Object.fromEntries(
-    Object.entries(declarationFiles).map(([file, source]) => {
-      const [declarations = ""] = generateDtsBundle(
-        [
-          {
-            filePath: resolve(root, source),
-            output: { noBanner: true, exportReferencedTypes: false, sortNodes: false },
-          },
-        ],
-        { preferredConfigPath: resolve(root, "tsconfig.json") },
-      );
-      return [file, header(source) + declarations];
-    }),
+    Object.entries(declarationFiles).map(([file, source], index) => [file, header(source) + texts[index]]),
   );
 }
 

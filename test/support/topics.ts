@@ -226,29 +226,39 @@ async function readBlocks(
   onBlock: (block: StreamBlock) => void,
 ): Promise<void> {
   const decoder = new TextDecoder();
-  let text = "";
+  /** Of an event that has not come whole. They are joined once, because an event can be of many pieces. */
+  let pieces: string[] = [];
   for await (const chunk of body) {
-    text += decoder.decode(chunk, { stream: true });
-    const blocks = text.split("\n\n");
-    text = blocks.pop() ?? "";
+    const piece = decoder.decode(chunk, { stream: true });
+    const before = pieces.at(-1)?.at(-1) ?? "";
+    if (piece === "") continue;
+    pieces.push(piece);
+    if (!`${before}${piece}`.includes("\n\n")) continue;
+    const blocks = pieces.join("").split("\n\n");
+    const rest = blocks.pop() ?? "";
+    pieces = rest === "" ? [] : [rest];
     for (const block of blocks) onBlock(parseBlock(block));
   }
-  if (text !== "") throw new Error(`the stream ended within an event: ${text}`);
+  if (pieces.length > 0) throw new Error(`the stream ended within an event: ${pieces.join("")}`);
 }
 
 function parseBlock(text: string): StreamBlock {
-  const fields = text.split("\n").map((line) => {
+  /** By name, the last value of the fields other than data, of which an event can have a million. */
+  const last = new Map<string, string>();
+  const data: string[] = [];
+  for (const line of text.split("\n")) {
     const colon = line.indexOf(":");
-    return { name: line.slice(0, colon), value: line.slice(colon + 1).replace(/^ /, "") };
-  });
-  const last = (name: string): string | undefined => fields.findLast((field) => field.name === name)?.value;
-  const data = fields.filter(({ name }) => name === "data").map(({ value }) => value);
+    const name = line.slice(0, colon);
+    const value = line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);
+    if (name === "data") data.push(value);
+    else last.set(name, value);
+  }
   return {
     text,
-    comment: fields.every(({ name }) => name === ""),
-    event: last("event"),
-    id: last("id"),
-    retry: last("retry"),
+    comment: data.length === 0 && last.keys().every((name) => name === ""),
+    event: last.get("event"),
+    id: last.get("id"),
+    retry: last.get("retry"),
     data: data.join("\n"),
   };
 }
