@@ -25,7 +25,7 @@ export function generateDeclarations(): Record<string, string> {
       filePath: resolve(root, source),
       output: { noBanner: true, exportReferencedTypes: false, sortNodes: false },
     })),
-    { preferredConfigPath: resolve(root, "tsconfig.json") },
+    { preferredConfigPath: resolve(import.meta.dir, "tsconfig.json") },
   );
   return Object.fromEntries(
     Object.entries(declarationFiles).map(([file, source], index) => [file, header(source) + texts[index]]),
