@@ -26,9 +26,9 @@ async function fire(target: Parameters<typeof fireAt>[0], streams: number, salt:
 
 test("in memory", async () => {
   const { tokens, repeated, cut } = await fire(server, 5, 0);
-  expect(tokens).toBeGreaterThan(300);
-  expect(repeated).toBeGreaterThan(20);
-  expect(cut).toBeGreaterThan(20);
+  expect(tokens).toBeGreaterThan(200);
+  expect(repeated).toBeGreaterThan(8);
+  expect(cut).toBeGreaterThan(8);
 });
 
 test("on disk, with a server that is killed meanwhile", async () => {
@@ -54,8 +54,8 @@ test("on disk, with a server that is killed meanwhile", async () => {
   })();
   const { tokens, repeated } = await fired;
   await killing;
-  expect(tokens).toBeGreaterThan(300);
-  expect(repeated).toBeGreaterThan(10);
+  expect(tokens).toBeGreaterThan(200);
+  expect(repeated).toBeGreaterThan(5);
   expect(kills).toBeGreaterThan(0);
 });
 
@@ -79,8 +79,8 @@ test.skipIf(lacks("redis-server"))(
     nodes.pop();
     three.process.kill("SIGTERM");
     const { tokens, repeated, cut } = await fired;
-    expect(tokens).toBeGreaterThan(250);
-    expect(repeated).toBeGreaterThan(10);
-    expect(cut).toBeGreaterThan(10);
+    expect(tokens).toBeGreaterThan(200);
+    expect(repeated).toBeGreaterThan(5);
+    expect(cut).toBeGreaterThan(5);
   },
 );

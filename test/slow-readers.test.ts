@@ -32,10 +32,10 @@ describe("readers that stall and readers that drain half, while publishing never
         readers: Array<typeof form>(25).fill(form),
         random: new Random(seed),
         bytes: (random) => random.between(20, 600), // Bun gathers many small frames before it writes them.
-        enough: (seen) => seen.cuts >= 80,
+        enough: (seen) => seen.cuts >= 50,
       });
       expect({ form, holes }).toEqual({ form, holes: [] });
-      expect(cuts).toBeGreaterThanOrEqual(80);
+      expect(cuts).toBeGreaterThanOrEqual(50);
       expect(messages).toBeGreaterThan(cuts);
       expect(server.log().filter(({ msg }) => msg !== "listening")).toEqual([]);
     });
@@ -69,7 +69,7 @@ test("stalled readers cost no more memory than the limit allows, and no other re
     "warn",
   ]);
   const before = await residentBytes(server.process.pid);
-  const stalled = 200;
+  const stalled = 80;
   const { published } = await starve({
     server,
     topic: "busy",
@@ -81,9 +81,9 @@ test("stalled readers cost no more memory than the limit allows, and no other re
       if (!reader.connected) reader.take(4 * KiB);
       else if (random.chance(0.02)) reader.takeAll();
     },
-    enough: (_, { bytes }) => bytes >= 16 * MiB,
+    enough: (_, { bytes }) => bytes >= 6 * MiB,
   });
-  expect(published.bytes).toBeGreaterThanOrEqual(16 * MiB);
+  expect(published.bytes).toBeGreaterThanOrEqual(6 * MiB);
   const grownBytes = (await residentBytes(server.process.pid, "most")) - before;
   // The unsent bytes of each, those published between two checks, and the server's own: history, encodings, garbage.
   expect(grownBytes).toBeLessThan(stalled * 2 * 64 * KiB + 160 * MiB);
@@ -229,7 +229,7 @@ test("messages of the largest size reach readers with the smallest limit that it
   using raw = await openTopic(server, "a");
   using events = await openEvents(server, "a");
   const bytes = Buffer.alloc(4 * MiB, 7);
-  for (let count = 0; count < 5; count++) {
+  for (let count = 0; count < 2; count++) {
     raw.send(bytes);
     expect(await within(raw.next(), "the message")).toEqual(bytes);
     const { data_base64 } = await events.event();

@@ -7,6 +7,9 @@ import { all, newTopic, numbered, post, text, wholePage } from "./messages.ts";
 /** The longest time in which an engine may leave a call unanswered, by `topic/broker.ts`. */
 export const settleSeconds = 3;
 
+/** A busy machine may take three times as long before a test finds fault. */
+export const settleSecondsMax = 3 * settleSeconds;
+
 export function describeAway<Kind extends Engine>(contract: Contract<Kind>): void {
   const { withNode, can, listen, read, until, time } = contract;
   describe("an engine that is away", () => {
@@ -65,8 +68,7 @@ export function describeAway<Kind extends Engine>(contract: Contract<Kind>): voi
           expect(outcome.status).toBe("rejected");
           expect("reason" in outcome && outcome.reason).toBeInstanceOf(BrokerUnavailable);
         }
-        // Half a second for a machine that is busy with other tests.
-        expect(time.now() - began).toBeLessThan(settleSeconds * 1000 + 500);
+        expect(time.now() - began).toBeLessThan(settleSecondsMax * 1000);
       }),
     );
   });

@@ -52,7 +52,9 @@ export class RawSocket implements Disposable {
   readonly ended: Promise<void>;
   readonly #ended = Promise.withResolvers<void>();
   #socket!: Socket;
-  #received = Buffer.alloc(0);
+  /** What arrived and was not read yet. It is joined when it is read, because a large message comes in many pieces. */
+  #pieces: Buffer[] = [];
+  #receivedBytes = 0;
   #unsent = Buffer.alloc(0);
   #over = false;
   #arrived = Promise.withResolvers<void>();
@@ -75,7 +77,8 @@ export class RawSocket implements Disposable {
       port: Number(port),
       socket: {
         data: (_, data) => {
-          raw.#received = Buffer.concat([raw.#received, data]);
+          raw.#pieces.push(data);
+          raw.#receivedBytes += data.length;
           raw.#arrive();
         },
         drain: () => raw.#flush(),
@@ -98,7 +101,8 @@ export class RawSocket implements Disposable {
 
   /** Sends bytes as they are. */
   write(bytes: string | Uint8Array): void {
-    this.#unsent = Buffer.concat([this.#unsent, Buffer.from(bytes)]);
+    const more = Buffer.from(bytes);
+    this.#unsent = this.#unsent.length === 0 ? more : Buffer.concat([this.#unsent, more]);
     this.#flush();
   }
 
@@ -121,31 +125,21 @@ export class RawSocket implements Disposable {
   }
 
   async read(byteCount: number, seconds?: number): Promise<Buffer> {
-    await within(
-      this.#until(() => this.#received.length >= byteCount),
-      `${byteCount} bytes`,
-      seconds,
-    );
+    await this.#until(() => this.#receivedBytes >= byteCount, `${byteCount} bytes`, seconds);
     return this.#take(byteCount);
   }
 
   /** The bytes that arrived and were not read yet; waits for the first. */
   async some(): Promise<Buffer> {
-    await within(
-      this.#until(() => this.#received.length > 0),
-      "any bytes",
-    );
-    return this.#take(this.#received.length);
+    await this.#until(() => this.#receivedBytes > 0, "any bytes");
+    return this.#take(this.#receivedBytes);
   }
 
   /** @param bodyless for the answer to HEAD, which has no body in spite of its Content-Length */
   async response(bodyless = false, seconds?: number): Promise<RawResponse> {
-    await within(
-      this.#until(() => this.#received.includes("\r\n\r\n")),
-      "the head of a response",
-      seconds,
-    );
-    const head = this.#take(this.#received.indexOf("\r\n\r\n") + 4).toString();
+    const headBytes = (): number => this.#received.indexOf("\r\n\r\n") + 4;
+    await this.#until(() => headBytes() >= 4, "the head of a response", seconds);
+    const head = this.#take(headBytes()).toString();
     const [statusLine = "", ...lines] = head.trimEnd().split("\r\n");
     const headers = new Headers(
       lines.map((line) => {
@@ -183,28 +177,41 @@ export class RawSocket implements Disposable {
 
   /** Everything that arrives until the server ends the connection or is quiet for this long. */
   async hear(quietMilliseconds: number): Promise<Buffer> {
-    for (let heard = -1; heard < this.#received.length && !this.#over; ) {
-      heard = this.#received.length;
+    for (let heard = -1; heard < this.#receivedBytes && !this.#over; ) {
+      heard = this.#receivedBytes;
       await Promise.race([this.ended, Bun.sleep(quietMilliseconds)]);
     }
-    return this.#take(this.#received.length);
+    return this.#take(this.#receivedBytes);
   }
 
   [Symbol.dispose](): void {
     this.#socket.terminate();
   }
 
-  #take(byteCount: number): Buffer {
-    const taken = this.#received.subarray(0, byteCount);
-    this.#received = this.#received.subarray(byteCount);
-    return taken;
+  get #received(): Buffer {
+    const [first = Buffer.alloc(0)] = this.#pieces;
+    if (this.#pieces.length < 2) return first;
+    const all = Buffer.concat(this.#pieces);
+    this.#pieces = [all];
+    return all;
   }
 
-  async #until(holds: () => boolean): Promise<void> {
-    while (!holds()) {
-      if (this.#over) throw new Error(`the connection ended with ${this.#received.length} bytes unread`);
-      await this.#arrived.promise;
-    }
+  #take(byteCount: number): Buffer {
+    const received = this.#received;
+    this.#pieces = [received.subarray(byteCount)];
+    this.#receivedBytes -= byteCount;
+    return received.subarray(0, byteCount);
+  }
+
+  async #until(holds: () => boolean, what: string, seconds?: number): Promise<void> {
+    if (holds()) return; // Without a timer, for the many frames of a flood.
+    const arriving = async (): Promise<void> => {
+      while (!holds()) {
+        if (this.#over) throw new Error(`the connection ended with ${this.#receivedBytes} bytes unread`);
+        await this.#arrived.promise;
+      }
+    };
+    await within(arriving(), what, seconds);
   }
 
   #arrive(): void {
