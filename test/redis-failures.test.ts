@@ -294,6 +294,54 @@ describe.skipIf(lacks("redis-server"))("a server that refuses to write is read, 
     for (const one of [client, returned]) await one.has("3");
   });
 
+  test("was promoted without a replica and must have one: nothing is lost, and what it has is read", async () => {
+    const [primary, replica] = [await server(), await server("--min-replicas-to-write", "1")];
+    await replica.follow(primary);
+    const node = await nodeOn(primary, { acknowledge: 1, losslessFailover: true });
+    const client = await node.come();
+    const first = formatId(await node.publish("1"));
+    await node.publish("2");
+    await primary.kill();
+    await replica.promote();
+    node.line.leadTo(replica);
+    await node.away();
+    await node.ready();
+    expect(reasonOf(node)).toContain("too few replicas are connected");
+    const another = await nodeOn(replica, { acknowledge: 1, losslessFailover: true });
+    const returned = await another.come(first);
+    await returned.has("2");
+    await expect(node.publish("refused")).rejects.toThrow("too few replicas are connected");
+    await primary.restart();
+    await primary.follow(replica);
+    await node.publishAtLast("3");
+    for (const one of [client, returned]) await one.has("3");
+    expect([client.received, returned.received]).toEqual([
+      ["1", "2", "3"],
+      ["2", "3"],
+    ]);
+    expect([client.gaps, returned.gaps]).toEqual([0, 0]);
+  });
+
+  test("was promoted the same way, and may lack something: nobody is answered before a gap can be told", async () => {
+    const [primary, replica] = [await server(), await server("--min-replicas-to-write", "1")];
+    await replica.follow(primary);
+    const node = await nodeOn(primary);
+    const client = await node.come();
+    await node.publish("1");
+    await client.has("1");
+    await replica.caughtUp(primary);
+    await primary.kill();
+    await replica.promote();
+    node.line.leadTo(replica);
+    await until(() => reasonOf(node).includes("too few replicas are connected"), "the node to say why");
+    expect([node.broker.state.available, client.gaps]).toEqual([false, 0]);
+    await primary.restart();
+    await primary.follow(replica);
+    await node.publishAtLast("2");
+    await client.has("2");
+    expect([client.received, client.gaps]).toEqual([["1", "2"], 1]);
+  });
+
   test("is full: a topic that it does not know waits for room, published to or subscribed to", async () => {
     const redis = await server();
     const node = await nodeOn(redis);

@@ -18,8 +18,8 @@ local connected = tonumber(string.match(info, 'connected_slaves:(%d+)'))
 fence = read_fence(KEYS[1])
 
 -- A newer fence was seen elsewhere: this server was replaced, and the address leads back to it. Two servers may have come to
--- one generation by different ways.
-local is_older = fence and seen_generation ~= '' and (tonumber(seen_generation) > tonumber(fence.generation)
+-- one generation by different ways. A fence that was seen with this server's own replid is its own.
+local is_older = fence and seen_generation ~= '' and seen_replid ~= replid and (tonumber(seen_generation) > tonumber(fence.generation)
   or seen_generation == fence.generation and seen_replid ~= fence.replid)
 local is_same = fence and fence.replid == replid
 local begins_lossy = false
@@ -55,11 +55,18 @@ if not is_same or is_older or fence.is_string or (connected > 0 and fence.follow
       if #links < 8 then links[#links + 1] = before end
     end
     fence.links = table.concat(links, ',')
+    -- The node has seen this takeover, which could not be written: it keeps its generation.
+    if seen_replid == replid then seen_generation = tonumber(seen_generation) - 1 end
     begin_generation(is_older or not (is_renamed or is_reread or (is_promoted and LOSSLESS)))
   elseif is_older then
     begin_generation(true)
   end
   if connected > 0 then fence.followed = '1' end
   fence.run = run
-  write_fence(KEYS[1], fence)
+  -- A server that cannot write begins the same generation in each script until it can, and is read meanwhile. A possible loss is
+  -- told by new epochs, which must be written.
+  local is_written, refusal = pcall(write_fence, KEYS[1], fence)
+  if not is_written and begins_lossy then
+    return redis.error_reply(type(refusal) == 'table' and refusal.err or refusal)
+  end
 end
