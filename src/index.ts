@@ -33,9 +33,7 @@
  *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
  *   log.ts  metrics.ts
  */
-import type { CheckTask } from "./command/check.ts";
 import { readCommandLine } from "./command/command-line.ts";
-import type { CompareTask } from "./command/compare.ts";
 import type { DataTask } from "./command/data.ts";
 import { UsageError } from "./command/flags.ts";
 import { startLines } from "./command/start-lines.ts";
@@ -53,22 +51,16 @@ async function main(): Promise<void> {
     if (line.command === "print") console.log(line.text);
     else if (line.command === "serve") await serve(line.config);
     else if (line.command === "data") await runData(line.task);
-    else if (line.command === "check") process.exit((await runCheck(line.task)) ? 0 : 1);
-    else if (line.command === "compare") process.exit((await runCompare(line.task)) ? 0 : 1);
+    else if (line.command === "check")
+      process.exit((await (await import("./command/check.ts")).runCheck(line.task)) ? 0 : 1);
+    else if (line.command === "compare")
+      process.exit((await (await import("./command/compare.ts")).runCompare(line.task)) ? 0 : 1);
     else console.log(await (await import("./command/token.ts")).makeToken(line.claims));
   } catch (error) {
     if (!(error instanceof UsageError || error instanceof ConfigError)) throw error;
     console.error(`longwire: ${error.message}.`);
     process.exitCode = 2;
   }
-}
-
-async function runCheck(task: CheckTask): Promise<boolean> {
-  return await (await import("./command/check.ts")).runCheck(task);
-}
-
-async function runCompare(task: CompareTask): Promise<boolean> {
-  return await (await import("./command/compare.ts")).runCompare(task);
 }
 
 async function runData(task: DataTask): Promise<void> {

@@ -1,16 +1,19 @@
 /** Counters as plain numbers, so that counting costs the hot path one addition. operations.ts and each engine name theirs. */
 
 /** The use of a connection: /ping, a form of /topics, or `refused` for one that was opened only to report why it is closed. */
-export type ConnectionKind =
-  | "echo"
-  | "raw"
-  | "cloudevents"
-  | "events"
-  | "events_cloudevents"
-  | "poll"
-  | "publish"
-  | "status"
-  | "refused";
+export type ConnectionKind = (typeof connectionKinds)[number];
+
+const connectionKinds = [
+  "echo",
+  "raw",
+  "cloudevents",
+  "events",
+  "events_cloudevents",
+  "poll",
+  "publish",
+  "status",
+  "refused",
+] as const;
 
 /** From a publication in memory to one that waits for a slow replica. */
 const delaySecondsBounds = [
@@ -19,9 +22,9 @@ const delaySecondsBounds = [
 
 export class Counters {
   /** Open now. */
-  readonly open: Record<ConnectionKind, number> = perKind();
+  readonly open = zeros(...connectionKinds);
   /** Opened since the start. */
-  readonly opened: Record<ConnectionKind, number> = perKind();
+  readonly opened = zeros(...connectionKinds);
   /** Frames that clients sent on WebSockets. */
   receivedMessages = 0;
   /** Bytes of binary frames and UTF-16 units of text. The bytes of text are unknown until it is encoded. */
@@ -35,80 +38,55 @@ export class Counters {
   /** Seconds from a message's time to its last live subscriber here, for each form that has one. */
   readonly deliverySeconds = new Histogram(delaySecondsBounds);
   /** Messages given to live subscribers and in replays. A message to ten subscribers counts ten times. */
-  readonly delivered: Record<
-    Exclude<ConnectionKind, "echo" | "poll" | "publish" | "status" | "refused">,
-    number
-  > = {
-    raw: 0,
-    cloudevents: 0,
-    events: 0,
-    events_cloudevents: 0,
-  };
+  readonly delivered = zeros("raw", "cloudevents", "events", "events_cloudevents");
   replayedMessages = 0;
   /**
    * Bytes of messages, event streams and polls that were handed to Bun, without headers and control frames. The echo line
    * is not in it: it sends back what it received, and an addition for each echo could be measured.
    */
-  readonly sentBytes: Record<Exclude<ConnectionKind, "echo" | "publish" | "status" | "refused">, number> = {
-    raw: 0,
-    cloudevents: 0,
-    events: 0,
-    events_cloudevents: 0,
-    poll: 0,
-  };
+  readonly sentBytes = zeros("raw", "cloudevents", "events", "events_cloudevents", "poll");
   /** Gaps reported, at the start of a subscription or later. */
   gaps = 0;
   /** Reads of history by which a topic on this node made up for announcements that it missed. */
   catchUps = 0;
   /** Subscriptions with a `since`, by how they began. */
-  readonly resumes = { complete: 0, gap: 0 };
+  readonly resumes = zeros("complete", "gap");
   /** Connections that the server ended, by the limit that they exceeded. */
-  readonly cut = { slow: 0, buffered_total: 0, silent: 0, rate: 0, expired: 0 };
+  readonly cut = zeros("slow", "buffered_total", "silent", "rate", "expired");
   /** Seconds in which few file descriptors were left. */
   descriptorShortages = 0;
   /** How often reading from a socket paused: its client sent too much in one turn, or did not take what it was sent. */
-  readonly paused = { flood: 0, unread: 0 };
+  readonly paused = zeros("flood", "unread");
   /** Things that were forgotten before their time, because a bound was reached. */
-  readonly evicted = { idempotency_keys: 0, positions: 0 };
+  readonly evicted = zeros("idempotency_keys", "positions");
   /** Requests and frames refused, by reason. */
-  readonly refused = {
-    origin: 0,
-    host: 0,
-    token: 0,
-    permission: 0,
-    connections: 0,
-    connections_per_ip: 0,
-    message_size: 0,
-    content_encoding: 0,
-    malformed: 0,
-    silence: 0,
-    ended: 0,
-    taken_over: 0,
-    expectation: 0,
-    conflict: 0,
-    unavailable: 0,
-    draining: 0,
-    not_found: 0,
-    method: 0,
-    not_resumable: 0,
-    upgrade: 0,
-    fault: 0,
-  };
+  readonly refused = zeros(
+    "origin",
+    "host",
+    "token",
+    "permission",
+    "connections",
+    "connections_per_ip",
+    "message_size",
+    "content_encoding",
+    "malformed",
+    "silence",
+    "ended",
+    "taken_over",
+    "expectation",
+    "conflict",
+    "unavailable",
+    "draining",
+    "not_found",
+    "method",
+    "not_resumable",
+    "upgrade",
+    "fault",
+  );
 }
 
-function perKind(): Record<ConnectionKind, number> {
-  return {
-    echo: 0,
-    raw: 0,
-    cloudevents: 0,
-    events: 0,
-    events_cloudevents: 0,
-    poll: 0,
-    publish: 0,
-    status: 0,
-    refused: 0,
-  };
-}
+const zeros = <Name extends string>(...names: readonly Name[]): Record<Name, number> =>
+  Object.fromEntries(names.map((name) => [name, 0])) as Record<Name, number>;
 
 /** Observations by size, as Prometheus counts them. */
 export class Histogram {

@@ -9,18 +9,12 @@ import { notFound } from "./endpoint/not-found.ts";
 import { Operations } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
 import { statusEndpoint } from "./endpoint/status.ts";
-import {
-  type ListenOptions,
-  listenOptions,
-  operationsListenOptions,
-  readCertificate,
-  requireLoopback,
-} from "./http/listener.ts";
+import { listenOptions, operationsListenOptions, readCertificate, requireLoopback } from "./http/listener.ts";
 import { guardHost, guardOrigin, isLoopback } from "./http/origin.ts";
 import { logRefusals } from "./http/refusal-log.ts";
 import { RenewableServer } from "./http/renewable-server.ts";
 import type { Handler } from "./http/request-context.ts";
-import { type Routes, routeOf, routesOf } from "./http/routes.ts";
+import { routeOf, routesOf } from "./http/routes.ts";
 import { isWritingLogger, type Logger } from "./log.ts";
 import { type Config, ConfigError, type Setting, settings } from "./settings/config.ts";
 import { stopSecondsMax } from "./settings/limits.ts";
@@ -47,14 +41,27 @@ export async function startServer(
   checkServerRelations(config);
   // Before anything is opened or made.
   if (!hasKeys(config) && !authorize && !config.insecure) requireLoopback(config);
-  const addresses = await addressesOf(config);
+  const addresses = { operations: await operationsListenOptions(config), main: await listenOptions(config) };
   // Holds what has to be released if the server cannot listen.
   await using unlessListening = new AsyncDisposableStack();
   const parts = unlessListening.use(assemble(config, "", log, authorize));
   const operations = unlessListening.use(new Operations(parts));
   const { connections, counters } = parts;
-  const listeners = unlessListening.use(await listen(config, addresses, parts, operations));
-  const { server, url } = listeners;
+  const routes = routesWith(config, parts);
+  if (addresses.operations) {
+    const separate = Bun.serve({ ...routes(operations.handlers), ...addresses.operations });
+    unlessListening.defer(() => separate.stop(true));
+  }
+  const main = routes({
+    ...handlersOf(config, parts),
+    ...(addresses.operations ? {} : operations.handlers),
+  });
+  const server = await RenewableServer.listen(addresses.main, (options) =>
+    // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and of a
+    // body that nobody reads Bun keeps nothing.
+    Bun.serve({ ...main, ...options, maxRequestBodySize: Number.MAX_SAFE_INTEGER }),
+  );
+  const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
   const running = unlessListening.move();
   logStart(config, parts, log);
 
@@ -117,40 +124,10 @@ function logStart(config: Config, parts: Parts, log: Logger): void {
 
 const isOpen = ({ access }: Parts, { insecure }: Config): boolean => access.isOpen && !insecure;
 
-/** The listener of a server, and the one of its endpoints for operators, if that is another. */
-interface Listeners extends AsyncDisposable {
-  readonly server: RenewableServer;
-  readonly url: URL;
-}
-
-/** Where a server listens, and where its endpoints for operators do, if that is elsewhere. */
-interface Addresses {
-  readonly main: ListenOptions;
-  readonly operations: ListenOptions | undefined;
-}
-
-/** @throws {ConfigError} for a file that cannot be used */
-const addressesOf = async (config: Config): Promise<Addresses> => ({
-  operations: await operationsListenOptions(config),
-  main: await listenOptions(config),
-});
-
-async function listen(
-  config: Config,
-  addresses: Addresses,
-  parts: Parts,
-  operations: Operations,
-): Promise<Listeners> {
-  const { refusals } = parts;
+/** Makes of handlers what `Bun.serve` takes. */
+function routesWith(config: Config, parts: Parts) {
+  const { refusals, log } = parts;
   const isGuarded = isOpen(parts, config);
-  const routes = (handlers: Readonly<Record<string, Handler>>): Routes => {
-    const guard = (handler: Handler): Handler =>
-      isGuarded ? guardHost(handler, { config, log: parts.log }) : handler;
-    return routesOf(
-      Object.fromEntries(Object.entries(handlers).map(([path, handler]) => [path, guard(handler)])),
-      refusals,
-    );
-  };
   const common = {
     // By default a compiled binary is in development, too, and shows its source in an error answer.
     development: false,
@@ -158,36 +135,26 @@ async function listen(
     error: (error: Error) => refusals.of(error).response(),
     websocket: parts.websocket(),
   };
-  await using unlessListening = new AsyncDisposableStack();
-  if (addresses.operations) {
-    const separate = Bun.serve({ ...common, ...addresses.operations, routes: routes(operations.handlers) });
-    unlessListening.defer(() => separate.stop(true));
-  }
+  return (handlers: Readonly<Record<string, Handler>>) => {
+    const guarded = Object.entries(handlers).map(([path, handler]) => [
+      path,
+      isGuarded ? guardHost(handler, { config, log }) : handler,
+    ]);
+    return { ...common, routes: routesOf(Object.fromEntries(guarded), refusals) };
+  };
+}
+
+/** What a server has beside the endpoints for operators. */
+function handlersOf(config: Config, parts: Parts): Record<string, Handler> {
   const pages = pageHandlers();
-  const mainRoutes = routes({
+  return {
     ...pages,
-    "/status": guardOrigin(statusEndpoint(parts), {
-      config,
-      ...parts,
-    }),
+    "/status": guardOrigin(statusEndpoint(parts), { config, ...parts }),
     ...documentHandlers({ page: pages["/"], ...parts }),
     ...parts.handlers,
-    ...(addresses.operations ? {} : operations.handlers),
-  });
-  const server = await RenewableServer.listen(addresses.main, (options) =>
-    Bun.serve({
-      ...common,
-      ...options,
-      // Endless: over its own limit Bun refuses without a word, and to a page without CORS. publish.ts holds the limit, and
-      // of a body that nobody reads Bun keeps nothing.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      routes: mainRoutes,
-    }),
-  );
-  const url = config.unixSocket ? new URL(`unix://${resolve(config.unixSocket)}`) : server.url;
-  const listening = unlessListening.move();
-  return { server, url, [Symbol.asyncDispose]: () => listening.disposeAsync() };
+  };
 }
+
 /** Every setting, for the log. Secrets are only counted. */
 function inForce(config: Config): Record<string, unknown> {
   return Object.fromEntries(

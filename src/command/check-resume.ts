@@ -4,7 +4,7 @@
  */
 import { checkPatienceSeconds } from "../settings/limits.ts";
 import { type CheckTarget, eventsOf, PublishError } from "./check-target.ts";
-import { causeOf, type Finding } from "./check-transports.ts";
+import { causeOf, type Finding, fine, wrong } from "./check-transports.ts";
 
 export type LineKind = "WebSocket" | "events";
 
@@ -47,7 +47,7 @@ export async function checkResume(
   try {
     await Promise.race([steps(), following]);
   } catch (error) {
-    if (!(error instanceof StuckLine)) return [{ check: "resume", isFine: false, text: causeOf(error) }];
+    if (!(error instanceof StuckLine)) return [wrong("resume", causeOf(error))];
     return lines.map((line) => {
       const finding = line.finding();
       return line.kind === error.kind ? { ...finding, isFine: false, text: error.message } : finding;
@@ -57,10 +57,7 @@ export async function checkResume(
   }
   const seconds = Number(((performance.now() - begun) / 1000).toFixed(1));
   const text = `${messages.toLocaleString("en")} messages in ${seconds} s; ${usualTime}`;
-  return [
-    ...lines.map((line) => line.finding()),
-    { check: "time of the proof", isFine: true, text, figures: { seconds } },
-  ];
+  return [...lines.map((line) => line.finding()), fine("time of the proof", text, { seconds })];
 }
 
 /** Measured on one machine. So many are published at once, and each is answered after a round trip. */

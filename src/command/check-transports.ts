@@ -11,8 +11,20 @@ export interface Finding {
   /** For a person. */
   readonly text: string;
   /** For a program. Times are in milliseconds. */
-  readonly figures?: Readonly<Record<string, number | string | boolean>>;
+  readonly figures?: Figures;
 }
+
+type Figures = Readonly<Record<string, number | string | boolean>>;
+
+export const fine = (check: string, text: string, figures?: Figures): Finding => ({
+  ...{ check, isFine: true, text },
+  ...(figures && { figures }),
+});
+
+export const wrong = (check: string, text: string, figures?: Figures): Finding => ({
+  ...fine(check, text, figures),
+  isFine: false,
+});
 
 const milliseconds = (time: number): number => Number(time.toFixed(2));
 
@@ -46,14 +58,14 @@ export async function checkConnect(target: CheckTarget): Promise<Finding> {
   const figures = { milliseconds: connected, status: answer.status };
   if (answer.status === 401 || answer.status === 403) {
     const text = `GET ${target.pingUrl} is refused with ${answer.status}: ${detailOf(body)} (give --token; a proxy may ask for it, too)`;
-    return { check: "connect", isFine: false, text, figures };
+    return wrong("connect", text, figures);
   }
   if (answer.status !== 426 || !body.includes("WebSocket")) {
     const text = `this is no Longwire: GET ${target.pingUrl} was answered with ${answer.status}, not with 426`;
-    return { check: "connect", isFine: false, text, figures };
+    return wrong("connect", text, figures);
   }
   const text = `${connected} ms${protocol === undefined ? "" : ` with TLS (${protocol})`}`;
-  return { check: "connect", isFine: true, text, figures };
+  return fine("connect", text, figures);
 }
 
 /** @returns the version of TLS, if it is used */
@@ -95,10 +107,10 @@ export async function checkWebSocket(target: CheckTarget): Promise<Finding> {
     const median = milliseconds(sorted[Math.floor(roundTrips / 2)] ?? 0);
     const most = milliseconds(sorted.at(-1) ?? 0);
     const text = `open in ${openMilliseconds} ms, round trip ${median} ms (median of ${roundTrips}, at most ${most} ms)`;
-    return { check: "WebSocket", isFine: true, text, figures: { openMilliseconds, median, most } };
+    return fine("WebSocket", text, { openMilliseconds, median, most });
   } catch (error) {
     const reason = (await refusedPingOf(target)) ?? `${causeOf(error)}; ${upgradeHint}`;
-    return { check: "WebSocket", isFine: false, text: reason };
+    return wrong("WebSocket", reason);
   } finally {
     socket.terminate();
   }
@@ -149,30 +161,29 @@ export async function checkEvents(target: CheckTarget): Promise<Finding> {
   const leaving = new AbortController();
   const begun = performance.now();
   const arrivals: { readonly sent: number; readonly arrived: number }[] = [];
-  const buffered = (text: string): Finding => ({
-    check: "events",
-    isFine: false,
-    text: `${text}: something in the way buffers event streams`,
-    figures: { isBuffered: true, arrived: arrivals.length },
-  });
+  const buffered = (text: string): Finding =>
+    wrong("events", `${text}: something in the way buffers event streams`, {
+      isBuffered: true,
+      arrived: arrivals.length,
+    });
   const read = async (): Promise<Finding | undefined> => {
     const answer = await target.openEvents(target.pingUrl, leaving.signal);
     if (answer.status !== 200) {
       const text = `GET /ping was answered with ${answer.status}: ${detailOf(await answer.text())}`;
-      return { check: "events", isFine: false, text };
+      return wrong("events", text);
     }
     for await (const { data } of eventsOf(answer.body)) {
       arrivals.push({ sent: Date.parse(data), arrived: performance.now() });
       if (arrivals.length === eventsWatched) return undefined;
     }
     const text = `the stream ended after ${arrivals.length} events: something in the way cuts it`;
-    return { check: "events", isFine: false, text };
+    return wrong("events", text);
   };
   try {
     const failure = await within(read(), "four events");
     if (failure) return failure;
   } catch (error) {
-    if (arrivals.length > 0) return { check: "events", isFine: false, text: causeOf(error) };
+    if (arrivals.length > 0) return wrong("events", causeOf(error));
     return buffered(`nothing arrived in ${checkPatienceSeconds} s`);
   } finally {
     leaving.abort();
@@ -186,7 +197,7 @@ export async function checkEvents(target: CheckTarget): Promise<Finding> {
     return buffered(`events came up to ${Math.round(uneven)} ms late, and together`);
   const firstMilliseconds = milliseconds(first.arrived - begun);
   const text = `first after ${firstMilliseconds} ms, then one each second: nothing in the way buffers`;
-  return { check: "events", isFine: true, text, figures: { firstMilliseconds, isBuffered: false } };
+  return fine("events", text, { firstMilliseconds, isBuffered: false });
 }
 
 /** Holds a poll, publishes, and looks at when the poll is answered. */
@@ -196,11 +207,10 @@ export async function checkPoll(target: CheckTarget): Promise<Finding> {
     const body = await start.text();
     if (start.status !== 200) {
       const text = `GET /topics/${target.topic} was answered with ${start.status}: ${detailOf(body)}`;
-      return { check: "poll", isFine: false, text };
+      return wrong("poll", text);
     }
     const cursor = start.headers.get("Longwire-Cursor");
-    if (cursor === null)
-      return { check: "poll", isFine: false, text: "the answer has lost its header Longwire-Cursor" };
+    if (cursor === null) return wrong("poll", "the answer has lost its header Longwire-Cursor");
     const held = target.fetch(target.topicUrl(`?since=${cursor}&wait=${checkPatienceSeconds}s`));
     const begun = performance.now();
     await within(target.publish("a message for a poll", crypto.randomUUID()), "an answer to POST");
@@ -211,14 +221,9 @@ export async function checkPoll(target: CheckTarget): Promise<Finding> {
     if (events.length !== 1)
       throw new Error(`a held poll was answered with ${events.length} messages in place of 1`);
     const text = `published in ${published} ms, a held poll was answered after ${after} ms`;
-    return {
-      check: "poll",
-      isFine: true,
-      text,
-      figures: { publishMilliseconds: published, answerMilliseconds: after },
-    };
+    return fine("poll", text, { publishMilliseconds: published, answerMilliseconds: after });
   } catch (error) {
-    return { check: "poll", isFine: false, text: causeOf(error) };
+    return wrong("poll", causeOf(error));
   }
 }
 
@@ -239,12 +244,12 @@ export async function checkHttp2(target: CheckTarget): Promise<Finding> {
     stream.on("data", () => resolve(performance.now() - begun));
     const firstMilliseconds = milliseconds(await within(promise, "the first event over HTTP/2"));
     const text = `the first event after ${firstMilliseconds} ms`;
-    return { check: "HTTP/2", isFine: true, text, figures: { isOffered: true, firstMilliseconds } };
+    return fine("HTTP/2", text, { isOffered: true, firstMilliseconds });
   } catch (error) {
     // A server that speaks only HTTP/1.1 ends the handshake, each in its own way.
     if (error instanceof NotOffered || /alpn|protocol|h2|reset|closed/i.test(causeOf(error)))
-      return { check: "HTTP/2", isFine: true, text: "not offered", figures: { isOffered: false } };
-    return { check: "HTTP/2", isFine: false, text: causeOf(error) };
+      return fine("HTTP/2", "not offered", { isOffered: false });
+    return wrong("HTTP/2", causeOf(error));
   } finally {
     session.destroy();
   }
@@ -284,21 +289,10 @@ export async function checkIdle(
   const shown = setInterval(() => elapsed((performance.now() - begun) / 1000 / seconds), 250);
   try {
     const reason = await Promise.race([over.promise, socketCut(), streamCut()]);
-    if (reason === undefined)
-      return {
-        check: "idle",
-        isFine: true,
-        text: `silent lines stayed open for ${seconds} s`,
-        figures: { seconds },
-      };
-    return {
-      check: "idle",
-      isFine: false,
-      text: reason,
-      figures: { seconds: milliseconds((performance.now() - begun) / 1000) },
-    };
+    if (reason === undefined) return fine("idle", `silent lines stayed open for ${seconds} s`, { seconds });
+    return wrong("idle", reason, { seconds: milliseconds((performance.now() - begun) / 1000) });
   } catch (error) {
-    return { check: "idle", isFine: false, text: causeOf(error) };
+    return wrong("idle", causeOf(error));
   } finally {
     clearTimeout(timer);
     clearInterval(shown);

@@ -11,6 +11,7 @@ import {
   checkPoll,
   checkWebSocket,
   type Finding,
+  wrong,
 } from "./check-transports.ts";
 
 export interface CheckTask {
@@ -52,9 +53,7 @@ async function* findingsOf(task: CheckTask, progress: Progress): AsyncGenerator<
     task.topic || `longwire-check/${crypto.randomUUID().slice(0, 8)}`,
     token,
   );
-  const connect = await checkConnect(target).catch(
-    (error): Finding => ({ check: "connect", isFine: false, text: whyNotConnected(error, base) }),
-  );
+  const connect = await checkConnect(target).catch((error) => wrong("connect", whyNotConnected(error, base)));
   yield connect;
   if (!connect.isFine) return;
   progress.show("transports", 0);
@@ -74,7 +73,7 @@ async function* findingsOf(task: CheckTask, progress: Progress): AsyncGenerator<
   ];
   if (messages === 0) return;
   if (!poll.isFine || kinds.length === 0) {
-    yield { check: "resume", isFine: false, text: "not tried: no line to follow a topic with" };
+    yield wrong("resume", "not tried: no line to follow a topic with");
     return;
   }
   yield* await checkResume(target, kinds, messages, (share) => progress.show("resume", share));

@@ -8,7 +8,7 @@ import { checkSettings, compareSettings } from "./check-settings.ts";
 import type { CompareTask } from "./compare.ts";
 import type { DataTask } from "./data.ts";
 import { type DataAction, dataActions } from "./data-settings.ts";
-import { readFlags, refuseUnknownVariables, UsageError } from "./flags.ts";
+import { type InformationFlag, readFlags, refuseUnknownVariables, UsageError } from "./flags.ts";
 import type { TokenClaims } from "./token.ts";
 import { tokenSettings } from "./token-settings.ts";
 
@@ -31,9 +31,15 @@ export async function readCommandLine(words: readonly string[]): Promise<Command
   if (words[0] === "check") return await readCheckCommand(words.slice(1));
   if (words[0] !== undefined && !words[0].startsWith("-")) throw unknownCommand(words[0]);
   const values = readSettings(words, settings);
-  if (values === "version") return { command: "print", text: version };
-  if (values === "help") return { command: "print", text: (await import("./help.ts")).serverHelp() };
+  if (typeof values === "string") return await answerTo(values, "serverHelp");
   return { command: "serve", config: completeConfig(settings, values) };
+}
+
+async function answerTo(
+  request: InformationFlag,
+  help: keyof typeof import("./help.ts"),
+): Promise<CommandLine> {
+  return { command: "print", text: request === "version" ? version : (await import("./help.ts"))[help]() };
 }
 
 /** What to type for a word that is a command here, or in other programs. */
@@ -62,8 +68,7 @@ function unknownCommand(word: string): UsageError {
 
 async function readTokenCommand(words: readonly string[]): Promise<CommandLine> {
   const values = readSettings(words, tokenSettings);
-  if (values === "version") return { command: "print", text: version };
-  if (values === "help") return { command: "print", text: (await import("./help.ts")).tokenHelp() };
+  if (typeof values === "string") return await answerTo(values, "tokenHelp");
   const { jwtSecrets, subscribe, publish, end, status, ttlSeconds, subject } = completeConfig(
     tokenSettings,
     values,
@@ -84,8 +89,7 @@ async function readCheckCommand([url = "", ...words]: readonly string[]): Promis
   if (url === "--compare") return readCompareCommand(words);
   const isNamed = url !== "" && !url.startsWith("-");
   const values = readSettings(isNamed ? words : [url, ...words].filter((word) => word !== ""), checkSettings);
-  if (values === "version") return { command: "print", text: version };
-  if (values === "help") return { command: "print", text: (await import("./help.ts")).checkHelp() };
+  if (typeof values === "string") return await answerTo(values, "checkHelp");
   if (!isNamed) throw new UsageError("check needs a URL first: longwire check http://localhost:9090");
   const { topic, ...task } = completeConfig(checkSettings, values);
   const fault = topic === "" ? undefined : faultOfTopicName(topic);
@@ -114,15 +118,13 @@ function baseOf(url: string): string {
 }
 
 async function readDataCommand([action = "", ...words]: readonly string[]): Promise<CommandLine> {
-  if (["", "-h", "--help"].includes(action))
-    return { command: "print", text: (await import("./help.ts")).dataHelp() };
+  if (["", "-h", "--help"].includes(action)) return await answerTo("help", "dataHelp");
   if (!isDataAction(action))
     throw new UsageError(`there is no "data ${action}"; there are ${Object.keys(dataActions).join(", ")}`);
   // `restore FILE` reads better than `restore --from FILE`.
   const isNamed = action === "restore" && words[0] !== undefined && !words[0].startsWith("-");
   const values = readSettings(isNamed ? ["--from", ...words] : words, dataActions[action]);
-  if (values === "version") return { command: "print", text: version };
-  if (values === "help") return { command: "print", text: (await import("./help.ts")).dataHelp() };
+  if (typeof values === "string") return await answerTo(values, "dataHelp");
   const needed = Object.entries(dataActions[action]).map(([name, { flag }]) => {
     const value = values[name];
     if (typeof value !== "string" || value === "")

@@ -1,6 +1,6 @@
 /** `longwire check --compare`: which of several servers is nearest to this machine. */
 import { CheckTarget } from "./check-target.ts";
-import { causeOf, checkConnect, checkWebSocket, type Finding } from "./check-transports.ts";
+import { causeOf, checkConnect, checkWebSocket, type Finding, wrong } from "./check-transports.ts";
 
 export interface CompareTask {
   /** Where the servers are. */
@@ -34,7 +34,7 @@ export async function runCompare({ bases, token, json }: CompareTask): Promise<b
   return compared.every(({ fault }) => fault === undefined);
 }
 
-const unreached = (error: unknown): Finding => ({ check: "connect", isFine: false, text: causeOf(error) });
+const unreached = (error: unknown): Finding => wrong("connect", causeOf(error));
 
 function comparedOf(url: string, findings: readonly Finding[]): Compared {
   const fault = findings.find(({ isFine }) => !isFine)?.text;

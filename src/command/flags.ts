@@ -4,7 +4,7 @@
  * Written by hand because every start of the server reads its flags: a library for it costs as much as half of the rest.
  */
 import { readFileSync } from "node:fs";
-import { environmentName, type Setting } from "../settings/config.ts";
+import { environmentName, type Setting, type Settings } from "../settings/config.ts";
 import { nearest } from "../settings/nearest.ts";
 import { UnitError } from "../settings/unit-error.ts";
 
@@ -25,7 +25,7 @@ export interface Flag {
 }
 
 /** A word of the command line that is no setting. */
-type InformationFlag = "help" | "version";
+export type InformationFlag = "help" | "version";
 
 const requests: Readonly<Record<string, InformationFlag>> = {
   "-h": "help",
@@ -34,8 +34,6 @@ const requests: Readonly<Record<string, InformationFlag>> = {
   "--version": "version",
 };
 
-/** Settings by name. */
-export type Settings = Readonly<Record<string, Setting<unknown>>>;
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**

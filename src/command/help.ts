@@ -1,8 +1,8 @@
 /** The text of `longwire --help` and `longwire token --help`. */
-import { settings } from "../settings/config.ts";
+import { type Settings, settings } from "../settings/config.ts";
 import { checkSettings } from "./check-settings.ts";
 import { dataActions } from "./data-settings.ts";
-import { type Flag, flagsOf, type Settings } from "./flags.ts";
+import { type Flag, flagsOf } from "./flags.ts";
 import { tokenSettings } from "./token-settings.ts";
 
 /** Every setting of the server, once, by heading. The settings that most people need come first. */

@@ -483,7 +483,8 @@ export class ConfigError extends Error {
   override readonly name = "ConfigError";
 }
 
-type Settings = Readonly<Record<string, Setting<unknown>>>;
+/** Settings by name. */
+export type Settings = Readonly<Record<string, Setting<unknown>>>;
 
 /**
  * Reads what a program gives.
