@@ -2,7 +2,8 @@
 import { readCommandLine } from "../../src/command/command-line.ts";
 import { UsageError } from "../../src/command/flags.ts";
 import { createLogger } from "../../src/log.ts";
-import { ConfigError, createServer } from "../../src/longwire.ts";
+import { ConfigError } from "../../src/longwire.ts";
+import { startServer } from "../../src/server.ts";
 
 /**
  * @param environment in place of this process's own, in which the developer may have settings
@@ -18,7 +19,7 @@ export async function mistakeIn(
   try {
     const line = await readCommandLine(words);
     if (line.command === "serve")
-      await (await createServer({ ...line.config, log: createLogger("silent") })).stop();
+      await (await startServer(line.config, createLogger("silent"), undefined)).stop();
   } catch (error) {
     if (error instanceof UsageError || error instanceof ConfigError) return `longwire: ${error.message}.\n`;
     throw error;
