@@ -58,7 +58,7 @@ async function main(): Promise<void> {
     else console.log(await (await import("./command/token.ts")).makeToken(line.claims));
   } catch (error) {
     if (!(error instanceof UsageError || error instanceof ConfigError)) throw error;
-    console.error(`longwire: ${error.message}.`);
+    console.error(`longwire: ${error.message}`);
     process.exitCode = 2;
   }
 }
@@ -70,7 +70,7 @@ async function runData(task: DataTask): Promise<void> {
     if (!isWell) process.exitCode = 1;
   } catch (error) {
     if (!(error instanceof DataDirectoryError)) throw error;
-    console.error(`longwire: ${error.message}.`);
+    console.error(`longwire: ${error.message}`);
     process.exitCode = 1;
   }
 }
@@ -113,7 +113,7 @@ async function listen(config: Config, log: Logger): Promise<RunningServer | unde
 function whyNot(config: Config, error: unknown): string {
   const { host, port, unixSocket, operationsPort } = config;
   const cause = error instanceof Error ? error.message : String(error);
-  if (error instanceof DataDirectoryError) return `${cause}.`;
+  if (error instanceof DataDirectoryError) return cause;
   if (operationsPort > 0 && cause.includes(`port ${operationsPort} `))
     return `port ${operationsPort} of ${host} is taken. Choose another with --operations-port.`;
   if (unixSocket) return `cannot listen on ${unixSocket}: ${cause}.`;

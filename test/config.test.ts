@@ -164,6 +164,6 @@ describe("the options of a program", () => {
   test("names the wrong setting by its name in a program", () => {
     const wrong = () => readOptions(settings, { heartbeatIntervalSeconds: -1 });
     expect(wrong).toThrow(ConfigError);
-    expect(wrong).toThrow(/^heartbeatIntervalSeconds must be a time from 1 to 3600 seconds.*, not -1$/);
+    expect(wrong).toThrow(/^heartbeatIntervalSeconds must be a time from 1 to 3600 seconds.*, not -1\.$/);
   });
 });

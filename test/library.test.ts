@@ -261,7 +261,7 @@ describe("publish of a program", () => {
       await expect(refused).rejects.toMatchObject({
         name: "MessageSizeError",
         message: expect.stringMatching(
-          /^a message may have 10 bytes \(messageBytesMax\); this one has 1[123]$/,
+          /^A message has at most 10 bytes \(messageBytesMax\), and this one has 1[123]\.$/,
         ),
       });
     }

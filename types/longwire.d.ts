@@ -65,9 +65,19 @@ interface Position$1 {
 	readonly epoch: string;
 	readonly offset: number;
 }
+interface Gap {
+	readonly topic: string;
+	/** Where the subscriber asked to continue, in its own words. */
+	readonly requested: string;
+	/** The position that the next message follows. */
+	readonly from: Position$1;
+}
 /** The engine is away or overburdened. Whether it did what was asked is unknown: repeat it, with the same key. */
 export declare class BrokerUnavailable extends Error {
+	readonly reason: string;
 	readonly name = "BrokerUnavailable";
+	/** @param reason in words that continue a sentence */
+	constructor(reason: string);
 }
 /** The topic has ended: nothing is published to it any more. */
 export declare class TopicEnded extends Error {
@@ -91,12 +101,24 @@ interface TopicLimits {
 	readonly messages: number;
 	readonly ageSeconds: number;
 }
-interface Gap {
+/** A message as the library hands it out. */
+export interface ReceivedMessage {
 	readonly topic: string;
-	/** Where the subscriber asked to continue, in its own words. */
-	readonly requested: string;
-	/** The position that the next message follows. */
-	readonly from: Position$1;
+	/** `<epoch>-<offset>`. Hand it back as `since` to continue after it. */
+	readonly id: string;
+	/** When it was published. */
+	readonly time: Date;
+	readonly contentType: string;
+	/** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
+	readonly attributes: Attributes;
+	readonly data: string | Uint8Array;
+}
+/** Messages after the last one received are gone. Subscribe again with `since: error.from` to continue. */
+export declare class GapError extends Error {
+	readonly name = "GapError";
+	/** The id to continue after. */
+	readonly from: string;
+	constructor({ topic, requested, from }: Gap);
 }
 type Address = IPv4 | IPv6;
 declare class Network {
@@ -324,7 +346,7 @@ declare const handlerSettings: {
 	 */
 	readonly origins: Setting<readonly string[], readonly string[]>;
 	/** Least severe log line that is written. Default `info`. `debug` adds a line for each connection. */
-	readonly logLevel: Setting<"trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent", "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent">;
+	readonly logLevel: Setting<"silent" | "trace" | "debug" | "info" | "warn" | "error" | "fatal", "silent" | "trace" | "debug" | "info" | "warn" | "error" | "fatal">;
 };
 declare const serverSettings: {
 	/** Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. */
@@ -365,25 +387,8 @@ type GivenConfig = GivenHandlerConfig & GivenValues<typeof serverSettings>;
 /** A setting that is out of range, or that contradicts another. The message names it and says what is allowed. */
 export declare class ConfigError extends Error {
 	readonly name = "ConfigError";
-}
-/** A message as the library hands it out. */
-export interface ReceivedMessage {
-	readonly topic: string;
-	/** `<epoch>-<offset>`. Hand it back as `since` to continue after it. */
-	readonly id: string;
-	/** When it was published. */
-	readonly time: Date;
-	readonly contentType: string;
-	/** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
-	readonly attributes: Attributes;
-	readonly data: string | Uint8Array;
-}
-/** Messages after the last one received are gone. Subscribe again with `since: error.from` to continue. */
-export declare class GapError extends Error {
-	readonly name = "GapError";
-	/** The id to continue after. */
-	readonly from: string;
-	constructor({ topic, requested, from }: Gap);
+	/** @param what without the full stop that ends it */
+	constructor(what: string);
 }
 /** What a program may publish: text, bytes (a buffer, or any view of one), or what JSON can hold. */
 export type PublishData = string | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | object;
@@ -426,9 +431,11 @@ export declare class StoppedError extends Error {
 export type RequestHandler = (request: Request, server: Server<unknown>) => Answer | Promise<Answer>;
 /** Handlers by path, as `Bun.serve` takes them. */
 export type Routes = Record<string, RequestHandler>;
-/** Why a data directory cannot be used, and what to do, in words that end without a full stop. */
+/** Why a data directory cannot be used, and what to do. */
 export declare class DataDirectoryError extends Error {
 	readonly name = "DataDirectoryError";
+	/** @param what without the full stop that ends it */
+	constructor(what: string);
 }
 export interface Options extends GivenHandlerConfig {
 	/** Where to mount, such as `/realtime`: begins with a slash and does not end in one. By default at the root. */

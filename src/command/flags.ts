@@ -8,9 +8,14 @@ import { environmentName, type Setting, type Settings } from "../settings/config
 import { nearest } from "../settings/nearest.ts";
 import { UnitError } from "../settings/unit-error.ts";
 
-/** A mistake in the command line or the environment. The message is one line. */
+/** A mistake in the command line or the environment. The message is one line, and a sentence. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
+
+  /** @param what without the full stop that ends it */
+  constructor(what: string) {
+    super(`${what}.`);
+  }
 }
 
 /** A flag: that of a setting, or the one that names a file from which the setting is read. */

@@ -481,6 +481,11 @@ export type GivenConfig = GivenHandlerConfig & GivenValues<typeof serverSettings
 /** A setting that is out of range, or that contradicts another. The message names it and says what is allowed. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
+
+  /** @param what without the full stop that ends it */
+  constructor(what: string) {
+    super(`${what}.`);
+  }
 }
 
 /** Settings by name. */

@@ -224,6 +224,11 @@ export interface TopicState {
 /** The engine is away or overburdened. Whether it did what was asked is unknown: repeat it, with the same key. */
 export class BrokerUnavailable extends Error {
   override readonly name = "BrokerUnavailable";
+
+  /** @param reason in words that continue a sentence */
+  constructor(readonly reason: string) {
+    super(`The engine cannot be used: ${reason}.`);
+  }
 }
 
 /** The topic has ended: nothing is published to it any more. */
@@ -235,7 +240,7 @@ export class TopicEnded extends Error {
     readonly topic: string,
     readonly end: Position,
   ) {
-    super(`the topic ${topic} has ended, at ${formatId(end)}`);
+    super(`The topic ${topic} has ended, at ${formatId(end)}.`);
   }
 }
 
@@ -244,7 +249,7 @@ export class StreamTakenOver extends Error {
   override readonly name = "StreamTakenOver";
 
   constructor() {
-    super("another request with this idempotency key has taken the stream over");
+    super("Another request with this idempotency key has taken the stream over.");
   }
 }
 
@@ -254,7 +259,7 @@ export class IdempotencyConflict extends Error {
 
   constructor() {
     super(
-      "this idempotency key was used in the last 5 minutes with another message; use a new key for a new message",
+      "This idempotency key was used in the last 5 minutes with another message. Use a new key for a new message.",
     );
   }
 }

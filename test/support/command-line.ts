@@ -21,7 +21,7 @@ export async function mistakeIn(
     if (line.command === "serve")
       await (await startServer(line.config, createLogger("silent"), undefined)).stop();
   } catch (error) {
-    if (error instanceof UsageError || error instanceof ConfigError) return `longwire: ${error.message}.\n`;
+    if (error instanceof UsageError || error instanceof ConfigError) return `longwire: ${error.message}\n`;
     throw error;
   } finally {
     process.env = own;

@@ -34,7 +34,7 @@ export class GapError extends Error {
   readonly from: string;
 
   constructor({ topic, requested, from }: Gap) {
-    super(`messages of ${topic} after ${requested} are gone; it continues after ${formatId(from)}`);
+    super(`Messages of ${topic} after ${requested} are gone; it continues after ${formatId(from)}.`);
     this.from = formatId(from);
   }
 }

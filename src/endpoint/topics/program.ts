@@ -81,7 +81,7 @@ export class ProgramTopics implements Disposable {
     const bytes = Buffer.byteLength(draft.data);
     if (bytes > this.#messageBytesMax)
       throw new MessageSizeError(
-        `a message may have ${this.#messageBytesMax} bytes (messageBytesMax); this one has ${bytes}`,
+        `A message has at most ${this.#messageBytesMax} bytes (messageBytesMax), and this one has ${bytes}.`,
       );
     const once = idempotencyKey === undefined ? undefined : { key: idempotencyKey, publisher: program.name };
     const publication = { draft, end: ends, ...(once && { once }) };
@@ -94,7 +94,7 @@ export class ProgramTopics implements Disposable {
     const wanted = since === undefined ? undefined : parseSince(since, Date.now());
     if (since !== undefined && !wanted) {
       throw new TypeError(
-        `since must be an id, "all", "first", "last:N", a span such as 90s or a time, not "${since}"`,
+        `since must be an id, "all", "first", "last:N", a span such as 90s or a time, not "${since}".`,
       );
     }
     const options = { topic, since: wanted, requested: since ?? "", signal };
@@ -108,7 +108,7 @@ export class ProgramTopics implements Disposable {
   }
 
   #require(topic: string): void {
-    if (this.#isStopped) throw new StoppedError("the server has stopped");
+    if (this.#isStopped) throw new StoppedError("The server has stopped.");
     const fault = faultOfTopicName(topic);
     if (fault) throw new TypeError(fault);
   }

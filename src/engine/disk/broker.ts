@@ -208,9 +208,9 @@ export class DiskBroker implements Broker, EngineSize {
       (answer) => {
         if (answer.kind === "opened") this.#opened(answer.sinceTime, answer.failure);
       },
-      (error) => {
+      (error: BrokerUnavailable) => {
         if (this.#isClosed) return;
-        this.#failed({ reason: String(error.message), isGone: true });
+        this.#failed({ reason: error.reason, isGone: true });
         if (this.#worker) this.#restart = setTimeout(() => this.#open(), restartMilliseconds);
       },
     );

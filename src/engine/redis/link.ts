@@ -228,4 +228,7 @@ export class Connection {
 /** The type of a reply of bytes in the protocol, `$`, to a Buffer: data must not go through text. */
 const blobsAsBuffers = { 36: Buffer };
 
-export const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+export function reasonOf(error: unknown): string {
+  if (error instanceof BrokerUnavailable) return error.reason;
+  return error instanceof Error ? error.message : String(error);
+}
