@@ -56,14 +56,9 @@ function* taken<Item>(list: Item[]): Generator<Item> {
   while (list.length > 0) yield* list.splice(0, 10_000);
 }
 
-/**
- * A world, and those that differ from it only in that fewer faults can follow, or that a gap may already be told: whatever breaks a
- * promise there breaks it here.
- */
+/** A world, and those that differ from it only in that fewer faults can follow: what breaks a promise there breaks it here. */
 function* coveredBy(world: World, course: Course, keys: Keys): Generator<bigint> {
-  for (let faults = world.faults; faults <= course.faultsMax; faults++)
-    for (const mayHaveLost of world.mayHaveLost ? [true] : [false, true])
-      yield keys.of({ ...world, faults, mayHaveLost });
+  for (let faults = world.faults; faults <= course.faultsMax; faults++) yield keys.of({ ...world, faults });
 }
 
 function traceOf(way: Way): Action[] {

@@ -3,9 +3,12 @@
  * offsets are replaced by their rank among those that still matter, nodes and messages lose their numbers, and what no server,
  * node or client can meet any more is left out. `bun run model --audit` holds it: what follows after two such worlds is compared.
  */
-import type { Course } from "./actions.ts";
+import { beginning, type Course } from "./actions.ts";
+import { Alive } from "./alive.ts";
+import { Script } from "./scripts.ts";
 import {
   type Claim,
+  copyOf,
   current,
   type Data,
   type Known,
@@ -41,12 +44,12 @@ export class Keys {
    * Neighbours of a kind that are further apart count as so far apart. What is written next is one more than one that is there, so
    * that the distance matters only where so many steps are left.
    */
-  readonly #distancesMax: number[] = [0, 1, 1, 8, 8, 2];
+  readonly #distancesMax = [0, 1, 1, 8, 8, 2];
   #alive: Alive;
 
   constructor(course: Course) {
     this.#course = course;
-    this.#alive = undefined as never;
+    this.#alive = new Alive(beginning(course), course);
   }
 
   of(world: World): bigint {
@@ -141,7 +144,7 @@ export class Keys {
       this.#put("id", fork.offset);
     }
     this.#plain(-1);
-    if (generation < lossy) return; // The next epoch forgets the holes.
+    if (generation < lossy || this.#alive.isLast) return; // The next epoch forgets the holes.
     for (const [from, to] of holes) {
       this.#put("id", from);
       this.#put("id", to);
@@ -155,7 +158,7 @@ export class Keys {
       const { epoch, offset, isAcknowledged, generation, replid } = messages[index] as Message;
       const bit = 1 << index;
       const isOwed = alive.isOwed(index);
-      const isOpen = alive.open.includes(epoch);
+      const isOpen = alive.canMeet(index, epoch, offset);
       this.#plain(
         (client.had & bit ? 1 : 0) +
           (isOwed ? 2 : 0) +
@@ -168,6 +171,9 @@ export class Keys {
         this.#put("id", offset);
       }
       if (!isOwed || client.warned & bit) continue;
+      const isNewer = alive.isNewer({ generation, replid });
+      this.#plain(isNewer ? 1 : 0);
+      if (!isNewer) continue;
       this.#put("generation", generation);
       this.#put("replid", replid);
     }
@@ -179,16 +185,32 @@ export class Keys {
   #node(world: World, node: Node, number: number): void {
     const alive = this.#alive;
     const { isLossless } = this.#course.setting;
-    const { server, ears, seen, testified, claims, acknowledged, heard, unverified, pending } = node;
+    const { server, ears, seen, testified, pending } = node;
     this.#plain(alive.servers.indexOf(server));
     if (!isLossless) this.#plain(alive.servers.indexOf(ears) * 2 + (node.isSubscribed ? 1 : 0));
     this.#plain(seen ? 1 : 0);
-    if (seen && (this.#course.isFine || seen.generation >= alive.oldest)) {
+    if (seen && (this.#course.isFine || alive.isNewer(seen))) {
       this.#put("generation", seen.generation);
       this.#put("replid", seen.replid);
     }
     const fence = server === -1 ? undefined : current(world.servers[server] as Server).fence;
     if (fence) this.#plain(fence.generation === testified ? 1 : 0);
+    if (alive.isLast) this.#plain(hasTestified(world, node) ? 0 : this.#lost(world, node));
+    else this.#knowledge(node);
+    if (pending) {
+      this.#plain(
+        alive.messages.indexOf(pending.message) * 2 + (pending.claim.generation < testified ? 1 : 0),
+      );
+      this.#put("generation", pending.claim.generation);
+      if (!alive.isLast) this.#claim(pending.claim);
+    }
+    for (const index of alive.messages)
+      if (alive.isOwed(index)) this.#plain(this.#knows(world, index, 1 << number));
+  }
+
+  /** What a node is going to testify. */
+  #knowledge({ claims, acknowledged, heard, unverified }: Node): void {
+    const alive = this.#alive;
     for (const claim of claims.length > 1 ? claims.toSorted((a, b) => a.replid - b.replid) : claims)
       if (alive.counts(claim)) {
         this.#claim(claim);
@@ -198,21 +220,31 @@ export class Keys {
     if (acknowledged && (alive.counts(acknowledged) || alive.open.includes(acknowledged.epoch)))
       this.#known(acknowledged);
     this.#plain(-1);
-    if (!isLossless) {
+    if (!this.#course.setting.isLossless) {
       if (heard && alive.counts(heard)) this.#known(heard);
       this.#plain(-1);
       for (const known of unverified) if (alive.counts(known)) this.#known(known);
       this.#plain(-1);
     }
-    if (pending) {
-      this.#plain(
-        alive.messages.indexOf(pending.message) * 2 + (pending.claim.generation < testified ? 1 : 0),
-      );
-      this.#put("generation", pending.claim.generation);
-      this.#claim(pending.claim);
-    }
-    for (const index of alive.messages)
-      if (alive.isOwed(index)) this.#plain(this.#knows(world, index, 1 << number));
+  }
+
+  /** Where one server is left and stays what it is: which part of what a node knows is lost there, and is not told yet. */
+  #lost(world: World, { seen, claims, acknowledged, heard, unverified, pending }: Node): number {
+    const { rules, setting } = this.#course;
+    const script = new Script(copyOf(world), world.address, rules, setting, seen);
+    script.subscribe(); // What a position has lost that is not current shows when the next epoch begins.
+    const { time } = world;
+    const isLost = (of: readonly Claim[], known: readonly (Known | undefined)[]): boolean =>
+      script.losses(
+        of,
+        known.filter((id) => id !== undefined),
+      ) > 0;
+    let bits = isLost(claims, []) ? 1 : 0;
+    if (isLost([], [acknowledged])) bits += 2;
+    if (pending && isLost([{ ...pending.claim, time }], [])) bits += 4;
+    if (pending && isLost([], [{ ...(world.messages[pending.message] as Message), time }])) bits += 8;
+    if (setting.isLossless) return bits;
+    return bits + (isLost([], [heard]) ? 16 : 0) + (isLost([], unverified) ? 32 : 0);
   }
 
   /** How well a node knows of a message: all that it knows of it is lost at once. */
@@ -287,6 +319,14 @@ export class Keys {
   }
 }
 
+/** Whether a node has testified to its server as it is, and knows nothing else since then but what that server has. */
+function hasTestified({ servers }: World, { server, testified, pending, unverified }: Node): boolean {
+  if (server === -1 || pending || unverified.length > 0) return false;
+  const { replid } = servers[server] as Server;
+  const { fence } = current(servers[server] as Server);
+  return fence?.generation === testified && fence.replid === replid;
+}
+
 /** Into a list in order, if it is not there. */
 function insert(sorted: number[], value: number): void {
   let at = sorted.length;
@@ -295,134 +335,4 @@ function insert(sorted: number[], value: number): void {
   sorted.push(value);
   for (let index = sorted.length - 1; index > at; index--) sorted[index] = sorted[index - 1] as number;
   sorted[at] = value;
-}
-
-/** What can still matter of a world. */
-class Alive {
-  /** The numbers of the servers, first where the address leads. */
-  readonly servers: readonly number[];
-  readonly mayFail: boolean;
-  readonly mayHaveLost: boolean;
-  /** Whether losses that were told are known by time. */
-  readonly knowsTimes: boolean;
-  /** The least generation of a fence. */
-  readonly oldest: number;
-  /** Epochs in which a message can still be appended. */
-  readonly open: number[] = [];
-  /** Epochs of which an id is known, or can be given. */
-  readonly named: number[];
-  /** The replids of histories of which an append is or can be claimed. */
-  readonly claimed: number[] = [];
-  /** The numbers of messages that can still be delivered, or are owed, or whose id can be given again, in the order of their ids. */
-  readonly messages: number[] = [];
-  readonly #versions: (readonly Data[])[];
-  readonly #lossyTimes: number[] = [];
-  /** Pairs of a replid and an offset up to which another server has it. */
-  readonly #links: number[] = [];
-  #owed = 0;
-  #logged = 0;
-
-  constructor(world: World, { rules, setting, faultsMax }: Course) {
-    const { servers, nodes, client, messages } = world;
-    this.mayFail = world.faults < faultsMax;
-    this.mayHaveLost = world.mayHaveLost;
-    this.knowsTimes = rules.acrossEpochs;
-    this.servers = [world.address];
-    this.#versions = [];
-    let oldest = Number.POSITIVE_INFINITY;
-    for (let number = 0; number < servers.length; number++) {
-      const server = servers[number] as Server;
-      if (number !== world.address) (this.servers as number[]).push(number);
-      const versions = this.#versionsAlive(world, server, number);
-      this.#versions.push(versions);
-      if (versions.length > 0) add(this.claimed, server.replid);
-      if (versions.length > 0 && server.replid2 !== 0) this.#links.push(server.replid2, server.secondOffset);
-      for (const { fence, position, log } of versions) {
-        if (fence) {
-          add(this.#lossyTimes, fence.lossyTime);
-          oldest = Math.min(oldest, fence.generation);
-          for (const { replid, offset } of fence.links)
-            if (offset !== undefined) this.#links.push(replid, offset);
-        }
-        if (position) add(this.open, position.epoch);
-        for (const { message } of log) this.#logged |= 1 << message;
-      }
-    }
-    this.oldest = oldest;
-    this.named = [client.epoch];
-    for (const { pending, claims, acknowledged, heard, unverified } of nodes) {
-      if (pending) {
-        add(this.open, (messages[pending.message] as Message).epoch);
-        add(this.claimed, pending.claim.replid);
-        this.#owed |= 1 << pending.message;
-      }
-      for (const claim of claims) if (this.counts(claim)) add(this.claimed, claim.replid);
-      this.#name(acknowledged);
-      if (setting.isLossless) continue;
-      this.#name(heard);
-      for (const known of unverified) this.#name(known);
-    }
-    for (const epoch of this.open) add(this.named, epoch);
-    for (let index = 0; index < messages.length; index++) {
-      const { isAcknowledged, epoch } = messages[index] as Message;
-      const bit = 1 << index;
-      if (isAcknowledged) this.#owed |= bit;
-      if ((client.had | client.covered) & bit) this.#owed &= ~bit;
-      if ((this.#owed | this.#logged) & bit || this.open.includes(epoch)) this.messages.push(index);
-    }
-    this.messages.sort((a, b) => {
-      const [one, other] = [messages[a] as Message, messages[b] as Message];
-      return one.epoch - other.epoch || one.offset - other.offset;
-    });
-  }
-
-  versionsOf(server: number): readonly Data[] {
-    return this.#versions[server] as readonly Data[];
-  }
-
-  isOwed(message: number): boolean {
-    return (this.#owed & (1 << message)) !== 0;
-  }
-
-  /** Whether a client was given what no server has any more. */
-  hasLost(had: number): boolean {
-    return (had & ~this.#logged) !== 0;
-  }
-
-  /** How many losses were told until then, of those that a server still knows as its last. */
-  timeOf(time: number): number {
-    if (!this.knowsTimes) return 0;
-    let told = 0;
-    for (const lossyTime of this.#lossyTimes) if (lossyTime <= time) told++;
-    return told;
-  }
-
-  /** Whether what is known since then can still be a loss that was not told. */
-  counts({ time }: { readonly time: number }): boolean {
-    return !this.knowsTimes || this.timeOf(time) > 0;
-  }
-
-  /** How many links of a history, or promotions that are going to be one, do not reach an offset. */
-  linksBelow(replid: number, offset: number): number {
-    let below = 0;
-    for (let at = 0; at < this.#links.length; at += 2)
-      if (this.#links[at] === replid && (this.#links[at + 1] as number) < offset) below++;
-    return below;
-  }
-
-  #name(known: Known | undefined): void {
-    if (known && this.counts(known)) add(this.named, known.epoch);
-  }
-
-  /** A server that is down comes back as an empty replica; one that is left by everyone, too, when nothing fails any more. */
-  #versionsAlive({ address, nodes }: World, server: Server, number: number): readonly Data[] {
-    if (server.role === "down") return [];
-    if (this.mayFail) return server.versions;
-    const isUsed = number === address || nodes.some((node) => node.server === number);
-    return isUsed && server.role === "primary" ? [current(server)] : [];
-  }
-}
-
-function add(list: number[], value: number): void {
-  if (!list.includes(value)) list.push(value);
 }

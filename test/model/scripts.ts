@@ -221,12 +221,17 @@ export class Script {
 
   /** If the node knows of something that this server has lost, and that was not told yet, it is told. */
   testify(claims: readonly Claim[], ids: readonly Known[]): void {
+    const losses = this.losses(claims, ids);
+    if (losses > 0) this.#takeOver(this.fence.generation + 1, true, this.fence.links);
+    this.#steps.push({ name: "testify", claims, ids, generation: this.fence.generation, losses });
+  }
+
+  /** How much of that this server has lost, and was not told yet. */
+  losses(claims: readonly Claim[], ids: readonly Known[]): number {
     const isInTime = this.rules.late || this.#isTakeover;
     const lostClaims =
       this.rules.offsets && isInTime ? claims.filter((claim) => this.#isClaimLost(claim)) : [];
-    const losses = lostClaims.length + ids.filter((id) => this.#isIdLost(id)).length;
-    if (losses > 0) this.#takeOver(this.fence.generation + 1, true, this.fence.links);
-    this.#steps.push({ name: "testify", claims, ids, generation: this.fence.generation, losses });
+    return lostClaims.length + ids.filter((id) => this.#isIdLost(id)).length;
   }
 
   #isClaimLost({ replid, offset, generation, time }: Claim): boolean {
