@@ -12,7 +12,6 @@ import { Reading } from "./connection/reading.ts";
 import { webSocketHandler } from "./connection/websocket.ts";
 import { bufferLimits } from "./delivery/buffer-limits.ts";
 import { openDelivery } from "./delivery/delivery.ts";
-import type { HeldBytes } from "./delivery/held-bytes.ts";
 import { echoEndpoint } from "./endpoint/ping/echo.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import { ProgramTopics } from "./endpoint/topics/program.ts";
@@ -20,7 +19,6 @@ import type { Engine, EngineDeps, Evicted } from "./engine/engine.ts";
 import { guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
-import type { Handler } from "./http/request-context.ts";
 import { type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import type { HandlerConfig } from "./settings/config.ts";
@@ -30,29 +28,14 @@ import { closeCode } from "./wire/close-code.ts";
 import { Encodings } from "./wire/encodings.ts";
 
 /** All parts of a handler. Disposing them closes its connections and its engine. */
-export interface Parts extends AsyncDisposable {
-  readonly handlers: Readonly<Record<string, Handler>>;
-  readonly access: Access;
-  readonly proxies: Proxies;
-  readonly engine: Engine;
-  readonly connections: Connections;
-  readonly held: HeldBytes;
-  readonly encodings: Encodings;
-  readonly counters: Counters;
-  readonly refusals: Refusals;
-  /** For lines that clients can cause. */
-  readonly log: Logger;
-  readonly program: ProgramTopics;
-  websocket<Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data>;
-  drain(): Promise<void>;
-}
+export type Parts = ReturnType<typeof assemble>;
 
 export function assemble(
   config: HandlerConfig,
   prefix: string,
   givenLog: Logger,
   authorize: Authorize | undefined,
-): Parts {
+) {
   checkRelations(config, { hasAuthorize: authorize !== undefined });
   const log = sampled(givenLog);
   for (const doubt of doubtsAbout(config, connectionsAllowed())) log.warn({}, doubt);
@@ -105,12 +88,12 @@ export function assemble(
       [`${topicsPath}*`]: guardOrigin(refusals.answering(topicsEndpoint(deps, topicsPath)), deps),
     },
 
-    websocket: (yours) =>
+    websocket: <Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data> =>
       webSocketHandler({ config, buffers, connections, heartbeat, reading, counters, log }, yours),
 
-    drain: () => drainAll(connections, config.drainWindowSeconds),
+    drain: (): Promise<void> => drainAll(connections, config.drainWindowSeconds),
 
-    [Symbol.asyncDispose]: async () => {
+    [Symbol.asyncDispose]: async (): Promise<void> => {
       await closeAll(connections, closeCode.goingAway, "the server stops");
       program[Symbol.dispose]();
       encodings[Symbol.dispose]();

@@ -21,23 +21,13 @@ import { stopSecondsMax } from "./settings/limits.ts";
 import { checkServerRelations, hasKeys } from "./settings/relations.ts";
 
 /** A server that listens. `LongwireServer` says what its functions do. */
-export interface RunningServer {
-  readonly parts: Parts;
-  readonly url: URL;
-  drain(): Promise<void>;
-  stop(): Promise<void>;
-  reload(keys: Partial<Keys>): Promise<void>;
-}
+export type RunningServer = Awaited<ReturnType<typeof startServer>>;
 
 /**
  * If it cannot listen, everything that it has opened is released.
  * @throws as `createServer` does
  */
-export async function startServer(
-  config: Config,
-  log: Logger,
-  authorize: Authorize | undefined,
-): Promise<RunningServer> {
+export async function startServer(config: Config, log: Logger, authorize: Authorize | undefined) {
   checkServerRelations(config);
   // Before anything is opened or made.
   if (!hasKeys(config) && !authorize && !config.insecure) requireLoopback(config);
@@ -53,7 +43,7 @@ export async function startServer(
     unlessListening.defer(() => separate.stop(true));
   }
   const main = routes({
-    ...handlersOf(config, parts),
+    ...handlersOf(parts),
     ...(addresses.operations ? {} : operations.handlers),
   });
   const server = await RenewableServer.listen(addresses.main, (options) =>
@@ -145,11 +135,11 @@ function routesWith(config: Config, parts: Parts) {
 }
 
 /** What a server has beside the endpoints for operators. */
-function handlersOf(config: Config, parts: Parts): Record<string, Handler> {
+function handlersOf(parts: Parts): Record<string, Handler> {
   const pages = pageHandlers();
   return {
     ...pages,
-    "/status": guardOrigin(statusEndpoint(parts), { config, ...parts }),
+    "/status": guardOrigin(statusEndpoint(parts), parts),
     ...documentHandlers({ page: pages["/"], ...parts }),
     ...parts.handlers,
   };

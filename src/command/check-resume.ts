@@ -226,7 +226,6 @@ class Line {
       socket.terminate();
       closed.resolve();
     };
-    this.#leaving.signal.addEventListener("abort", cut);
     socket.onclose = () => closed.resolve();
     socket.onmessage = ({ data }) => {
       if (isCut) return; // What the socket had read before the cut does not count: no id of it is stored.
@@ -235,22 +234,13 @@ class Line {
       else if (event.type === "longwire.gap") this.#gap(event.data);
       else if (event.type === "longwire.message" && this.#message(event.data, event.id)) cut();
     };
-    // A line that something in the way holds back would wait for ever.
-    const watch = setInterval(() => {
-      if (performance.now() - this.#progressMilliseconds > checkPatienceSeconds * 1000) cut();
-    }, 1000);
+    using _ = this.#cutWhenHeldBack(cut);
     await closed.promise;
-    clearInterval(watch);
-    this.#leaving.signal.removeEventListener("abort", cut);
   }
 
   async #followEvents(): Promise<void> {
     const leaving = new AbortController();
-    const leave = (): void => leaving.abort();
-    this.#leaving.signal.addEventListener("abort", leave);
-    const watch = setInterval(() => {
-      if (performance.now() - this.#progressMilliseconds > checkPatienceSeconds * 1000) leave();
-    }, 1000);
+    using _ = this.#cutWhenHeldBack(() => leaving.abort());
     try {
       const id: Record<string, string> = this.#lastId ? { "Last-Event-ID": this.#lastId } : {};
       const answer = await this.target.openEvents(this.target.topicUrl(), leaving.signal, id);
@@ -266,9 +256,22 @@ class Line {
       if (!(error instanceof Error)) throw error;
     } finally {
       leaving.abort();
-      clearInterval(watch);
-      this.#leaving.signal.removeEventListener("abort", leave);
     }
+  }
+
+  /** Cuts it at the end, and when nothing comes for too long: a line that is held back would wait for ever. */
+  #cutWhenHeldBack(cut: () => void): Disposable {
+    const { signal } = this.#leaving;
+    signal.addEventListener("abort", cut);
+    const watch = setInterval(() => {
+      if (performance.now() - this.#progressMilliseconds > checkPatienceSeconds * 1000) cut();
+    }, 1000);
+    return {
+      [Symbol.dispose]: () => {
+        clearInterval(watch);
+        signal.removeEventListener("abort", cut);
+      },
+    };
   }
 
   #open(id: string | undefined): void {

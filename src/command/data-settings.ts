@@ -1,5 +1,5 @@
 /** The settings of `longwire data`, by its action. */
-import { settings } from "../settings/config.ts";
+import { setting, settings } from "../settings/config.ts";
 import { path } from "../settings/units.ts";
 
 const { data } = settings;
@@ -8,11 +8,11 @@ export const dataActions = {
   check: { data },
   backup: {
     data,
-    to: { flag: "to", unit: path, default: "", help: "the file to write; nothing may be there" },
+    to: setting("to", path, "", "the file to write; nothing may be there"),
   },
   restore: {
     data,
-    from: { flag: "from", unit: path, default: "", help: "a file that longwire data backup wrote" },
+    from: setting("from", path, "", "a file that longwire data backup wrote"),
   },
   "new-epochs": { data },
 } as const;

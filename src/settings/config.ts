@@ -546,7 +546,8 @@ export function environmentName(flag: string): string {
   return `LONGWIRE_${flag.toUpperCase().replaceAll("-", "_")}`;
 }
 
-function setting<Value, Given>(
+/** Declares a setting of the server or of a command. */
+export function setting<Value, Given>(
   flag: string,
   unit: Unit<Value, Given>,
   defaultValue: Value,

@@ -80,8 +80,10 @@ function quantity(
 }
 
 /** A host name or an IP address. */
-export const host: Unit<string> = pattern("<host>", "a host name or an IP address", (text) =>
-  /^[A-Za-z0-9._:-]+$/.test(text) ? text : undefined,
+export const host: Unit<string> = pattern(
+  "<host>",
+  "a host name or an IP address",
+  matching(/^[A-Za-z0-9._:-]+$/),
 );
 
 /** A switch: `true`, `false`, `1` or `0`; its flag may stand alone. */
@@ -104,14 +106,10 @@ export const toggle: Unit<boolean> = {
 export const path: Unit<string> = pattern("<path>", "a path", (text) => text);
 
 /** A name without spaces; empty for none. */
-export const name: Unit<string> = pattern("<name>", "a name without spaces", (text) =>
-  /^[\x21-\x7e]*$/.test(text) ? text : undefined,
-);
+export const name: Unit<string> = pattern("<name>", "a name without spaces", matching(/^[\x21-\x7e]*$/));
 
 /** Names without spaces. */
-export const names = list("<names>", "names without spaces", (text) =>
-  /^[\x21-\x7e]+$/.test(text) ? text : undefined,
-);
+export const names = list("<names>", "names without spaces", matching(/^[\x21-\x7e]+$/));
 
 /** Origins of pages, such as `https://example.org`; `*` for any. */
 export const origins = list(
@@ -174,7 +172,7 @@ export const redisUrl: Unit<RedisServer | undefined, string> = {
 export const keyPrefix: Unit<string> = pattern(
   "<prefix>",
   "1 to 64 letters, digits, dots, hyphens and underscores",
-  (text) => (/^[A-Za-z0-9._-]{1,64}$/.test(text) ? text : undefined),
+  matching(/^[A-Za-z0-9._-]{1,64}$/),
 );
 
 /** URLs that can be fetched. */
@@ -267,6 +265,10 @@ function pattern<Text extends string>(
     throw new UnitError(`must be ${wanted}, not ${Bun.inspect(value)}`);
   };
   return { placeholder, parse: require, accept: require, show: itself, logged: itself };
+}
+
+function matching(form: RegExp): (text: string) => string | undefined {
+  return (text) => (form.test(text) ? text : undefined);
 }
 
 function itself<Value>(value: Value): Value {
