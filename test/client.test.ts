@@ -73,7 +73,7 @@ async function followThroughCuts(
   start: (wanted: Wanted) => Promise<ClientProgram>,
 ): Promise<{ gaps: number; messages: number }> {
   const random = new Random(seed);
-  const cuts = 40;
+  const cuts = 20;
   let connections = -1;
   using line = openCuttableLine(server.url, () =>
     ++connections > 0 && connections <= 2 * cuts ? random.below(1500) : Number.POSITIVE_INFINITY,
@@ -116,7 +116,7 @@ for (const { place, isMissing, start } of places) {
       async () => {
         const { gaps, messages } = await followThroughCuts(start);
         expect(gaps).toBeGreaterThan(0);
-        expect(messages).toBeGreaterThan(4);
+        expect(messages).toBeGreaterThan(1);
       },
     );
 

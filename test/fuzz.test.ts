@@ -11,9 +11,8 @@ const seedsOf = {
   frames: 30,
   post: 30,
   "broker-unreliable": 1,
-  "slow-readers": 2,
-  streams: 2,
-  kills: 1,
+  "slow-readers": 1,
+  streams: 1,
 };
 
 for (const [name, wanted] of Object.entries(seedsOf)) {
