@@ -89,6 +89,7 @@ describeBrokerContract(
   async (limits) => new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits),
   {
     announcesAll: true,
+    isShared: true,
     announcesOnlySubscribed: false,
     manyNodes: false,
     advance: async (engine, seconds) => engine.pass(seconds),

@@ -10,7 +10,7 @@ const once = { key: "key", publisher: "publisher" };
 const attributed = (attributes: Draft["attributes"] & object): Draft => ({ ...text("same"), attributes });
 
 export function describeAttributes<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, withNodes, can, listen, read } = contract;
+  const { withNode, withTopics, withNodes, can, listen, read } = contract;
   describe("attributes", () => {
     test(
       "of every type are announced and kept as they were published",
@@ -39,7 +39,7 @@ export function describeAttributes<Kind extends Engine>(contract: Contract<Kind>
 
     test(
       "belong to what an idempotency key was used with, except the trace and what the server stamps",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const first = await post(broker, topic, attributed({ type: "a", subject: "s", authid: "ann" }), once);
         const same = { traceparent: "00-1", tracestate: "x", authtype: "api_key", subject: "s", type: "a" };

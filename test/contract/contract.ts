@@ -3,7 +3,7 @@
  * call `describeBrokerContract`. No part looks inside an engine, and none has a clock of its own: `Abilities` says what an
  * engine can be made to do.
  */
-import { describe, setDefaultTimeout } from "bun:test";
+import { afterAll, describe, setDefaultTimeout } from "bun:test";
 import { describeAnnouncing } from "./announcing.ts";
 import { describeAttributes } from "./attributes.ts";
 import { describeAway } from "./away.ts";
@@ -33,6 +33,7 @@ export function describeBrokerContract<Kind extends Engine>(
 ): void {
   const contract = new Contract(openEngine, can);
   describe(name, () => {
+    afterAll(contract.close);
     describeOrder(contract);
     describeContent(contract);
     describeAttributes(contract);

@@ -18,7 +18,7 @@ import {
 const once = { key: "key", publisher: "publisher" };
 
 export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, withNodes, can, listen, read, readPage, until } = contract;
+  const { withNode, withTopics, withNodes, can, listen, read, readPage, until } = contract;
   describe("the end of a topic", () => {
     test(
       "follows the last message with an id of its own, and is announced after it",
@@ -46,7 +46,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
 
     test(
       "can be all that a topic has",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const end = await endTopic(broker, topic);
         expect(end.offset).toBe(1);
@@ -136,7 +136,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
 
     test(
       "leaves no key with a publication that it refused",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const end = await endTopic(broker, topic);
         for (let round = 0; round < 2; round++) {
@@ -148,7 +148,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
 
     test(
       "is met by readers from everywhere, those that have seen it too",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 3);
         const end = await endTopic(broker, topic);
@@ -173,7 +173,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
 
     test(
       "is on every page",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         await publishOneByOne(broker, topic, 3);
         const end = await endTopic(broker, topic);

@@ -23,6 +23,8 @@ export interface Abilities<Kind extends Engine> {
   readonly announcesOnlySubscribed: boolean;
   /** True if the memory of the engine's server is the limit, and not `historyBytesMax`. */
   readonly ignoresBytesMax?: true;
+  /** An engine takes long to open, so that the tests which use only topics of their own share one. */
+  readonly isShared?: true;
   /** Whether `node` may be called more than once. */
   readonly manyNodes: boolean;
   /** The time that the engine lives in; left out, the machine's. */
@@ -61,6 +63,7 @@ export const none: EngineLimits = { ...generous, historyMessages: 0 };
 export class Contract<Kind extends Engine> extends Waits {
   readonly can: Abilities<Kind>;
   readonly #openEngine: OpenEngine<Kind>;
+  #shared: Promise<{ readonly engine: Kind; readonly node: Broker }> | undefined;
 
   constructor(openEngine: OpenEngine<Kind>, can: Abilities<Kind>) {
     super(can.time ?? realTime);
@@ -80,7 +83,24 @@ export class Contract<Kind extends Engine> extends Waits {
       }
     };
 
-  /** The same with two nodes if the engine has them, else with the same one twice. */
+  /** The body of a test that uses only topics of its own: of its node it changes nothing else. */
+  readonly withTopics = (run: (broker: Broker) => Promise<void>): (() => Promise<void>) =>
+    this.can.isShared ? async () => run(await this.#sharedNode()) : this.withNode(run);
+
+  async #sharedNode(): Promise<Broker> {
+    this.#shared ??= (async () => {
+      const engine = await this.#openEngine(generous);
+      return { engine, node: await engine.node() };
+    })();
+    return (await this.#shared).node;
+  }
+
+  /** After the last test. */
+  readonly close = async (): Promise<void> => (await this.#shared)?.engine.close();
+
+  /** `withTopics` with two nodes if the engine has them, else with the same one twice. */
   readonly withNodes = (run: (one: Broker, other: Broker) => Promise<void>): (() => Promise<void>) =>
-    this.withNode(async (one, engine) => run(one, this.can.manyNodes ? await engine.node() : one));
+    this.can.manyNodes
+      ? this.withNode(async (one, engine) => run(one, await engine.node()))
+      : this.withTopics((node) => run(node, node));
 }

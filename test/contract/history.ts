@@ -12,11 +12,11 @@ const foreign: Record<string, (last: Position) => Since> = {
   "an id that is unknown": () => ({ kind: "unknown" }),
 };
 
-export function describeHistory<Kind extends Engine>({ withNode, read }: Contract<Kind>): void {
+export function describeHistory<Kind extends Engine>({ withNode, withTopics, read }: Contract<Kind>): void {
   describe("history", () => {
     test(
       "after a position is every later message",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 4);
         const last = positions[3];
@@ -33,7 +33,7 @@ export function describeHistory<Kind extends Engine>({ withNode, read }: Contrac
 
     test(
       "after offset 0, and of all, is everything from the first message",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const last = (await publishOneByOne(broker, topic, 3))[2];
         const beginning = { epoch: last?.epoch ?? "", offset: 0 };

@@ -7,7 +7,12 @@ import { failureOf, newTopic, numbered, post, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
 
-export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, can }: Contract<Kind>): void {
+export function describeIdempotency<Kind extends Engine>({
+  withNode,
+  withTopics,
+  withNodes,
+  can,
+}: Contract<Kind>): void {
   describe("a key", () => {
     test(
       "publishes once, and answers every repetition with the first position",
@@ -36,7 +41,7 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
 
     test(
       "is a conflict with another message, and nothing is appended",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const first = await post(broker, topic, text("one"), once);
         expect(await failureOf(post(broker, topic, text("other"), once))).toBeInstanceOf(IdempotencyConflict);
@@ -47,7 +52,7 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
 
     test(
       "belongs to its publisher and its topic, whatever characters they have",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const [topic, other] = [newTopic(), newTopic()];
         const publications: [string, { key: string; publisher: string }][] = [
           [topic, { key: "c", publisher: "a:b" }],
@@ -67,7 +72,7 @@ export function describeIdempotency<Kind extends Engine>({ withNode, withNodes, 
 
     test(
       "is a conflict with the same data of another content type",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         await post(broker, topic, { data: "1", contentType: "application/json" }, once);
         const other = post(broker, topic, { data: "1", contentType: "text/plain" }, once);

@@ -4,11 +4,11 @@ import { previousOffset } from "../../src/topic/message.ts";
 import type { Contract, Engine } from "./engine.ts";
 import { all, epochOf, newTopic, numbered, offsetsBetween, post, publishOneByOne, text } from "./messages.ts";
 
-export function describeOrder<Kind extends Engine>({ withNode, withNodes, read }: Contract<Kind>): void {
+export function describeOrder<Kind extends Engine>({ withTopics, withNodes, read }: Contract<Kind>): void {
   describe("publishing", () => {
     test(
       "counts a topic's messages 1, 2, 3 … in one epoch",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const positions = await publishOneByOne(broker, newTopic(), 5);
         expect(positions.map(({ offset }) => offset)).toEqual([1, 2, 3, 4, 5]);
         expect(new Set(positions.map(({ epoch }) => epoch)).size).toBe(1);
@@ -19,7 +19,7 @@ export function describeOrder<Kind extends Engine>({ withNode, withNodes, read }
 
     test(
       "appends calls made without waiting in the order of the calls",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const words = numbered(50);
         const positions = await Promise.all(words.map((word) => post(broker, topic, text(word))));
@@ -59,7 +59,7 @@ export function describeOrder<Kind extends Engine>({ withNode, withNodes, read }
 
     test(
       "keeps topics apart",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const [one, other] = [newTopic(), newTopic()];
         await publishOneByOne(broker, one, 3);
         const position = await post(broker, other, text("first"));

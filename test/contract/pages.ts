@@ -12,12 +12,12 @@ const pages: Record<string, Page> = {
   "the bytes of two messages": { messagesMax: 100, bytesMax: 2 * retainedBytes(text("123")) },
 };
 
-export function describePages<Kind extends Engine>({ withNode, readPage }: Contract<Kind>): void {
+export function describePages<Kind extends Engine>({ withTopics, readPage }: Contract<Kind>): void {
   describe("history", () => {
     for (const [what, page] of Object.entries(pages)) {
       test(
         `in pages of ${what} joins without a hole, and reports if there is more`,
-        withNode(async (broker) => {
+        withTopics(async (broker) => {
           const topic = newTopic();
           const last = (await publishOneByOne(broker, topic, 10))[9] as Position;
           let since: Since = all;

@@ -4,11 +4,16 @@ import type { Position, Since } from "../../src/topic/message.ts";
 import { type Contract, type Engine, five } from "./engine.ts";
 import { after, all, newTopic, publishOneByOne, wholePage } from "./messages.ts";
 
-export function describeReading<Kind extends Engine>({ withNode, read, until }: Contract<Kind>): void {
+export function describeReading<Kind extends Engine>({
+  withNode,
+  withTopics,
+  read,
+  until,
+}: Contract<Kind>): void {
   describe("reading", () => {
     test(
       "creates nothing",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const sinces: Since[] = [all, after({ epoch: "0", offset: 0 }), { kind: "time", time: 0 }];
         for (const since of [...sinces, { kind: "unknown" } as const, ...sinces]) {

@@ -23,11 +23,11 @@ const item = (broker: Broker, topic: string, writer: string, items: number, end 
   });
 
 export function describeStream<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, withNodes, can, read } = contract;
+  const { withNode, withTopics, withNodes, can, read } = contract;
   describe("a stream", () => {
     test(
       "is new where there is no record, and does not bring its topic into being",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         expect(await broker.takeStream(topic, once, "w1")).toMatchObject({ items: 0, digest: "" });
         expect(await broker.positions([topic])).toEqual([undefined]);
@@ -93,7 +93,7 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
 
     test(
       "is another one for another key, publisher or topic",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         await broker.takeStream(topic, once, "w1");
         await item(broker, topic, "w1", 1);
@@ -106,7 +106,7 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
 
     test(
       "shares its keys with single publications, which are a conflict",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         await post(broker, topic, text("single"), once);
         expect(await failureOf(broker.takeStream(topic, once, "w1"))).toBeInstanceOf(IdempotencyConflict);
@@ -139,7 +139,7 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
 
     test(
       "is refused by a topic that someone else has ended, and its record stays where it was",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         await broker.takeStream(topic, once, "w1");
         await item(broker, topic, "w1", 1);

@@ -14,11 +14,11 @@ import {
 } from "./messages.ts";
 
 export function describeSubscribing<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, withNodes, can, listen, read } = contract;
+  const { withTopics, withNodes, can, listen, read } = contract;
   describe("subscribing", () => {
     test(
       "creates a topic before its first message",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const position = await broker.subscribe(topic);
         expect(position.offset).toBe(0);
@@ -35,7 +35,7 @@ export function describeSubscribing<Kind extends Engine>(contract: Contract<Kind
 
     test(
       "resolves with the position of the topic, also when repeated",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const last = (await publishOneByOne(broker, topic, 3))[2] as Position;
         expect(await broker.subscribe(topic)).toEqual(last);

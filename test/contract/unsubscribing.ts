@@ -4,11 +4,11 @@ import { type Contract, type Engine, testIf } from "./engine.ts";
 import { newTopic, post, text } from "./messages.ts";
 
 export function describeUnsubscribing<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, withNodes, can, listen, until } = contract;
+  const { withTopics, withNodes, can, listen, until } = contract;
   describe("subscribing", () => {
     testIf(can.announcesOnlySubscribed)(
       "ends with one `unsubscribe`, however often it was repeated",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const [left, kept] = [newTopic(), newTopic()];
         const announced = listen(broker);
         await broker.subscribe(left);
@@ -26,7 +26,7 @@ export function describeUnsubscribing<Kind extends Engine>(contract: Contract<Ki
 
     test(
       "begins again after an `unsubscribe` that was not awaited",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const announced = listen(broker);
         for (let round = 0; round < 5; round++) {
@@ -44,7 +44,7 @@ export function describeUnsubscribing<Kind extends Engine>(contract: Contract<Ki
 
     test(
       "can be ended before it began",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         broker.unsubscribe(topic);
         expect(await broker.positions([topic])).toEqual([undefined]);
