@@ -12,12 +12,12 @@ for (const isLossless of [false, true])
     `a cluster${isLossless ? " with lossless failovers" : ""} keeps its promise while everything fails`,
     async () => {
       const happened: string[] = [];
-      const options = { seed: 1, seconds: 8, followers: 2, publishers: 2, isLossless };
+      const options = { seed: 1, seconds: 8, followers: 1, publishers: 1, isLossless };
       const tally = await runChaos({ ...options, log: (line) => void happened.push(line) });
       console.log(`    ${happened.join(", ")}: ${JSON.stringify(tally)}`);
-      expect(tally.acknowledged).toBeGreaterThan(50);
+      expect(tally.acknowledged).toBeGreaterThan(30);
       expect(tally.streams).toBeGreaterThan(0);
-      expect(tally.returns).toBeGreaterThan(24); // More than one connection of each follower.
+      expect(tally.returns).toBeGreaterThan(12); // More than one connection of each follower.
     },
   );
 

@@ -43,7 +43,9 @@ for (const [name, expectedPeers, measured] of [
         for (const { figures } of results) {
           for (const [key, { median }] of Object.entries<{ median: number }>(figures)) {
             // A time or a CPU time may be too short to be measured; what it was measured on is not.
-            if (key.endsWith("PerSecond")) expect(median).toBeGreaterThan(0);
+            // Of few connections, memory is less than what the server gives back meanwhile.
+            if (key === "bytesPerConnection") expect(median).toBeFinite();
+            else if (key.endsWith("PerSecond")) expect(median).toBeGreaterThan(0);
             else expect(median).toBeGreaterThanOrEqual(0);
           }
         }
