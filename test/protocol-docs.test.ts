@@ -77,7 +77,7 @@ describe("the limit of a request's head", () => {
 });
 
 /** How often the connection of each client is cut. */
-const cuts = 80;
+const cuts = 30;
 
 function client(language: string, port: string): string {
   const found = new RegExp(`<!-- client: ${language} -->\\n\`\`\`\\w+\\n([\\s\\S]*?)\`\`\``).exec(page)?.[1];

@@ -7,12 +7,8 @@ import { failureOf, newTopic, numbered, post, text } from "./messages.ts";
 
 const once = { key: "key", publisher: "publisher" };
 
-export function describeIdempotency<Kind extends Engine>({
-  withNode,
-  withTopics,
-  withNodes,
-  can,
-}: Contract<Kind>): void {
+export function describeIdempotency<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNode, withTopics, withNodes, can } = contract;
   describe("a key", () => {
     test(
       "publishes once, and answers every repetition with the first position",
