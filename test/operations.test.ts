@@ -181,8 +181,8 @@ describe("/metrics", () => {
     expect(sampleOf(metrics, "longwire_publish_failures_total")).toBe(0);
     expect(sampleOf(metrics, "longwire_publish_seconds", "count")).toBe(3);
     expect(sampleOf(metrics, "longwire_publish_seconds", "sum")).toBeLessThan(1);
-    // Three messages in two native forms, and to two streams that are visited together.
-    expect(sampleOf(metrics, "longwire_delivery_delay_seconds", "count")).toBe(9);
+    // Three messages in four forms.
+    expect(sampleOf(metrics, "longwire_delivery_delay_seconds", "count")).toBe(12);
     expect(sampleOf(metrics, "longwire_delivery_delay_seconds", "sum")).toBeLessThan(9);
     expect(samplesOf(metrics, "longwire_delivered_messages_total")).toEqual({
       raw: 3,
