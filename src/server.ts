@@ -1,6 +1,6 @@
 /** A server of its own: where it listens, what it serves beside the handler, and how it is drained, stopped and renewed. */
 import { resolve } from "node:path";
-import type { Access, Keys } from "./access/access.ts";
+import type { Access, AccessKeys } from "./access/access.ts";
 import type { Authorize } from "./access/permissions.ts";
 import { assemble, type Parts } from "./assembly.ts";
 import { watchDescriptors } from "./connection/descriptors.ts";
@@ -79,14 +79,15 @@ export async function startServer(config: Config, log: Logger, authorize: Author
     await parts.drain();
     await Promise.race([ended, Bun.sleep(stopSecondsMax * 1000)]);
   };
-  const reload = (keys: Partial<Keys>): Promise<void> => reloadFiles(config, keys, parts.access, server);
+  const reload = (keys: Partial<AccessKeys>): Promise<void> =>
+    reloadFiles(config, keys, parts.access, server);
   return { parts, url, drain, stop, reload };
 }
 
 /** @throws {ConfigError} before anything is changed */
 async function reloadFiles(
   config: Config,
-  keys: Partial<Keys>,
+  keys: Partial<AccessKeys>,
   access: Access,
   server: RenewableServer,
 ): Promise<void> {

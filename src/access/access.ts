@@ -25,13 +25,13 @@ export interface AccessDeps {
 }
 
 /** The keys that can be replaced while the server runs. */
-export type Keys = Pick<HandlerConfig, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
+export type AccessKeys = Pick<HandlerConfig, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 
 const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"], end: ["*"] };
 
 export class Access {
   readonly #deps: AccessDeps;
-  #keys: Keys;
+  #keys: AccessKeys;
   #apiKeys: ApiKeys;
   readonly #tokens: Tokens;
   /** Without any key tokens cannot be checked, so they are not read. */
@@ -81,7 +81,7 @@ export class Access {
    * were given stay.
    * @throws {ConfigError} before anything is changed, if a kind of key would come or go
    */
-  useKeys(given: Partial<Keys>): void {
+  useKeys(given: Partial<AccessKeys>): void {
     const keys = { ...this.#keys, ...given };
     const { apiKeys } = keys;
     if (this.#apiKeys.isEmpty !== (apiKeys.length === 0))

@@ -83,7 +83,7 @@ export class AuthorizedPermissions implements Permissions {
   readonly #authorize: Authorize;
   readonly #request: Request;
   readonly #isStamped: boolean;
-  /** Of the subject that `authorize` named last, which is mostly the only one. */
+  /** The permissions of the subject that `authorize` named last, which is mostly the only one. */
   #asked: { readonly subject: string | undefined; readonly sender: Sender } | undefined;
 
   /** @param isStamped whether readers are shown the subject that `authorize` names */

@@ -271,7 +271,7 @@ const openSocket: Open = (url, token, receive, lost) => {
     isSilent = false;
     receive(JSON.parse(data));
   };
-  // Of a handshake that failed Node 20 reports only this, and Bun a code that means something else.
+  // Node 20 reports only this of a handshake that failed, and Bun a code that means something else.
   socket.onerror = () => end(1006, "");
   socket.onclose = ({ code, reason }) => end(code, reason);
   return close;

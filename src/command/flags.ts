@@ -106,7 +106,7 @@ export function readFlags(
 }
 
 /** A value as it was typed. */
-interface Given {
+interface GivenFlag {
   readonly text: string;
   /** The variable that it comes from; undefined for the command line. */
   readonly source?: string;
@@ -115,8 +115,8 @@ interface Given {
 function wordsByFlag(
   words: readonly string[],
   flags: ReadonlyMap<string, Flag>,
-): Map<Flag, readonly Given[]> | InformationFlag {
-  const given = new Map<Flag, readonly Given[]>();
+): Map<Flag, readonly GivenFlag[]> | InformationFlag {
+  const given = new Map<Flag, readonly GivenFlag[]>();
   for (let index = 0; index < words.length; index++) {
     const word = words[index] ?? "";
     const request = requests[word];
@@ -157,7 +157,7 @@ function unknownFlag(name: string, known: readonly string[]): UsageError {
 }
 
 /** `PORT` is set by hosting platforms. */
-function fromEnvironment({ word, variable }: Flag, environment: Environment): readonly Given[] {
+function fromEnvironment({ word, variable }: Flag, environment: Environment): readonly GivenFlag[] {
   const source = word === "--port" && environment[variable] === undefined ? "PORT" : variable;
   const text = environment[source];
   // An empty PORT is none; an empty variable of ours is a mistake where it is one as a flag.

@@ -23,7 +23,7 @@ export function chooseSubprotocol<Name extends string>(
 }
 
 /** The WebSocket that a request asks for. */
-export interface Opening extends Use<SocketHandler> {
+export interface SocketUse extends Use<SocketHandler> {
   readonly subprotocol: string | undefined;
 }
 
@@ -38,7 +38,7 @@ export class Upgrader {
    * Answers a request for which `wantsWebSocket` is true. The handler's `open` is called before this returns.
    * @throws {Refusal}
    */
-  upgrade(context: RequestContext, opening: Opening): undefined {
+  upgrade(context: RequestContext, opening: SocketUse): undefined {
     const { request, server } = context;
     requireVersion(request);
     const clientAddress = this.#connections.admit(context);
@@ -60,7 +60,7 @@ export class Upgrader {
     const { request } = context;
     const { status, code } = refusal;
     if (!request.headers.has("origin") || status === 426 || status >= 429) return refusal.response();
-    const opening: Opening = {
+    const opening: SocketUse = {
       handler: new RefusedConnection(code, refusal.message),
       subprotocol: chooseSubprotocol(request, Object.values(subprotocols)),
       expiresTime: Number.POSITIVE_INFINITY,

@@ -40,7 +40,7 @@ const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>>
 
 export class Refusal extends Error {
   readonly status: ProblemStatus;
-  /** Of the Close frame, sent where a page must be able to read it. */
+  /** The code of the Close frame, sent where a page must be able to read it. */
   readonly code: number;
 
   /**
@@ -67,7 +67,7 @@ export class Refusal extends Error {
   }
 }
 
-/** Of a request that breaks a rule. @param detail names the rule */
+/** For a request that breaks a rule. @param detail names the rule */
 export const malformed = (detail: string): Refusal => new Refusal("malformed", detail);
 
 /** The header of a refusal that ends by itself after some time. */
@@ -75,7 +75,7 @@ export const retryAfter = (seconds: number): { "Retry-After": string } => ({
   "Retry-After": String(seconds),
 });
 
-/** Of a connection that is ended because all together hold too much. */
+/** For a connection that is ended because all together hold too much. */
 export const holdsTooMuch = (): Refusal =>
   new Refusal(
     "unavailable",
@@ -83,7 +83,7 @@ export const holdsTooMuch = (): Refusal =>
     retryAfter(brokerRetrySeconds),
   );
 
-/** Of a request whose connection is ended with a close code before it is answered. */
+/** For a request whose connection is ended with a close code before it is answered. */
 export function refusalOfClose(code: number, reason: string): Refusal {
   if (code !== closeCode.unauthorized)
     return new Refusal("draining", `${reason}: continue at another node.`, retryAfter(brokerRetrySeconds));

@@ -21,6 +21,6 @@ function updateWith(hasher: Bun.CryptoHasher, { data, contentType, attributes = 
   hasher.update(JSON.stringify([typeof data, contentType, repeatedAttributes(attributes)])).update(data);
 }
 
-/** Of one length for every key, and different for every topic, publisher and key: JSON separates them. */
+/** Has one length for every key, and different for every topic, publisher and key: JSON separates them. */
 export const fingerprintOf = (topic: string, { publisher, key }: Once): string =>
   new Bun.CryptoHasher("sha256").update(JSON.stringify([topic, publisher, key])).digest("base64");

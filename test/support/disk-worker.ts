@@ -4,7 +4,7 @@
  */
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Request } from "../../src/engine/disk/protocol.ts";
+import type { WorkerRequest } from "../../src/engine/disk/protocol.ts";
 import "../../src/engine/disk/worker.ts";
 
 declare const self: Worker;
@@ -13,7 +13,7 @@ let directory = "";
 const nothing = new Int32Array(new SharedArrayBuffer(4));
 const handle = self.onmessage;
 
-self.onmessage = (event: MessageEvent<Request>) => {
+self.onmessage = (event: MessageEvent<WorkerRequest>) => {
   if (event.data.kind === "open") directory = event.data.directory;
   while (existsSync(join(directory, "silence"))) Atomics.wait(nothing, 0, 0, 50);
   const death = join(directory, "death");

@@ -44,14 +44,14 @@ export async function readBody(
 }
 
 /** Where the bytes come from. */
-interface Source {
+interface BodySource {
   readonly heldBytes: number;
   read(): Promise<Uint8Array<ArrayBuffer> | undefined>;
   cancel(): Promise<void>;
 }
 
 /** Bun collects a whole body for half the cost of its pieces, but shows neither how much has arrived nor an end to it. */
-function sourceOf(request: Request, declared: number | undefined, deps: ArrivingBodyDeps): Source {
+function sourceOf(request: Request, declared: number | undefined, deps: ArrivingBodyDeps): BodySource {
   if (declared !== undefined && declared <= wholeBodyBytesMax)
     return { heldBytes: declared, read: () => request.bytes(), cancel: async () => undefined };
   return new BoundedBody(request.body as ReadableStream<Uint8Array>, deps.messageBytesMax);
@@ -62,7 +62,7 @@ async function waitFor<Body>(
   whole: Promise<Body>,
   context: RequestContext,
   purpose: BodyPurpose,
-  source: Source,
+  source: BodySource,
   { connections, log }: ArrivingBodyDeps,
 ): Promise<Body> {
   const refused = Promise.withResolvers<never>();

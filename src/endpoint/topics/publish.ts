@@ -13,9 +13,9 @@ import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
 import { ItemPublisher } from "./item-publisher.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
 
-interface Published {
+interface PublishedEntry {
   readonly topic: string;
-  /** Of the message, or of the topic's end where the request ended it. */
+  /** The message's id, or that of the topic's end where the request ended it. */
   readonly id: string;
   /** The id of the message, where `id` is that of the end. */
   readonly message?: string;
@@ -51,7 +51,7 @@ export async function publishBody(
     return await publishBatch(batchOf(body, targets), targets, key, ends, deps);
   const read = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, targets);
   const draft = read && targets.length > 1 ? forSeveral(read, targets.length, deps) : read;
-  const publishTo = async ({ topic, sender }: PublishTarget): Promise<Published> => {
+  const publishTo = async ({ topic, sender }: PublishTarget): Promise<PublishedEntry> => {
     const publication: Publication = {
       ...(draft && { draft: stamped(draft, sender) }),
       ...(ends && { end: true }),
@@ -69,7 +69,7 @@ export async function publishBody(
 
 const topicsOf = (targets: readonly PublishTarget[]): string[] => targets.map(({ topic }) => topic);
 
-function publishedAs(topic: string, { message, end }: Appended): Published {
+function publishedAs(topic: string, { message, end }: Appended): PublishedEntry {
   const messageId = message && formatId(message);
   if (!end) return { topic, id: messageId ?? "" };
   return { topic, id: formatId(end), ...(messageId !== undefined && { message: messageId }) };

@@ -43,14 +43,14 @@ export const streamItemsOf = (
     ? itemsOf(new EventStreamReader(messageBytesMax), eventDrafts(attributes))
     : itemsOf(new JsonLinesReader(messageBytesMax), lineDraft(attributes));
 
-interface Reader<Item> {
+interface ItemReader<Item> {
   readonly heldBytes: number;
   read(bytes: Uint8Array): Iterable<Item>;
   finish(): Iterable<Item>;
 }
 
 /** @param draftOf undefined for an item that is no message */
-function itemsOf<Item>(reader: Reader<Item>, draftOf: (item: Item) => Draft | undefined): StreamItems {
+function itemsOf<Item>(reader: ItemReader<Item>, draftOf: (item: Item) => Draft | undefined): StreamItems {
   function* drafts(items: Iterable<Item>): Iterable<Draft> {
     for (const item of items) {
       const draft = draftOf(item);

@@ -23,11 +23,11 @@ import type { Since, TopicPosition } from "../../topic/message.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
 import { columnsOf, endOf, historyOf } from "./columns.ts";
-import { CommitQueue, type Pending } from "./commit-queue.ts";
+import { CommitQueue, type PendingCommit } from "./commit-queue.ts";
 import { OwnedDirectory } from "./directory.ts";
 import { DiskMeter } from "./meter.ts";
 import { failureAt, type Outcome, type OutcomeColumns, outcomeAt, outcomes } from "./outcomes.ts";
-import type { Answer, Failure, Operation, Question } from "./protocol.ts";
+import type { Failure, Operation, WorkerAnswer, WorkerQuestion } from "./protocol.ts";
 
 /** The contract allows 3 s; the clock below ticks in between. */
 const settleMilliseconds = 2500;
@@ -49,7 +49,7 @@ export interface DiskBrokerOptions extends Pick<EngineDeps, "log" | "workerUrl">
 /** Bun's Worker can be left out of what keeps a process alive. */
 type DiskWorker = Worker & { ref(): void; unref(): void };
 
-interface Reading extends PromiseWithResolvers<Answer> {
+interface PendingRead extends PromiseWithResolvers<WorkerAnswer> {
   readonly deadline: number;
 }
 
@@ -69,7 +69,7 @@ export class DiskBroker implements Broker, EngineSize {
   readonly #queue = new CommitQueue();
   /** The id of the request with the transaction in progress. */
   #batchId = 0;
-  readonly #reads = new Map<number, Reading>();
+  readonly #reads = new Map<number, PendingRead>();
   #lastId = 0;
   #sweepId = 0;
   /** When the answer to the sweep in progress is late. */
@@ -103,7 +103,7 @@ export class DiskBroker implements Broker, EngineSize {
     return this.meter.usage.topics;
   }
 
-  /** Of the pages that are in use. */
+  /** The pages that are in use. */
   get historyBytes(): number {
     return this.meter.usage.historyBytes;
   }
@@ -196,7 +196,7 @@ export class DiskBroker implements Broker, EngineSize {
     const worker = new Worker(this.#options.workerUrl) as DiskWorker;
     this.#worker = worker;
     worker.unref();
-    worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#answered(data);
+    worker.onmessage = ({ data }: MessageEvent<WorkerAnswer>) => this.#answered(data);
     worker.onerror = (event) => this.#ended(worker, event.message);
     worker.addEventListener("close", () => this.#ended(worker, "its Worker ended"));
     this.#open();
@@ -280,7 +280,7 @@ export class DiskBroker implements Broker, EngineSize {
       this.#batchId = this.#send({ kind: "commit", operations: columnsOf(operations) });
   }
 
-  #send(request: Question): number {
+  #send(request: WorkerQuestion): number {
     const id = ++this.#lastId;
     const moment = { now: this.#clock.now(), monotonic: this.#clock.monotonic() };
     this.#worker?.ref(); // A program that waits for its publication must not end before.
@@ -288,15 +288,15 @@ export class DiskBroker implements Broker, EngineSize {
     return id;
   }
 
-  #ask(request: Question): Promise<Answer> {
+  #ask(request: WorkerQuestion): Promise<WorkerAnswer> {
     const deadline =
       request.kind === "open" ? Number.POSITIVE_INFINITY : performance.now() + settleMilliseconds;
-    const reading = { deadline, ...Promise.withResolvers<Answer>() };
+    const reading = { deadline, ...Promise.withResolvers<WorkerAnswer>() };
     this.#reads.set(this.#send(request), reading);
     return reading.promise;
   }
 
-  async #read(request: Question): Promise<Answer> {
+  async #read(request: WorkerQuestion): Promise<WorkerAnswer> {
     if (this.#failure?.isGone) throw this.#unavailable();
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     if (this.#reads.size >= readsMax) throw new BrokerUnavailable("too many reads wait for the disk");
@@ -310,7 +310,7 @@ export class DiskBroker implements Broker, EngineSize {
     this.#sweepDeadline = performance.now() + settleMilliseconds;
   }
 
-  #answered(answer: Answer): void {
+  #answered(answer: WorkerAnswer): void {
     if (answer.id === this.#sweepId) this.#endSweep();
     if (answer.kind === "committed") {
       this.#committed(answer);
@@ -331,7 +331,7 @@ export class DiskBroker implements Broker, EngineSize {
     if (this.#queue.isEmpty && this.#reads.size === 0) this.#worker?.unref();
   }
 
-  #committed({ id, results, milliseconds, failure }: Extract<Answer, { kind: "committed" }>): void {
+  #committed({ id, results, milliseconds, failure }: Extract<WorkerAnswer, { kind: "committed" }>): void {
     if (id !== this.#batchId) return;
     const batch = this.#queue.end();
     this.meter.committed(batch.length, milliseconds, failure !== undefined);
@@ -341,7 +341,7 @@ export class DiskBroker implements Broker, EngineSize {
     this.#flush();
   }
 
-  #settle({ operation, resolve, reject }: Pending, results: OutcomeColumns, index: number): void {
+  #settle({ operation, resolve, reject }: PendingCommit, results: OutcomeColumns, index: number): void {
     const settled = outcomeAt(results, index);
     const error = failureAt(results, index, operation.topic, settled, this.#unavailable());
     const isDone = results.outcomes[index] === outcomes.done;
@@ -358,7 +358,7 @@ export class DiskBroker implements Broker, EngineSize {
     if (end) this.#listener?.announced(endOf(topic, end, time));
   }
 
-  #swept({ usage, failure }: Extract<Answer, { kind: "swept" }>): void {
+  #swept({ usage, failure }: Extract<WorkerAnswer, { kind: "swept" }>): void {
     this.meter.usage = usage;
     const { evicted } = this.#options;
     if (usage.evictedKeys > 0) evicted?.("idempotency_keys", usage.evictedKeys);

@@ -11,7 +11,7 @@ const bytesMax = 64 * 1024 * 1024;
 const batchOperationsMax = 8192;
 const batchBytesMax = 8 * 1024 * 1024;
 
-export interface Pending extends PromiseWithResolvers<Outcome> {
+export interface PendingCommit extends PromiseWithResolvers<Outcome> {
   readonly operation: Operation;
   readonly bytes: number;
   /** When it has waited too long. */
@@ -19,8 +19,8 @@ export interface Pending extends PromiseWithResolvers<Outcome> {
 }
 
 export class CommitQueue {
-  #waiting: Pending[] = [];
-  #batch: readonly Pending[] = [];
+  #waiting: PendingCommit[] = [];
+  #batch: readonly PendingCommit[] = [];
   #bytes = 0;
 
   get isCommitting(): boolean {
@@ -68,7 +68,7 @@ export class CommitQueue {
   }
 
   /** Ends the transaction. @returns what it had, to be settled */
-  end(): readonly Pending[] {
+  end(): readonly PendingCommit[] {
     const batch = this.#batch;
     this.#batch = [];
     for (const { bytes } of batch) this.#bytes -= bytes;
@@ -76,8 +76,8 @@ export class CommitQueue {
   }
 
   /** @returns what has waited too long. It is no longer waited for, but it may still be committed */
-  takeLate(now: number): readonly Pending[] {
-    const isLate = ({ deadline }: Pending): boolean => deadline <= now;
+  takeLate(now: number): readonly PendingCommit[] {
+    const isLate = ({ deadline }: PendingCommit): boolean => deadline <= now;
     const late = this.#waiting.filter(isLate);
     for (const { bytes } of late) this.#bytes -= bytes;
     if (late.length > 0) this.#waiting = this.#waiting.filter((pending) => !isLate(pending));

@@ -2,8 +2,8 @@
 import { limitsOf } from "../../topic/retention.ts";
 import type { DataFile } from "./data-file.ts";
 import type { MessageTable } from "./message-table.ts";
-import type { Opening } from "./protocol.ts";
-import { isIdle, type Topic, type TopicTable } from "./topic-table.ts";
+import type { StoreOptions } from "./protocol.ts";
+import { type DiskTopic, isIdle, type TopicTable } from "./topic-table.ts";
 
 /** Messages that a topic may have on disk beyond its limit, so that they are deleted together. No reader sees them. */
 const surplusMax = 32;
@@ -18,11 +18,11 @@ export interface DiskRetentionDeps {
   readonly file: DataFile;
   readonly topics: TopicTable;
   readonly messages: MessageTable;
-  readonly limits: Opening["limits"];
+  readonly limits: StoreOptions["limits"];
   /** Names of topics with a subscriber. */
   readonly subscribed: ReadonlySet<string>;
   /** Topics that the transaction in progress changed. */
-  readonly changed: Set<Topic>;
+  readonly changed: Set<DiskTopic>;
 }
 
 export class DiskRetention {
@@ -43,21 +43,21 @@ export class DiskRetention {
   }
 
   /** The topic's position lives for its age from now on. */
-  use(topic: Topic, now: number): void {
+  use(topic: DiskTopic, now: number): void {
     this.#deps.file.begin();
     topic.used = now;
     this.#deps.changed.add(topic);
   }
 
   /** Deletes what exceeds `--history-messages` by a number that is worth it. */
-  trim(topic: Topic): void {
+  trim(topic: DiskTopic): void {
     const { messages } = limitsOf(this.#deps.limits, topic.name);
     const surplus = topic.last - topic.dropped - messages;
     if (surplus <= Math.min(surplusMax, messages)) return;
     this.#dropUpTo(topic, topic.last - messages);
   }
 
-  #dropUpTo(topic: Topic, offset: number): void {
+  #dropUpTo(topic: DiskTopic, offset: number): void {
     topic.droppedTime = this.#deps.messages.receivedTime(topic, offset);
     this.#deps.messages.deleteOf(topic, offset);
     topic.dropped = offset;

@@ -29,7 +29,7 @@ export class KeyTable {
   /** Rows of evicted keys. The next transaction deletes them. */
   #evictedRows: number[] = [];
   #evictedCount = 0;
-  /** Of the transaction in progress, by fingerprint. */
+  /** The keys of the transaction in progress, by fingerprint. */
   readonly #changed = new Map<string, ChangedKey>();
   /** Rows that the transaction in progress has replaced, by fingerprint. */
   readonly #replacedRows = new Map<string, number>();

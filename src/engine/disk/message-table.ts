@@ -3,7 +3,7 @@ import type { Database } from "bun:sqlite";
 import type { Page } from "../../topic/broker.ts";
 import { retainedBytes } from "../../topic/message.ts";
 import type { MessageColumns } from "./protocol.ts";
-import type { Topic } from "./topic-table.ts";
+import type { DiskTopic } from "./topic-table.ts";
 
 /** A page of history is cut off after this time, so that cold reads from a slow disk do not hold up publishers. */
 const readMillisecondsMax = 20;
@@ -46,7 +46,7 @@ export class MessageTable {
   }
 
   /** @param received the time by the clock; `row.time` never decreases */
-  insert(topic: Topic, row: MessageRow, received: number): void {
+  insert(topic: DiskTopic, row: MessageRow, received: number): void {
     this.#database
       .query(
         "INSERT INTO message (topic, offset, time, received, content_type, attributes, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -54,7 +54,7 @@ export class MessageTable {
       .run(topic.id, row.offset, row.time, received, row.content_type, row.attributes, row.data);
   }
 
-  page(topic: Topic, start: number, { messagesMax, bytesMax }: Page): MessageColumns {
+  page(topic: DiskTopic, start: number, { messagesMax, bytesMax }: Page): MessageColumns {
     const columns: MessageColumns = { offsets: [], times: [], contentTypes: [], attributes: [], data: [] };
     const began = performance.now();
     let bytes = 0;
@@ -76,7 +76,7 @@ export class MessageTable {
   }
 
   /** The offset of the first message from `first` on that was received at `time` or later; one after the last if none was. */
-  firstSince(topic: Topic, first: number, time: number): number {
+  firstSince(topic: DiskTopic, first: number, time: number): number {
     let low = first;
     let high = topic.last + 1;
     if (low < high && this.receivedTime(topic, low) >= time) return low;
@@ -89,7 +89,7 @@ export class MessageTable {
   }
 
   /** When a message that is kept was received. It grows with the offset. */
-  receivedTime(topic: Topic, offset: number): number {
+  receivedTime(topic: DiskTopic, offset: number): number {
     const row = this.#database
       .query("SELECT seq, received FROM message WHERE topic = ? AND offset = ?")
       .get(topic.id, offset) as Pick<MessagePlace, "seq" | "received"> | null;
@@ -113,7 +113,7 @@ export class MessageTable {
   }
 
   /** Deletes a topic's messages up to an offset. */
-  deleteOf(topic: Topic, offset: number): void {
+  deleteOf(topic: DiskTopic, offset: number): void {
     this.#database.query("DELETE FROM message WHERE topic = ? AND offset <= ?").run(topic.id, offset);
   }
 

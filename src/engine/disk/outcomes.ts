@@ -23,12 +23,12 @@ export const outcomes = {
 export interface OutcomeColumns {
   readonly outcomes: number[];
   readonly epochs: string[];
-  /** Of the message, or of the subscribed topic's position; 0 where there is neither. */
+  /** The message's, or those of the subscribed topic's position; 0 where there is neither. */
   readonly offsets: number[];
   /** The offset of the topic's end, where the operation made or met it; else 0. */
   readonly ends: number[];
   readonly times: number[];
-  /** Of `takeStream`. */
+  /** Only for `takeStream`. */
   readonly records: (StreamRecord | undefined)[];
 }
 
@@ -45,7 +45,7 @@ export const noOutcomes = (): OutcomeColumns => ({
 export interface Outcome {
   readonly position?: Position | undefined;
   readonly end?: Position | undefined;
-  /** Of the last entry. */
+  /** The last entry's. */
   readonly time?: number | undefined;
   readonly record?: StreamRecord | undefined;
 }

@@ -31,19 +31,19 @@ export interface OperationColumns {
   readonly ends: boolean[];
   readonly onces: (Once | undefined)[];
   readonly steps: (StreamStep | undefined)[];
-  /** Of `takeStream`. */
+  /** Only for `takeStream`. */
   readonly writers: (string | undefined)[];
 }
 
-export interface Opening {
+export interface StoreOptions {
   readonly directory: string;
   readonly limits: EngineLimits;
   readonly subscribed: readonly string[];
 }
 
 /** What a Worker is asked. */
-export type Question =
-  | ({ readonly kind: "open" } & Opening)
+export type WorkerQuestion =
+  | ({ readonly kind: "open" } & StoreOptions)
   | { readonly kind: "commit"; readonly operations: OperationColumns }
   | { readonly kind: "history"; readonly topic: string; readonly since: Since; readonly page: Page }
   | { readonly kind: "positions"; readonly topics: readonly string[] }
@@ -52,7 +52,7 @@ export type Question =
   | { readonly kind: "close" };
 
 /** The answer has the same id. */
-export type Request = Moment & { readonly id: number } & Question;
+export type WorkerRequest = Moment & { readonly id: number } & WorkerQuestion;
 
 /** Messages of one topic. */
 export interface MessageColumns {
@@ -103,7 +103,7 @@ export const emptyUsage: DiskUsage = {
   evictedKeys: 0,
 };
 
-export type Answer = { readonly id: number } & (
+export type WorkerAnswer = { readonly id: number } & (
   | {
       readonly kind: "opened";
       readonly sinceTime: number;

@@ -76,6 +76,6 @@ export function migrate(database: Database): void {
   database.run(`PRAGMA user_version = ${schemaVersion}`);
 }
 
-/** Of a `SQLiteError`, such as `SQLITE_FULL`. */
+/** The code of a `SQLiteError`, such as `SQLITE_FULL`. */
 export const codeOf = (error: unknown): string =>
   error instanceof SQLiteError ? (error.code ?? "SQLITE_ERROR") : "";

@@ -14,17 +14,17 @@ import type {
   DiskUsage,
   HistoryColumns,
   Moment,
-  Opening,
   OperationColumns,
   StoredTopic,
+  StoreOptions,
 } from "./protocol.ts";
-import { type Topic, TopicTable } from "./topic-table.ts";
+import { type DiskTopic, TopicTable } from "./topic-table.ts";
 
 /** A clock that is adjusted goes back by less. Ageing need not follow such small steps. */
 const clockStepMilliseconds = 1000;
 
 export class Store {
-  readonly #opening: Opening;
+  readonly #opening: StoreOptions;
   readonly #file: DataFile;
   readonly #topics: TopicTable;
   readonly #messages: MessageTable;
@@ -32,10 +32,10 @@ export class Store {
   readonly #retention: DiskRetention;
   #latestTime: number;
   /** Topics that the transaction changed. */
-  readonly #changed = new Set<Topic>();
+  readonly #changed = new Set<DiskTopic>();
   readonly subscribed: Set<string>;
 
-  constructor(opening: Opening, moment: Moment) {
+  constructor(opening: StoreOptions, moment: Moment) {
     const { directory, limits } = opening;
     this.#opening = opening;
     this.subscribed = new Set(opening.subscribed);
@@ -251,7 +251,12 @@ export class Store {
     return { ...(message && { message }), ...(end && { end: this.#positionOf(topic) }), time };
   }
 
-  #appendMessage(topic: Topic, { data, contentType, attributes }: Draft, time: number, now: number): void {
+  #appendMessage(
+    topic: DiskTopic,
+    { data, contentType, attributes }: Draft,
+    time: number,
+    now: number,
+  ): void {
     const offset = topic.last + 1;
     if (this.#limitsOf(topic).messages > 0) {
       const text = attributes === undefined ? null : JSON.stringify(attributes);
@@ -308,12 +313,12 @@ export class Store {
   }
 
   /** @returns a topic whose position is known */
-  #known(name: string, now: number): Topic | undefined {
+  #known(name: string, now: number): DiskTopic | undefined {
     const topic = this.#topics.byName(name);
     return topic && this.#isExpired(topic, now) ? undefined : topic;
   }
 
-  #knownOrNew(name: string, now: number): Topic {
+  #knownOrNew(name: string, now: number): DiskTopic {
     const topic = this.#topics.byName(name);
     if (topic && !this.#isExpired(topic, now)) return topic;
     if (topic) {
@@ -324,7 +329,7 @@ export class Store {
     return this.#topics.create(name, now);
   }
 
-  #isExpired(topic: Topic, now: number): boolean {
+  #isExpired(topic: DiskTopic, now: number): boolean {
     return (
       topic.used + this.#opening.limits.positionAgeSeconds * 1000 <= now &&
       !this.subscribed.has(topic.name) &&
@@ -332,30 +337,30 @@ export class Store {
     );
   }
 
-  /** Of the topic's end, where it has ended. */
-  #positionOf({ id, last, ended }: Topic): Position {
+  /** That of the topic's end, where it has ended. */
+  #positionOf({ id, last, ended }: DiskTopic): Position {
     return { epoch: this.#file.generation + id.toString(36), offset: last + ended };
   }
 
-  #topicPositionOf(topic: Topic): TopicPosition {
+  #topicPositionOf(topic: DiskTopic): TopicPosition {
     const position = this.#positionOf(topic);
     if (!topic.ended) return position;
     return { ...position, end: { topic: topic.name, ...position, time: topic.time, isEnd: true } };
   }
 
-  #limitsOf({ name }: Topic): TopicLimits {
+  #limitsOf({ name }: DiskTopic): TopicLimits {
     return limitsOf(this.#opening.limits, name);
   }
 
   /** The offset of the first message that readers see; one more than the last where there is none. */
-  #firstVisible(topic: Topic, now: number): number {
+  #firstVisible(topic: DiskTopic, now: number): number {
     const { messages, ageSeconds } = this.#limitsOf(topic);
     const first = Math.max(topic.dropped, topic.last - messages) + 1;
     return this.#messages.firstSince(topic, first, now - ageSeconds * 1000);
   }
 
   /** When the last message that readers do not see was received. */
-  #droppedTime(topic: Topic, firstVisible: number): number {
+  #droppedTime(topic: DiskTopic, firstVisible: number): number {
     if (firstVisible - 1 > topic.dropped) return this.#messages.receivedTime(topic, firstVisible - 1);
     return topic.droppedTime ?? Number.NEGATIVE_INFINITY;
   }

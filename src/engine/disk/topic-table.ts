@@ -2,7 +2,7 @@
 import type { Database } from "bun:sqlite";
 import type { TopicCounts } from "./data-file.ts";
 
-export interface Topic {
+export interface DiskTopic {
   readonly id: number;
   readonly name: string;
   /** The columns of the same names, as schema.ts explains them. */
@@ -31,15 +31,15 @@ interface TopicRow {
 const cachedMax = 20_000;
 
 /** Without a message on disk. */
-export const isIdle = ({ dropped, last }: Topic): boolean => dropped === last;
+export const isIdle = ({ dropped, last }: DiskTopic): boolean => dropped === last;
 
 export class TopicTable {
   /** Number of topics, and of those that are idle. */
   count: number;
   idleCount: number;
   readonly #database: Database;
-  readonly #byName = new Map<string, Topic>();
-  readonly #byId = new Map<number, Topic>();
+  readonly #byName = new Map<string, DiskTopic>();
+  readonly #byId = new Map<number, DiskTopic>();
   #savedCounts: readonly [number, number];
 
   constructor(database: Database, { count, idleCount }: TopicCounts) {
@@ -49,26 +49,26 @@ export class TopicTable {
     this.#savedCounts = [count, idleCount];
   }
 
-  byName(name: string): Topic | undefined {
+  byName(name: string): DiskTopic | undefined {
     return (
       this.#byName.get(name) ??
       this.#read(this.#database.query("SELECT * FROM topic WHERE name = ?").get(name))
     );
   }
 
-  byId(id: number): Topic | undefined {
+  byId(id: number): DiskTopic | undefined {
     return this.#byId.get(id) ?? this.#read(this.#database.query("SELECT * FROM topic WHERE id = ?").get(id));
   }
 
   /** Idle topics that were last used at `time` or earlier, the longest unused first. */
-  idleUntil(time: number, countMax: number): Topic[] {
+  idleUntil(time: number, countMax: number): DiskTopic[] {
     const rows = this.#database
       .query("SELECT * FROM topic WHERE dropped = last AND used <= ? ORDER BY used LIMIT ?")
       .all(time, countMax) as TopicRow[];
-    return rows.map((row) => this.#byId.get(row.id) ?? (this.#read(row) as Topic));
+    return rows.map((row) => this.#byId.get(row.id) ?? (this.#read(row) as DiskTopic));
   }
 
-  create(name: string, now: number): Topic {
+  create(name: string, now: number): DiskTopic {
     const { lastInsertRowid } = this.#database
       .query("INSERT INTO topic (name, last, ended, time, dropped, used) VALUES (?, 0, 0, 0, 0, ?)")
       .run(name, now);
@@ -88,7 +88,7 @@ export class TopicTable {
     });
   }
 
-  save(topic: Topic): void {
+  save(topic: DiskTopic): void {
     this.#database
       .query(
         "UPDATE topic SET last = ?, ended = ?, time = ?, dropped = ?, dropped_time = ?, used = ? WHERE id = ?",
@@ -100,7 +100,7 @@ export class TopicTable {
     this.#keep(topic);
   }
 
-  delete(topic: Topic): void {
+  delete(topic: DiskTopic): void {
     this.#database.query("DELETE FROM topic WHERE id = ?").run(topic.id);
     this.#byName.delete(topic.name);
     this.#byId.delete(topic.id);
@@ -125,14 +125,14 @@ export class TopicTable {
     this.#byId.clear();
   }
 
-  #read(found: unknown): Topic | undefined {
+  #read(found: unknown): DiskTopic | undefined {
     if (!found) return undefined;
     const { dropped_time, ...row } = found as TopicRow;
     return this.#keep({ ...row, droppedTime: dropped_time, wasIdle: row.dropped === row.last });
   }
 
   /** Only between transactions may any be forgotten, so that a topic is never two objects. */
-  #keep(topic: Topic): Topic {
+  #keep(topic: DiskTopic): DiskTopic {
     this.#byName.set(topic.name, topic);
     this.#byId.set(topic.id, topic);
     return topic;

@@ -6,13 +6,13 @@ import { FileGone } from "./data-file.ts";
 import { identityOf, messageOf, rewriteLog } from "./directory.ts";
 import { noOutcomes, type OutcomeColumns, outcomes, pushOutcome } from "./outcomes.ts";
 import {
-  type Answer,
   emptyUsage,
   type Failure,
   type Moment,
-  type Opening,
   type OperationColumns,
-  type Request,
+  type StoreOptions,
+  type WorkerAnswer,
+  type WorkerRequest,
 } from "./protocol.ts";
 import { isFull, releaseReserve, requireReserve } from "./reserve.ts";
 import { codeOf } from "./schema.ts";
@@ -23,7 +23,7 @@ declare const self: Worker;
 /** Pause between two slices of retention, in which others are served. */
 const betweenSlicesMilliseconds = 5;
 
-let opening: Opening | undefined;
+let opening: StoreOptions | undefined;
 let store: Store | undefined;
 let failure: Failure | undefined;
 let nextSlice: Timer | undefined;
@@ -32,7 +32,7 @@ let nextSlice: Timer | undefined;
 let isLogInDoubt = true;
 
 /** Reads wait while there is something to commit: a crowd of readers must not hold up publishers. */
-const reads: { readonly request: Request; readonly sinceMilliseconds: number }[] = [];
+const reads: { readonly request: WorkerRequest; readonly sinceMilliseconds: number }[] = [];
 
 /** The node has given up a read that waited for so long. */
 const readWaitMilliseconds = 2500;
@@ -40,7 +40,7 @@ const readWaitMilliseconds = 2500;
 /** Reads are served for so long, then what has come meanwhile is committed. */
 const readSliceMilliseconds = 5;
 
-self.onmessage = ({ data: request }: MessageEvent<Request>) => {
+self.onmessage = ({ data: request }: MessageEvent<WorkerRequest>) => {
   if (!isRead(request)) {
     self.postMessage(answerTo(request));
     return;
@@ -49,7 +49,7 @@ self.onmessage = ({ data: request }: MessageEvent<Request>) => {
   if (reads.length === 1) setImmediate(serveReads);
 };
 
-const isRead = ({ kind }: Request): boolean =>
+const isRead = ({ kind }: WorkerRequest): boolean =>
   kind === "history" || kind === "positions" || kind === "inspect";
 
 function serveReads(): void {
@@ -66,7 +66,7 @@ function serveReads(): void {
   if (reads.length > 0) setImmediate(serveReads);
 }
 
-function answerTo(request: Request): Answer {
+function answerTo(request: WorkerRequest): WorkerAnswer {
   const { id } = request;
   try {
     switch (request.kind) {
@@ -100,7 +100,7 @@ function answerTo(request: Request): Answer {
   }
 }
 
-function open(id: number, request: Opening & Moment): Answer {
+function open(id: number, request: StoreOptions & Moment): WorkerAnswer {
   const { sinceTime } = openedForWriting(request);
   const usage = opened(request).usage();
   try {
@@ -132,7 +132,7 @@ function openedForWriting(moment: Moment): Store {
   return opened(moment);
 }
 
-function commit(id: number, operations: OperationColumns, moment: Moment): Answer {
+function commit(id: number, operations: OperationColumns, moment: Moment): WorkerAnswer {
   const began = performance.now();
   try {
     const current = openedForWriting(moment);
@@ -164,7 +164,7 @@ function withoutWriting({ kinds, topics }: OperationColumns, moment: Moment): Ou
   return results;
 }
 
-function sweep(id: number, moment: Moment): Answer {
+function sweep(id: number, moment: Moment): WorkerAnswer {
   try {
     const current = openedForWriting(moment);
     if (current.sweep(moment)) sweepOn(moment);

@@ -33,7 +33,7 @@ export interface MemoryBrokerOptions {
 /** Memory of an end beside it: an object with five members. */
 const endBytes = 100;
 
-interface Topic {
+interface MemoryTopic {
   readonly log: TopicLog;
   /** The time of the last message. */
   lastTime: number;
@@ -48,7 +48,7 @@ export class MemoryBroker implements Broker, EngineSize {
   readonly #limits: EngineLimits;
   readonly #clock: Clock;
   readonly #evicted: EngineDeps["evicted"];
-  readonly #topics = new Map<string, Topic>();
+  readonly #topics = new Map<string, MemoryTopic>();
   readonly #retention: Retention;
   /** Topics without a message or subscriber, the one unused longest first. */
   readonly #idle = new Set<string>();
@@ -162,7 +162,7 @@ export class MemoryBroker implements Broker, EngineSize {
       : { ...(message && { message }) };
   }
 
-  #appendMessage({ log, lastTime }: Topic, draft: Draft, now: number): Position {
+  #appendMessage({ log, lastTime }: MemoryTopic, draft: Draft, now: number): Position {
     const position = { epoch: log.epoch, offset: log.lastOffset + 1 };
     const message: Message = { topic: log.topic, ...position, time: lastTime, ...draft };
     this.#retention.appended(log, log.append(message, now), now);
@@ -170,7 +170,7 @@ export class MemoryBroker implements Broker, EngineSize {
     return position;
   }
 
-  #appendEnd({ log, lastTime, subscribed }: Topic): Position {
+  #appendEnd({ log, lastTime, subscribed }: MemoryTopic): Position {
     const position = { epoch: log.epoch, offset: log.lastOffset + 1 };
     const end: End = { topic: log.topic, ...position, time: lastTime, isEnd: true };
     this.#removeIdle(log.topic);
@@ -180,7 +180,7 @@ export class MemoryBroker implements Broker, EngineSize {
     return position;
   }
 
-  #topic(name: string): Topic {
+  #topic(name: string): MemoryTopic {
     let topic = this.#topics.get(name);
     if (!topic) {
       const log = new TopicLog(ownText(name), { epoch: this.#epochs.next(), offset: 0 });
