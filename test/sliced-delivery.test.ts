@@ -17,6 +17,7 @@ const framed = (frame: string): FramedMessage => ({
   message: { topic: "news", epoch: "a", offset: 1, time: 0, contentType: "text/plain", data: frame },
   frame,
   bytes: frame.length,
+  allBytes: frame.length,
 });
 
 function stage(waitingBytesMax = 1024 * 1024) {

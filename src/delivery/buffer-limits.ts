@@ -30,7 +30,7 @@ export interface BufferLimits {
   readonly streamGatheredBytes: number;
   /** Unsent bytes of all connections together. */
   readonly totalBytesMax: number;
-  /** Frames of a topic that wait for its readers one by one (sliced-delivery.ts). Past it publishers wait for them. */
+  /** Copies of a topic's messages that wait to be given in slices (sliced-delivery.ts). Past it publishers wait for them. */
   readonly waitingBytesMax: number;
   /** Bun's own limit, at which it drops messages in silence. No subscriber reaches it, because it is cut before. */
   readonly backpressureBytesMax: number;

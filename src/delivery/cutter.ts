@@ -1,7 +1,7 @@
 /** Ends readers in slices. Ending one closes its socket and frees its bytes, which takes up to some milliseconds. */
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
-import { cuttingMilliseconds } from "../settings/limits.ts";
+import { sliceMilliseconds } from "../settings/limits.ts";
 
 /** A connection that may hold bytes that are not sent. */
 export interface Holder {
@@ -46,7 +46,7 @@ export class Cutter {
   }
 
   #endSome(): void {
-    const endMilliseconds = performance.now() + cuttingMilliseconds;
+    const endMilliseconds = performance.now() + sliceMilliseconds;
     try {
       while (this.isBusy && performance.now() < endMilliseconds) this.#leaving.pop()?.abandon();
     } finally {

@@ -1,9 +1,9 @@
 /**
  * Gives a topic's messages to its readers one by one, a slice in each turn of the event loop. It takes the place of delivery
- * at once while all of a message's copies together may not fit into memory: one by one it is known for each reader which
- * bytes the kernel did not take.
+ * at once where all of a message's copies together would hold the event loop, or may not fit into memory: one by one it is
+ * known for each reader which bytes the kernel did not take.
  */
-import { sliceBytes, sliceReaders } from "../settings/limits.ts";
+import { sliceBytes, sliceMilliseconds } from "../settings/limits.ts";
 import type { Message } from "../topic/message.ts";
 import type { Frame } from "./frame.ts";
 
@@ -12,6 +12,8 @@ export interface FramedMessage {
   readonly message: Message;
   readonly frame: Frame;
   readonly bytes: number;
+  /** All copies together. */
+  readonly allBytes: number;
 }
 
 export interface SlicedDeliveryDeps<Reader> {
@@ -23,7 +25,7 @@ export interface SlicedDeliveryDeps<Reader> {
   give(reader: Reader, framed: FramedMessage): void;
   /** Called once all readers have been given a message. */
   gave(framed: FramedMessage): void;
-  /** Bytes of waiting messages past which publishers wait. */
+  /** Bytes of all copies of waiting messages, past which publishers wait. */
   readonly waitingBytesMax: number;
 }
 
@@ -59,7 +61,7 @@ export class SlicedDelivery<Reader extends object> {
   }
 
   push(framed: FramedMessage): void {
-    this.#waitingBytes += framed.bytes;
+    this.#waitingBytes += framed.allBytes;
     if (this.#waitingBytes > this.#deps.waitingBytesMax) this.#room ??= Promise.withResolvers();
     if (this.#waiting.push(framed) === 1) setImmediate(() => this.#slice());
   }
@@ -72,14 +74,16 @@ export class SlicedDelivery<Reader extends object> {
   #slice(): void {
     const [first] = this.#waiting;
     if (!first) return;
-    const readersMax = Math.min(sliceReaders, Math.max(1, Math.floor(sliceBytes / first.bytes)));
+    const readersMax = Math.max(1, Math.floor(sliceBytes / first.bytes));
     if (this.#deps.hasRoom(first.bytes * readersMax)) this.#giveSome(first, readersMax);
     if (this.isBusy) setImmediate(() => this.#slice());
   }
 
   #giveSome(first: FramedMessage, readersMax: number): void {
+    const endMilliseconds = performance.now() + sliceMilliseconds;
     this.#rest ??= this.#deps.readers()[Symbol.iterator]();
     for (let count = 0; count < readersMax; count++) {
+      if (count > 0 && performance.now() > endMilliseconds) return;
       const { done, value: reader } = this.#rest.next();
       if (done) {
         this.#finishFirst(first);
@@ -92,7 +96,7 @@ export class SlicedDelivery<Reader extends object> {
   #finishFirst(first: FramedMessage): void {
     this.#deps.gave(first);
     this.#waiting.shift();
-    this.#waitingBytes -= first.bytes;
+    this.#waitingBytes -= first.allBytes;
     this.#finished++;
     this.#rest = undefined;
     if (!this.isBusy) this.#joined.clear();

@@ -3,6 +3,7 @@
  * event streams, polls and iterators one by one. A reader that is too slow is cut before it would miss a message.
  */
 import type { Counters } from "../metrics.ts";
+import { atOnceBytesMax } from "../settings/limits.ts";
 import type { Message } from "../topic/message.ts";
 import type { LiveSubscribers, Subscription } from "../topic/subscription.ts";
 import type { Encodings } from "../wire/encodings.ts";
@@ -90,7 +91,7 @@ class FormReaders {
   readonly #nativeName: string;
   /** How much had been published when the WebSockets were last checked. */
   #checkedAtBytes: number;
-  /** Set from the first message that did not fit into memory at once. */
+  /** Set from the first message of which all copies together were too much for one turn or for memory. */
   #slices: SlicedDelivery<Reader> | undefined;
 
   constructor(topic: string, form: Form, deps: DeliveryDeps) {
@@ -133,14 +134,15 @@ class FormReaders {
     const { encoding, isNative } = this.form;
     const frame = encoding ? encodings.get(encoding, message) : message.data;
     const bytes = frameBytes(frame);
-    const framed = { message, frame, bytes };
     if (isNative) this.#cutSlowReaders();
-    if (this.#slices?.isBusy || !held.mayHold(bytes * this.size)) {
+    const allBytes = bytes * this.size;
+    const framed = { message, frame, bytes, allBytes };
+    if (this.#slices?.isBusy || allBytes > atOnceBytesMax || !held.mayHold(allBytes)) {
       this.#slices ??= this.#slicedDelivery();
       this.#slices.push(framed);
       return;
     }
-    held.add(bytes * this.size);
+    held.add(allBytes);
     if (isNative) this.#publish(framed);
     else this.#list.visit((reader) => this.#give(reader, framed));
     this.#gave(framed);

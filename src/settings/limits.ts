@@ -56,16 +56,21 @@ export const totalBytesMin = 64 * MiB;
 /** Past `--max-buffered-total` readers are cut until this part of it is held, so that the next publish need not cut again. */
 export const heldAfterCutShare = 0.9;
 
-/** Frames of one topic that wait for their readers: part of `--max-buffered-total`, and the most in bytes. */
+/** Copies of one topic's messages that wait for their readers: part of `--max-buffered-total`, and the most in bytes. */
 export const waitingShare = 1 / 16;
 export const waitingBytesCap = 64 * MiB;
 
-/** Bytes and readers in one slice of a delivery: what the kernel takes in a few milliseconds. */
-export const sliceBytes = 4 * MiB;
-export const sliceReaders = 512;
+/** Bytes that readers are given at once, a frame's times their number: what the kernel takes in 30 ms. More goes in slices. */
+export const atOnceBytesMax = 32 * MiB;
 
-/** Milliseconds in one turn of the event loop for ending readers that are cut, and for the last of them as much again. */
-export const cuttingMilliseconds = 5;
+/** Bytes in one slice of a delivery. For so many it looks for memory at once. */
+export const sliceBytes = 4 * MiB;
+
+/**
+ * Milliseconds of a slice: of a delivery, or of ending the readers that are cut. One reader takes from microseconds to some
+ * milliseconds, because Bun moves the unsent bytes of a socket when its buffer grows, and frees them at its end.
+ */
+export const sliceMilliseconds = 5;
 
 /** Bun's own defaults, in bytes, which the sockets of a program keep when they share a server with Longwire's. */
 export const programMessageBytesMax = 16 * MiB;

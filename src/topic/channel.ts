@@ -20,7 +20,7 @@ import type { Gap, LiveSubscribers, LocalTopic, Start } from "./subscription.ts"
 
 /** What a channel needs of its node. */
 export interface ChannelDeps<Live extends LiveSubscribers> {
-  readonly broker: Pick<Broker, "subscribe" | "history">;
+  readonly broker: Pick<Broker, "subscribe" | "history" | "traits">;
   /** Makes the live subscribers of a topic. */
   live(topic: string): Live;
   /** Keeps recent messages for subscribers that come back; undefined where the engine itself is as near. */
@@ -136,6 +136,8 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
 
   announced(entry: Message | End): void {
     if (this.#epoch === undefined) this.#keepEarly(entry);
+    // Publishers at other nodes do not wait for the subscribers here. The engine keeps the message until they have room.
+    else if (this.#deps.broker.traits.isShared && this.live.room) this.#synchroniseInBackground();
     else if (!this.#isNext(entry)) {
       if (!this.#hasDelivered(entry) && !this.#retry) this.#synchroniseInBackground();
     } else if (entry.isEnd) this.#finish(entry);
@@ -253,6 +255,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
   async #catchUp(): Promise<void> {
     try {
       while (this.#isLagging && !this.#isLeft) {
+        if (this.live.room) await this.live.room;
         this.#isLagging = false;
         this.#deps.counters.catchUps++;
         const before = { epoch: this.position.epoch, offset: this.#offset }; // Of an ended topic, at its end.

@@ -83,8 +83,12 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     if (comparisonSeconds !== undefined) this.#every(comparisonSeconds, () => this.#compare());
   }
 
-  /** @throws what `Broker.publish` throws */
+  /**
+   * Waits while so much of the topic is on its way to its subscribers here that more would have readers cut that keep up.
+   * @throws what `Broker.publish` throws
+   */
   async publish(topic: string, publication: Publication): Promise<Appended> {
+    for (let room = this.#roomAt(topic); room; room = this.#roomAt(topic)) await room;
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     const begunMilliseconds = performance.now();
     try {
@@ -153,6 +157,10 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
 
   #every(seconds: number, task: () => void): void {
     this.#timers.push(setInterval(task, seconds * 1000).unref());
+  }
+
+  #roomAt(topic: string): Promise<void> | undefined {
+    return this.#channels.get(topic)?.live.room;
   }
 
   #enter(topic: string): Channel<Live> {

@@ -35,7 +35,7 @@ export interface LiveSubscribers {
   remove(subscription: Subscription): void;
   /** Takes all off. Each is among them again after its next `live`. */
   detach(): readonly Subscription[];
-  /** Set while so many messages wait for subscribers that publishers must wait, too: until it resolves. */
+  /** Set while so many messages wait for subscribers that publishers MUST wait, too: until it resolves. */
   readonly room: Promise<void> | undefined;
 }
 

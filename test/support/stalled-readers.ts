@@ -1,0 +1,39 @@
+/** Readers of a topic that take nothing. */
+import { NarrowSocket } from "./narrow-socket.ts";
+import { handshakeHeaders, request } from "./raw-socket.ts";
+import type { RunningServer } from "./server.ts";
+import { inspect } from "./topics.ts";
+import { until } from "./wait.ts";
+
+/** The headers with which each form is asked for. */
+export const stalledForms = {
+  raw: handshakeHeaders,
+  "cloudevents.json": { ...handshakeHeaders, "Sec-WebSocket-Protocol": "cloudevents.json" },
+  "event streams": { Accept: "text/event-stream" },
+} as const satisfies Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+export async function stalledReaders(
+  server: RunningServer,
+  topic: string,
+  form: keyof typeof stalledForms,
+  count: number,
+): Promise<Disposable> {
+  const head = Buffer.from(request("GET", `/topics/${topic}`, stalledForms[form]));
+  const sockets: NarrowSocket[] = [];
+  const { subscribers } = await inspect(server, topic);
+  for (let opened = 0; opened < count; ) {
+    // Few at once, because the kernel accepts no more than the server's backlog.
+    for (const end = Math.min(count, opened + 200); opened < end; opened++) {
+      const socket = new NarrowSocket(Number(server.url.port));
+      socket.write(head);
+      sockets.push(socket);
+    }
+    const live = async (): Promise<boolean> => (await inspect(server, topic)).subscribers === subscribers + opened;
+    await until(live, "all readers");
+  }
+  return {
+    [Symbol.dispose]: () => {
+      for (const socket of sockets) socket[Symbol.dispose]();
+    },
+  };
+}
