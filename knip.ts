@@ -13,7 +13,7 @@ export default ({ production = false }: { readonly production?: boolean }): Knip
     "test/**/*.test.ts",
     "test/fuzz/{resume,slow-readers}.ts",
     "test/bench/peers/*.{ts,mjs}",
-    "test/support/{application,busy,chromium-keeper,disk-worker,faults,lossy-engine,two-handlers}.ts", // Programs that tests start.
+    "test/support/{application,bursting-program,busy,chromium-keeper,disk-worker,faults,lossy-engine,two-handlers}.ts", // Programs that tests start.
   ],
   project: ["src/**!", "public/**/*.{ts,tsx}!", "test/**"],
   ignoreDependencies: ["ws", "@types/ws"], // Bun has a `ws` of its own, so both look unused to knip.

@@ -57,6 +57,14 @@ describe("src/", () => {
     expect(filesWith(/(?:extends|implements)\s+(?:\w+,\s+)*(?:Http)?Connection\b/)).toEqual([]);
   });
 
+  test("one rule cuts a slow reader, and only delivery asks it", () => {
+    expect(filesWith(/from "[^"]*\/rule\.ts"/)).toEqual([
+      "delivery/held-bytes.ts",
+      "delivery/topic-readers.ts",
+    ]);
+    expect(filesWith(/\bcounters\.cut\[|\bcut\.(?:slow|buffered_total)\b/)).toEqual(["delivery/cutter.ts"]);
+  });
+
   test("an engine is known only to itself and to the file that opens it", () => {
     expect(engineImports(sources)).toEqual([
       "assembly.ts imports engine/redis/open.ts",

@@ -296,6 +296,120 @@ describe("the bare name ws (support/clients.ts)", () => {
   });
 });
 
+describe("an answer that is a direct stream (http-connection.ts)", () => {
+  interface Answer {
+    readonly client: NarrowSocket;
+    readonly controller: ReadableStreamDirectController;
+  }
+
+  /** Answers each request with a stream, and hands out the controller of each. */
+  function serveStreams() {
+    let given: (controller: ReadableStreamDirectController) => void = () => undefined;
+    let cancelled = 0;
+    const server = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      development: false,
+      idleTimeout: 0,
+      error: () => new Response(null, { status: 500 }),
+      async fetch({ url }) {
+        if (url.endsWith("/late")) await left.promise;
+        const source = {
+          type: "direct" as const,
+          pull: (controller: ReadableStreamDirectController): void => given(controller),
+          cancel: () => void cancelled++,
+        };
+        return new Response(new ReadableStream(source as unknown as UnderlyingDefaultSource));
+      },
+    });
+    const left = Promise.withResolvers<void>();
+    const port = Number(server.port);
+    return {
+      server,
+      left,
+      cancelled: () => cancelled,
+      request(path: string): NarrowSocket {
+        const client = new NarrowSocket(port);
+        client.write(Buffer.from(request("GET", path)));
+        return client;
+      },
+      async open(): Promise<Answer> {
+        const { promise, resolve } = Promise.withResolvers<ReadableStreamDirectController>();
+        given = resolve;
+        const client = this.request("/");
+        const controller = await promise;
+        void controller.write("begun");
+        void controller.flush();
+        let head = "";
+        await until(() => {
+          head += client.read(1000)?.toString("latin1") ?? "";
+          return head.includes("begun");
+        }, "the head of the answer");
+        return { client, controller };
+      },
+      [Symbol.asyncDispose]: () => server.stop(true),
+    };
+  }
+
+  test("write tells the bytes that the kernel took, and is pending until it took the rest", async () => {
+    await using bare = serveStreams();
+    const { client, controller } = await bare.open();
+    using _ = client;
+    expect(controller.write(new Uint8Array(1000))).toBe(1000);
+    void controller.flush();
+    let isTaken = false;
+    const written = controller.write(new Uint8Array(2 * 1024 * 1024));
+    expect(written).toBeInstanceOf(Promise);
+    void Promise.resolve(written).then(() => {
+      isTaken = true;
+    });
+    let read = 0;
+    let readBefore = 0;
+    await until(() => {
+      for (let looks = 0; looks < 200; looks++) read += client.read(64 * 1024)?.length ?? 0;
+      if (!isTaken) readBefore = read;
+      return read > 2 * 1024 * 1024;
+    }, "everything to arrive");
+    expect(isTaken).toBe(true);
+    expect(readBefore).toBeGreaterThan(0); // The kernel holds the rest.
+  });
+
+  test("closing it with an error ends a connection that does not read at once", async () => {
+    await using bare = serveStreams();
+    const { client, controller } = await bare.open();
+    using _ = client;
+    void controller.write(new Uint8Array(2 * 1024 * 1024));
+    expect(bare.server.pendingRequests).toBe(1);
+    controller.close(new Error("too slow"));
+    await until(() => bare.server.pendingRequests === 0, "Bun to let go of the request");
+    await until(() => client.read(64 * 1024) === undefined, "the end of the connection");
+  });
+
+  test("end sends what is pending before the end of the answer", async () => {
+    await using bare = serveStreams();
+    const { client, controller } = await bare.open();
+    using _ = client;
+    void controller.write(new Uint8Array(1024 * 1024));
+    void controller.write("the last words");
+    void controller.end();
+    let tail = "";
+    await until(() => {
+      for (let looks = 0; looks < 200; looks++)
+        tail = (tail + (client.read(64 * 1024)?.toString("latin1") ?? "")).slice(-40);
+      return tail.endsWith("the last words\r\n0\r\n\r\n");
+    }, "the last words");
+  });
+
+  test("a client that left before the answer is reported to it, though nothing was asked of it", async () => {
+    await using bare = serveStreams();
+    const client = bare.request("/late");
+    await until(() => bare.server.pendingRequests === 1, "the request");
+    client[Symbol.dispose]();
+    bare.left.resolve();
+    await until(() => bare.cancelled() === 1, "the stream to be cancelled");
+  });
+});
+
 function rank(sent: number): number {
   return sent > 0 ? 0 : sent === -1 ? 1 : 2;
 }

@@ -876,6 +876,36 @@ describe("comparing positions", () => {
   });
 });
 
+describe("while subscribers need time to take what they were given", () => {
+  test("a publication waits, and each one after it, in their order", async () => {
+    const stage = openStage({ traits: { isInProcess: true, isShared: false } });
+    const { subscription, told } = await stage.come();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    subscription.live.room = promise;
+    const published = [stage.publish(1), stage.publish(1)];
+    await settled();
+    expect(told).toEqual(["live"]);
+    subscription.live.room = undefined;
+    resolve();
+    await Promise.all(published);
+    expect(told).toEqual(["live", "message 1", "message 2"]);
+  });
+
+  test("what another node publishes is read from the engine once there is room", async () => {
+    const stage = openStage();
+    const { subscription, told } = await stage.come();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    Object.assign(subscription.live, { room: promise, isFull: true });
+    for (let count = 0; count < 3; count++) await post(stage.broker, "news", text("x"));
+    await settled();
+    expect(told).toEqual(["live"]);
+    Object.assign(subscription.live, { room: undefined, isFull: false });
+    resolve();
+    await settled();
+    expect(told).toEqual(["live", ...events("message", 1, 3)]);
+  });
+});
+
 describe("a live subscriber that falls back", () => {
   test("is replayed to from the last message it took, and is live again", async () => {
     const stage = openStage();

@@ -57,7 +57,7 @@ describe("a sliced delivery", () => {
   test("gives nothing in the turn in which it begins, and others are served between two slices", async () => {
     const { join, publish, settled } = stage();
     const readers = Array.from({ length: 2000 }, join);
-    publish();
+    publish(64 * 1024);
     expect(readers.every(({ received }) => received.length === 0)).toBe(true);
     const seen: number[] = [];
     const count = (): number => readers.filter(({ received }) => received.length === 1).length;

@@ -89,6 +89,31 @@ describe("a reader that holds too much", () => {
   });
 });
 
+test("many that hold too much leave in one step and are ended in slices, between which others are served", async () => {
+  const stage = new ReaderStage({ bufferedBytesMax: 2000 });
+  const topic = stage.topic();
+  const readers = Array.from({ length: 200 }, () => stage.reader([topic]));
+  topic.deliver(messageOf("x"));
+  for (const reader of readers) {
+    reader.unsentBytes = 5000;
+    reader.abandon = () => {
+      const end = performance.now() + 1;
+      while (performance.now() < end); // As long as closing a socket takes.
+      reader.calls.push("abandon");
+    };
+  }
+  topic.deliver(messageOf("y"));
+  topic.deliver(messageOf("z"));
+  expect(readers.every(({ received }) => received.length === 1)).toBe(true);
+  const ended = (): number => readers.filter(({ calls }) => calls.includes("abandon")).length;
+  const seen = new Set<number>();
+  while (ended() < 200) {
+    await nextTurn();
+    seen.add(ended());
+  }
+  expect(seen.size).toBeGreaterThan(200 / 10);
+});
+
 describe("when all copies of a message do not fit into memory", () => {
   test("each reader gets it in a later turn, and those that hold most are cut first", async () => {
     const stage = new ReaderStage({ bufferedBytesTotalMax: 100_000 });
@@ -127,4 +152,30 @@ test("native topics are looked up at no server that has lost its last socket", (
   stage.reader([topic], forms.raw);
   topic.deliver(messageOf("x"));
   expect(asked).toEqual(["replaced", "current"]);
+});
+
+describe("publishers wait", () => {
+  test("for a turn after each part of the limit that readers were given at once", async () => {
+    const stage = new ReaderStage({ bufferedBytesMax: 8000 });
+    const topic = stage.topic();
+    stage.reader([topic]);
+    topic.deliver(messageOf("x".repeat(900)));
+    expect(topic.room).toBeUndefined();
+    topic.deliver(messageOf("x".repeat(200))); // An eighth of 8,000 bytes.
+    expect(topic.room).toBeDefined();
+    expect(topic.isFull).toBe(false);
+    await topic.room;
+    expect(topic.room).toBeUndefined();
+  });
+
+  test("until the readers of a topic were given what waits for them", async () => {
+    const stage = new ReaderStage({ bufferedBytesTotalMax: 16_000 });
+    const topic = stage.topic();
+    const readers = Array.from({ length: 20 }, () => stage.reader([topic]));
+    topic.deliver(messageOf(kilobyte));
+    expect(topic.isFull).toBe(true);
+    await topic.room;
+    expect(readers.every(({ received }) => received.length === 1)).toBe(true);
+    expect(topic.isFull).toBe(false);
+  });
 });

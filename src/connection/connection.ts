@@ -2,6 +2,7 @@
 import type { ServerWebSocket } from "bun";
 import type { Holder } from "../delivery/cutter.ts";
 import type { ConnectionKind } from "../metrics.ts";
+import { socketMemoryFactor } from "../settings/limits.ts";
 import type { Frame, WaitingFrames } from "./frames.ts";
 
 export type Socket = ServerWebSocket<Connection>;
@@ -29,7 +30,7 @@ export interface SocketHandler extends ConnectionHandler {
 
 /** A WebSocket as delivery sees it. */
 export const holderOf = (socket: Socket): Holder => ({
-  heldBytes: socket.getBufferedAmount(),
+  heldBytes: socket.getBufferedAmount() * socketMemoryFactor,
   address: socket.data.clientAddress.address,
   leave: () => socket.data.handler.leave?.(),
   abandon: () => socket.terminate(),

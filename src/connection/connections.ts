@@ -8,7 +8,7 @@ import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
-import { refusedRetrySeconds } from "../settings/limits.ts";
+import { refusedRetrySeconds, socketMemoryFactor } from "../settings/limits.ts";
 import { clientNetwork } from "../settings/networks.ts";
 import { ClientAddress, holderOf, type OpenConnection, type Socket, type Use } from "./connection.ts";
 import { logClosed, logOpened } from "./connection-log.ts";
@@ -65,11 +65,15 @@ export class Connections implements Holders {
     return this.#httpConnections;
   }
 
+  /** Of all connections. */
+  unsentBytes(): number {
+    const { socketBytes, httpBytes } = this.#unsentBytes();
+    return socketBytes + httpBytes;
+  }
+
   heldBytes(): number {
-    let bytes = 0;
-    for (const socket of this.#sockets) bytes += socket.getBufferedAmount();
-    for (const connection of this.#httpConnections) bytes += connection.heldBytes;
-    return bytes;
+    const { socketBytes, httpBytes } = this.#unsentBytes();
+    return socketBytes * socketMemoryFactor + httpBytes;
   }
 
   holders(): Holder[] {
@@ -162,6 +166,14 @@ export class Connections implements Holders {
   stopAdmitting(): void {
     this.#isDraining = true;
     this.#isClosed = true;
+  }
+
+  #unsentBytes(): { readonly socketBytes: number; readonly httpBytes: number } {
+    let socketBytes = 0;
+    for (const socket of this.#sockets) socketBytes += socket.getBufferedAmount();
+    let httpBytes = 0;
+    for (const connection of this.#httpConnections) httpBytes += connection.heldBytes;
+    return { socketBytes, httpBytes };
   }
 
   #count({ clientAddress, kind }: OpenConnection): void {

@@ -1,4 +1,5 @@
 /** One open connection over HTTP: a long answer, a request that waits for its answer, or a body that takes its time to arrive. */
+import type { DirectUnderlyingSource } from "bun";
 import type { Holder } from "../delivery/cutter.ts";
 import { holdsTooMuch, type Refusal, refusalOfClose } from "../http/refusal.ts";
 import { type ClientAddress, type ConnectionHandler, OpenConnection, type Use } from "./connection.ts";
@@ -31,20 +32,25 @@ interface Register {
 
 const utf8 = new TextEncoder();
 
-/** Counts bytes. With 0 Bun calls `pull` only once the kernel has taken all that was written. */
-const queueing = new ByteLengthQueuingStrategy({ highWaterMark: 0 });
-
-/** It is the source of the stream that is its answer: a source of three closures takes 200 bytes more. */
+/**
+ * It is the source of the stream that is its answer: a source of three closures takes 200 bytes more. A direct stream,
+ * because Bun frees the connection of a client that does not read when such a stream is closed with an error, and keeps
+ * that of any other until its silence ends it, minutes later.
+ */
 export class HttpConnection
   extends OpenConnection<HttpHandler>
-  implements Holder, UnderlyingDefaultSource<Bytes>
+  implements Holder, DirectUnderlyingSource<Bytes>
 {
   readonly #register: Register;
-  /** Set while the answer is a stream that can be written to. */
-  #controller: ReadableStreamDefaultController<Bytes> | undefined;
-  /** Written since the kernel had taken all. */
-  #writtenBytes = 0;
-  #largestBytes = 0;
+  /** Bun calls `pull` once if it is "direct". */
+  readonly type = "direct";
+  /** True while the answer is a stream that can be written to. */
+  #isStreaming = false;
+  /** Set from Bun's call of `pull`. */
+  #controller: ReadableStreamDirectController | undefined;
+  /** Chunks that the kernel has not taken, if there are any. Bun has been given the first of them. */
+  #unsent: Bytes[] | undefined;
+  #unsentBytes = 0;
 
   /** Registered by `Connections.openHttp`. */
   constructor(register: Register, clientAddress: ClientAddress, use: Use<HttpHandler>) {
@@ -56,10 +62,9 @@ export class HttpConnection
     return this.clientAddress.address;
   }
 
-  /** Written to the answer, and not sent. Bun shows what waits for it, and holds one chunk more until all of that is sent. */
+  /** Written to the answer, and not taken by the kernel. */
   get unsentBytes(): number {
-    if (!this.#controller || this.#writtenBytes === 0) return 0;
-    return Math.min(this.#writtenBytes, this.#largestBytes - (this.#controller.desiredSize ?? 0));
+    return this.#unsentBytes;
   }
 
   get heldBytes(): number {
@@ -68,62 +73,93 @@ export class HttpConnection
 
   /** The body of an answer that is a stream. The handler's `open` is called before this returns. */
   stream(): ReadableStream<Bytes> {
-    return new ReadableStream<Bytes>(this, queueing);
+    this.#isStreaming = true;
+    this.handler.open?.(this);
+    // The type that is chosen for the constructor knows no direct source.
+    return new ReadableStream<Bytes>(this as unknown as UnderlyingDefaultSource<Bytes>);
   }
 
   /** Without effect once the connection is closed. */
   write(chunk: Bytes | string): void {
-    if (!this.#controller) return;
+    if (!this.#isStreaming) return;
     const bytes = typeof chunk === "string" ? utf8.encode(chunk) : chunk;
-    this.#writtenBytes += bytes.length;
-    this.#largestBytes = Math.max(this.#largestBytes, bytes.length);
-    this.#controller.enqueue(bytes);
+    this.#unsentBytes += bytes.length;
+    if (this.#unsent) this.#unsent.push(bytes);
+    else {
+      this.#unsent = [bytes];
+      this.#send();
+    }
   }
 
   /** Ends the connection, and its stream after what was written. */
   end(lastWords?: string): void {
     if (lastWords !== undefined) this.write(lastWords);
-    const controller = this.#controller;
+    const isStreaming = this.#isStreaming;
     this.cancel();
-    controller?.close();
+    if (isStreaming && this.#controller) this.#sendRest(this.#controller, 1);
   }
 
   /** The server ends it: a stream with last words, a request whose answer has not begun with a refusal. */
   close(code: number, reason: string): void {
-    if (this.#controller) this.handler.close?.(this, code, reason);
+    if (this.#isStreaming) this.handler.close?.(this, code, reason);
     else this.handler.refuse?.(refusalOfClose(code, reason));
-  }
-
-  /** The server ends it because it holds too much: a stream without a word. */
-  abandon(): void {
-    const controller = this.#controller;
-    if (!controller) {
-      this.handler.refuse?.(holdsTooMuch());
-      return;
-    }
-    this.cancel();
-    controller.error(new Error("the reader of an answer is too slow"));
-  }
-
-  /** Called by the stream, as are `pull` and `cancel`. */
-  start(controller: ReadableStreamDefaultController<Bytes>): void {
-    this.#controller = controller;
-    this.handler.open?.(this);
-  }
-
-  pull(): void {
-    this.#writtenBytes = 0;
-    this.#largestBytes = 0;
-    this.handler.pull?.(this);
   }
 
   leave(): void {
     this.handler.leave?.();
   }
 
+  /** The server ends it because it holds too much: a stream without a word. */
+  abandon(): void {
+    if (!this.#isStreaming) {
+      this.handler.refuse?.(holdsTooMuch());
+      return;
+    }
+    this.cancel();
+    this.#controller?.close(new Error("the reader of an answer is too slow"));
+  }
+
+  /** Called by the stream, as is `cancel`. */
+  pull(controller: ReadableStreamDirectController): void {
+    this.#controller = controller;
+    if (this.#isStreaming) this.#send();
+    else this.#sendRest(controller, 0); // It has ended before Bun asked for the first chunk.
+  }
+
   /** The client has left, or nothing more will be written. */
   cancel(): void {
-    this.#controller = undefined;
+    this.#isStreaming = false;
     if (this.#register.deleteHttp(this)) this.handler.closed?.();
+  }
+
+  /** Gives Bun one chunk after the other, as long as the kernel takes them. */
+  #send(): void {
+    const controller = this.#controller;
+    if (!controller) return;
+    for (let bytes = this.#unsent?.[0]; bytes; bytes = this.#unsent?.[0]) {
+      const result = controller.write(bytes);
+      if (typeof result !== "number") {
+        const next = (): void => {
+          this.#shift();
+          if (this.#isStreaming) this.#send();
+        };
+        result.then(next, next); // It is rejected when the client has left, which `cancel` reports.
+        return;
+      }
+      void controller.flush();
+      this.#shift();
+    }
+    this.#unsent = undefined;
+    queueMicrotask(() => this.#isStreaming && this.handler.pull?.(this));
+  }
+
+  #shift(): void {
+    this.#unsentBytes -= this.#unsent?.shift()?.length ?? 0;
+  }
+
+  /** Gives Bun all chunks from one on. It sends them when the client takes them, and then ends the answer. */
+  #sendRest(controller: ReadableStreamDirectController, start: number): void {
+    for (const bytes of this.#unsent?.slice(start) ?? []) void controller.write(bytes);
+    void controller.end();
   }
 }

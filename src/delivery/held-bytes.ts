@@ -1,11 +1,11 @@
-/** Unsent bytes of all connections together, and what happens when they are too many. */
+/** Memory for the unsent bytes of all connections together, and what happens when they are too many. */
 import { heldAfterCutShare } from "../settings/limits.ts";
 import type { Cutter, Holder } from "./cutter.ts";
 import { mayHold } from "./rule.ts";
 
 /** All open connections. */
 export interface Holders {
-  /** Unsent bytes of all of them. Costs a walk. */
+  /** Memory for the unsent bytes of all of them. Costs a walk. */
   heldBytes(): number;
   /** Those that hold something. */
   holders(): Holder[];
@@ -30,17 +30,10 @@ export class HeldBytes {
     this.#cutter = cutter;
   }
 
-  /** @returns the total, in bytes */
-  measure(): number {
-    const bytes = this.#holders.heldBytes();
-    this.#estimate = bytes + this.#givenInTurn;
-    return bytes;
-  }
-
-  /** Whether connections may be given so many more bytes. Costs a measurement only near the limit. */
+  /** Whether connections may be given so many more bytes. Costs a walk over them only near the limit. */
   mayHold(bytes: number): boolean {
     if (mayHold(this.#estimate, bytes, this.#totalMax)) return true;
-    this.measure();
+    this.#measure();
     return mayHold(this.#estimate, bytes, this.#totalMax);
   }
 
@@ -63,7 +56,7 @@ export class HeldBytes {
 
   /** Called once a second, for what is held besides published messages: echoes, replays, bodies. */
   check(): void {
-    this.measure();
+    this.#measure();
     this.makeRoom(0);
   }
 
@@ -75,6 +68,10 @@ export class HeldBytes {
     if (this.mayHold(bytes)) return true;
     if (!this.#cutter.isBusy) this.#cutLargest(bytes);
     return !this.#cutter.isBusy;
+  }
+
+  #measure(): void {
+    this.#estimate = this.#holders.heldBytes() + this.#givenInTurn;
   }
 
   #cutLargest(bytes: number): void {

@@ -3,6 +3,7 @@
  * event streams, polls and iterators one by one. A reader that is too slow is cut before it would miss a message.
  */
 import type { Counters } from "../metrics.ts";
+import { nextTurn } from "../next-turn.ts";
 import { atOnceBytesMax } from "../settings/limits.ts";
 import type { Message } from "../topic/message.ts";
 import type { LiveSubscribers, Subscription } from "../topic/subscription.ts";
@@ -72,6 +73,10 @@ export class TopicReaders implements LiveSubscribers, TopicLimits {
     return undefined;
   }
 
+  get isFull(): boolean {
+    return this.#forms.some(({ isFull }) => isFull);
+  }
+
   isTooSlow(form: Form, unsentBytes: number): boolean {
     return this.#of(form)?.isTooSlow(unsentBytes) ?? true;
   }
@@ -93,6 +98,10 @@ class FormReaders {
   #checkedAtBytes: number;
   /** Set from the first message of which all copies together were too much for one turn or for memory. */
   #slices: SlicedDelivery<Reader> | undefined;
+  /** Given at once since publishers last waited for a turn. */
+  #atOnceBytes = 0;
+  /** Set until the end of a turn in which publishers wait, so that readers take more than they are given in one. */
+  #turn: Promise<void> | undefined;
 
   constructor(topic: string, form: Form, deps: DeliveryDeps) {
     this.form = form;
@@ -106,7 +115,11 @@ class FormReaders {
   }
 
   get room(): Promise<void> | undefined {
-    return this.#slices?.room;
+    return this.#slices?.room ?? this.#turn;
+  }
+
+  get isFull(): boolean {
+    return this.#slices?.room !== undefined;
   }
 
   add(subscription: Subscription, reader: Reader): void {
@@ -146,10 +159,19 @@ class FormReaders {
     if (isNative) this.#publish(framed);
     else this.#list.visit((reader) => this.#give(reader, framed));
     this.#gave(framed);
+    this.#atOnceBytes += bytes;
+    if (this.#atOnceBytes >= this.#deps.buffers.checkEveryBytes) this.#waitATurn();
   }
 
   isTooSlow(unsentBytes: number): boolean {
     return isTooSlow(unsentBytes, this.#given, this.#deps.buffers.bufferedBytesMax);
+  }
+
+  #waitATurn(): void {
+    this.#atOnceBytes = 0;
+    this.#turn ??= nextTurn().then(() => {
+      this.#turn = undefined;
+    });
   }
 
   #gave({ message, bytes }: FramedMessage): void {

@@ -5,7 +5,6 @@ import type { Access } from "../access/access.ts";
 import { bearerToken } from "../access/credentials.ts";
 import type { Connections } from "../connection/connections.ts";
 import { descriptorsMax } from "../connection/descriptors.ts";
-import type { HeldBytes } from "../delivery/held-bytes.ts";
 import type { Engine } from "../engine/engine.ts";
 import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
@@ -26,8 +25,7 @@ import { prometheusText, prometheusType } from "../wire/prometheus.ts";
 
 export interface OperationsDeps {
   readonly engine: Pick<Engine, "size" | "metrics"> & { readonly broker: Pick<Broker, "state"> };
-  readonly connections: Pick<Connections, "connectionsMax" | "isDraining">;
-  readonly held: Pick<HeldBytes, "measure">;
+  readonly connections: Pick<Connections, "connectionsMax" | "isDraining" | "unsentBytes">;
   /** Memory of recent encodings. */
   readonly encodings: { readonly bytes: number };
   readonly counters: Counters;
@@ -178,7 +176,7 @@ function resumeMetrics({ counters }: OperationsDeps): Metric[] {
 }
 
 /** The present state of the server and its engine. */
-function stateMetrics({ engine, connections, held, encodings }: OperationsDeps): Metric[] {
+function stateMetrics({ engine, connections, encodings }: OperationsDeps): Metric[] {
   const { broker, size } = engine;
   return [
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
@@ -193,7 +191,7 @@ function stateMetrics({ engine, connections, held, encodings }: OperationsDeps):
           gauge("longwire_history_bytes", "History kept, with its overhead.", () => size.historyBytes),
         ]
       : []),
-    gauge("longwire_buffered_bytes", "Unsent bytes of all connections.", () => held.measure()),
+    gauge("longwire_buffered_bytes", "Unsent bytes of all connections.", () => connections.unsentBytes()),
     gauge("longwire_encodings_bytes", "Recent messages as they are sent.", () => encodings.bytes),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),
   ];

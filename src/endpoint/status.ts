@@ -6,7 +6,6 @@ import type { Purpose } from "../connection/connection.ts";
 import type { Connections } from "../connection/connections.ts";
 import { answerEventStream } from "../connection/event-stream.ts";
 import type { HttpConnection, HttpHandler } from "../connection/http-connection.ts";
-import type { HeldBytes } from "../delivery/held-bytes.ts";
 import type { Engine } from "../engine/engine.ts";
 import { methods } from "../http/methods.ts";
 import type { Handler } from "../http/request-context.ts";
@@ -17,7 +16,6 @@ import { closeEvent, serverSentEvent } from "../wire/server-sent-events.ts";
 export interface StatusDeps {
   readonly engine: Engine;
   readonly connections: Connections;
-  readonly held: Pick<HeldBytes, "measure">;
   readonly counters: Counters;
   readonly access: Pick<Access, "authenticateStatus">;
 }
@@ -67,7 +65,7 @@ class StatusMeter {
   }
 
   #measure(): object {
-    const { engine, connections, held, counters } = this.#deps;
+    const { engine, connections, counters } = this.#deps;
     const { kind, broker, size } = engine;
     const { available, reason } = broker.state;
     this.#delay?.measure();
@@ -88,7 +86,7 @@ class StatusMeter {
       cut: counters.cut,
       refused: counters.refused,
       memoryBytes: process.memoryUsage.rss(),
-      bufferedBytes: held.measure(),
+      bufferedBytes: connections.unsentBytes(),
       eventLoopDelaySeconds: this.#delay?.takeLongestSeconds() ?? 0,
       engine: {
         kind,

@@ -137,7 +137,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
   announced(entry: Message | End): void {
     if (this.#epoch === undefined) this.#keepEarly(entry);
     // Publishers at other nodes do not wait for the subscribers here. The engine keeps the message until they have room.
-    else if (this.#deps.broker.traits.isShared && this.live.room) this.#synchroniseInBackground();
+    else if (this.#deps.broker.traits.isShared && this.live.isFull) this.#synchroniseInBackground();
     else if (!this.#isNext(entry)) {
       if (!this.#hasDelivered(entry) && !this.#retry) this.#synchroniseInBackground();
     } else if (entry.isEnd) this.#finish(entry);

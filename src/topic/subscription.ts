@@ -35,8 +35,10 @@ export interface LiveSubscribers {
   remove(subscription: Subscription): void;
   /** Takes all off. Each is among them again after its next `live`. */
   detach(): readonly Subscription[];
-  /** Set while so many messages wait for subscribers that publishers MUST wait, too: until it resolves. */
+  /** Set while subscribers need time to take what they were given. Publishers MUST wait until it resolves. */
   readonly room: Promise<void> | undefined;
+  /** True while so many messages wait for them that no more fit into memory. */
+  readonly isFull: boolean;
 }
 
 /** The client's end of a subscription. */

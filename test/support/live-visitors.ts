@@ -11,6 +11,7 @@ export class LiveVisitors<Visitor extends LiveVisitor> implements LiveSubscriber
   readonly #live = new Map<Subscription, Visitor>();
   /** Set by a test in which messages wait for subscribers. */
   room: Promise<void> | undefined;
+  isFull = false;
 
   add(subscription: Subscription, visitor: Visitor): void {
     this.#live.set(subscription, visitor);

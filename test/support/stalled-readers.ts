@@ -5,20 +5,21 @@ import type { RunningServer } from "./server.ts";
 import { inspect } from "./topics.ts";
 import { until } from "./wait.ts";
 
-/** The headers with which each form is asked for. */
-export const stalledForms = {
+const headers = {
   raw: handshakeHeaders,
   "cloudevents.json": { ...handshakeHeaders, "Sec-WebSocket-Protocol": "cloudevents.json" },
   "event streams": { Accept: "text/event-stream" },
-} as const satisfies Readonly<Record<string, Readonly<Record<string, string>>>>;
+} as const;
+
+export const stalledForms = ["raw", "cloudevents.json", "event streams"] as const;
 
 export async function stalledReaders(
   server: RunningServer,
   topic: string,
-  form: keyof typeof stalledForms,
+  form: (typeof stalledForms)[number],
   count: number,
 ): Promise<Disposable> {
-  const head = Buffer.from(request("GET", `/topics/${topic}`, stalledForms[form]));
+  const head = Buffer.from(request("GET", `/topics/${topic}`, headers[form]));
   const sockets: NarrowSocket[] = [];
   const { subscribers } = await inspect(server, topic);
   for (let opened = 0; opened < count; ) {
@@ -28,7 +29,8 @@ export async function stalledReaders(
       socket.write(head);
       sockets.push(socket);
     }
-    const live = async (): Promise<boolean> => (await inspect(server, topic)).subscribers === subscribers + opened;
+    const live = async (): Promise<boolean> =>
+      (await inspect(server, topic)).subscribers === subscribers + opened;
     await until(live, "all readers");
   }
   return {

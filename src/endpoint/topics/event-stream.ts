@@ -142,9 +142,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     const connection = this.#connection;
     if (!connection) return;
     this.#write(this.#codec.end(end, this.#cursorAt(end.topic, formatId(end))));
-    if (--this.#openTopics > 0) return;
-    this.flush();
-    connection.end();
+    if (--this.#openTopics === 0) this.#end(connection);
   }
 
   fail(error: unknown): void {
@@ -158,12 +156,21 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
 
   close(connection: HttpConnection, code: number, reason: string): void {
     this.#write(this.#codec.close(code, reason));
-    this.flush();
+    this.#end(connection);
+  }
+
+  #end(connection: HttpConnection): void {
+    this.#deps.turn.add(this); // For `join`.
+    this.#writeGathered();
     connection.end();
   }
 
-  /** One chunk, because `enqueue` may call `pull`, and a replay would write between two chunks. */
+  /** While the client has not taken the last chunk, the next one grows. */
   flush(): void {
+    if (this.#connection?.unsentBytes === 0) this.#writeGathered();
+  }
+
+  #writeGathered(): void {
     if (!this.#gathered) return;
     const bytes = this.#deps.turn.join(this.#gathered);
     this.#gathered = undefined;
@@ -182,8 +189,9 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     this.pull();
   }
 
-  /** A replay that waits for the client continues. */
+  /** What was gathered meanwhile is written, and a replay that waits for the client continues. */
   pull(): void {
+    if (this.#gathered) this.#deps.turn.add(this);
     for (const subscription of this.subscriptions) subscription.advance();
   }
 

@@ -142,7 +142,13 @@ async function receiveCrowd(count: number): Promise<{ milliseconds: number; read
   const first = (await pair.publish(topic)) as Appended;
   for (let count = 0; count < 50; count++) await pair.publish(topic);
   const broker = openBroker();
-  const nobody = { deliver: () => undefined, remove: () => undefined, detach: () => [], room: undefined };
+  const nobody = {
+    deliver: () => undefined,
+    remove: () => undefined,
+    detach: () => [],
+    room: undefined,
+    isFull: false,
+  };
   const hub = new Hub({
     broker,
     live: () => nobody,
