@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly pin: boolean;
   /** Keys; all if left out. */
   readonly peers?: readonly string[];
+  /** Another checkout of Longwire, which is measured in the same rounds. */
+  readonly checkout?: string;
 }
 
 export interface Plan {
@@ -92,14 +94,19 @@ export async function setStage(peers: readonly Peer[], options: RunOptions): Pro
   }
   const ready: ReadyPeer[] = [];
   const missing: string[] = [];
-  for (const { key, heading, prepare } of peers) {
-    if (options.peers?.includes(key) === false) continue;
+  const chosen = peers.filter(({ key }) => options.peers?.includes(key) !== false);
+  for (const { prepare, ...peer } of chosen.flatMap((peer) => withOther(peer, options.checkout))) {
     const preparation = await prepare();
-    if ("missing" in preparation) missing.push(`${heading} is left out: ${preparation.missing}`);
-    else ready.push({ key, heading, program: preparation });
+    if ("missing" in preparation) missing.push(`${peer.heading} is left out: ${preparation.missing}`);
+    else ready.push({ ...peer, program: preparation });
   }
   const placement = options.pin
     ? placeLoadGenerator()
     : { serverPrefix: [], words: "the load generator and the servers pinned to no core" };
   return { peers: ready, missing, placement };
+}
+
+function withOther(peer: Peer, checkout: string | undefined): Peer[] {
+  const other = checkout === undefined ? undefined : peer.in?.(checkout);
+  return other ? [peer, other] : [peer];
 }

@@ -24,6 +24,7 @@ interface Flags {
   readonly rounds?: number;
   readonly seconds?: number;
   readonly peers?: string;
+  readonly checkout?: string;
   readonly out?: string;
   readonly quick: boolean;
   readonly pin: boolean;
@@ -41,6 +42,7 @@ for (const benchmark of benchmarks) {
     .option("--rounds <number>", "number of measurements of each figure; the median is shown (5)", positive)
     .option("--seconds <number>", `of each measurement (${benchmark.secondsDefault})`, positive)
     .option("--peers <names>", "which servers, by commas (all; with --quick only longwire and the control)")
+    .option("--checkout <directory>", "another checkout of Longwire, measured in the same rounds")
     .option("--out <directory>", "for the JSON and the chart (docs/benchmarks; with --quick a temporary one)")
     .option("--quick", "only shows that everything works; the figures mean nothing", false)
     .option("--no-pin", "lets the kernel place the processes on the cores")
@@ -65,6 +67,7 @@ async function run(benchmark: Benchmark, flags: Flags): Promise<void> {
     seconds: flags.seconds ?? (flags.quick ? 0.03 : benchmark.secondsDefault),
     quick: flags.quick,
     pin: flags.pin,
+    ...(flags.checkout === undefined ? {} : { checkout: flags.checkout }),
     ...(flags.peers === undefined ? {} : { peers: flags.peers.split(",") }),
     ...(flags.peers === undefined && flags.quick ? { peers: ownPeers(benchmark) } : {}),
   };

@@ -9,6 +9,10 @@ export interface Peer {
   readonly heading: string;
   /** Builds the program if it has to be built. Called before any measurement. */
   prepare(): Preparation | Promise<Preparation>;
+  /** Set for Longwire: the same from another checkout, with other names. */
+  in?(checkout: string): Peer;
+  /** The key of the peer that it is measured like; its own if left out. */
+  readonly like?: string;
 }
 
 export type Preparation = Program | { readonly missing: string };
@@ -24,6 +28,7 @@ interface Program {
 export interface ReadyPeer {
   readonly key: string;
   readonly heading: string;
+  readonly like?: string;
   readonly program: Program;
 }
 
@@ -50,10 +55,18 @@ export const control = "bun";
 export const longwireWith = (key: string, heading: string, flags: readonly string[]): Peer => ({
   key,
   heading,
-  prepare: () => ({
-    command: [process.execPath, "run", resolve(root, "src/index.ts"), "--port", "0", ...flags],
-    version: gitRevision(),
+  prepare: () => longwireIn(root, flags),
+  in: (checkout) => ({
+    key: `${key}-in`,
+    heading: `${heading} in ${checkout}`,
+    like: key,
+    prepare: () => longwireIn(resolve(checkout), flags),
   }),
+});
+
+const longwireIn = (checkout: string, flags: readonly string[]): Program => ({
+  command: [process.execPath, "run", resolve(checkout, "src/index.ts"), "--port", "0", ...flags],
+  version: gitRevision(checkout),
 });
 
 export const longwire: Peer = longwireWith("longwire", "longwire", []);
@@ -68,9 +81,11 @@ export const bareBun = (file: string): Peer => ({
   prepare: () => ({ command: [process.execPath, "run", peerFile(file)], version: `Bun ${Bun.version}` }),
 });
 
-function gitRevision(): string {
+function gitRevision(checkout: string): string {
   if (Bun.which("git") === null) return "of unknown revision";
-  const described = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], { cwd: root });
+  const described = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], {
+    cwd: checkout,
+  });
   return described.success ? described.stdout.toString().trim() : "of unknown revision";
 }
 

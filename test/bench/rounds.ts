@@ -85,7 +85,7 @@ class Rounds {
       this.#progress.next(`${words}: ${peer.heading} starts`);
       const server = servers.use(await startPeer(peer, this.#stage.placement.serverPrefix));
       running.set(peer.key, server);
-      await this.#plan.warmUp?.(server, peer.key);
+      await this.#plan.warmUp?.(server, peer.like ?? peer.key);
     }
     for (const [turn, measurement] of this.#shared.entries()) {
       for (const peer of this.#turnsOf(measurement, round + turn)) {
@@ -99,7 +99,7 @@ class Rounds {
   }
 
   #turnsOf({ peers: keys }: Pick<Measurement, "peers">, turn: number): ReadyPeer[] {
-    return rotated(this.#stage.peers, turn).filter(({ key }) => keys?.includes(key) !== false);
+    return rotated(this.#stage.peers, turn).filter(({ key, like = key }) => keys?.includes(like) !== false);
   }
 }
 
