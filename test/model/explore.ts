@@ -36,9 +36,11 @@ export function explore(course: Course): Exploration {
         const further = { action, before: way };
         try {
           const reached = after(world, action, course);
-          if (seen.has(keys.of(reached))) continue;
+          const key = keys.of(reached);
+          if (seen.has(key)) continue;
           states++;
-          for (const key of coveredBy(reached, course, keys)) seen.add(key);
+          seen.add(key);
+          for (const covered of coveredBy(reached, course, keys)) seen.add(covered);
           checkSettled(reached, course);
           levels[reached.faults]?.push({ world: reached, way: further });
         } catch (error) {
@@ -56,9 +58,10 @@ function* taken<Item>(list: Item[]): Generator<Item> {
   while (list.length > 0) yield* list.splice(0, 10_000);
 }
 
-/** A world, and those that differ from it only in that fewer faults can follow: what breaks a promise there breaks it here. */
+/** Worlds that differ from one only in that fewer faults can follow: what breaks a promise there breaks it here. */
 function* coveredBy(world: World, course: Course, keys: Keys): Generator<bigint> {
-  for (let faults = world.faults; faults <= course.faultsMax; faults++) yield keys.of({ ...world, faults });
+  for (let faults = world.faults + 1; faults <= course.faultsMax; faults++)
+    yield keys.of({ ...world, faults });
 }
 
 function traceOf(way: Way): Action[] {
