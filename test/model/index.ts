@@ -4,33 +4,51 @@
  * promise is broken if a rule is left out: 3 messages and 2 faults, or 2 and 3, are enough for each.
  */
 import { Command, Option } from "commander";
+import type { Course } from "./actions.ts";
 import { audit } from "./audit.ts";
 import { explore } from "./explore.ts";
 import { rules } from "./scripts.ts";
-import { coursesOf } from "./sizes.ts";
+import { settings } from "./sizes.ts";
 
+const names = Object.keys(settings) as (keyof typeof settings)[];
 const command = new Command("model")
   .option("--messages <number>", "messages that are published", Number, 4)
   .option("--faults <number>", "faults that happen", Number, 3)
   .addOption(new Option("--without <rule>", "leaves a rule out").choices(Object.keys(rules)))
+  .addOption(new Option("--setting <name>", "one of them; all, each in a process of its own").choices(names))
   .option("--audit", "compares what can follow after states that count as one", false)
   .parse();
-const { messages, faults, without, ...options } = command.opts<{
+const options = command.opts<{
   messages: number;
   faults: number;
   without?: string;
+  setting?: keyof typeof settings;
   audit: boolean;
 }>();
+if (options.setting) show(options.setting, options);
+else process.exitCode = Math.max(...(await Promise.all(names.map(exitCodeOf))));
 
-for (const whole of coursesOf(messages, faults)) {
-  const course = without === undefined ? whole : { ...whole, rules: { ...rules, [without]: false } };
+/** Explores one setting in a process of its own. */
+async function exitCodeOf(name: string): Promise<number> {
+  const again = [process.execPath, import.meta.path, ...process.argv.slice(2), "--setting", name];
+  return await Bun.spawn(again, { stdio: ["ignore", "inherit", "inherit"] }).exited;
+}
+
+function show(
+  name: keyof typeof settings,
+  { messages, faults, without, audit: isAudit }: typeof options,
+): void {
+  const course: Course = {
+    rules: without === undefined ? rules : { ...rules, [without]: false },
+    ...{ setting: settings[name], messagesMax: messages, faultsMax: faults, isFine: false },
+  };
   const begun = performance.now();
-  const { words, broken } = options.audit ? audited(audit(course)) : explored(explore(course));
+  const { words, broken } = isAudit ? audited(audit(course)) : explored(explore(course));
   const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-  console.log(`${JSON.stringify(course.setting)}: ${words} in ${seconds} s`);
-  if (!broken) continue;
-  console.error(broken);
-  process.exit(1);
+  console.log(`${name}: ${words} in ${seconds} s`);
+  if (!broken) return;
+  console.error(`${name}: ${broken}`);
+  process.exitCode = 1;
 }
 
 interface Report {
