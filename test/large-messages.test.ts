@@ -71,7 +71,7 @@ for (const [form, open] of Object.entries(forms)) {
       for (const [what, { text, type }] of Object.entries(contents)) {
         test(`get ${size} of ${what}, and what comes after it`, async () => {
           const topic = newTopic();
-          const readers = 2;
+          const readers = isStream ? 1 : 2; // This client parses a million lines in a second.
           const takers = await Promise.all(Array.from({ length: readers }, () => open(server, topic)));
           const headers = { "Content-Type": type };
           for (const length of [bytes, 5, bytes, 7]) {
