@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
+import { endWithTests } from "./orphans.ts";
 import { commandOf } from "./tool.ts";
 import { until, within } from "./wait.ts";
 
@@ -53,6 +54,7 @@ export class RedisServer implements AsyncDisposable {
       stdout: "ignore",
       stderr: "ignore",
     });
+    endWithTests(this.#process);
     await until(async () => (await this.tryCommand("PING")) === "PONG", "a Redis server");
   }
 

@@ -1,6 +1,7 @@
 /** The real server in a process of its own, started as a user would start it. */
 import { resolve } from "node:path";
 import type { Subprocess } from "bun";
+import { endWithTests } from "./orphans.ts";
 import { until, within } from "./wait.ts";
 
 export const root = resolve(import.meta.dir, "../..");
@@ -53,6 +54,8 @@ export async function spawnServer(
     stdout: "pipe",
     stderr: "pipe",
   });
+
+  endWithTests(server);
   if (options.killAfterMilliseconds !== undefined)
     setTimeout(() => server.kill("SIGKILL"), options.killAfterMilliseconds);
   let errorText = "";
