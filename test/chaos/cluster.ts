@@ -39,6 +39,8 @@ export interface ClusterOptions {
 
 export class Cluster implements AsyncDisposable {
   readonly #options: ClusterOptions;
+  /** Epochs that topics had before an event, and that the primary did not know after it. */
+  readonly forgotten: string[] = [];
   readonly #nodes: Node[] = [];
   readonly #notes: string[] = [];
   #primary: RedisServer;
@@ -77,29 +79,33 @@ export class Cluster implements AsyncDisposable {
   /** Lets something happen, and notes it. */
   async happen(name: string, { happen, refuses, losses = 0 }: ChaosEvent): Promise<void> {
     const { checker, troubles } = this.#options;
+    const before = await this.#askKnown(`before "${name}"`);
     checker.losses += losses;
     if (losses > 0) checker.tally.takeovers++;
     const end = troubles.begin(name, refuses);
     await happen();
     await until(async () => (await this.#primary.tryCommand("PING")) === "PONG", "the primary to answer");
     end();
-    await this.#checkKnown(name);
+    const after = await this.#askKnown(`after "${name}"`);
+    for (const [topic, [epoch = ""]] of before)
+      if (!after.get(topic)?.includes(epoch)) this.forgotten.push(`after "${name}" the epoch of ${topic}`);
   }
 
-  /** Tells the checker of which epochs the primary knows. */
-  async #checkKnown(name: string): Promise<void> {
+  /** Tells the checker of which epochs the primary knows. @returns them by topic, its own first */
+  async #askKnown(when: string): Promise<ReadonlyMap<string, readonly string[]>> {
     const fence = await this.#primary.command("HMGET", keys.fence, "generation", "lossy");
     const isRewriting = (await this.#primary.info("aof_rewrite_in_progress")) === "1";
-    this.#notes.push(
-      `after "${name}" the fence is ${fence}${isRewriting ? ", and the file is rewritten" : ""}`,
-    );
+    this.#notes.push(`${when} the fence is ${fence}${isRewriting ? ", and the file is rewritten" : ""}`);
+    const known = new Map<string, readonly string[]>();
     for (const topic of this.#options.topics) {
       const position = await this.#primary.command("HMGET", keys.position(topic), "epoch", "last", "forks");
       const [epoch, last, forks] = (position as (string | null)[]).map(String);
       this.#notes.push(`  ${topic} is at ${epoch}-${last}, after ${forks}`);
-      const known = `${epoch},${forks}`.split(",").map((place) => place.split(":", 1)[0] ?? "");
-      this.#options.checker.serves(topic, known);
+      const epochs = `${epoch},${forks}`.split(",").map((place) => place.split(":", 1)[0] ?? "");
+      this.#options.checker.serves(topic, epochs);
+      known.set(topic, epochs);
     }
+    return known;
   }
 
   async ready(): Promise<void> {
@@ -125,7 +131,7 @@ export class Cluster implements AsyncDisposable {
           ),
         ),
     );
-    return [...this.#notes.slice(-40), ...lines];
+    return [...this.#notes.slice(-80), ...lines];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

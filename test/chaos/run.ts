@@ -49,6 +49,7 @@ export async function runChaos(options: ChaosOptions): Promise<Tally> {
     for (const line of cluster.logs) log(line);
     throw error;
   }
+  for (const words of cluster.forgotten) log(`the primary did not know ${words}`);
   log(`${troubles.excused} answers with 503 are explained by nothing but a busy machine`);
   log(`a topic had up to ${checker.epochs} epochs, and ${checker.losses} events may have lost messages`);
   return checker.tally;
