@@ -158,6 +158,12 @@ const delayToleratedMilliseconds = 700;
 
 /** Opens /ping as an event stream and looks at whether its events arrive when they were sent. */
 export async function checkEvents(target: CheckTarget): Promise<Finding> {
+  const finding = await watchEvents(target);
+  // A busy machine is late at times. What holds events back does so again.
+  return finding.figures?.arrived === eventsWatched ? await watchEvents(target) : finding;
+}
+
+async function watchEvents(target: CheckTarget): Promise<Finding> {
   const leaving = new AbortController();
   const begun = performance.now();
   const arrivals: { readonly sent: number; readonly arrived: number }[] = [];
