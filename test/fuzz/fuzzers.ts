@@ -91,11 +91,11 @@ const streams: Fuzzer = {
 };
 
 /** The tests of a file that makes random choices. Its connections and processes add chances of their own. */
-const testFuzzer = (name: string): Fuzzer => ({
+const testFuzzer = ([name, file]: readonly [string, string]): Fuzzer => ({
   name,
   run: (firstSeed, isEnough) =>
     forEachSeed(name, firstSeed, isEnough, async (seed) => {
-      const path = resolve(import.meta.dir, `../${name}.test.ts`);
+      const path = resolve(import.meta.dir, `../${file}.test.ts`);
       const run = Bun.spawn([process.execPath, "test", path], {
         env: { ...process.env, LONGWIRE_SEED: String(seed) },
         stdout: "ignore",
@@ -125,14 +125,14 @@ const traces: Fuzzer = {
 
 export const fuzzers: readonly Fuzzer[] = [
   ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts, model, traces],
-  ...[
-    "broker-unreliable",
-    "client",
-    "cut-anywhere",
-    "protocol-docs",
-    "readme-pipe",
-    "resume-sockets",
-    "reuse-port",
-    "units",
-  ].map(testFuzzer),
+  ...Object.entries({
+    "broker-unreliable": "topic/broker-unreliable",
+    client: "client/client",
+    "cut-anywhere": "endpoint/topics/cut-anywhere",
+    "protocol-docs": "docs/protocol",
+    "readme-pipe": "docs/readme-pipe",
+    "resume-sockets": "endpoint/topics/resume-sockets",
+    "reuse-port": "engine/redis/reuse-port",
+    units: "settings/units",
+  }).map(testFuzzer),
 ];

@@ -1,4 +1,4 @@
-/** Schedules of test/resume.property.test.ts for longer: `bun run test/fuzz/resume.ts --minutes 10 [--seed 1]`. */
+/** Schedules of test/topic/resume.property.test.ts for longer: `bun run test/fuzz/resume.ts --minutes 10 [--seed 1]`. */
 import { Command } from "commander";
 import { emptyTally, runSchedule } from "../support/resume-schedule.ts";
 

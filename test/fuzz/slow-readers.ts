@@ -1,5 +1,5 @@
 /**
- * The full run of slow-readers.test.ts, with figures: thousands of cuts in each form without a hole, then 1,000 stalled
+ * The full run of test/delivery/slow-readers.test.ts, with figures: thousands of cuts in each form without a hole, then 1,000 stalled
  * subscribers while 1 GiB is published.
  *
  *   bun run test/fuzz/slow-readers.ts [--seed 7] [--cuts 3000] [--readers 1000] [--mebibytes 1024] [--max-buffered 64KiB] [--max-message 16KiB]

@@ -27,7 +27,7 @@ import {
 } from "../../src/topic/message.ts";
 import type { HistoryLimits } from "../../src/topic/retention.ts";
 import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
-import { post, text } from "../contract/messages.ts";
+import { post, text } from "../engine/contract/messages.ts";
 import { LiveVisitors } from "./live-visitors.ts";
 
 const limits: EngineLimits = {

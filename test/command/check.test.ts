@@ -1,0 +1,388 @@
+/** `longwire check`: what it finds directly, and through proxies that pass, buffer and cut. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { makeCertificate } from "../support/certificate.ts";
+import { mistakeIn } from "../support/command-line.ts";
+import { Ocean } from "../support/ocean.ts";
+import { freePort } from "../support/redis.ts";
+import { type RunningServer, root, runCommand, spawnServer } from "../support/server.ts";
+import { commandOf, lacks } from "../support/tool.ts";
+import { until, within } from "../support/wait.ts";
+
+setDefaultTimeout(120_000);
+
+const apiKey = "an-api-key-of-32-characters-0001";
+const folder = await mkdtemp(join(tmpdir(), "longwire-check-"));
+afterAll(() => rm(folder, { recursive: true }));
+
+interface Report {
+  readonly exitCode: number;
+  readonly isFine: boolean;
+  readonly findings: readonly {
+    readonly check: string;
+    readonly isFine: boolean;
+    readonly text: string;
+    readonly figures?: Readonly<Record<string, number | string | boolean>>;
+  }[];
+}
+
+async function check(url: URL | string, flags: readonly string[] = [], environment = {}): Promise<Report> {
+  const { exitCode, output, errors } = await runCommand(["check", String(url), "--json", ...flags], {
+    environment,
+    seconds: 100,
+  });
+  if (output === "") throw new Error(`check printed nothing: ${errors}`);
+  return { exitCode, ...JSON.parse(output) };
+}
+
+function findingOf({ findings }: Report, name: string): Report["findings"][number] {
+  const found = findings.find(({ check }) => check === name);
+  if (!found) throw new Error(`there is no finding "${name}" in ${JSON.stringify(findings)}`);
+  return found;
+}
+
+const wrongIn = ({ findings }: Report): string[] =>
+  findings.filter(({ isFine }) => !isFine).map(({ check }) => check);
+
+/** Each line is cut after 50 to 400 messages, so it comes back at least once. */
+const few = ["--messages", "500"];
+const many = ["--messages", "1000"];
+
+// Each waits for events of a server once a second, so they wait together; each has a server of its own.
+describe.concurrent("longwire check", () => {
+  test("cuts its own lines and counts 0 lost and 0 twice of 2,000, and says so", async () => {
+    await using server = await spawnServer();
+    const { exitCode, output, errors } = await runCommand(
+      ["check", `localhost:${server.url.port}`, "--messages", "2000"],
+      { seconds: 100 },
+    );
+    expect([exitCode, errors]).toEqual([0, ""]);
+    for (const line of ["WebSocket", "events"])
+      expect(output).toMatch(
+        new RegExp(
+          `✓ resume over ${line} +2,000 published, 2,000 seen, 0 lost, 0 twice; cut [1-9]\\d* times, 0 gaps told\\n`,
+        ),
+      );
+    expect(output).toMatch(/– idle +not tried: --idle 90s/);
+    expect(output).toMatch(/✓ time of the proof +2,000 messages in [\d.]+ s; 10,000 usually take /);
+    expect(output).toEndWith("All is well.\n");
+  });
+
+  test("shows a progress bar on a terminal, and leaves none of it", async () => {
+    await using server = await spawnServer();
+    let shown = "";
+    const decoder = new TextDecoder();
+    const command = [
+      process.execPath,
+      "run",
+      resolve(root, "src/index.ts"),
+      "check",
+      server.url.href,
+      ...few,
+    ];
+    const checking = Bun.spawn(command, {
+      terminal: {
+        cols: 200,
+        data: (_, bytes) => {
+          shown += decoder.decode(bytes, { stream: true });
+        },
+      },
+    });
+    expect(await within(checking.exited, "the end of the check", 100)).toBe(0);
+    await until(() => shown.includes("All is well."), "the last line");
+    expect(shown).toMatch(/\r {2}resume +\[#+ +\] \d+ %/);
+    for (const [line = ""] of shown.matchAll(/^.*✓.*$/gm))
+      expect(line.split("\u001b[K").at(-1)).not.toContain("%");
+  });
+
+  test("counts a told gap, and takes it for no loss", async () => {
+    await using server = await spawnServer(["--history-messages", "0"]);
+    const report = await check(server.url, many);
+    expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
+    const figures = ["WebSocket", "events"].map((line) => findingOf(report, `resume over ${line}`).figures);
+    expect(figures.reduce((sum, each) => sum + Number(each?.gaps), 0)).toBeGreaterThan(0);
+    for (const each of figures) expect(each).toMatchObject({ published: 1000, lost: 0, twice: 0 });
+  });
+
+  test("finds one message that is lost, one that comes twice, and a WebSocket that is not passed, and ends with 1", async () => {
+    await using server = await spawnServer();
+    await using forger = forgerOf(server);
+    const report = await check(forger.url, many);
+    expect([report.exitCode, wrongIn(report)]).toEqual([1, ["WebSocket", "resume over events"]]);
+    expect(findingOf(report, "WebSocket").text).toContain("Upgrade");
+    expect(findingOf(report, "resume over events").figures).toMatchObject({
+      published: 1000,
+      seen: 999,
+      lost: 1,
+      twice: 1,
+    });
+  });
+
+  test("presents a token to a guarded server, and says what is missing without one", async () => {
+    await using server = await spawnServer(["--api-key", apiKey, "--private-ping"]);
+    const without = await check(server.url, few);
+    expect([without.exitCode, wrongIn(without)]).toEqual([1, ["WebSocket", "events", "poll", "resume"]]);
+    expect(findingOf(without, "WebSocket").text).toContain("401: A token is needed");
+    for (const report of [
+      await check(server.url, [...few, "--token", apiKey]),
+      await check(server.url, few, { LONGWIRE_TOKEN: apiKey }),
+    ])
+      expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
+  });
+
+  test("says in one sentence what to do about a connection that fails", async () => {
+    const pair = { certificateFile: join(folder, "own.crt"), keyFile: join(folder, "own.key") };
+    await makeCertificate(pair, "own", "DNS:localhost");
+    await using plain = await spawnServer();
+    await using tls = await spawnServer(["--tls-cert", pair.certificateFile, "--tls-key", pair.keyFile]);
+    await using guard = Bun.serve({ port: 0, fetch: () => new Response("who are you?", { status: 401 }) });
+    const [plainPort, tlsPort] = [plain.url.port, tls.url.port];
+    const free = freePort();
+    await Promise.all(
+      [
+        [`localhost:${free}`, `nothing listens at localhost:${free}: start the server`],
+        ["no-such-host.invalid", "the name of no-such-host.invalid"],
+        [`https://localhost:${tlsPort}`, "NODE_EXTRA_CA_CERTS"],
+        [`https://localhost:${plainPort}`, `try http://localhost:${plainPort}`],
+        [`http://localhost:${tlsPort}`, `try https://localhost:${tlsPort}`],
+        [`localhost:${guard.port}`, "is refused with 401: who are you? (give --token"],
+      ].map(async ([url = "", said]) => {
+        const report = await check(url);
+        expect([report.exitCode, wrongIn(report)]).toEqual([1, ["connect"]]);
+        expect(findingOf(report, "connect").text).toContain(String(said));
+      }),
+    );
+  });
+
+  test.skipIf(lacks("caddy"))(
+    "names compression in the way that holds one line back, and no other line",
+    async () => {
+      await using server = await spawnServer(["--insecure"]);
+      const site = `http://127.91.0.24:${freePort()}`;
+      const file = join(folder, "Caddyfile");
+      const rules = `encode gzip\nreverse_proxy ${server.url.host} {\nflush_interval -1\n}`;
+      await Bun.write(file, `{\nadmin off\n}\n${site} {\n${rules}\n}\n`);
+      await using _caddy = running([commandOf("caddy"), "run", "--adapter", "caddyfile", "--config", file]);
+      await until(
+        async () => (await fetch(`${site}/healthz`).catch(() => undefined))?.ok ?? false,
+        "an answer of Caddy",
+      );
+      const report = await check(site, few);
+      expect([report.exitCode, wrongIn(report)]).toEqual([1, ["resume over events"]]);
+      expect(findingOf(report, "resume over events").text).toContain(
+        "compresses the event stream (Content-Encoding: gzip)",
+      );
+    },
+  );
+
+  test("says in words when nobody answers, when it is no Longwire, and when the words are wrong", async () => {
+    await using other = Bun.serve({ port: 0, fetch: () => new Response("another program") });
+    const strange = await check(other.url);
+    expect([strange.exitCode, findingOf(strange, "connect").text]).toEqual([
+      1,
+      expect.stringContaining("this is no Longwire"),
+    ]);
+    const port = other.port;
+    await other.stop(true);
+    const nobody = await check(`http://localhost:${port}`);
+    expect([nobody.exitCode, wrongIn(nobody)]).toEqual([1, ["connect"]]);
+    for (const [words, reason] of [
+      [[], "needs a URL"],
+      [["--json"], "needs a URL"],
+      [["ftp://localhost"], "no URL"],
+      [["localhost:1", "--messages", "many"], "--messages"],
+      [["localhost:1", "--topic", "a//b"], "empty part"],
+    ] as const) {
+      expect(await mistakeIn(["check", ...words])).toContain(reason);
+    }
+    const help = await runCommand(["check", "--help"]);
+    for (const flag of ["--token", "--topic", "--messages", "--idle", "--json"])
+      expect(help.output).toContain(flag);
+  });
+});
+
+/** A server in the way that passes no Upgrade, loses one message and repeats another, however often they are sent. */
+function forgerOf(server: RunningServer) {
+  const forge = (text: string): string =>
+    text.replace(/data: 300\nid: .*\n\n/, "").replace(/data: 600\nid: .*\n\n/, (event) => event + event);
+  return Bun.serve({
+    port: 0,
+    idleTimeout: 0,
+    fetch: async (request) => {
+      const { pathname, search } = new URL(request.url);
+      const headers = new Headers(request.headers);
+      for (const name of ["upgrade", "connection", "host"]) headers.delete(name);
+      const { method, signal } = request;
+      const body = method === "POST" ? await request.text() : undefined;
+      const answer = await fetch(new URL(pathname + search, server.url), {
+        method,
+        headers,
+        signal,
+        body: body ?? null,
+      });
+      if (!answer.headers.get("Content-Type")?.startsWith("text/event-stream") || pathname === "/ping")
+        return answer;
+      const forging = new TransformStream<Uint8Array, Uint8Array>({
+        transform: (chunk, controller) =>
+          controller.enqueue(new TextEncoder().encode(forge(new TextDecoder().decode(chunk)))),
+      });
+      return new Response(answer.body?.pipeThrough(forging), { headers: answer.headers });
+    },
+  });
+}
+
+const address = "127.91.0.23";
+const pair = { certificateFile: join(folder, "tls.crt"), keyFile: join(folder, "tls.key") };
+const [passing, buffering, cutting, secure] = [8101, 8102, 8103, 8104];
+const proxies = [
+  { name: "nginx", start: startNginx },
+  { name: "haproxy", start: startHaproxy },
+] as const;
+
+for (const { name, start } of proxies) {
+  describe.skipIf(lacks(name, "openssl"))(`longwire check through ${name}`, () => {
+    let server: RunningServer;
+    let proxy: AsyncDisposable;
+
+    beforeAll(async () => {
+      server = await spawnServer(["--insecure"]);
+      proxy = await start(commandOf(name), server.url.port);
+      for (const port of [passing, cutting])
+        await until(
+          async () => (await fetch(`http://${address}:${port}/healthz`).catch(() => undefined))?.ok ?? false,
+          `an answer of ${name}`,
+        );
+    });
+
+    afterAll(async () => {
+      await proxy?.[Symbol.asyncDispose]();
+      await server?.[Symbol.asyncDispose]();
+    });
+
+    test.concurrent("that passes everything finds nothing", async () => {
+      const report = await check(`http://${address}:${passing}`, [...few, "--idle", "4s"]);
+      expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
+      expect(findingOf(report, "idle").text).toContain("stayed open");
+    });
+
+    test.concurrent("that buffers says so, and still proves the WebSocket", async () => {
+      const report = await check(`http://${address}:${buffering}`, few);
+      expect([report.exitCode, wrongIn(report)]).toEqual([1, ["events"]]);
+      expect(findingOf(report, "events")).toMatchObject({
+        text: expect.stringContaining("something in the way buffers"),
+        figures: { isBuffered: true },
+      });
+      expect(findingOf(report, "resume over WebSocket").figures).toMatchObject({
+        published: 500,
+        lost: 0,
+        twice: 0,
+      });
+    });
+
+    test.concurrent("that cuts silent lines says after which time", async () => {
+      const report = await check(`http://${address}:${cutting}`, [...few, "--idle", "8s"]);
+      expect([report.exitCode, wrongIn(report)]).toEqual([1, ["idle"]]);
+      expect(findingOf(report, "idle").text).toMatch(/was cut after [23]\.\d s of silence/);
+    });
+
+    test.concurrent("that has TLS and HTTP/2 opens the stream over it", async () => {
+      const environment = { NODE_EXTRA_CA_CERTS: join(folder, "tls.crt") };
+      const report = await check(`https://${address}:${secure}`, few, environment);
+      expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
+      expect(findingOf(report, "connect").text).toContain("TLS");
+      expect(findingOf(report, "HTTP/2").figures).toMatchObject({ isOffered: true });
+    });
+  });
+}
+
+/** Writes the certificate and its key, and a file with both for haproxy. */
+async function makePair(): Promise<void> {
+  await makeCertificate(pair, "check", `IP:${address}`);
+  const texts = [pair.certificateFile, pair.keyFile].map((file) => Bun.file(file).text());
+  await Bun.write(join(folder, "tls.pem"), (await Promise.all(texts)).join(""));
+}
+
+function running(command: readonly string[]): AsyncDisposable {
+  const proxy = Bun.spawn([...command], { stdout: "ignore", stderr: "ignore" });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      proxy.kill("SIGKILL");
+      await proxy.exited;
+    },
+  };
+}
+
+async function startNginx(command: string, port: string): Promise<AsyncDisposable> {
+  await makePair();
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((name) => `${name}_temp_path ${join(folder, name)};`)
+    .join("\n");
+  const upstream = `proxy_pass http://127.0.0.1:${port}; proxy_http_version 1.1; proxy_set_header Host $host;
+    proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;`;
+  const server = (listen: string, rules: string): string =>
+    `server { listen ${address}:${listen}; location / { ${upstream} ${rules} } }`;
+  const file = join(folder, "nginx.conf");
+  await Bun.write(
+    file,
+    `daemon off; master_process off; pid ${join(folder, "nginx.pid")}; error_log /dev/null; events {}
+    http { access_log off; ${temporary}
+    map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
+    ${server(`${passing}`, "proxy_buffering off;")}
+    ${server(`${buffering}`, "proxy_ignore_headers X-Accel-Buffering; gzip on; gzip_types text/event-stream; gzip_proxied any; gzip_http_version 1.0;")}
+    ${server(`${cutting}`, "proxy_buffering off; proxy_read_timeout 2s;")}
+    ${server(`${secure} ssl http2; ssl_certificate ${join(folder, "tls.crt")}; ssl_certificate_key ${join(folder, "tls.key")}`, "proxy_buffering off;")}
+    }`,
+  );
+  return running([command, "-c", file, "-e", "/dev/null"]);
+}
+
+async function startHaproxy(command: string, port: string): Promise<AsyncDisposable> {
+  await makePair();
+  const listen = (name: string, bind: string, rules: readonly string[]): string =>
+    [`listen ${name}`, `bind ${address}:${bind}`, ...rules, `server one 127.0.0.1:${port}`].join("\n  ");
+  const long = ["timeout server 60s", "timeout tunnel 60s"];
+  const file = join(folder, "haproxy.cfg");
+  await Bun.write(
+    file,
+    [
+      "defaults\n  mode http\n  timeout client 60s\n  timeout connect 5s",
+      listen("passing", `${passing}`, long),
+      listen("buffering", `${buffering}`, [
+        ...long,
+        "http-response wait-for-body time 30s if { status 200 }",
+      ]),
+      listen("cutting", `${cutting}`, ["timeout server 2s", "timeout tunnel 2s"]),
+      listen("secure", `${secure} ssl crt ${join(folder, "tls.pem")} alpn h2,http/1.1`, long),
+      "",
+    ].join("\n"),
+  );
+  return running([command, "-f", file]);
+}
+
+describe("longwire check --compare", () => {
+  test("prints the nearest first, and says which was not reached", async () => {
+    await using server = await spawnServer();
+    using line = new Ocean(Number(server.url.port), 40);
+    const [near, far, nobody] = [server.url.host, `localhost:${line.port}`, `localhost:${freePort()}`];
+    const words = ["check", "--compare", far, near];
+    const { exitCode, output } = await runCommand([...words, "--json"], { seconds: 100 });
+    expect(exitCode).toBe(0);
+    const [first, second] = JSON.parse(output);
+    expect([first.url, second.url]).toEqual([`http://${near}`, `http://${far}`]);
+    expect(second.roundTripMilliseconds).toBeGreaterThan(80);
+    expect(first.roundTripMilliseconds).toBeLessThan(second.roundTripMilliseconds);
+    const other = await runCommand(["check", "--compare", nobody, near], { seconds: 100 });
+    expect(other.exitCode).toBe(1);
+    expect(other.output).toMatch(
+      new RegExp(`^✓ http://${near} .*\n✗ http://${nobody} .*\nNearest: http://${near}\n$`),
+    );
+  });
+
+  test("without a URL says what to type", async () => {
+    expect(await mistakeIn(["check", "--compare"])).toStartWith(
+      "longwire: --compare needs the URLs of servers: longwire check --compare ",
+    );
+  });
+});

@@ -1,0 +1,87 @@
+/** How many connections are admitted, which requests wait to become one, and how a node that drains closes them. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { Connections } from "../../src/connection/connections.ts";
+import { drainAll } from "../../src/connection/drain.ts";
+import type { HttpHandler } from "../../src/connection/http-connection.ts";
+import { Openings } from "../../src/connection/openings.ts";
+import { Proxies } from "../../src/http/proxies.ts";
+import { Refusal } from "../../src/http/refusal.ts";
+import type { RequestContext } from "../../src/http/request-context.ts";
+import { Counters } from "../../src/metrics.ts";
+import { openingsPerTurnMax } from "../../src/settings/limits.ts";
+import { recordingLog } from "../support/recording-log.ts";
+
+setDefaultTimeout(120_000);
+
+/** A request of a client at 192.0.2.1. */
+function requestOf(signal = new AbortController().signal): RequestContext {
+  const url = new URL("http://localhost/ping");
+  const server = { requestIP: () => ({ address: "192.0.2.1" }) };
+  return { request: new Request(url, { signal }), url, server } as unknown as RequestContext;
+}
+
+function stage(connectionsMax: number) {
+  const limits = { connectionsMax, connectionsPerAddressMax: 0 };
+  const connections = new Connections(limits, new Proxies([]), new Counters(), recordingLog());
+  const openings = new Openings(connections);
+  /** A request that asks for its turn. Those of one turn of the event loop that need not wait have `waits` undefined. */
+  const ask = () => {
+    const abort = new AbortController();
+    const waits = openings.turn(requestOf(abort.signal));
+    const outcome = waits?.then(
+      () => "opened",
+      (error: unknown) => (error instanceof Refusal ? error.reason : error),
+    );
+    return { abort, outcome };
+  };
+  for (let count = 0; count < openingsPerTurnMax; count++) expect(ask().outcome).toBeUndefined();
+  return { ask, connections };
+}
+
+describe("requests that wait for their turn", () => {
+  test("are bounded by the limit on connections, since each counts as one", async () => {
+    const { ask } = stage(2);
+    const outcomes = [ask(), ask(), ask()].map(({ outcome }) => outcome);
+    expect(await Promise.all(outcomes)).toEqual(["opened", "opened", "connections"]);
+  });
+
+  test("give their place back at once where their client leaves", async () => {
+    const { ask } = stage(1);
+    const left = ask();
+    left.abort.abort();
+    const next = ask();
+    expect(await left.outcome).toBe("malformed");
+    expect(await next.outcome).toBe("opened");
+  });
+});
+
+test("an address that all its connections have left is forgotten", () => {
+  const { connections } = stage(10);
+  const reservation = connections.reserve(requestOf());
+  const known = connections.admit(requestOf());
+  expect(known.connections).toBe(1);
+  reservation[Symbol.dispose]();
+  expect(connections.admit(requestOf())).not.toBe(known);
+});
+
+describe("a node that drains", () => {
+  test("admits nobody from the first step on, though others wait to be closed", async () => {
+    const { connections } = stage(10);
+    const closed: number[] = [];
+    for (let number = 0; number < 3; number++) {
+      const handler: HttpHandler = {
+        kind: "events",
+        close: (connection, code) => {
+          closed.push(code);
+          connection.end();
+        },
+      };
+      connections.openHttp(requestOf(), { handler, expiresTime: Number.POSITIVE_INFINITY }).stream();
+    }
+    const drained = drainAll(connections, 0.1);
+    expect(closed.length).toBeLessThan(3);
+    expect(() => connections.admit(requestOf())).toThrow("draining");
+    await drained;
+    expect(closed).toEqual([1012, 1012, 1012]);
+  });
+});

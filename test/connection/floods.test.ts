@@ -1,0 +1,156 @@
+/** Sockets that send as fast as TCP takes it, or never read, and that others notice nothing of it. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { attack, disposeAll, openedMany } from "../support/attack.ts";
+import { beginCompanion } from "../support/companion.ts";
+import type { Flood } from "../support/flooder.ts";
+import { closePayload, frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
+import { spawnServer } from "../support/server.ts";
+import { sharedServer } from "../support/shared-server.ts";
+import { cloudEvents, inspect, publish } from "../support/topics.ts";
+import { until } from "../support/wait.ts";
+
+setDefaultTimeout(120_000);
+
+const KiB = 1024;
+const MiB = 1024 * 1024;
+const stream = { Accept: "text/event-stream" };
+
+const server = sharedServer(["--max-message", "64KiB", "--max-buffered", "128KiB"]);
+
+describe("a socket that sends small frames as fast as TCP takes them does not slow others down", () => {
+  for (const [what, path, opcode] of [
+    ["echoes", "/ping", opcodes.text],
+    ["publications", "/topics/flooded", opcodes.text],
+    ["pings", "/ping", opcodes.ping],
+    ["pongs", "/topics/flooded", opcodes.pong],
+  ] as const) {
+    test(what, async () => {
+      await using attacked = await spawnServer(["--log-level", "warn"]);
+      const flood = async (): Promise<Flood> => {
+        const args = [new URL(path, attacked.url).href, String(opcode), "1"];
+        const flooder = await beginCompanion<Flood>("test/support/flooder.ts", args);
+        await Bun.sleep(1000); // How long it floods.
+        return flooder.end();
+      };
+      const { sentBytes } = await attack(attacked, flood, { medianMillisecondsMax: 40 });
+      expect(sentBytes).toBeGreaterThan(MiB);
+      const metrics = await (await fetch(new URL("/metrics", attacked.url))).text();
+      expect(metrics).toMatch(/^longwire_paused_total\{reason="flood"\} [1-9]/m);
+    });
+  }
+
+  test("frames that came before the client left are handled", async () => {
+    using socket = await RawSocket.open(server.socketUrl("/topics/sent-and-left"));
+    const frames = Buffer.concat(Array<Buffer>(2000).fill(frame(opcodes.text, "x")));
+    socket.write(Buffer.concat([frames, frame(opcodes.close, closePayload(1000))]));
+    await until(
+      async () => (await inspect(server, "sent-and-left")).position?.endsWith("-2000") ?? false,
+      "all of them to be published",
+    );
+  });
+});
+
+describe("a flood of pings", () => {
+  const pings = Buffer.concat(Array<Buffer>(1000).fill(frame(opcodes.ping, Buffer.alloc(125))));
+
+  test("is answered pong for ping where no rate is set", async () => {
+    await attack(server, async () => {
+      using socket = await RawSocket.open(server.socketUrl());
+      for (let batch = 0; batch < 10; batch++) {
+        socket.write(pings);
+        for (let pong = 0; pong < 1000; pong++) expect((await socket.frame()).opcode).toBe(opcodes.pong);
+      }
+    });
+  });
+
+  test("whose pongs nobody reads pauses its socket, and the counter tells", async () => {
+    await using attacked = await spawnServer(["--max-message", "64KiB", "--max-buffered", "256KiB"]);
+    using socket = await RawSocket.open(attacked.socketUrl());
+    socket.pause();
+    socket.write(Buffer.concat(Array<Buffer>(200).fill(pings))); // 26 MB
+    await until(async () => {
+      const metrics = await (await fetch(new URL("/metrics", attacked.url))).text();
+      return /^longwire_paused_total\{reason="unread"\} [1-9]/m.test(metrics);
+    }, "reading from it to pause");
+  });
+
+  test("whose pongs nobody reads holds no more memory than the limit", async () => {
+    await attack(server, async () => {
+      using socket = await RawSocket.open(server.socketUrl());
+      socket.pause();
+      socket.write(Buffer.concat(Array<Buffer>(600).fill(pings))); // 79 MB
+      await Bun.sleep(1000); // What the server does with them; nothing announces that it has.
+    });
+  });
+
+  test("ends the line with 1013 where a rate is set, and the counter tells", async () => {
+    await using strict = await spawnServer(["--max-rate", "500"]);
+    await attack(strict, async () => {
+      using socket = await RawSocket.open(strict.socketUrl());
+      socket.write(pings);
+      let last = await socket.frame();
+      while (last.opcode === opcodes.pong) last = await socket.frame();
+      expect(last.opcode).toBe(opcodes.close);
+      expect(last.payload.readUInt16BE()).toBe(1013);
+      expect(last.payload.toString()).toContain("--max-rate");
+    });
+    const metrics = await (await fetch(new URL("/metrics", strict.url))).text();
+    expect(metrics).toContain('longwire_cut_total{reason="rate"} 1\n');
+  });
+});
+
+describe("a client that never reads", () => {
+  test("its own echoes is slowed down, and costs a bounded memory", async () => {
+    await attack(server, async () => {
+      const sockets = await openedMany(10, () => RawSocket.open(server.socketUrl()));
+      const message = frame(opcodes.binary, Buffer.alloc(60 * KiB));
+      for (const socket of sockets) {
+        socket.pause();
+        socket.write(Buffer.concat(Array<Buffer>(200).fill(message))); // 12 MB each, most of it waits here.
+      }
+      await Bun.sleep(1000); // The server reads until it stops; nothing announces that it has.
+      disposeAll(sockets);
+    });
+  });
+
+  for (const [form, headers] of [
+    ["raw", handshakeHeaders],
+    ["CloudEvents", { ...handshakeHeaders, "Sec-WebSocket-Protocol": cloudEvents[0] }],
+    ["server-sent events", stream],
+  ] as const) {
+    test(`a topic as ${form} is cut`, async () => {
+      const topic = `unread-${form.replaceAll(" ", "-")}`;
+      await attack(server, async () => {
+        const sockets = await openedMany(10, () => RawSocket.connect(server.url));
+        for (const socket of sockets) {
+          socket.write(request("GET", `/topics/${topic}`, headers));
+          await socket.read("HTTP/1.1 101".length);
+          socket.pause();
+        }
+        const text = "x".repeat(60 * KiB);
+        await until(async () => {
+          await publish(server, topic, text);
+          return (await inspect(server, topic)).subscribers === 0;
+        }, "all of them to be cut");
+        disposeAll(sockets);
+      });
+    });
+  }
+
+  test("the answers to its requests costs a bounded memory", async () => {
+    for (let index = 0; index < 100; index++) await publish(server, "unread-history", "x".repeat(60 * KiB));
+    await attack(server, async () => {
+      const sockets = await openedMany(20, () => RawSocket.connect(server.url));
+      for (const socket of sockets) {
+        socket.pause();
+        socket.write(request("GET", "/topics/unread-history?since=all").repeat(10));
+      }
+      await Bun.sleep(1000); // For the server to answer what it will.
+      disposeAll(sockets);
+    });
+  });
+});
+
+test("after all of it the log has no error", () => {
+  expect(server.log().filter(({ level }) => Number(level) >= 50)).toEqual([]);
+});

@@ -1,0 +1,106 @@
+/** What the contract needs of an engine to test it, and what only some engines can be made to do. */
+import { test } from "bun:test";
+import type { EngineLimits } from "../../../src/engine/engine.ts";
+import type { Broker } from "../../../src/topic/broker.ts";
+import { realTime, type Time } from "../../support/time.ts";
+import { Waits } from "./waits.ts";
+
+/** An engine that one test has to itself. */
+export interface Engine {
+  /** Opens a node on it that can be used at once. */
+  node(): Promise<Broker>;
+  /** Closes its nodes too. */
+  close(): Promise<void>;
+}
+
+export type OpenEngine<Kind extends Engine> = (limits: EngineLimits) => Promise<Kind>;
+
+/** A test that needs an ability which the engine does not have is no test of it: see `testIf`. */
+export interface Abilities<Kind extends Engine> {
+  /** False if announcements are lost even while nothing is wrong. */
+  readonly announcesAll: boolean;
+  /** False if a node also receives announcements of topics that it is not subscribed to. */
+  readonly announcesOnlySubscribed: boolean;
+  /** True if the memory of the engine's server is the limit, and not `historyBytesMax`. */
+  readonly ignoresBytesMax?: true;
+  /** An engine takes long to open, so that the tests which use only topics of their own share one. */
+  readonly isShared?: true;
+  /** Whether `node` may be called more than once. */
+  readonly manyNodes: boolean;
+  /** The time that the engine lives in; left out, the machine's. */
+  readonly time?: Time;
+  /** Makes the engine forget every topic, while its nodes stay connected. */
+  readonly loseEverything?: (engine: Kind) => Promise<void>;
+  /** Lets time pass on the engine. */
+  readonly advance?: (engine: Kind, seconds: number) => Promise<void>;
+  /** Sets the engine's clock, and lets no time pass. */
+  readonly setClock?: (engine: Kind, aheadSeconds: number) => Promise<void>;
+  /** Makes the engine answer nothing more, as if its process were stopped. */
+  readonly silence?: (engine: Kind) => Promise<void>;
+  /** Takes the engine away from a node. */
+  readonly cutOff?: (engine: Kind, node: Broker) => Promise<void>;
+  /** Gives the engine back to a node. */
+  readonly reconnect?: (engine: Kind, node: Broker) => Promise<void>;
+}
+
+/** A test of an engine that has the ability. It is not skipped for another engine, because nothing is left out there. */
+export const testIf = (ability: unknown): ((name: string, act: () => Promise<void>) => void) =>
+  ability ? test : () => {};
+
+export const generous: EngineLimits = {
+  historyMessages: 1000,
+  historyAgeSeconds: 3600,
+  historyBytesMax: 64 * 1024 * 1024,
+  retain: [],
+  positionAgeSeconds: 7200,
+  positionBytesMax: 64 * 1024 * 1024,
+  idempotencyBytesMax: 64 * 1024 * 1024,
+};
+export const five: EngineLimits = { ...generous, historyMessages: 5 };
+export const none: EngineLimits = { ...generous, historyMessages: 0 };
+
+/** One engine under test: each part of the contract takes from it what its tests need. */
+export class Contract<Kind extends Engine> extends Waits {
+  readonly can: Abilities<Kind>;
+  readonly #openEngine: OpenEngine<Kind>;
+  #shared: Promise<{ readonly engine: Kind; readonly node: Broker }> | undefined;
+
+  constructor(openEngine: OpenEngine<Kind>, can: Abilities<Kind>) {
+    super(can.time ?? realTime);
+    this.#openEngine = openEngine;
+    this.can = can;
+  }
+
+  /** The body of a test that has an engine of its own, with one node. */
+  readonly withNode =
+    (run: (broker: Broker, engine: Kind) => Promise<void>, limits = generous): (() => Promise<void>) =>
+    async () => {
+      const engine = await this.#openEngine(limits);
+      try {
+        await run(await engine.node(), engine);
+      } finally {
+        await engine.close();
+      }
+    };
+
+  /** The body of a test that uses only topics of its own: of its node it changes nothing else. */
+  readonly withTopics = (run: (broker: Broker) => Promise<void>): (() => Promise<void>) =>
+    this.can.isShared ? async () => run(await this.#sharedNode()) : this.withNode(run);
+
+  async #sharedNode(): Promise<Broker> {
+    this.#shared ??= (async () => {
+      const engine = await this.#openEngine(generous);
+      return { engine, node: await engine.node() };
+    })();
+    return (await this.#shared).node;
+  }
+
+  /** After the last test. */
+  readonly close = async (): Promise<void> => (await this.#shared)?.engine.close();
+
+  /** `withTopics` with two nodes if the engine has them, else with the same one twice. */
+  readonly withNodes = (run: (one: Broker, other: Broker) => Promise<void>): (() => Promise<void>) =>
+    this.can.manyNodes
+      ? this.withNode(async (one, engine) => run(one, await engine.node()))
+      : this.withTopics((node) => run(node, node));
+}

@@ -1,0 +1,173 @@
+/** The engine on disk: the contract of every engine, and what a restart must not change. */
+import { expect, test } from "bun:test";
+import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "../../../src/engine/clock.ts";
+import { DiskBroker } from "../../../src/engine/disk/broker.ts";
+import type { EngineLimits } from "../../../src/engine/engine.ts";
+import { BrokerUnavailable, TopicEnded } from "../../../src/topic/broker.ts";
+import { recordingLog } from "../../support/recording-log.ts";
+import { realTime } from "../../support/time.ts";
+import { until } from "../../support/wait.ts";
+import { describeBrokerContract } from "../contract/contract.ts";
+import { all, failureOf, post, publicPart, text } from "../contract/messages.ts";
+import { Waits } from "../contract/waits.ts";
+
+const { read } = new Waits(realTime);
+const workerUrl = new URL("../../support/disk-worker.ts", import.meta.url);
+
+const limits: EngineLimits = {
+  historyMessages: 100,
+  historyAgeSeconds: 600,
+  historyBytesMax: 64 * 1024 * 1024,
+  retain: [],
+  positionAgeSeconds: 86_400,
+  positionBytesMax: 1024 * 1024,
+  idempotencyBytesMax: 1024 * 1024,
+};
+
+class DiskEngine {
+  #aheadMilliseconds = 0;
+  #passedMilliseconds = 0;
+  readonly clock: Clock = {
+    now: () => Date.now() + this.#aheadMilliseconds,
+    monotonic: () => performance.now() + this.#passedMilliseconds,
+  };
+  #broker: DiskBroker | undefined;
+
+  constructor(
+    readonly directory: string,
+    readonly limits: EngineLimits,
+  ) {}
+
+  async node(): Promise<DiskBroker> {
+    const { directory, limits, clock } = this;
+    const broker = new DiskBroker({ directory, workerUrl, limits, clock, log: recordingLog() });
+    this.#broker = broker;
+    await until(() => broker.state.available, "the disk to be opened");
+    return broker;
+  }
+
+  pass(seconds: number): void {
+    this.#aheadMilliseconds += seconds * 1000;
+    this.#passedMilliseconds += seconds * 1000;
+  }
+
+  setClock(aheadSeconds: number): void {
+    this.#aheadMilliseconds = aheadSeconds * 1000;
+  }
+
+  async cutOff(): Promise<void> {
+    renameSync(this.directory, `${this.directory}-away`);
+    await until(() => this.#broker?.state.available === false, "the directory to be missed");
+  }
+
+  reconnect(): void {
+    renameSync(`${this.directory}-away`, this.directory);
+  }
+
+  silence(): void {
+    writeFileSync(join(this.directory, "silence"), "");
+  }
+
+  speak(): void {
+    rmSync(join(this.directory, "silence"), { force: true });
+  }
+
+  async close(): Promise<void> {
+    this.speak();
+    await this.#broker?.close();
+    for (const path of [this.directory, `${this.directory}-away`])
+      if (existsSync(path)) await rm(path, { recursive: true, force: true });
+  }
+}
+
+describeBrokerContract(
+  "the engine on disk",
+  async (limits) => new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits),
+  {
+    announcesAll: true,
+    isShared: true,
+    announcesOnlySubscribed: false,
+    manyNodes: false,
+    advance: async (engine, seconds) => engine.pass(seconds),
+    setClock: async (engine, aheadSeconds) => engine.setClock(aheadSeconds),
+    silence: async (engine) => engine.silence(),
+    cutOff: (engine) => engine.cutOff(),
+    reconnect: async (engine) => engine.reconnect(),
+  },
+);
+
+test("a Worker that dies is started again; what it was asked fails, and announcements may have been missed", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const broker = await engine.node();
+  let missed = 0;
+  broker.listen({ announced: () => undefined, missed: () => void missed++, subscriberCount: () => 0 });
+  const draft = { data: "one", contentType: "text/plain" };
+  const first = await post(broker, "news", draft);
+  writeFileSync(join(engine.directory, "death"), "");
+  const failed = await post(broker, "news", draft).then(
+    () => undefined,
+    (error) => error,
+  );
+  expect(failed).toBeInstanceOf(BrokerUnavailable);
+  expect(broker.state.reason).toContain("Worker ended");
+  await until(() => broker.state.available, "another Worker");
+  expect(missed).toBe(1);
+  const { epoch, offset } = await post(broker, "news", draft);
+  expect(epoch).toBe(first.epoch);
+  expect(offset).toBe(2);
+});
+
+test("a restart keeps attributes, ends and the records of streams", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const before = await engine.node();
+  const once = { key: "key", publisher: "p" };
+  await before.takeStream("answers/42", once, "w1");
+  const draft = { ...text("Hi"), attributes: { type: "token", sequence: 7, final: true } };
+  const step = { once, writer: "w1", items: 1, digest: "d" };
+  const { message } = await before.publish("answers/42", { draft, step });
+  const { end } = await before.publish("answers/42", { end: true, step });
+  if (!message || !end) throw new Error("no positions");
+  await before.close();
+  const after = await engine.node();
+  const history = await read(after, "answers/42", all, end);
+  expect(history).toMatchObject({ position: end, end });
+  expect(history.messages.map(publicPart)).toEqual([{ topic: "answers/42", ...message, ...draft }]);
+  const record = await after.takeStream("answers/42", once, "w2");
+  expect(record).toMatchObject({ items: 1, digest: "d", first: message, last: message, end });
+  expect(await failureOf(post(after, "answers/42", text("late")))).toBeInstanceOf(TopicEnded);
+});
+
+test("a crowd of readers does not hold up a publication", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), {
+    ...limits,
+    historyMessages: 10_000,
+  });
+  stack.defer(() => engine.close());
+  const broker = await engine.node();
+  const draft = { data: "x".repeat(1000), contentType: "text/plain" };
+  await Promise.all(Array.from({ length: 1000 }, () => broker.publish("news", { draft })));
+  let read = 0;
+  // The Worker stands still until all of it has arrived there.
+  engine.silence();
+  const page = { messagesMax: 50, bytesMax: 16 * 1024 * 1024 };
+  const reads = Array.from({ length: 200 }, async () => {
+    await broker.history("news", { kind: "all" }, page);
+    read++;
+  });
+  const published = broker.publish("news", { draft });
+  await new Promise(setImmediate); // It is sent.
+  engine.speak();
+  await published;
+  expect(read).toBeLessThan(100);
+  await Promise.all(reads);
+  expect(read).toBe(200);
+});

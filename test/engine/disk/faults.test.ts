@@ -1,0 +1,152 @@
+/** Faults of the disk under a running server: publishing is refused, subscribers stay, and it recovers by itself. */
+import { Database } from "bun:sqlite";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { closeSync, openSync, renameSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { type DiskServer, spawnDiskServer } from "../../support/disk-server.ts";
+import { FailingDisk } from "../../support/failing-disk.ts";
+import { root } from "../../support/server.ts";
+import { SmallDisk } from "../../support/small-disk.ts";
+import { lacks } from "../../support/tool.ts";
+import { everyEvent, openEvents, post, publish, publishEach } from "../../support/topics.ts";
+import { until } from "../../support/wait.ts";
+
+setDefaultTimeout(120_000);
+
+const small = lacks("root's right to mount") ? undefined : SmallDisk.mount();
+afterAll(() => small?.[Symbol.dispose]());
+
+interface Readiness {
+  readonly broker: string;
+  readonly reason?: string;
+}
+
+const readiness = async ({ running }: DiskServer): Promise<Readiness> =>
+  (await fetch(new URL("/readyz", running.url))).json() as Promise<Readiness>;
+
+/** Publishes until it is refused. @returns how long the refusal took, and what it said */
+async function publishUntilRefused(server: DiskServer, published: string[]) {
+  for (let count = 0; ; count++) {
+    const body = `${count} `.padEnd(50_000, "x");
+    const began = performance.now();
+    const response = await post(server.running, "news", body, { "Content-Type": "text/plain" });
+    const seconds = (performance.now() - began) / 1000;
+    if (response.status === 200) published.push(body);
+    else return { body, seconds, status: response.status, retryAfter: response.headers.get("Retry-After") };
+  }
+}
+
+/** Each step is one that an operator takes. The fault ends with `mend`. */
+async function outlives(
+  server: DiskServer,
+  { fault, mend, state, reason }: { fault: () => void; mend: () => void; state: string; reason: RegExp },
+): Promise<void> {
+  const [first = ""] = await publishEach(server.running, "news", ["before"]);
+  using subscriber = await openEvents(server.running, `news?since=${first}`);
+  fault();
+  const published: string[] = [];
+  const refused = await publishUntilRefused(server, published);
+  expect(refused.status).toBe(503);
+  expect(refused.retryAfter).not.toBeNull();
+  expect(refused.seconds).toBeLessThan(3);
+  const { broker, reason: said } = await readiness(server);
+  expect(broker).toBe(state);
+  expect(said).toMatch(reason);
+  mend();
+  await until(async () => (await readiness(server)).broker === "available", "the disk to be used again");
+  const last = await publish(server.running, "news", "after");
+  const received: unknown[] = [];
+  while (received.at(-1) !== "after") received.push((await subscriber.event()).data);
+  // Whether the refused one was published is unknown: it may be there, once.
+  expect(received.filter((body) => body !== refused.body)).toEqual([...published, "after"]);
+  expect(received.length - published.length - 1).toBeLessThanOrEqual(1);
+  await server.kill();
+  await server.start();
+  const kept = await everyEvent(server.running, "news");
+  expect(kept.at(-1)?.id).toBe(last);
+  expect(kept.map(({ data }) => data)).toEqual(["before", ...received]);
+}
+
+describe("publishing is 503 within 3 s, subscribers stay, and all goes on by itself, where", () => {
+  test.skipIf(!small)("the disk is full", async () => {
+    await using server = await spawnDiskServer([], { data: join(small?.path ?? "", "data") });
+    await outlives(server, {
+      fault: () => void small?.fill(),
+      mend: () => small?.free(),
+      state: "read-only",
+      reason: /full/,
+    });
+  });
+
+  for (const [what, fault, reason] of [
+    ["writing and syncing fail", "5", /disk I\/O error/],
+    ["only syncing fails, and what was written is in doubt", "5 sync", /disk I\/O error/],
+    ["the filesystem became read-only", "30", /disk I\/O error|readonly/],
+  ] as const) {
+    test.skipIf(lacks("cc"))(what, async () => {
+      using disk = new FailingDisk();
+      await using server = await spawnDiskServer([], { environment: disk.environment });
+      await outlives(server, {
+        fault: () => disk.fail(fault),
+        mend: () => disk.mend(),
+        state: "read-only",
+        reason,
+      });
+    });
+  }
+
+  test("the directory is gone for a while", async () => {
+    await using server = await spawnDiskServer();
+    const away = `${server.data}-away`;
+    await outlives(server, {
+      fault: () => renameSync(server.data, away),
+      mend: () => renameSync(away, server.data),
+      state: "away",
+      reason: /was removed or cannot be reached/,
+    });
+  });
+
+  test("another file is in the place of the data", async () => {
+    await using server = await spawnDiskServer();
+    const [file, aside] = [join(server.data, "longwire.db"), join(server.data, "aside")];
+    await outlives(server, {
+      fault: () => {
+        renameSync(file, aside);
+        new Database(file).close();
+        writeFileSync(file, "not the data");
+      },
+      mend: () => renameSync(aside, file),
+      state: "away",
+      reason: /was replaced by another file/,
+    });
+  });
+});
+
+test("damage that a start cannot see is 503 with the reason when it is met, and the check finds it", async () => {
+  await using server = await spawnDiskServer(["--history-messages", "1000"]);
+  await Promise.all(Array.from({ length: 300 }, () => publish(server.running, "news", "x".repeat(4000))));
+  server.running.process.kill("SIGTERM");
+  await server.running.process.exited;
+  const path = join(server.data, "longwire.db");
+  const { size } = statSync(path);
+  const file = openSync(path, "r+");
+  for (let at = 200 * 1024; at < size - 64 * 1024; at += 4096)
+    writeSync(file, Buffer.alloc(4096, 0xa5), 0, 4096, at);
+  closeSync(file);
+  const running = await server.start();
+  const response = await fetch(new URL("/topics/news?since=all&limit=1000", running.url));
+  expect(response.status).toBe(503);
+  await running.logged("could not be read");
+  await server.kill();
+  const check = Bun.spawnSync([
+    process.execPath,
+    "run",
+    join(root, "src/index.ts"),
+    "data",
+    "check",
+    "--data",
+    server.data,
+  ]);
+  expect(check.exitCode).toBe(1);
+  expect(check.stdout.toString()).toContain("The data is damaged:");
+});

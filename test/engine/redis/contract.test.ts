@@ -1,0 +1,114 @@
+/** The contract of every engine, held against a real Redis server. */
+import { afterAll, describe } from "bun:test";
+import type { EngineLimits } from "../../../src/engine/engine.ts";
+import { RedisBroker, type RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
+import type { Broker } from "../../../src/topic/broker.ts";
+import { recordingLog } from "../../support/recording-log.ts";
+import { RedisLine, RedisServer } from "../../support/redis.ts";
+import { lacks } from "../../support/tool.ts";
+import { until } from "../../support/wait.ts";
+import { describeBrokerContract } from "../contract/contract.ts";
+import type { Abilities } from "../contract/engine.ts";
+
+const shared = lacks("redis-server") ? undefined : await RedisServer.start();
+/** Follows `shared`. */
+const replica = lacks("redis-server") ? undefined : await RedisServer.start();
+if (shared) await replica?.follow(shared);
+afterAll(async () => {
+  await replica?.[Symbol.asyncDispose]();
+  await shared?.[Symbol.asyncDispose]();
+});
+
+/** Topics of their own on the server that all tests share. */
+class Engine {
+  readonly #prefix = `test-${crypto.randomUUID()}`;
+  readonly #clock = `${this.#prefix}-clock`;
+  readonly #lines = new Map<Broker, RedisLine>();
+  readonly #server: RedisServer;
+  readonly #limits: EngineLimits;
+  readonly #replica: RedisServer | undefined;
+
+  /** @param replica where the nodes hear and read */
+  constructor(server: RedisServer, limits: EngineLimits, replica?: RedisServer) {
+    this.#server = server;
+    this.#limits = limits;
+    this.#replica = replica;
+  }
+
+  async node(): Promise<Broker> {
+    const line = new RedisLine(this.#server);
+    const settings: RedisBrokerSettings = {
+      ...this.#limits,
+      url: line.url,
+      prefix: this.#prefix,
+      acknowledge: 0,
+      losslessFailover: false,
+      ...(this.#replica && { replicaUrl: this.#replica.url }),
+      clockAhead: `(redis.call('GET', '${this.#clock}') or 0)`,
+    };
+    const broker = new RedisBroker(settings, recordingLog());
+    this.#lines.set(broker, line);
+    await until(() => broker.state.available, "a node to reach Redis");
+    await until(() => broker.near?.isNear ?? true, "a node to hear the replica");
+    return broker;
+  }
+
+  line(node: Broker): RedisLine {
+    return this.#lines.get(node) as RedisLine;
+  }
+
+  async loseEverything(): Promise<void> {
+    await this.#server.command("FLUSHALL");
+  }
+
+  silence(): void {
+    this.#server.pause();
+  }
+
+  async setClock(aheadSeconds: number): Promise<void> {
+    await this.#server.command("SET", this.#clock, String(aheadSeconds * 1000));
+  }
+
+  /** Sets the clock, and shortens the life of every key. */
+  async pass(seconds: number): Promise<void> {
+    await this.#server.command("INCRBY", this.#clock, String(seconds * 1000));
+    for (const key of (await this.#server.command("KEYS", `${this.#prefix}:*`)) as string[]) {
+      const left = Number(await this.#server.command("PTTL", key));
+      if (left > 0) await this.#server.command("PEXPIRE", key, String(left - seconds * 1000));
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#server.resume();
+    for (const [node, line] of this.#lines) {
+      await node.close();
+      line[Symbol.dispose]();
+    }
+  }
+}
+
+describe.skipIf(!shared)("with redis-server", () => {
+  const abilities: Abilities<Engine> = {
+    announcesAll: true,
+    announcesOnlySubscribed: true,
+    ignoresBytesMax: true,
+    manyNodes: true,
+    loseEverything: (engine: Engine) => engine.loseEverything(),
+    advance: (engine: Engine, seconds: number) => engine.pass(seconds),
+    setClock: (engine: Engine, aheadSeconds: number) => engine.setClock(aheadSeconds),
+    silence: async (engine: Engine) => engine.silence(),
+    cutOff: async (engine: Engine, node: Broker) => {
+      engine.line(node).cut();
+      await until(() => !node.state.available, "the node to notice");
+    },
+    reconnect: async (engine: Engine, node: Broker) => engine.line(node).restore(),
+  };
+  const engineOf = (limits: EngineLimits, replica?: RedisServer) =>
+    new Engine(shared as RedisServer, limits, replica);
+  describeBrokerContract("the engine in Redis", async (limits) => engineOf(limits), abilities);
+  describeBrokerContract(
+    "the engine in Redis, at a replica",
+    async (limits) => engineOf(limits, replica),
+    abilities,
+  );
+});

@@ -1,0 +1,150 @@
+/** The page as a whole in a real browser: tokens, languages, themes, links, reloads, and what axe-core finds. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import axe from "axe-core";
+import type { Page } from "playwright-core";
+import { SharedBrowser } from "../support/browser.ts";
+import { spawnServer } from "../support/server.ts";
+import { lacks } from "../support/tool.ts";
+
+// A browser on a loaded machine with 2 cores takes seconds to open a page.
+setDefaultTimeout(180_000);
+
+const shared = new SharedBrowser("topics");
+const { open } = shared;
+
+describe.skipIf(lacks("chromium"))("axe-core finds nothing", () => {
+  const sizes = { desktop: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };
+  for (const [size, viewport] of Object.entries(sizes)) {
+    for (const colorScheme of ["light", "dark"] as const) {
+      const locale = colorScheme === "dark" ? "zh-CN" : "en-US";
+      test(`on a ${size}, ${colorScheme}, in ${locale}, on any panel`, async () => {
+        await using view = await open({ viewport, colorScheme, locale, reducedMotion: "reduce" });
+        const { page } = view;
+        await view.part("topic").fill("axe");
+        await view.part("subscribe").click();
+        await view.message.fill("hello");
+        await view.part("send").click();
+        await view.entry("received", "hello").waitFor();
+        await view.part("cut").click();
+        await view.part("copyAs").locator("summary").click();
+        expect(await findings(page)).toEqual([]);
+        for (const tab of ["line", "latency", "server"]) {
+          await page.locator(`[data-tab="${tab}"]`).click();
+          await page.locator(`#${tab}`).waitFor();
+          expect(await findings(page)).toEqual([]);
+        }
+        await page.locator('[data-part="token"]').click();
+        expect(await findings(page)).toEqual([]);
+      });
+    }
+  }
+});
+
+/** What axe-core finds on the page as it is now, in words. */
+async function findings(page: Page): Promise<string[]> {
+  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe.source);
+  return await page.evaluate(async () => {
+    const { axe } = globalThis as typeof globalThis & { axe: typeof import("axe-core") };
+    // What passes is megabytes of results.
+    const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+    return violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+  });
+}
+
+describe.skipIf(lacks("chromium"))("with a key set, the page", () => {
+  const key = "a-key-of-more-than-16-characters";
+
+  test("asks for a token in words, and then subscribes, publishes and follows an event stream with it", async () => {
+    await using server = await spawnServer(["--api-key", key]);
+    await using view = await open({}, server.url);
+    const dialog = view.page.locator('[data-part="tokenDialog"]');
+    await view.page.locator("#line").getByText("Hello WebSockets!").nth(1).waitFor();
+    expect(await dialog.isVisible()).toBe(false); // The page asks only for what a person does.
+    await view.part("subscribe").click();
+    await dialog.getByText("The server asks for a token.").waitFor();
+    await dialog.locator('[data-part="tokenText"]').fill(key);
+    await dialog.locator('[data-part="useToken"]').click();
+    await view.pill("Open");
+    await view.message.fill("with a key");
+    await view.part("send").click();
+    await view.entry("received", "with a key").waitFor();
+    await view.part("form").selectOption("sse");
+    await view.part("subscribe").click();
+    await view.pill("Open");
+    await view.message.fill("by event stream");
+    await view.part("send").click();
+    await view.entry("received", "by event stream").waitFor();
+    expect(await view.page.content()).not.toContain(key);
+    for (const url of [view.page.url(), ...view.requests, ...view.sockets]) expect(url).not.toContain(key);
+    expect(JSON.stringify(server.log())).not.toContain(key);
+  });
+
+  test("keeps the token over a reload of the tab, and not in another tab", async () => {
+    await using server = await spawnServer(["--api-key", key]);
+    await using view = await open({}, server.url);
+    await view.page.locator('[data-part="token"]').click();
+    await view.page.locator('[data-part="tokenText"]').fill(key);
+    await view.page.locator('[data-part="useToken"]').click();
+    await view.page.reload();
+    await view.page.getByRole("button", { name: "Token set…" }).waitFor();
+    const other = await view.page.context().newPage();
+    await other.goto(server.url.href);
+    await other.getByRole("button", { name: "Token…", exact: true }).waitFor();
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the page remembers", () => {
+  test("language, colours and panel over a reload", async () => {
+    await using view = await open();
+    const { page } = view;
+    await page.locator('[data-part="language"]').selectOption("zh");
+    await page.locator('[data-part="theme"]').selectOption("dark");
+    await page.locator('[data-tab="latency"]').click();
+    await page.reload();
+    await page.locator("#latency").getByText("推送会晚到多久？").waitFor();
+    expect(await page.locator("html").getAttribute("lang")).toBe("zh-CN");
+    expect(await page.evaluate(() => getComputedStyle(document.documentElement).colorScheme)).toBe("dark");
+  });
+
+  test("what it subscribes to in its address, which others can open", async () => {
+    await using view = await open();
+    await view.part("topic").fill("link/a, link/b");
+    await view.part("form").selectOption("sse");
+    await view.part("since").fill("all");
+    await view.part("subscribe").click();
+    await view.pill("Open");
+    const { hash } = new URL(view.page.url());
+    expect(hash).toBe("#topics=link/a,link/b&form=sse&since=all");
+    await fetch(new URL("/topics/link/b", shared.server.url), { method: "POST", body: "kept" });
+    await using other = await open({ hash });
+    await other.pill("Open");
+    const entry = other.entry("received", "kept");
+    await entry.waitFor();
+    expect(await entry.locator(".label").first().textContent()).toBe("link/b");
+    expect(await entry.locator(".replayed").count()).toBe(1);
+  });
+});
+
+test.skipIf(lacks("chromium"))("works below a proxy's path prefix", async () => {
+  await using proxy = Bun.serve({
+    port: 0,
+    hostname: "localhost",
+    fetch: async (request, proxy) => {
+      const url = new URL(request.url);
+      if (!url.pathname.startsWith("/below/")) return new Response(null, { status: 404 });
+      const target = new URL(url.pathname.slice("/below".length) + url.search, shared.server.url);
+      if (request.headers.get("upgrade")) {
+        sockets.push(target.pathname);
+        return proxy.upgrade(request) ? undefined : new Response(null, { status: 400 });
+      }
+      return fetch(target, { headers: { Accept: request.headers.get("accept") ?? "" } });
+    },
+    websocket: { message: (socket, message) => void socket.send(message) },
+  });
+  const sockets: string[] = [];
+  await using view = await open({}, new URL("/below/", proxy.url));
+  await view.page.locator("#line .entry[data-kind=received]").waitFor();
+  expect(sockets).toEqual(["/ping", "/ping"]);
+  expect(view.requests.every((url) => new URL(url).pathname.startsWith("/below/"))).toBe(true);
+  await proxy.stop(true);
+});

@@ -1,0 +1,451 @@
+/** The client page in a real browser, with the real server. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { heartbeatIntervalSeconds, retryDelaySeconds } from "../../public/line/line.ts";
+import { SharedBrowser, serveScripted } from "../support/browser.ts";
+import { spawnServer } from "../support/server.ts";
+import { sharedServer } from "../support/shared-server.ts";
+import { lacks } from "../support/tool.ts";
+
+setDefaultTimeout(120_000);
+
+const shared = new SharedBrowser("line");
+const { open } = shared;
+
+const greeting = "Hello WebSockets!";
+
+/** Without it the server answers in text. */
+const browser = { Accept: "text/html" };
+
+describe("the page over HTTP", () => {
+  const server = sharedServer();
+
+  test("/ and /longconnecthtml serve the same page", async () => {
+    const [page, original] = await Promise.all(
+      ["/", "/longconnecthtml"].map((path) => fetch(new URL(path, server.url), { headers: browser })),
+    );
+    expect(page?.status).toBe(200);
+    expect(page?.headers.get("content-type")).toBe("text/html; charset=utf-8");
+    const text = await page?.text();
+    expect(text).toContain("<!doctype html>");
+    expect(await original?.text()).toBe(text ?? "");
+  });
+
+  test("its files are served with their types, and are small enough for a phone on a slow network", async () => {
+    const types = { "page.js": "text/javascript", "page.css": "text/css", "icon.svg": "image/svg+xml" };
+    let size = 0;
+    for (const [name, type] of Object.entries({ ...types, "": "text/html" })) {
+      const answer = await fetch(new URL(name, server.url), { headers: browser });
+      expect(`${name} ${answer.status}`).toBe(`${name} 200`);
+      expect(answer.headers.get("content-type")).toBe(`${type}; charset=utf-8`);
+      size += (await answer.bytes()).length;
+    }
+    expect(size).toBeLessThan(150 * 1024);
+    // The library of the charts is loaded with the first chart.
+    const chart = await fetch(new URL("chart.js", server.url));
+    expect(chart.headers.get("content-type")).toBe("text/javascript; charset=utf-8");
+    expect((await chart.bytes()).length).toBeLessThan(60 * 1024);
+  });
+
+  test("the policy allows nothing inline and no file from elsewhere, and types are not guessed", async () => {
+    const { headers } = await fetch(server.url, { headers: browser });
+    expect((headers.get("content-security-policy") ?? "").split("; ")).toEqual([
+      "default-src 'none'",
+      "script-src 'self'",
+      "style-src 'self'",
+      "img-src 'self' blob:",
+      "connect-src 'self' ws: wss: http: https:", // A person may enter the address of any server.
+      "base-uri 'none'",
+      "form-action 'none'",
+      "frame-ancestors 'none'",
+    ]);
+    expect(headers.get("x-content-type-options")).toBe("nosniff");
+  });
+
+  test("an unchanged page is not sent again, even if a proxy weakened its tag", async () => {
+    const tag = (await fetch(server.url, { headers: browser })).headers.get("etag") ?? "";
+    for (const known of [tag, `W/${tag}`, `"another", ${tag}`]) {
+      const answer = await fetch(server.url, { headers: { ...browser, "If-None-Match": known } });
+      expect(answer.status).toBe(304);
+      expect(answer.headers.get("etag")).toBe(tag);
+      expect(await answer.text()).toBe("");
+    }
+    const changed = await fetch(server.url, { headers: { ...browser, "If-None-Match": '"another"' } });
+    expect(changed.status).toBe(200);
+  });
+
+  test("HEAD answers like GET without the body, and POST with 405 and Allow", async () => {
+    const [whole, head] = await Promise.all(
+      ["GET", "HEAD"].map((method) => fetch(server.url, { method, headers: browser })),
+    );
+    expect(head?.status).toBe(200);
+    expect(head?.headers.get("etag")).toBe(String(whole?.headers.get("etag")));
+    expect(await head?.text()).toBe("");
+    const post = await fetch(server.url, { method: "POST", body: "x" });
+    expect(post.status).toBe(405);
+    expect(post.headers.get("allow")).toBe("GET, HEAD, OPTIONS");
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the line panel", () => {
+  test("opens the line, greets and shows the greeting coming back with its round trip", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    await view.entry("sent", greeting).waitFor();
+    const answer = view.entry("received", greeting);
+    await answer.waitFor();
+    expect(await answer.locator("time").textContent()).toMatch(/^\d\d:\d\d:\d\d\.\d{3}$/);
+    expect(await answer.locator(".measure").textContent()).toMatch(/^\d+(\.\d)? ms$/);
+    expect(await view.part("roundTripTime").textContent()).toMatch(/^\d+(\.\d)? ms$/);
+    expect(await view.part("address").textContent()).toBe(shared.server.socketUrl());
+    expect(await view.entries.count()).toBe(3);
+  });
+
+  test("/longconnecthtml is the same page on the same line", async () => {
+    await using view = await open({}, new URL("/longconnecthtml", shared.server.url));
+    await view.entry("received", greeting).waitFor();
+    expect(await view.part("address").textContent()).toBe(shared.server.socketUrl());
+  });
+
+  test("sends by the button, Ctrl+Enter and Cmd+Enter, and a plain Enter is a new line", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    await view.message.fill("by button");
+    await view.part("send").click();
+    await view.entry("received", "by button").waitFor();
+    expect(await view.message.inputValue()).toBe("");
+    await view.message.pressSequentially("by Ctrl");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "by Ctrl").waitFor();
+    await view.message.pressSequentially("by Cmd");
+    await view.message.press("Meta+Enter");
+    await view.entry("received", "by Cmd").waitFor();
+    await view.message.pressSequentially("first");
+    await view.message.press("Enter");
+    await view.message.pressSequentially("second");
+    expect(await view.message.inputValue()).toBe("first\nsecond");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "first\nsecond").waitFor();
+  });
+
+  test("a typed ping is answered pong, and the empty message comes back as empty", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    await view.message.fill("ping");
+    await view.part("send").click();
+    await view.entry("received", "pong").waitFor();
+    await view.part("send").click();
+    await view.entry("received", "(empty)").waitFor();
+  });
+
+  test("shows sent and received binary messages as bytes", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    await view.message.fill("48 c3 a9");
+    await view.part("kindOfContent").selectOption("hex");
+    await view.part("send").click();
+    await view.entry("sent", "3 bytes: 48 c3 a9").waitFor();
+    await view.entry("received", "3 bytes: 48 c3 a9").waitFor();
+  });
+
+  test("text that looks like HTML is shown as text", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    const text = '<img src="x" onerror="document.title=1"><b>bold</b><script>document.title=2</script>&amp;';
+    await view.message.fill(text);
+    await view.part("send").click();
+    await view.entry("received", text).waitFor();
+    expect(await view.part("log").locator("img, b, script").count()).toBe(0);
+    expect(await view.page.title()).toBe("Longwire: a line you can test");
+  });
+
+  test("shows only the begin of a mebibyte that comes back, and the whole count", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    await view.message.fill("x".repeat(1024 * 1024));
+    await view.part("send").click();
+    await view.entry("received", /^x{400}… … and 1048176 characters more$/).waitFor();
+  });
+
+  test("a message larger than the server accepts ends the line with 1009, which is explained", async () => {
+    await using small = await spawnServer(["--max-message", "1KiB"]);
+    await using view = await open({}, small.url);
+    await view.pill("Open");
+    await view.message.fill("x".repeat(2000));
+    await view.part("send").click();
+    await view.pill("Closed");
+    expect(await view.part("ending").textContent()).toStartWith(
+      "1009: the message was larger than the server accepts",
+    );
+    expect(await view.part("next").textContent()).toBe("The page does not reconnect by itself.");
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the page", () => {
+  test("requests nothing from other hosts and breaks no rule of its policy", async () => {
+    await using view = await open();
+    await view.entry("received", greeting).waitFor();
+    await view.message.fill("one more");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "one more").waitFor();
+    await view.part("disconnect").click();
+    await view.pill("Closed");
+    expect(view.complaints).toEqual([]);
+    expect(view.requests.map((url) => new URL(url).pathname)).toContain("/page.js");
+    expect(
+      [...view.requests, ...view.sockets].every((url) => new URL(url).host === shared.server.url.host),
+    ).toBe(true);
+  });
+
+  test("is in Chinese for a Chinese browser and in English for another", async () => {
+    await using chinese = await open({ locale: "zh-CN" });
+    await chinese.pill("已连接");
+    expect(await chinese.page.locator("html").getAttribute("lang")).toBe("zh-CN");
+    expect(await chinese.page.title()).toBe("Longwire：一条可以测试的线");
+    expect(await chinese.part("send").textContent()).toBe("发送");
+    expect(await chinese.message.getAttribute("placeholder")).toBe("输入消息… Ctrl + Enter 发送");
+    await using german = await open({ locale: "de-DE" });
+    await german.pill("Open");
+    expect(await german.page.locator("html").getAttribute("lang")).toBe("en");
+    expect(await german.page.title()).toBe("Longwire: a line you can test");
+    expect(await german.part("send").textContent()).toBe("Send");
+  });
+
+  test("says without JavaScript that it needs it", async () => {
+    await using view = await open({ javaScriptEnabled: false });
+    const notices = view.page.locator(".notice:visible");
+    await notices.nth(1).waitFor();
+    expect(await notices.allInnerTexts()).toEqual([
+      expect.stringContaining("This page needs JavaScript"),
+      expect.stringContaining("此页面需要 JavaScript"),
+    ]);
+    expect(await view.page.locator("main").isVisible()).toBe(false);
+  });
+
+  test("fits a narrow phone without scrolling sideways and with every button in reach", async () => {
+    await using view = await open({ viewport: { width: 320, height: 568 }, locale: "zh-CN" });
+    await view.pill("已连接");
+    expect(await view.page.evaluate(() => document.documentElement.scrollWidth)).toBe(320);
+    for (const part of ["send", "reconnect", "disconnect", "clear"])
+      await view.part(part).click({ trial: true });
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the line panel's line", () => {
+  test("stays disconnected until the button reconnects it, and sends the greeting again", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    await view.part("disconnect").click();
+    await view.pill("Closed");
+    expect(await view.part("ending").textContent()).toBe("1000: closed by this page");
+    expect(await view.part("next").textContent()).toBe("");
+    expect(await view.part("send").isDisabled()).toBe(true);
+    expect(await view.part("disconnect").isDisabled()).toBe(true);
+    await view.part("reconnect").click();
+    await view.pill("Open");
+    expect(await view.part("ending").textContent()).toBe("");
+    await view.entry("received", greeting).nth(1).waitFor();
+  });
+
+  test("keeps the typed text while the line is closed", async () => {
+    await using view = await open();
+    await view.pill("Open");
+    await view.part("disconnect").click();
+    await view.pill("Closed");
+    await view.message.fill("not lost");
+    await view.message.press("Control+Enter");
+    expect(await view.message.inputValue()).toBe("not lost");
+    expect(await view.entry("sent", "not lost").count()).toBe(0);
+  });
+
+  test("comes back by itself after the server was killed and started again on the same port", async () => {
+    await using first = await spawnServer();
+    await using view = await open({}, first.url);
+    await view.entry("received", greeting).waitFor();
+    first.process.kill("SIGKILL");
+    await first.process.exited;
+    await view.pill("Closed");
+    await view.part("ending").filter({ hasText: "1006: the connection was lost or refused" }).waitFor();
+    await view
+      .part("next")
+      .filter({ hasText: /^Next try/ })
+      .waitFor();
+    await using second = await spawnServer(["--port", first.url.port]);
+    expect(second.url.href).toBe(first.url.href);
+    await view.pill("Open");
+    await view.entry("received", greeting).nth(1).waitFor();
+  });
+
+  test("shows the code and the reason of a server that stops, and the button reconnects at once", async () => {
+    await using first = await spawnServer();
+    await using view = await open({}, first.url);
+    await view.pill("Open");
+    first.process.kill("SIGINT");
+    await view.entry("note", /1001: the server is stopping \(“.+”\)/).waitFor();
+    await first.process.exited;
+    await using _second = await spawnServer(["--port", first.url.port]);
+    await view.part("reconnect").click();
+    await view.pill("Open");
+  });
+
+  test("shows that a node drains, and comes back by itself to its successor", async () => {
+    await using first = await spawnServer();
+    await using view = await open({}, first.url);
+    await view.pill("Open");
+    first.process.kill("SIGTERM");
+    await view.entry("note", /1012: the server is restarting \(“.+”\)/).waitFor();
+    await first.process.exited;
+    await using _second = await spawnServer(["--port", first.url.port]);
+    await view.pill("Open");
+  });
+
+  for (const [code, words] of [
+    [4403, "4403: this is not allowed (“not for you”)"],
+    [1008, "1008: a rule of the server was broken (“not for you”)"],
+  ] as const) {
+    test(`does not reconnect after ${code} and shows the reason`, async () => {
+      let connections = 0;
+      await using scripted = serveScripted({
+        open: (socket) => {
+          connections++;
+          socket.close(code, "not for you");
+        },
+      });
+      await using view = await open({ hasClock: true }, scripted.url);
+      await view.pill("Closed");
+      expect(await view.part("ending").textContent()).toBe(words);
+      expect(await view.part("next").textContent()).toBe("The page does not reconnect by itself.");
+      await view.page.clock.fastForward("10:00");
+      expect(await view.part("state").textContent()).toBe("Closed");
+      expect(connections).toBe(1);
+    });
+  }
+
+  test("comes back at once from a node that is draining", async () => {
+    let connections = 0;
+    await using scripted = serveScripted({
+      open: (socket) => {
+        connections++;
+        if (connections === 1) socket.close(1012, "draining");
+      },
+    });
+    await using view = await open({ hasClock: true }, scripted.url);
+    await view.entry("note", /1012: the server is restarting \(“draining”\)/).waitFor();
+    await view.page.clock.fastForward(500);
+    await view.entry("note", "The line is open").nth(1).waitFor();
+    expect(connections).toBe(2);
+  });
+
+  test("waits longer each time for a server that is full, and shows when the next try is", async () => {
+    let connections = 0;
+    await using scripted = serveScripted({
+      open: (socket) => {
+        connections++;
+        socket.close(1013, "full");
+      },
+    });
+    await using view = await open({ hasClock: true }, scripted.url);
+    const now = await view.page.evaluate(() => Date.now());
+    await view.page.clock.pauseAt(now + 100); // Else a try can be due while this test looks.
+    let tries = 0;
+    for (let round = 0; round < 5; round++) {
+      const later = view.part("next").filter({ hasText: new RegExp(`in \\d+ s, ${tries + 1} tries`) });
+      if (round > 0) await later.waitFor();
+      const text = (await view.part("next").textContent()) ?? "";
+      const [, seconds, , failed = "1"] =
+        /^Next try in (\d+) s(, (\d+) tries have failed)?$/.exec(text) ?? [];
+      tries = Number(failed);
+      expect(Number(seconds)).toBeLessThanOrEqual(Math.ceil(retryDelaySeconds(tries - 1, 1)));
+      expect(Number(seconds)).toBeGreaterThanOrEqual(Math.floor(retryDelaySeconds(tries - 1, 0)));
+      expect(connections).toBe(tries);
+      await view.page.clock.fastForward(Number(seconds) * 1000);
+    }
+  });
+
+  test("a ping every 25 s measures the round trip and stays out of the log", async () => {
+    const { promise: pinged, resolve: ping } = Promise.withResolvers<void>();
+    const heard: (string | Buffer)[] = [];
+    await using scripted = serveScripted({
+      message: (socket, message) => {
+        heard.push(message);
+        socket.send(message === "ping" ? "pong" : message);
+        if (message === "ping") ping();
+      },
+    });
+    await using view = await open({ hasClock: true }, scripted.url);
+    await view.entry("received", greeting).waitFor();
+    expect(heard).toEqual([greeting]);
+    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
+    await pinged;
+    await view.message.fill("after the heartbeat");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "after the heartbeat").waitFor();
+    expect(await view.part("rows").textContent()).not.toContain("pong");
+    expect(heard).toEqual([greeting, "ping", "after the heartbeat"]);
+    expect(await view.part("roundTripTime").isVisible()).toBe(true);
+  });
+
+  test("gives up a silent server and tries again", async () => {
+    let connections = 0;
+    const { promise: pinged, resolve: ping } = Promise.withResolvers<void>();
+    await using scripted = serveScripted({
+      open: () => {
+        connections++;
+      },
+      message: (_socket, message) => {
+        if (message === "ping") ping();
+      },
+    });
+    await using view = await open({ hasClock: true }, scripted.url);
+    await view.pill("Open");
+    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
+    await pinged;
+    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
+    await view.entry("note", /1006: no answer from the server/).waitFor();
+    await view.page.clock.fastForward(1000);
+    await view.entry("note", "The line is open").nth(1).waitFor();
+    expect(connections).toBe(2);
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the log", () => {
+  test("counts 800 entries, has only those in view in the document, and shows the newest", async () => {
+    await using scripted = serveScripted({
+      open: (socket) => {
+        for (let number = 1; number <= 800; number++) socket.send(`message ${number}`);
+      },
+    });
+    await using view = await open({}, scripted.url);
+    const last = view.entry("received", "message 800");
+    await last.waitFor();
+    await view.part("counts").filter({ hasText: "800 received, 1 sent" }).waitFor();
+    expect(await view.entries.count()).toBeLessThan(80);
+    await view.atEndOfLog();
+    await view.part("clear").click();
+    expect(await view.entries.count()).toBe(0);
+  });
+
+  test("stays where a reader scrolled up to, and follows again from the end", async () => {
+    await using scripted = serveScripted({
+      message: (socket, message) => {
+        for (let number = 1; number <= 100; number++) socket.send(`${message} ${number}`);
+      },
+    });
+    await using view = await open({}, scripted.url);
+    await view.entry("received", `${greeting} 100`).waitFor();
+    await view.atEndOfLog();
+    await view.part("rows").evaluate((log) => {
+      log.scrollTop = 100;
+      return new Promise((resolve) => log.addEventListener("scroll", resolve, { once: true }));
+    });
+    await view.message.fill("more");
+    await view.message.press("Control+Enter");
+    await view.part("counts").filter({ hasText: "200 received, 2 sent" }).waitFor();
+    expect(await view.scrollTopAfterFrame()).toBe(100);
+    await view.part("newer").click();
+    await view.atEndOfLog();
+    await view.message.fill("again");
+    await view.message.press("Control+Enter");
+    await view.entry("received", "again 100").waitFor();
+    await view.atEndOfLog();
+  });
+});

@@ -1,0 +1,226 @@
+/** What else the panels of the page do, in a real browser. */
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { SharedBrowser, type View } from "../support/browser.ts";
+import { spawnServer } from "../support/server.ts";
+import { lacks } from "../support/tool.ts";
+
+// A browser on a loaded machine with 2 cores takes seconds to open a page.
+setDefaultTimeout(120_000);
+
+const shared = new SharedBrowser("topics");
+const { open } = shared;
+
+/** The same page, with the parts of another panel. */
+async function openPanel(name: string, url?: URL, phone = false): Promise<View> {
+  const size = phone ? { viewport: { width: 390, height: 844 } } : {};
+  const view = await open(size, url);
+  await view.page.locator(`[data-tab="${name}"]`).click();
+  return view.on(name);
+}
+
+describe.skipIf(lacks("chromium"))("the demonstration", () => {
+  test("publishes, cuts, publishes what is missed, and comes back whole", async () => {
+    await using view = await open();
+    await view.part("topic").fill("shown");
+    await view.part("show").click();
+    await view.part("waiting").filter({ hasText: "5 messages wait" }).waitFor();
+    await view.entry("complete", "Complete: all 5 missed messages were delivered").waitFor();
+    await view.entry("received", "message 10").waitFor();
+    expect(await view.panel.locator('[data-proof="lost"] dd').textContent()).toBe("0");
+    expect(await view.part("wire").getAttribute("data-wire")).toBe("whole");
+  });
+
+  test("cuts at random while it publishes, and loses nothing", async () => {
+    await using view = await open();
+    await view.part("topic").fill("minute");
+    await view.part("minute").click();
+    await view.panel
+      .locator('[data-proof="cuts"] dd')
+      .filter({ hasText: /^[2-9]$/ })
+      .waitFor();
+    await view.part("minute").filter({ hasText: /^Stop/ }).click();
+    // What it published last, and what it missed, still arrives after the stop.
+    const counts = view.part("counts").filter({ hasText: /^([1-9]\d*) received, \1 sent/ });
+    await counts.waitFor();
+    const [received] = (await counts.textContent())?.split(" ") ?? [];
+    const proven = await view.panel.locator("[data-proof] dd").allTextContents();
+    expect(proven.slice(1)).toEqual([String(received), "0", "0", "0"]); // Seen, lost, twice, gaps.
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the log's tools", () => {
+  test("search, filter, pause and save what the log has", async () => {
+    await using view = await open();
+    await view.part("topic").fill("tools");
+    await view.part("subscribe").click();
+    await view.pill("Open");
+    for (const text of ["apple", "pear"]) {
+      await view.message.fill(text);
+      await view.part("send").click();
+      await view.entry("received", text).waitFor();
+    }
+    await view.part("search").fill("PEAR");
+    await view.entry("received", "apple").waitFor({ state: "detached" });
+    expect(await view.entries.count()).toBe(2);
+    await view.part("kind").selectOption("received");
+    await view.entry("sent", "pear").waitFor({ state: "detached" });
+    await view.part("search").fill("");
+    await view.part("kind").selectOption("all");
+    await view.part("pause").click();
+    await fetch(new URL("/topics/tools", shared.server.url), { method: "POST", body: "while paused" });
+    await view.part("counts").filter({ hasText: "3 received" }).waitFor();
+    expect(await view.entry("received", "while paused").count()).toBe(0);
+    await view.part("pause").click();
+    await view.entry("received", "while paused").waitFor();
+    const [download] = await Promise.all([view.page.waitForEvent("download"), view.part("save").click()]);
+    const lines = (await Bun.file(await download.path()).text()).trim().split("\n");
+    const entries = lines.map((line) => JSON.parse(line));
+    expect(entries.map(({ kind, data }) => `${kind} ${data}`)).toEqual([
+      "note Subscribed to tools",
+      "sent apple",
+      "received apple",
+      "sent pear",
+      "received pear",
+      "received while paused",
+    ]);
+    expect(entries[2].id).toBe(entries[1].id);
+  });
+
+  test("open the whole of an entry by keyboard, and send it again", async () => {
+    await using view = await open();
+    await view.part("topic").fill("tools/keyboard");
+    await view.part("subscribe").click();
+    await view.pill("Open");
+    const text = JSON.stringify({ long: "x".repeat(2000) });
+    await view.message.fill(text);
+    await view.part("send").click();
+    await view.entry("received", /moreCharacters|… and/).waitFor();
+    await view.part("rows").press("ArrowUp");
+    expect(await view.part("whole").textContent()).toBe(JSON.stringify(JSON.parse(text), undefined, 2));
+    await view.part("resend").click();
+    await view.part("counts").filter({ hasText: "2 received, 2 sent" }).waitFor();
+    await view.part("rows").press("Escape");
+    expect(await view.part("detail").count()).toBe(0);
+  });
+});
+
+describe.skipIf(lacks("chromium"))("publishing", () => {
+  test("elsewhere, with a type and attributes, and to the end of a topic", async () => {
+    await using view = await open();
+    await view.part("topic").fill("extras/a,extras/b");
+    await view.part("subscribe").click();
+    await view.pill("Open");
+    await view.part("extras").locator("summary").click();
+    await view.part("target").fill("extras/b");
+    await view.part("attributeType").fill("order.created");
+    await view.part("attributes").fill("subject=42 priority=high");
+    await view.part("ends").check();
+    await view.message.fill("last words");
+    expect(await view.part("send").textContent()).toBe("Publish to extras/b");
+    await view.part("send").click();
+    const entry = view.entry("received", "last words");
+    await entry.waitFor();
+    expect(await entry.locator(".label").allTextContents()).toEqual(["extras/b", "order.created"]);
+    await entry.click();
+    const facts = await view.part("detail").locator("dl").textContent();
+    expect(facts).toContain("subject42");
+    expect(facts).toContain("priorityhigh");
+    await view.entry("note", "extras/b has ended: no message follows").waitFor();
+    expect(await view.part("ends").isChecked()).toBe(false);
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the line panel", () => {
+  for (const phone of [false, true]) {
+    test(`sends JSON that is checked, bytes and files, again and again${phone ? ", on a phone" : ""}`, async () => {
+      await using view = await openPanel("line", undefined, phone);
+      await view.pill("Open");
+      await view.part("kindOfContent").selectOption("json");
+      await view.message.fill('{"a":1.0');
+      await view.part("send").click();
+      await view.part("contentFault").filter({ hasText: "This is not JSON." }).waitFor();
+      await view.message.fill('{"a":1.0}');
+      await view.part("format").click();
+      expect(await view.message.inputValue()).toBe('{\n  "a": 1.0\n}');
+      await view.part("kindOfContent").selectOption("hex");
+      await view.message.fill("00 ff 4");
+      await view.part("send").click();
+      await view.part("contentFault").filter({ hasText: "pairs of hexadecimal digits" }).waitFor();
+      const buffer = Buffer.from([1, 2, 3]);
+      await view.part("file").setInputFiles({ name: "a.bin", mimeType: "application/octet-stream", buffer });
+      await view.entry("received", "3 bytes: 01 02 03").waitFor();
+      await view.part("kindOfContent").selectOption("text");
+      await view.message.fill("again");
+      await view.part("every").fill("20");
+      await view.part("repeat").click();
+      await view.entry("received", "again").nth(2).waitFor();
+      await view.part("repeat").click();
+    });
+  }
+
+  test("connects to another address, and names the --origin of a server that refuses the page", async () => {
+    await using view = await openPanel("line");
+    await view.part("url").fill("not an address");
+    await view.part("connect").click();
+    await view.part("lineFault").filter({ hasText: "An address begins with ws://" }).waitFor();
+    const address = `ws://127.0.0.1:${shared.server.url.port}/ping`;
+    await view.part("url").fill(address);
+    await view.part("connect").click();
+    await view.pill("Open");
+    expect(await view.part("address").textContent()).toBe(address);
+    await using refusing = Bun.serve({ port: 0, fetch: () => new Response("no", { status: 403 }) });
+    await view.part("url").fill(`ws://localhost:${refusing.port}/ping`);
+    await view.part("connect").click();
+    await view.part("originHelp").waitFor();
+    expect(await view.part("originHelp").textContent()).toContain(`--origin ${shared.server.url.origin}`);
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the latency panel", () => {
+  test("compares servers that are pasted, forgets none over a reload, and contacts them only when asked", async () => {
+    await using other = await spawnServer();
+    await using view = await openPanel("latency");
+    const host = `127.0.0.1:${other.url.port}`;
+    await view.part("address").fill(`ws://${host}/ping nonsense:x`);
+    await view.part("add").click();
+    const row = view.panel.locator("tbody tr").filter({ hasText: host });
+    await row.locator("td").first().filter({ hasText: /ms$/ }).waitFor();
+    await view.panel.locator("[data-nearest]").waitFor();
+    await view.panel.locator(".chart canvas").waitFor();
+    expect(await view.part("address").inputValue()).toBe("nonsense:x");
+    const contacts = (): number => view.sockets.filter((url) => url.includes(host)).length;
+    expect(contacts()).toBe(1);
+    await view.page.reload();
+    await row.waitFor();
+    expect(contacts()).toBe(1);
+    await view.part("measure").click();
+    await row.locator("td").first().filter({ hasText: /ms$/ }).waitFor();
+    await row.getByRole("button", { name: `Remove ${host}` }).click();
+    await row.waitFor({ state: "detached" });
+  });
+});
+
+describe.skipIf(lacks("chromium"))("the server panel", () => {
+  test("shows figures and charts, also in the strip, and is back after a restart", async () => {
+    await using first = await spawnServer();
+    await using view = await openPanel("server", first.url);
+    await view.panel.locator('[data-figure="engine"] dd').filter({ hasText: "memory, available" }).waitFor();
+    await view.panel.locator('[data-figure="kinds"]').filter({ hasText: "status 1" }).waitFor();
+    await view.panel.locator(".chart canvas").nth(3).waitFor();
+    await view.page
+      .locator('[data-part="strip"]')
+      .filter({ hasText: /Connections[1-9]/ })
+      .waitFor();
+    first.process.kill("SIGKILL");
+    await first.process.exited;
+    await using _second = await spawnServer(["--port", first.url.port]);
+    const uptime = view.panel.locator('[data-figure="uptime"] dd');
+    await uptime.filter({ hasText: /^[0-9] s$/ }).waitFor();
+  });
+
+  test("says in words which token it needs", async () => {
+    await using server = await spawnServer(["--api-key", "a-key-of-more-than-16-characters"]);
+    await using view = await openPanel("server", server.url);
+    await view.part("statusRefused").filter({ hasText: "This needs the API key" }).waitFor();
+  });
+});
