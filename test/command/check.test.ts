@@ -132,7 +132,7 @@ describe.concurrent("longwire check", () => {
       expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
   });
 
-  test("says in one sentence what to do about a connection that fails", async () => {
+  test.skipIf(lacks("openssl"))("says in one sentence what to do about a connection that fails", async () => {
     const pair = { certificateFile: join(folder, "own.crt"), keyFile: join(folder, "own.key") };
     await makeCertificate(pair, "own", "DNS:localhost");
     await using plain = await spawnServer();
