@@ -3,7 +3,7 @@ import type { ServerWebSocket } from "bun";
 import type { Holder } from "../delivery/cutter.ts";
 import type { ConnectionKind } from "../metrics.ts";
 import { socketMemoryFactor } from "../settings/limits.ts";
-import type { Frame, WaitingFrames } from "./frames.ts";
+import type { ReceivedFrame, WaitingFrames } from "./frames.ts";
 
 export type Socket = ServerWebSocket<Connection>;
 
@@ -20,7 +20,7 @@ export interface ConnectionHandler {
 export interface SocketHandler extends ConnectionHandler {
   open?(socket: Socket): void;
   /** Also called after `close`, with frames that came before it. */
-  message(socket: Socket, frame: Frame): void;
+  message(socket: Socket, frame: ReceivedFrame): void;
   /** The client took some of the bytes that were unsent. */
   drain?(socket: Socket): void;
   /** Only pongs with a payload that the endpoint sent are its own: the heartbeat's have none. */

@@ -1,7 +1,7 @@
 /** What clients send on WebSockets, and where it waits. */
 
 /** Text or binary. */
-export type Frame = string | Buffer<ArrayBuffer>;
+export type ReceivedFrame = string | Buffer<ArrayBuffer>;
 
 /** Frames that Bun had read before the pause of their socket. */
 export class WaitingFrames {
@@ -11,18 +11,18 @@ export class WaitingFrames {
   holds = 0;
   /** One of them: the client does not take what it is sent. */
   isHeldForUnsent = false;
-  #frames: Frame[] = [];
+  #frames: ReceivedFrame[] = [];
   #next = 0;
 
   get isEmpty(): boolean {
     return this.pings <= 0 && this.#next === this.#frames.length;
   }
 
-  add(frame: Frame): void {
+  add(frame: ReceivedFrame): void {
     this.#frames.push(frame);
   }
 
-  take(): Frame | undefined {
+  take(): ReceivedFrame | undefined {
     if (this.#next === this.#frames.length) return undefined;
     const frame = this.#frames[this.#next++];
     if (this.#next === this.#frames.length) {

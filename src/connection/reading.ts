@@ -9,7 +9,7 @@ import {
 } from "../settings/limits.ts";
 import { closeCode } from "../wire/close-code.ts";
 import type { Connection, Socket } from "./connection.ts";
-import { type Frame, WaitingFrames } from "./frames.ts";
+import { type ReceivedFrame, WaitingFrames } from "./frames.ts";
 import type { Heartbeat } from "./heartbeat.ts";
 
 /** A socket is first looked at after so many frames, so that most frames cost one addition. */
@@ -41,7 +41,7 @@ export class Reading {
     this.#deps = deps;
   }
 
-  message(socket: Socket, data: Connection, frame: Frame): void {
+  message(socket: Socket, data: Connection, frame: ReceivedFrame): void {
     if (!data.waiting) {
       if (++data.framesInTurn >= framesUntilCounted) this.#count(socket, data);
       data.handler.message(socket, frame);
@@ -162,7 +162,7 @@ export class Reading {
     }
   }
 
-  #take(waiting: WaitingFrames): Frame | undefined {
+  #take(waiting: WaitingFrames): ReceivedFrame | undefined {
     const frame = waiting.take();
     if (frame !== undefined) this.#waitingBytes -= frame.length + frameOverheadBytes;
     return frame;

@@ -10,7 +10,7 @@ export interface Reader {
   /** Given to it, and not sent. */
   readonly unsentBytes: number;
   /** The subscriptions of all its topics. */
-  readonly subscriptions: Iterable<{ readonly live: TopicLimits }>;
+  readonly subscriptions: Iterable<{ readonly live: ReaderLimits }>;
   /** Takes a message. @returns false if it cannot, and must be cut before it would get a later one */
   deliver(message: Message, frame: Frame): boolean;
   /** Called in place of `deliver` if it holds too much. It MUST leave the topic in this step: cut, or for paced replay. */
@@ -24,7 +24,7 @@ export interface Reader {
 }
 
 /** A topic, to a reader of several. */
-export interface TopicLimits {
+export interface ReaderLimits {
   /** Whether a reader with so many unsent bytes is too slow to be given another message of this topic. */
   isTooSlow(form: Form, unsentBytes: number): boolean;
 }

@@ -15,7 +15,7 @@ import { frameBytes } from "./frame.ts";
 import type { HeldBytes } from "./held-bytes.ts";
 import { LiveList } from "./live-list.ts";
 import type { NativeTopics } from "./native-topics.ts";
-import type { Reader, TopicLimits } from "./reader.ts";
+import type { Reader, ReaderLimits } from "./reader.ts";
 import { Given, isTooSlow } from "./rule.ts";
 import { type FramedMessage, SlicedDelivery } from "./sliced-delivery.ts";
 
@@ -30,7 +30,7 @@ export interface DeliveryDeps {
 }
 
 /** The live readers of one topic. Its channel owns it. */
-export class TopicReaders implements LiveSubscribers, TopicLimits {
+export class TopicReaders implements LiveSubscribers, ReaderLimits {
   readonly #topic: string;
   readonly #deps: DeliveryDeps;
   /** Replaced and not changed, because readers come and go during a delivery. Only forms with a reader are in it. */

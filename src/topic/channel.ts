@@ -258,7 +258,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
         if (this.live.room) await this.live.room;
         this.#isLagging = false;
         this.#deps.counters.catchUps++;
-        const before = { epoch: this.position.epoch, offset: this.#offset }; // Of an ended topic, at its end.
+        const before = { epoch: this.position.epoch, offset: this.#offset }; // An ended topic is at its end.
         const history = await this.#read({ kind: "position", position: before });
         if (!history || this.#isLeft) return; // `compareWith` and `#readAndCatchUp` handle a forgotten topic.
         if (!history.complete && this.isAt(before.epoch, before.offset)) this.#startNewEpoch(history);

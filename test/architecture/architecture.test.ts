@@ -87,6 +87,10 @@ describe("src/", () => {
     expect(filesWith(/new Promise(?:<\w+>)?\([^;]*?setImmediate/)).toEqual(["next-turn.ts"]);
   });
 
+  test("no two types have one name", () => {
+    expect(twice(sources)).toEqual([]);
+  });
+
   test("docs/architecture.svg shows it (bun run picture)", async () => {
     const picture = await Bun.file(resolve(root, "docs/architecture.svg")).text();
     expect(picture).toBe(drawStructure(sources));
@@ -145,6 +149,14 @@ describe("these rules find", () => {
   test("a file that only another dead file imports", () => {
     const dead = { "index.ts": "", "topic/hub.ts": 'import "./log.ts";', "topic/log.ts": "" };
     expect(unreached(dead, ["index.ts"])).toEqual(["topic/hub.ts", "topic/log.ts"]);
+  });
+
+  test("a type whose name another file has, too", () => {
+    const files = {
+      "a.ts": "export interface Reader {}\ntype Frame = string;",
+      "b.ts": "class Reader {\n  type Frame = 1;\n}",
+    };
+    expect(twice(files)).toEqual(["Reader: a.ts, b.ts"]);
   });
 
   test("a circle", () => {
@@ -207,6 +219,19 @@ function unreached(files: Sources, from: readonly string[]): string[] {
   return Object.keys(files)
     .filter((name) => !reached.has(name))
     .toSorted();
+}
+
+/** The names of types at the top of more than one file, with the files. */
+function twice(files: Sources): string[] {
+  const filesOf = new Map<string, string[]>();
+  for (const [name, source] of Object.entries(files))
+    for (const [, type = ""] of source.matchAll(
+      /^(?:export )?(?:abstract )?(?:class|interface|type|enum) ([A-Z]\w*)/gm,
+    ))
+      filesOf.set(type, [...(filesOf.get(type) ?? []), name]);
+  return [...filesOf]
+    .filter(([, names]) => names.length > 1)
+    .map(([type, names]) => `${type}: ${names.join(", ")}`);
 }
 
 function circles(files: Sources): string[] {

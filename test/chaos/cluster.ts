@@ -1,6 +1,6 @@
 /** Three nodes, of which one hears the replica, a primary, a replica and a spare, and all that can happen to them. */
 import { cp, rm } from "node:fs/promises";
-import { Keys } from "../../src/engine/redis/keys.ts";
+import { RedisKeys } from "../../src/engine/redis/keys.ts";
 import { openLines, openPolls } from "../support/followers.ts";
 import type { Random } from "../support/random.ts";
 import { RedisLine, RedisServer } from "../support/redis.ts";
@@ -11,7 +11,7 @@ import type { NodeAddress } from "./client.ts";
 import type { Refuses, Troubles } from "./troubles.ts";
 
 const nodeCount = 3;
-const keys = new Keys("longwire", 0);
+const keys = new RedisKeys("longwire", 0);
 const appendOnly = ["--appendonly", "yes", "--appendfsync", "everysec"];
 
 interface Node {

@@ -7,7 +7,7 @@
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { decodeEntry, encodeDraft } from "../../src/engine/redis/entry.ts";
-import { Keys } from "../../src/engine/redis/keys.ts";
+import { RedisKeys } from "../../src/engine/redis/keys.ts";
 import { type ScriptName, scriptTexts } from "../../src/engine/redis/scripts.ts";
 import { RedisServer } from "../support/redis.ts";
 import { ReplicationGate } from "../support/replication-gate.ts";
@@ -27,7 +27,7 @@ import {
   type World,
 } from "./world.ts";
 
-const keys = new Keys("replay", 0);
+const keys = new RedisKeys("replay", 0);
 const topic = "news";
 const topicKeys = [keys.position(topic), keys.log(topic)];
 

@@ -3,7 +3,7 @@ import type { Access } from "../../access/access.ts";
 import type { Socket, SocketHandler } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import { answerEventStream } from "../../connection/event-stream.ts";
-import type { Frame } from "../../connection/frames.ts";
+import type { ReceivedFrame } from "../../connection/frames.ts";
 import { chooseSubprotocol, type Upgrader, wantsWebSocket } from "../../connection/handshake.ts";
 import type { Openings } from "../../connection/openings.ts";
 import type { Reading } from "../../connection/reading.ts";
@@ -91,14 +91,14 @@ export class EchoLine implements SocketHandler {
   readonly #bufferedBytesMax: number;
   readonly #reading: Pick<Reading, "hold" | "release">;
   /** Peers that are not read from, each with the message that Bun did not take, if there is one. */
-  readonly #held = new Map<Socket, Frame | undefined>();
+  readonly #held = new Map<Socket, ReceivedFrame | undefined>();
 
   constructor(bufferedBytesMax: number, reading: Pick<Reading, "hold" | "release">) {
     this.#bufferedBytesMax = bufferedBytesMax;
     this.#reading = reading;
   }
 
-  message(socket: Socket, message: Frame): void {
+  message(socket: Socket, message: ReceivedFrame): void {
     this.#answer(socket, message);
   }
 
@@ -115,7 +115,7 @@ export class EchoLine implements SocketHandler {
     if (this.#held.delete(socket)) this.#reading.release(socket);
   }
 
-  #answer(socket: Socket, message: Frame): void {
+  #answer(socket: Socket, message: ReceivedFrame): void {
     // Bun returns 0 for an empty message, taken or not. So it is sent only if it will be taken.
     if (message.length === 0 && this.#isOver(socket)) {
       this.#hold(socket, message);
@@ -138,7 +138,7 @@ export class EchoLine implements SocketHandler {
     return socket.getBufferedAmount() > this.#bufferedBytesMax;
   }
 
-  #hold(socket: Socket, message?: Frame): void {
+  #hold(socket: Socket, message?: ReceivedFrame): void {
     this.#reading.hold(socket);
     this.#held.set(socket, message);
   }

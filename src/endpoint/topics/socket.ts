@@ -2,11 +2,11 @@
 import type { Permissions } from "../../access/permissions.ts";
 import { closeSocket } from "../../connection/closing.ts";
 import { holderOf, type Purpose, type Socket, type SocketHandler } from "../../connection/connection.ts";
-import type { Frame } from "../../connection/frames.ts";
+import type { ReceivedFrame } from "../../connection/frames.ts";
 import type { Reading } from "../../connection/reading.ts";
 import type { Cutter } from "../../delivery/cutter.ts";
 import { forms } from "../../delivery/forms.ts";
-import { bytesSent, type Frame as SentFrame } from "../../delivery/frame.ts";
+import { bytesSent, type Frame } from "../../delivery/frame.ts";
 import type { Reader } from "../../delivery/reader.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { Refusals } from "../../http/refusal.ts";
@@ -133,7 +133,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     return { sub: this.#permissions.subject, topics: this.subscriptions.length };
   }
 
-  message(socket: Socket, frame: Frame): void {
+  message(socket: Socket, frame: ReceivedFrame): void {
     if (this.#hasFailed) return;
     let request: ClientFrame;
     try {
@@ -180,7 +180,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     return this.#mayReplayMoreAfter(sentBytes);
   }
 
-  deliver(_message: Message, frame: SentFrame): boolean {
+  deliver(_message: Message, frame: Frame): boolean {
     return this.#socket !== undefined && this.#send(this.#socket, frame) !== 0;
   }
 
@@ -221,7 +221,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
   }
 
   /** @returns the bytes that were sent, -1 if they are held, 0 if Bun dropped the frame */
-  #send(socket: Socket, frame: SentFrame): number {
+  #send(socket: Socket, frame: Frame): number {
     const result = socket.send(frame);
     if (result === 0 && frame.length > 0) return 0;
     this.#deps.counters.sentBytes[this.kind] += bytesSent(result, frame);

@@ -9,12 +9,12 @@ export interface GatheringStream {
   abandon(): void;
 }
 
-type Bytes = Uint8Array<ArrayBuffer>;
+type Chunk = Uint8Array<ArrayBuffer>;
 
 /** Chunks, and what they are together. */
 interface Joined {
-  readonly chunks: readonly Bytes[];
-  readonly bytes: Bytes;
+  readonly chunks: readonly Chunk[];
+  readonly bytes: Chunk;
 }
 
 /** The streams that write at the end of the current turn. */
@@ -22,7 +22,7 @@ export class Turn {
   readonly #log: Logger;
   #streams = new Set<GatheringStream>();
   /** What was joined in this turn, by the first chunk: the streams of a topic gather the same chunks. */
-  readonly #joined = new Map<Bytes, Joined>();
+  readonly #joined = new Map<Chunk, Joined>();
 
   constructor(log: Logger) {
     this.#log = log;
@@ -40,8 +40,8 @@ export class Turn {
    * @param chunks at least one; must not change afterwards
    * @example turn.join([event, next])
    */
-  join(chunks: readonly Bytes[]): Bytes {
-    const [first] = chunks as [Bytes];
+  join(chunks: readonly Chunk[]): Chunk {
+    const [first] = chunks as [Chunk];
     if (chunks.length === 1) return first;
     const known = this.#joined.get(first);
     if (known && areSame(known.chunks, chunks)) return known.bytes;
@@ -66,14 +66,14 @@ export class Turn {
   }
 }
 
-function areSame(some: readonly Bytes[], others: readonly Bytes[]): boolean {
+function areSame(some: readonly Chunk[], others: readonly Chunk[]): boolean {
   if (some.length !== others.length) return false;
   for (let index = 0; index < some.length; index++) if (some[index] !== others[index]) return false;
   return true;
 }
 
 /** Not `Buffer.concat`, whose small results share memory that lives as long as the last of them. */
-function concatenate(chunks: readonly Bytes[]): Bytes {
+function concatenate(chunks: readonly Chunk[]): Chunk {
   let length = 0;
   for (const chunk of chunks) length += chunk.length;
   const bytes = new Uint8Array(length);

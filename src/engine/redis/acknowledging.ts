@@ -1,7 +1,7 @@
 /** Waits until replicas have what was appended: one WAIT after all appends of a turn, never two at a time. */
 import { nextTurn } from "../../next-turn.ts";
 import { BrokerUnavailable } from "../../topic/broker.ts";
-import type { Connection } from "./link.ts";
+import type { RedisConnection } from "./link.ts";
 
 /** How long replicas have to acknowledge. While a connection waits, Redis answers nothing else on it. */
 const waitMilliseconds = 1000;
@@ -10,7 +10,7 @@ const waitMilliseconds = 1000;
 const tryMilliseconds = 100;
 
 export class Acknowledging {
-  readonly #connection: Connection;
+  readonly #connection: RedisConnection;
   readonly #replicas: number;
   /** The WAIT that is not yet sent, for appends from now on. */
   #next: Promise<void> | undefined;
@@ -18,7 +18,7 @@ export class Acknowledging {
   #isShort = false;
 
   /** @param replicas how many must acknowledge; 0 waits for nothing */
-  constructor(connection: Connection, replicas: number) {
+  constructor(connection: RedisConnection, replicas: number) {
     this.#connection = connection;
     this.#replicas = replicas;
   }

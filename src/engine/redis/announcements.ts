@@ -9,8 +9,8 @@ import type { Logger } from "../../log.ts";
 import type { End, Message } from "../../topic/message.ts";
 import { Beat, beatMilliseconds } from "./beat.ts";
 import { decodeEntry } from "./entry.ts";
-import type { Keys } from "./keys.ts";
-import { type Connection, Link, type LinkDeps, reasonOf } from "./link.ts";
+import type { RedisKeys } from "./keys.ts";
+import { Link, type LinkDeps, type RedisConnection, reasonOf } from "./link.ts";
 import { piecesOf, topicsPerCommandMax } from "./pieces.ts";
 import type { Testimony } from "./testimony.ts";
 import { unavailable, wordsOf } from "./unavailable.ts";
@@ -32,7 +32,7 @@ export interface AnnouncementsDeps {
   readonly log: Logger;
   /** Identifies this node. */
   readonly node: string;
-  readonly keys: Keys;
+  readonly keys: RedisKeys;
   /** Has the topics that are subscribed to. */
   readonly testimony: Testimony;
   readonly announced: (entry: Message | End) => void;
@@ -41,7 +41,7 @@ export interface AnnouncementsDeps {
   /** Sends a beat of this node to the primary, with its number; undefined while the primary is away. */
   readonly sendBeat: (beat: number) => Promise<void> | undefined;
   /** Prepares a new connection to the replica. */
-  readonly prepareReplica: (connection: Connection) => Promise<void>;
+  readonly prepareReplica: (connection: RedisConnection) => Promise<void>;
   /** Announcements can be heard again. */
   readonly up: () => void;
   /** Announcements may have been lost. */
@@ -53,7 +53,7 @@ export interface AnnouncementsDeps {
 }
 
 /** A server where announcements can be heard. */
-interface Source {
+interface AnnouncementSource {
   readonly link: Link;
   readonly beat: Beat;
   readonly announced: (entry: Buffer, channel: Buffer) => void;
@@ -61,12 +61,12 @@ interface Source {
 
 export class Announcements {
   readonly #deps: AnnouncementsDeps;
-  readonly #primary: Source;
-  readonly #replica: Source | undefined;
+  readonly #primary: AnnouncementSource;
+  readonly #replica: AnnouncementSource | undefined;
   /** Where the topics are subscribed to. */
-  #current: Source;
+  #current: AnnouncementSource;
   /** Where they were before, until all are subscribed to at the current source. */
-  #previous: Source | undefined;
+  #previous: AnnouncementSource | undefined;
   /** Why the replica is not used, as it was last logged. */
   #warned = "";
   readonly #timer: Timer;
@@ -98,7 +98,7 @@ export class Announcements {
   }
 
   /** The connection to the replica; undefined while the node hears the primary, or it is in doubt whether announcements arrive. */
-  get replica(): Connection | undefined {
+  get replica(): RedisConnection | undefined {
     const { link, beat } = this.#current;
     return this.isNear && link.isUp && beat.isFresh ? link.connection : undefined;
   }
@@ -114,7 +114,7 @@ export class Announcements {
   }
 
   /** @returns the connection on which the topic is heard. @throws {BrokerUnavailable} */
-  async subscribe(topic: string): Promise<Connection> {
+  async subscribe(topic: string): Promise<RedisConnection> {
     const source = this.#current;
     try {
       const { connection } = source.link;
@@ -128,7 +128,7 @@ export class Announcements {
   }
 
   /** Whether a topic that was subscribed to on a connection has been heard there without a break. */
-  isHeardOn(connection: Connection): boolean {
+  isHeardOn(connection: RedisConnection): boolean {
     const { link } = this.#current;
     return link.isUp && link.connection === connection;
   }
@@ -155,7 +155,7 @@ export class Announcements {
     await Promise.all([this.#primary.link.close(), this.#replica?.link.close()]);
   }
 
-  #source(deps: Pick<LinkDeps, "options" | "looksMax" | "opened">): Source {
+  #source(deps: Pick<LinkDeps, "options" | "looksMax" | "opened">): AnnouncementSource {
     const beat = new Beat(() => {
       if (source === this.#current) this.#deps.missed();
     });
@@ -164,7 +164,7 @@ export class Announcements {
       up: () => this.#up(source),
       down: (reason) => this.#down(source, reason),
     });
-    const source: Source = {
+    const source: AnnouncementSource = {
       link,
       beat,
       announced: (entry, channel) => this.#announced(source, entry, channel),
@@ -172,7 +172,7 @@ export class Announcements {
     return source;
   }
 
-  async #preparePrimary(connection: Connection): Promise<void> {
+  async #preparePrimary(connection: RedisConnection): Promise<void> {
     const { keys, node, asked } = this.#deps;
     await connection.subscribe([keys.node(node)], (message) => {
       if (message[0] === openingBrace) this.#deps.answered(message);
@@ -181,7 +181,7 @@ export class Announcements {
     await connection.subscribe([keys.ask], asked);
   }
 
-  async #prepareReplica(connection: Connection): Promise<void> {
+  async #prepareReplica(connection: RedisConnection): Promise<void> {
     const { keys, node, prepareReplica } = this.#deps;
     await prepareReplica(connection);
     // Answers of other nodes come from the primary.
@@ -190,14 +190,14 @@ export class Announcements {
     });
   }
 
-  #up(source: Source): void {
+  #up(source: AnnouncementSource): void {
     source.beat.restart();
     if (source !== this.#current) return;
     this.#deps.up();
     this.#deps.inBackground(this.#subscribeAll());
   }
 
-  #down(source: Source, reason: string): void {
+  #down(source: AnnouncementSource, reason: string): void {
     if (source === this.#current && this.isNear) this.#leaveReplica(reason);
     else if (source === this.#replica) this.#warn(reason);
     else if (source === this.#current) this.#deps.down(reason);
@@ -242,7 +242,7 @@ export class Announcements {
     this.#deps.log.warn({ reason }, "the replica cannot be used: announcements come from the primary");
   }
 
-  #moveTo(source: Source): void {
+  #moveTo(source: AnnouncementSource): void {
     this.#previous = this.#current;
     this.#current = source;
     this.#beatsHere = 0;
@@ -264,12 +264,12 @@ export class Announcements {
     missed();
   }
 
-  #unsubscribe({ link, announced }: Source, topic: string): void {
+  #unsubscribe({ link, announced }: AnnouncementSource, topic: string): void {
     const { keys, inBackground } = this.#deps;
     if (link.isUp) inBackground(link.connection.unsubscribe([keys.channel(topic)], announced));
   }
 
-  #announced(source: Source, entry: Buffer, channel: Buffer): void {
+  #announced(source: AnnouncementSource, entry: Buffer, channel: Buffer): void {
     const { keys, testimony, log, announced } = this.#deps;
     const topic = keys.topicOf(channel);
     const isSubscribed = testimony.isSubscribed(topic);

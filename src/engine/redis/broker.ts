@@ -28,7 +28,7 @@ import { Epochs } from "../epochs.ts";
 import { Announcements } from "./announcements.ts";
 import { Counts } from "./counts.ts";
 import { encodeDraft } from "./entry.ts";
-import { Keys } from "./keys.ts";
+import { RedisKeys } from "./keys.ts";
 import type { Reply } from "./link.ts";
 import { Near } from "./near.ts";
 import { piecesOf, topicsPerCommandMax } from "./pieces.ts";
@@ -72,7 +72,7 @@ export class RedisBroker implements Broker {
   disconnects = 0;
   readonly #settings: RedisBrokerSettings;
   readonly #log: Logger;
-  readonly #keys: Keys;
+  readonly #keys: RedisKeys;
   readonly #epochs = new Epochs();
   readonly #primary: Primary;
   readonly #announcements: Announcements;
@@ -90,7 +90,7 @@ export class RedisBroker implements Broker {
     this.#log = log;
     const { url, replicaUrl } = settings;
     const node = crypto.randomUUID();
-    const keys = new Keys(settings.prefix, databaseOf(url));
+    const keys = new RedisKeys(settings.prefix, databaseOf(url));
     this.#keys = keys;
     const testimony = this.#testimony;
     this.#counts = new Counts({

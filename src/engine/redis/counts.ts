@@ -1,5 +1,5 @@
 /** Counts the subscribers of a topic on all nodes: asks each node, through Redis, and adds their answers. */
-import type { Keys } from "./keys.ts";
+import type { RedisKeys } from "./keys.ts";
 
 /** How long other nodes have to answer. */
 const answerMilliseconds = 300;
@@ -7,18 +7,18 @@ const answerMilliseconds = 300;
 /** How long a count is used again: a dashboard that asks often costs each node no more than one answer a second. */
 const keptMilliseconds = 1000;
 
-interface Question {
+interface CountQuestion {
   readonly number: number;
   readonly node: string;
   readonly topics: readonly string[];
 }
 
-interface Answer {
+interface CountAnswer {
   readonly number: number;
   readonly counts: readonly number[];
 }
 
-interface Pending {
+interface PendingCount {
   readonly counts: number[];
   answers: number;
   /** How many other nodes were asked; unknown until Redis has said how many heard the question. */
@@ -28,7 +28,7 @@ interface Pending {
 
 export interface CountsDeps {
   readonly node: string;
-  readonly keys: Keys;
+  readonly keys: RedisKeys;
   /** @returns how many nodes heard it, if it is a question */
   readonly publish: (channel: string, message: string) => Promise<unknown>;
   readonly subscriberCount: (topic: string) => number;
@@ -36,7 +36,7 @@ export interface CountsDeps {
 
 export class Counts {
   readonly #deps: CountsDeps;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new Map<number, PendingCount>();
   readonly #kept = new Map<string, { readonly count: number; readonly untilMilliseconds: number }>();
   #lastNumber = 0;
 
@@ -58,16 +58,16 @@ export class Counts {
   }
 
   asked(message: Buffer): void {
-    const question = parse<Question>(message);
+    const question = parse<CountQuestion>(message);
     if (!question || question.node === this.#deps.node) return;
     const { number, node, topics } = question;
-    const answer: Answer = { number, counts: topics.map(this.#deps.subscriberCount) };
+    const answer: CountAnswer = { number, counts: topics.map(this.#deps.subscriberCount) };
     // The asker waits a moment and goes on without it.
     this.#deps.publish(this.#deps.keys.node(node), JSON.stringify(answer)).catch(() => undefined);
   }
 
   answered(message: Buffer): void {
-    const answer = parse<Answer>(message);
+    const answer = parse<CountAnswer>(message);
     const pending = answer && this.#pending.get(answer.number);
     if (!pending) return;
     for (const [index, count] of answer.counts.entries())
@@ -84,7 +84,7 @@ export class Counts {
     this.#pending.set(number, pending);
     const timer = setTimeout(resolve, answerMilliseconds);
     try {
-      const question: Question = { number, node: this.#deps.node, topics };
+      const question: CountQuestion = { number, node: this.#deps.node, topics };
       // This node hears its own question.
       pending.others = Number(await this.#deps.publish(this.#deps.keys.ask, JSON.stringify(question))) - 1;
       if (pending.answers < pending.others) await promise;

@@ -13,7 +13,7 @@
  */
 import type { Once } from "../../topic/broker.ts";
 
-export class Keys {
+export class RedisKeys {
   readonly fence: string;
   readonly probe: string;
   readonly ask: string;
@@ -37,7 +37,7 @@ export class Keys {
     return `${this.#keys}{${topic}}:l`;
   }
 
-  /** Of one length for every key, and different for every publisher and key. */
+  /** Has one length for every key, and different for every publisher and key. */
   record(topic: string, { publisher, key }: Once): string {
     const digest = new Bun.CryptoHasher("sha256")
       .update(JSON.stringify([publisher, key]))

@@ -29,7 +29,7 @@ export interface LinkDeps {
   /** Looks that a command may be unanswered; `looksMax` unless another server can do the same. */
   readonly looksMax?: number;
   /** Prepares a new connection. The link counts as up only when it has succeeded. */
-  readonly opened: (connection: Connection) => Promise<void>;
+  readonly opened: (connection: RedisConnection) => Promise<void>;
   readonly up: () => void;
   /** @param reason why the connection ended or could not be opened, in words */
   readonly down: (reason: string) => void;
@@ -37,7 +37,7 @@ export interface LinkDeps {
 
 export class Link {
   readonly #deps: LinkDeps;
-  #connection: Connection | undefined;
+  #connection: RedisConnection | undefined;
   #isClosed = false;
   #wake: (() => void) | undefined;
   readonly #running: Promise<void>;
@@ -52,7 +52,7 @@ export class Link {
   }
 
   /** The open connection. @throws {BrokerUnavailable} while there is none */
-  get connection(): Connection {
+  get connection(): RedisConnection {
     if (!this.#connection?.isReady) throw new BrokerUnavailable("Redis cannot be reached");
     return this.#connection;
   }
@@ -72,7 +72,7 @@ export class Link {
   async #run(): Promise<void> {
     let failures = 0;
     while (!this.#isClosed) {
-      const connection = new Connection(this.#deps.options, this.#deps.looksMax);
+      const connection = new RedisConnection(this.#deps.options, this.#deps.looksMax);
       this.#connection = connection;
       try {
         await connection.open();
@@ -123,7 +123,7 @@ interface Client {
 }
 
 /** One client of `@redis/client`, and what it has not yet answered. */
-export class Connection {
+export class RedisConnection {
   /** Set when it is prepared. */
   isReady = false;
   /** Resolves with the reason why it ended. */

@@ -5,8 +5,8 @@
  */
 import type { History, Page } from "../../topic/broker.ts";
 import type { Position, TopicPosition } from "../../topic/message.ts";
-import type { Keys } from "./keys.ts";
-import type { Connection, Reply } from "./link.ts";
+import type { RedisKeys } from "./keys.ts";
+import type { RedisConnection, Reply } from "./link.ts";
 import { historyOf, positionOf } from "./replies.ts";
 import { type NearScriptName, nearScriptTexts, type ScriptSettings } from "./scripts.ts";
 import { parseInfo } from "./server.ts";
@@ -15,10 +15,10 @@ import { parseInfo } from "./server.ts";
 const pausesMilliseconds = [5, 10, 20, 40, 80, 150] as const;
 
 export interface NearDeps {
-  readonly keys: Keys;
+  readonly keys: RedisKeys;
   readonly settings: ScriptSettings;
   /** The connection to the replica; undefined where there is none now, or it is in doubt whether it follows the primary. */
-  readonly connection: () => Connection | undefined;
+  readonly connection: () => RedisConnection | undefined;
   /** The generation of the primary; undefined until it was reached. */
   readonly generation: () => number | undefined;
   /** The last positions of a topic that this node knows of. */
@@ -36,7 +36,7 @@ export class Near {
   }
 
   /** Prepares a new connection. @throws {Error} where it leads to no replica that follows its primary */
-  async prepare(connection: Connection): Promise<void> {
+  async prepare(connection: RedisConnection): Promise<void> {
     await requireReplica(connection);
     const digests = new Map<NearScriptName, string>();
     for (const [name, text] of Object.entries(nearScriptTexts(this.#deps.settings)))
@@ -119,7 +119,7 @@ export class Near {
 }
 
 /** @throws {Error} with the reason in words */
-async function requireReplica(connection: Connection): Promise<void> {
+async function requireReplica(connection: RedisConnection): Promise<void> {
   const info = parseInfo(String(await connection.command(["INFO", "replication"])));
   if (info.get("role") !== "slave") throw new Error("the server of --redis-replica is no replica");
   if (info.get("master_link_status") !== "up")

@@ -6,8 +6,8 @@
 import type { Logger } from "../../log.ts";
 import { BrokerUnavailable } from "../../topic/broker.ts";
 import { Acknowledging } from "./acknowledging.ts";
-import type { Keys } from "./keys.ts";
-import { type Argument, type Connection, Link, type Reply, reasonOf } from "./link.ts";
+import type { RedisKeys } from "./keys.ts";
+import { type Argument, Link, type RedisConnection, type Reply, reasonOf } from "./link.ts";
 import { topicsPerCommandMax } from "./pieces.ts";
 import { arrayOf } from "./replies.ts";
 import { type ScriptName, type ScriptSettings, scriptTexts } from "./scripts.ts";
@@ -34,7 +34,7 @@ export interface PrimaryDeps {
   readonly log: Logger;
   /** Identifies this node. */
   readonly node: string;
-  readonly keys: Keys;
+  readonly keys: RedisKeys;
   readonly testimony: Testimony;
   readonly up: () => void;
   /** @param reason why the connection ended or could not be opened, in words */
@@ -156,7 +156,7 @@ export class Primary {
     return this.#scriptCommand("beat", [keys.probe], [keys.node(node), String(number)]);
   }
 
-  async #prepare(connection: Connection): Promise<void> {
+  async #prepare(connection: RedisConnection): Promise<void> {
     const { settings } = this.#deps;
     const info = parseInfo(String(await connection.command(["INFO"])));
     if (info.get("loading") === "1") throw new Error("Redis is loading its data");
@@ -174,7 +174,7 @@ export class Primary {
   }
 
   /** Says what this node knows to have been acknowledged and announced. */
-  async #testify(connection: Connection): Promise<void> {
+  async #testify(connection: RedisConnection): Promise<void> {
     const { settings, keys, testimony, log } = this.#deps;
     const which = settings.losslessFailover ? "acknowledged" : "all";
     let claims = testimony.claims;
@@ -226,7 +226,7 @@ export class Primary {
   }
 
   /** Logs what costs safety, once. CONFIG may be forbidden: then some warnings cannot be given. */
-  async #warn(connection: Connection, info: ReadonlyMap<string, string>): Promise<void> {
+  async #warn(connection: RedisConnection, info: ReadonlyMap<string, string>): Promise<void> {
     const config = new Map<string, string>();
     for (const name of ["appendfsync", "min-replicas-to-write"]) {
       const reply = await connection.command(["CONFIG", "GET", name]).catch(() => null);
