@@ -49,7 +49,8 @@ export class Alive {
     for (const [number, server] of servers.entries()) this.#addServer(server, this.versionsOf(number));
     const used = this.#versions.filter((versions) => versions.length > 0);
     this.isLast = !this.mayFail && used.length === 1 && Object.values(rules).every(Boolean);
-    for (const { pending } of nodes) if (pending) this.#addPending(world, pending);
+    for (const { server, pending } of nodes)
+      if (pending && this.leadsTo(server) !== -1) this.#addPending(world, pending);
     add(this.named, world.client.epoch);
     if (this.isLast) {
       this.claimed.length = 0; // What a node has to testify is decided, and only the client still asks for an epoch.
@@ -58,6 +59,11 @@ export class Alive {
       for (const epoch of this.open) add(this.named, epoch);
     }
     this.#addMessages(world);
+  }
+
+  /** @returns the place of a server, -1 for one that serves nobody any more: what leads there opens another connection first */
+  leadsTo(server: number): number {
+    return server === -1 || this.versionsOf(server).length === 0 ? -1 : this.servers.indexOf(server);
   }
 
   versionsOf(server: number): readonly Data[] {

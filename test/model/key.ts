@@ -182,12 +182,14 @@ export class Keys {
     this.#plain((alive.hasLost(client.had) ? 1 : 0) + (mustBeKept && messages.some(isMissing) ? 2 : 0));
   }
 
-  #node(world: World, node: Node, number: number): void {
+  #node(world: World, connected: Node, number: number): void {
     const alive = this.#alive;
     const { isLossless } = this.#course.setting;
+    const place = alive.leadsTo(connected.server);
+    const node = place === -1 ? { ...connected, server: -1, pending: undefined } : connected;
     const { server, ears, seen, testified, pending } = node;
-    this.#plain(alive.servers.indexOf(server));
-    if (!isLossless) this.#plain(alive.servers.indexOf(ears) * 2 + (node.isSubscribed ? 1 : 0));
+    this.#plain(place);
+    if (!isLossless) this.#plain(alive.leadsTo(ears) * 2 + (node.isSubscribed ? 1 : 0));
     this.#plain(seen ? 1 : 0);
     if (seen && (this.#course.isFine || alive.isNewer(seen))) {
       this.#put("generation", seen.generation);
