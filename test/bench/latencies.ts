@@ -12,6 +12,10 @@ export class Latencies {
     this.#total++;
   }
 
+  get isEmpty(): boolean {
+    return this.#total === 0;
+  }
+
   /** @param share 0.5 for the median @returns milliseconds; NaN if nothing was added */
   percentile(share: number): number {
     if (this.#total === 0) return Number.NaN;

@@ -47,7 +47,7 @@ export class Load {
     this.items = 0;
     const stop = startStopwatch(serverPid);
     await this.#wait(seconds);
-    while (this.items === 0) await this.#wait(0.01); // On a busy machine a quick run may have seen nothing yet.
+    while (latencies.isEmpty) await this.#wait(0.01); // On a busy machine a quick run may have seen nothing yet.
     const elapsed = stop();
     return {
       cpuMicroseconds: elapsed.serverCpuMicroseconds / this.items,
