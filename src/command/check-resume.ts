@@ -164,9 +164,7 @@ class Line {
       throw new StuckLine(
         this.kind,
         `nothing came for ${checkPatienceSeconds} s after ${this.#reached} messages: something in the way ` +
-          (this.#encoding === undefined
-            ? "holds them back"
-            : `compresses the event stream (Content-Encoding: ${this.#encoding}) and holds it back; let it leave text/event-stream as it is`),
+          (this.#compression ?? "holds them back"),
       );
     if (silentSeconds > 2 * checkPatienceSeconds)
       throw new Error(`no POST was answered for ${2 * checkPatienceSeconds} s`);
@@ -204,6 +202,12 @@ class Line {
     return { seen, lost, twice };
   }
 
+  /** What a compressed event stream means; undefined where it is not compressed. */
+  get #compression(): string | undefined {
+    if (this.#encoding === undefined) return undefined;
+    return `compresses the event stream (Content-Encoding: ${this.#encoding}) and holds it back; let it leave text/event-stream as it is`;
+  }
+
   finding(): Finding {
     const { seen, lost, twice } = this.#count();
     const published = this.ledger.ids.size;
@@ -211,7 +215,8 @@ class Line {
     const shown = (count: number): string => count.toLocaleString("en");
     const text =
       `${shown(published)} published, ${shown(seen)} seen, ${shown(lost)} lost, ${shown(twice)} twice; ` +
-      `cut ${this.#cuts} times, ${this.#gaps.length} gaps told`;
+      `cut ${this.#cuts} times, ${this.#gaps.length} gaps told` +
+      (lost > 0 && this.#compression ? `; something in the way ${this.#compression}` : "");
     return { check: `resume over ${this.kind}`, isFine: lost === 0 && twice === 0, text, figures };
   }
 
