@@ -1,5 +1,6 @@
 /** The structure of src/ as a picture: rooms in layers, arrows for imports, and the way of a publication. */
-import { imports, layerOf, layers, type Room, route, type Sources } from "./structure.ts";
+import { element } from "../support/svg.ts";
+import { imports, layerOf, layers, type Room, roomOf, route, type Sources } from "./structure.ts";
 
 /** In pixels. */
 const width = 960;
@@ -104,8 +105,6 @@ function withoutImplied(found: ReadonlyMap<string, ReadonlySet<string>>): (reado
   );
 }
 
-const roomOf = (name: string): string => name.split("/", 1)[0] ?? "";
-
 /** The numbers of the steps of the route that are in a room, from 1. */
 const stepsIn = (room: string): number[] =>
   route.flatMap((file, index) => (roomOf(file) === room ? [index + 1] : []));
@@ -138,7 +137,7 @@ function legend(y: number): string[] {
 }
 
 const text = (x: number, y: number, role: string, words: string): string =>
-  `<text class="${role}" x="${x}" y="${y}">${Bun.escapeHTML(words)}</text>`;
+  element("text", { class: role, x, y }, words);
 
 /** Breaks words into lines of at most so many characters. */
 function wrap(words: string, charactersMax: number): string[] {

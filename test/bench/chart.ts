@@ -1,4 +1,6 @@
 /** A run as a picture: a panel for each row, a bar for each server, shorter is better. */
+
+import { element } from "../support/svg.ts";
 import type { Outcome } from "./benchmark.ts";
 import { control, longwire } from "./peer.ts";
 import { figure, ratioWords } from "./table.ts";
@@ -88,11 +90,4 @@ function drawPanel({ heading, bars }: Panel, top: number): string {
     ];
   });
   return [element("text", { x: 8, y: top + 24, class: "panel" }, heading), ...lines].join("\n");
-}
-
-function element(name: string, attributes: Readonly<Record<string, string | number>>, text = ""): string {
-  const written = Object.entries(attributes).map(
-    ([key, value]) => ` ${key}="${Bun.escapeHTML(String(value))}"`,
-  );
-  return `<${name}${written.join("")}>${Bun.escapeHTML(text)}</${name}>`;
 }

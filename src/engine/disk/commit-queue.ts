@@ -38,22 +38,20 @@ export class CommitQueue {
       (this.#bytes > 0 && this.#bytes + bytes > bytesMax)
     )
       throw new BrokerUnavailable("too many publications wait for the disk");
-    const pending = { operation, bytes, deadline, ...Promise.withResolvers<Outcome>() };
     this.#bytes += bytes;
-    this.#waiting.push(pending);
-    return pending.promise;
+    return this.#push(operation, bytes, deadline);
   }
 
   /** Adds an operation that nobody waits for. */
   addUnawaited(operation: Operation): void {
-    const pending = {
-      operation,
-      bytes: 0,
-      deadline: Number.POSITIVE_INFINITY,
-      ...Promise.withResolvers<Outcome>(),
-    };
-    pending.promise.catch(() => undefined);
+    // A failure is that of the whole transaction, which the broker reports.
+    this.#push(operation, 0, Number.POSITIVE_INFINITY).catch(() => undefined);
+  }
+
+  #push(operation: Operation, bytes: number, deadline: number): Promise<Outcome> {
+    const pending = { operation, bytes, deadline, ...Promise.withResolvers<Outcome>() };
     this.#waiting.push(pending);
+    return pending.promise;
   }
 
   /** Begins the next transaction. @returns its operations, of which there may be none */
