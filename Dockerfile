@@ -4,7 +4,7 @@
 FROM oven/bun:1.4.5-debian AS build
 WORKDIR /build
 COPY package.json bun.lock bunfig.toml ./
-RUN bun install --frozen-lockfile --production
+RUN bun install --frozen-lockfile
 COPY tsconfig.json ./
 COPY src ./src
 COPY public ./public

@@ -8,7 +8,7 @@ import type { KnipConfig } from "knip";
 export default ({ production = false }: { readonly production?: boolean }): KnipConfig => ({
   entry: [
     "public/{page.tsx,chart.ts}!",
-    "src/build.ts!",
+    "src/{index,build,build-page}.ts!",
     "test/{architecture,bench,chaos,fuzz,model,screenshots,soak}/index.ts",
     "test/**/*.test.ts",
     "test/fuzz/{resume,slow-readers}.ts",

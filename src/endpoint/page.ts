@@ -1,6 +1,6 @@
 /**
- * The client page, public/ as five files, and the client of src/client/: bundled at the first request or inside the binary,
- * served from memory.
+ * The client page, public/ as five files, and the client of src/client/: inside the binary, built in the package, or bundled
+ * at the first request. They are served from memory.
  */
 import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
@@ -60,18 +60,27 @@ async function loadPage(): Promise<PageFiles> {
       "not_found",
       "This program was compiled without the page, which `bun run build` of Longwire puts inside. Everything else is served.",
     );
-  return await bundlePage();
+  // The sources are in a clone alone. There, files that were built for a package may be older than the sources.
+  return (await Bun.file(pathOf("public/index.html")).exists()) ? await bundlePage() : await builtPage();
 }
+
+/** Reads what src/build-page.ts wrote. */
+async function builtPage(): Promise<PageFiles> {
+  const names = Object.keys(types) as (keyof PageFiles)[];
+  const read = async (name: keyof PageFiles) => [name, await Bun.file(pathOf(`dist/page/${name}`)).text()];
+  return Object.fromEntries(await Promise.all(names.map(read)));
+}
+
+const pathOf = (name: string): string => Bun.fileURLToPath(new URL(`../../${name}`, import.meta.url));
 
 /** Whether this is in a program of its owner's that was compiled: it has no bundler and no files to bundle. */
 const isCompiled = /\/(\$bunfs|~BUN)\//.test(import.meta.url);
 
 /** Bundles all of it in about 50 ms. @throws AggregateError if it cannot: a compiled binary has no bundler */
 export async function bundlePage(): Promise<PageFiles> {
-  const path = (name: string): string => Bun.fileURLToPath(new URL(`../../${name}`, import.meta.url));
   const bundle = async (...entrypoints: string[]): Promise<Bun.BuildArtifact[]> => {
     const { outputs } = await Bun.build({
-      entrypoints: entrypoints.map(path),
+      entrypoints: entrypoints.map(pathOf),
       target: "browser",
       minify: true,
       jsx: { runtime: "automatic", importSource: "preact", development: false },
@@ -85,11 +94,11 @@ export async function bundlePage(): Promise<PageFiles> {
   const textOf = async (outputs: Bun.BuildArtifact[], type: string): Promise<string> =>
     (await outputs.find((output) => output.type.startsWith(type))?.text()) ?? "";
   return {
-    "index.html": await Bun.file(path("public/index.html")).text(),
+    "index.html": await Bun.file(pathOf("public/index.html")).text(),
     "page.js": await textOf(page, "text/javascript"),
     "chart.js": await textOf(chart, "text/javascript"),
     "page.css": await textOf(page, "text/css"),
-    "icon.svg": await Bun.file(path("public/icon.svg")).text(),
+    "icon.svg": await Bun.file(pathOf("public/icon.svg")).text(),
     "client.js": await textOf(client, "text/javascript"),
   };
 }

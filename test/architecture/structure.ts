@@ -45,10 +45,12 @@ export const layers: readonly (readonly Room[])[] = [
 /** The folder or file at the top of src/ that a file is in. */
 export const roomOf = (name: string): string => name.split("/", 1)[0] ?? "";
 
-/** `build.ts` is a program beside the command. */
+/** `build.ts` and `build-page.ts` are programs beside the command. */
 export const layerOf = (name: string): number => {
   const room = roomOf(name);
-  return room === "build.ts" ? 0 : layers.findIndex((layer) => layer.some(({ name }) => name === room));
+  return /^build(-page)?\.ts$/.test(room)
+    ? 0
+    : layers.findIndex((layer) => layer.some(({ name }) => name === room));
 };
 
 /** A publication in memory: from the request to its readers. */

@@ -53,6 +53,10 @@ const tools = {
     trial: ["--experimental-websocket", "--eval", ""],
     debianPackages: ["nodejs"],
   },
+  "npm and its registry": {
+    commands: ["npm"],
+    trial: ["view", "bun@1.4.5", "version", "--prefer-offline", "--fetch-retries=1", "--fetch-timeout=10000"],
+  },
   // 213 packages, 74 MB.
   prism: { npmPackages: ["@stoplight/prism-cli@5.16.0"] },
   openssl: { debianPackages: ["openssl"] },

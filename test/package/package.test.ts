@@ -1,0 +1,245 @@
+/** Longwire as others install it: the package with Bun, and with Node and npm alone; its types, and the examples in them. */
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import packageJson from "../../package.json";
+import { bundlePage } from "../../src/endpoint/page.ts";
+import { settings } from "../../src/settings/config.ts";
+import { declarationFiles, generateDeclarations } from "../declarations/generate.ts";
+import { type Ended, root, runCommand, spawnServer } from "../support/server.ts";
+import { commandOf, lacks } from "../support/tool.ts";
+import { publish } from "../support/topics.ts";
+import { within } from "../support/wait.ts";
+
+setDefaultTimeout(120_000);
+
+const bun = process.execPath;
+const archive = `longwire-${packageJson.version}.tgz`;
+const written = await Promise.all(
+  Object.keys(declarationFiles).map((file) => Bun.file(resolve(root, file)).text()),
+);
+const declarations = written.join("\n");
+
+/** The code blocks of the docstrings. */
+const examples = [...declarations.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, block = ""]) =>
+  block.replaceAll(/^\s*\* ?/gm, ""),
+);
+
+let folder: string;
+let project: string;
+
+async function run(command: readonly string[], directory = project): Promise<string> {
+  const { exitCode, output, errors } = await runCommand(command.slice(1), {
+    command: command.slice(0, 1),
+    directory,
+    seconds: 50,
+  });
+  if (exitCode !== 0) throw new Error(`${command.join(" ")} ended with ${exitCode}:\n${output}${errors}`);
+  return output;
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "longwire-package-"));
+  project = join(folder, "project");
+  await run([bun, "pm", "pack", "--destination", folder], root);
+  await mkdir(project);
+  await Bun.write(join(project, "package.json"), '{ "private": true, "type": "module" }\n');
+  await run([bun, "add", `../${archive}`]);
+  await run([bun, "add", "--dev", "--exact", `@types/bun@${packageJson.devDependencies["@types/bun"]}`]);
+  for (const [index, text] of written.entries())
+    await Bun.write(join(project, "declarations", `${index}.ts`), text);
+  for (const [index, example] of examples.entries())
+    await Bun.write(join(project, `example-${index}.ts`), `${example}\nexport {};\n`);
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+test("the types are what `bun run declarations` writes now", () => {
+  expect(Bun.deepEquals(written, Object.values(generateDeclarations())), "run: bun run declarations").toBe(
+    true,
+  );
+});
+
+test("the package has the command, the sources, the built page, the protocol with its descriptions and the types, and nothing else", async () => {
+  const packed = (await run(["tar", "-tzf", archive], folder)).trim().split("\n");
+  const expected = [
+    "{bin,src,types}/**",
+    "dist/page/*",
+    "docs/protocol.md",
+    "docs/*api.json",
+    "README*",
+    "LICENSE",
+  ].flatMap((files) => [...new Bun.Glob(files).scanSync({ cwd: root })]);
+  const names = packed.map((name) => name.replace(/^package\//, ""));
+  expect(names.toSorted()).toEqual(["package.json", ...expected].toSorted());
+  expect(names.filter((name) => name.startsWith("dist/page/"))).toHaveLength(6);
+  expect(Bun.file(join(folder, archive)).size).toBeLessThanOrEqual(400_000);
+});
+
+describe("every setting", () => {
+  for (const [name, { unit, default: value }] of Object.entries(settings)) {
+    test(`${name} has a docstring with its default`, () => {
+      const [, docstring = ""] =
+        new RegExp(`/\\*\\*((?:(?!\\*/)[\\s\\S])*?)\\*/\\s*readonly ${name}: Setting`).exec(declarations) ??
+        [];
+      const text = docstring.replaceAll(/\s*\n\s*\* ?/g, " ");
+      expect(text).toMatch(/^ ?[A-Z].{20,}\./);
+      const shown = unit.show(value as never);
+      // `10m` is written "10 min" there, `64MiB` "64 MiB", nothing "none".
+      const [, number, suffix = ""] = /^(\d+)([A-Za-z]*)$/.exec(shown) ?? [];
+      const written =
+        shown === ""
+          ? "none"
+          : number === undefined
+            ? shown
+            : `${number} ${{ m: "min", d: "day" }[suffix] ?? suffix}`.trim();
+      expect(text.replaceAll("`", "")).toContain(`Default ${written}`);
+    });
+  }
+});
+
+describe("a project that installed the package", () => {
+  const options = {
+    bundler: { module: "Preserve", moduleResolution: "bundler" },
+    NodeNext: { module: "NodeNext", moduleResolution: "NodeNext" },
+  };
+  for (const [name, resolution] of Object.entries(options)) {
+    const compilerOptions = {
+      ...resolution,
+      ...{ target: "ESNext", lib: ["ESNext"], types: ["bun"], strict: true, noEmit: true },
+      ...{ skipLibCheck: false, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+    };
+    const file = `tsconfig.${name}.json`;
+
+    test(`is checked by tsc and by bun check with moduleResolution ${name}`, async () => {
+      // tsc takes ten seconds for the types of Bun and of the language, so it checks only ours, as sources.
+      const forTsc = { ...compilerOptions, skipLibCheck: true };
+      const include = ["*.ts", "declarations/*.ts"];
+      await Bun.write(join(project, `tsc.${file}`), JSON.stringify({ compilerOptions: forTsc, include }));
+      await run([bun, resolve(root, "node_modules/typescript/bin/tsc"), "-p", `tsc.${file}`]);
+      await Bun.write(join(project, file), JSON.stringify({ compilerOptions, include: ["*.ts"] }));
+      await run([bun, "check", "-p", file]);
+      await Bun.write(
+        join(project, "wrong.ts"),
+        'import { createHandler } from "longwire"; createHandler({ port: "a" });',
+      );
+      const wrong = run([bun, "check", "-p", file]);
+      await expect(wrong).rejects.toThrow("port");
+      await rm(join(project, "wrong.ts"));
+    });
+  }
+
+  test("runs every example of the docstrings to its end", async () => {
+    expect(examples.length).toBeGreaterThanOrEqual(6);
+    for (const index of examples.keys()) await run([bun, `example-${index}.ts`]);
+  });
+});
+
+describe.skipIf(lacks("npm and its registry", "Node 20.10"))("a project of Node, without Bun on PATH", () => {
+  /** Where PATH leads: folders with Node alone, with npm too, and with Bun too. */
+  const paths = { node: "", npm: "", bun: "" };
+  let nodeProject: string;
+
+  beforeAll(async () => {
+    const commands = {
+      node: commandOf("Node 20.10"),
+      npm: commandOf("npm and its registry"),
+      sh: "/bin/sh",
+      bun,
+    };
+    for (const [name, links] of Object.entries({
+      node: ["node"],
+      npm: ["node", "npm", "sh"],
+      bun: ["node", "bun"],
+    } as const)) {
+      const path = join(folder, `path-${name}`);
+      await mkdir(path);
+      for (const link of links) await symlink(commands[link], join(path, link));
+      paths[name as keyof typeof paths] = path;
+    }
+    nodeProject = join(folder, "node-project");
+    await mkdir(nodeProject);
+    await Bun.write(join(nodeProject, "package.json"), '{ "private": true, "type": "module" }\n');
+    const flags = ["--prefer-offline", "--no-audit", "--no-fund"];
+    const installed = await runInNode(["npm", "install", ...flags, `../${archive}`], paths.npm);
+    if (installed.exitCode !== 0) throw new Error(installed.errors);
+  });
+
+  const options = (PATH: string) => ({ directory: nodeProject, environment: { PATH }, seconds: 100 });
+  const longwire = () => join(nodeProject, "node_modules/.bin/longwire");
+  const runInNode = ([command = "", ...words]: readonly string[], PATH: string): Promise<Ended> =>
+    runCommand(words, { ...options(PATH), command: [command === "npm" ? join(PATH, command) : command] });
+
+  test("has four packages", async () => {
+    const names = new Bun.Glob("*").scanSync({ cwd: join(nodeProject, "node_modules"), onlyFiles: false });
+    expect([...names].toSorted()).toEqual(["@redis", "ipaddr.js", "jose", "longwire"]);
+  });
+
+  test("serves by the command, with the Bun that npm provides, and ends whole on SIGTERM", async () => {
+    await using server = await spawnServer([], { ...options(paths.npm), command: [longwire()] });
+    const { pid } = await server.logged("listening");
+    try {
+      const page = await bundlePage();
+      for (const [name, text] of Object.entries(page)) {
+        const path = name === "index.html" ? "longconnecthtml" : name;
+        const answer = await fetch(new URL(path, server.url), { headers: { Accept: "text/html" } });
+        expect([name, await answer.text()]).toEqual([name, text]);
+      }
+      server.process.kill("SIGTERM");
+      expect(await within(server.process.exited, "the end of the command")).toBe(0);
+      expect(existsSync(`/proc/${pid}`)).toBe(false);
+      const errors = await server.errors;
+      expect(errors).toStartWith(
+        "longwire: this needs Bun 1.4.5 or newer, which is not on PATH. npm is asked",
+      );
+      expect(errors).toContain('"msg":"stopped"');
+    } finally {
+      if (existsSync(`/proc/${pid}`)) process.kill(Number(pid), "SIGKILL");
+    }
+  });
+
+  test("finds the Bun on PATH without npm, and gives its exit code", async () => {
+    expect(await runInNode([longwire(), "--version"], paths.bun)).toEqual({
+      exitCode: 0,
+      output: `${packageJson.version}\n`,
+      errors: "",
+    });
+    const wrong = await runInNode([longwire(), "--prot", "1"], paths.bun);
+    expect(wrong).toMatchObject({ exitCode: 2, errors: expect.stringContaining("--port") });
+  });
+
+  test("is told what is missing where there is neither Bun nor npm", async () => {
+    const { exitCode, errors } = await runInNode([longwire()], paths.node);
+    expect([exitCode, errors.trim().split("\n").at(-1)]).toEqual([
+      1,
+      "longwire: npm is not there either. Install Bun from https://bun.sh.",
+    ]);
+  });
+
+  test("receives a message by `longwire/client`", async () => {
+    await using server = await spawnServer();
+    const id = await publish(server, "news", "hello");
+    const program = `import { follow } from "longwire/client";
+const following = follow("${server.url}topics/news?since=all", {
+  onMessage({ id, data }) { console.log(id, data); following.stop(); },
+});`;
+    await Bun.write(join(nodeProject, "client.js"), program);
+    // Node 22 and newer have a WebSocket without the flag.
+    const words = ["--experimental-websocket", "client.js"];
+    const ended = await runInNode([join(paths.node, "node"), ...words], paths.node);
+    expect(ended).toMatchObject({ exitCode: 0, output: `${id} hello\n` });
+  });
+
+  test("runs a program of the library, with its page", async () => {
+    const program = `import { createServer } from "longwire";
+await using server = await createServer({ port: 0, logLevel: "warn" });
+console.log((await (await fetch(new URL("client.js", server.url))).text()).includes("export{"));`;
+    await Bun.write(join(nodeProject, "library.ts"), program);
+    expect(await runInNode([bun, "library.ts"], paths.node)).toEqual({
+      exitCode: 0,
+      output: "true\n",
+      errors: "",
+    });
+  });
+});
