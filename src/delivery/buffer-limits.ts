@@ -5,6 +5,8 @@ import {
   checkedShare,
   envelopeBytesMax,
   gatheredBytesMax,
+  laggingBytesPerSecond,
+  laggingShare,
   replayAheadBytesCap,
   streamGatheredBytesCap,
   totalBytesMin,
@@ -24,6 +26,10 @@ export interface BufferLimits {
   readonly bufferedBytesMax: number;
   /** Bytes that may be published between two checks of the subscribers. Small beside the limit, so that it holds. */
   readonly checkEveryBytes: number;
+  /** A reader that holds more unsent lags, and publishers wait for it. */
+  readonly laggingBytes: number;
+  /** How long publishers wait for it after each `checkEveryBytes`, at most. */
+  readonly laggingMilliseconds: number;
   /** A replay pauses while at least so many bytes are unsent. */
   readonly replayAheadBytes: number;
   /** So many bytes that are gathered for an event stream do not wait for the end of the turn. */
@@ -53,6 +59,8 @@ export function bufferLimits(config: {
   return {
     bufferedBytesMax,
     checkEveryBytes,
+    laggingBytes: bufferedBytesMax * laggingShare,
+    laggingMilliseconds: (checkEveryBytes / laggingBytesPerSecond) * 1000,
     replayAheadBytes: Math.min(replayAheadBytesCap, bufferedBytesMax * aheadShare),
     streamGatheredBytes: Math.min(streamGatheredBytesCap, bufferedBytesMax * aheadShare),
     totalBytesMax,

@@ -1,7 +1,7 @@
 /** Bun's native topics. One publish to a native topic reaches all WebSockets that are subscribed to it. */
 import type { Server } from "bun";
 import type { Counters } from "../metrics.ts";
-import { bytesSent, type Frame, frameBytes } from "./frame.ts";
+import { bytesSent, type Frame } from "./frame.ts";
 
 export class NativeTopics {
   readonly #checkEveryBytes: number;
@@ -12,7 +12,7 @@ export class NativeTopics {
   readonly #servers = new Set<Server<unknown>>();
   /** `publishedBytes` when Bun last reported a socket with unsent bytes. */
   #laggingAtBytes = -1;
-  /** Bytes of all frames published. */
+  /** Bytes of all frames that topics' readers were given, each once for each form. */
   publishedBytes = 0;
 
   /** @param checkEveryBytes published between two checks of the sockets */
@@ -39,13 +39,16 @@ export class NativeTopics {
    * @param checkedAtBytes `publishedBytes` when the sockets of the native topic were last checked
    */
   isCheckDue(checkedAtBytes: number): boolean {
-    if (this.#laggingAtBytes < checkedAtBytes) return false;
-    return this.publishedBytes - checkedAtBytes >= this.#checkEveryBytes;
+    return this.publishedBytes - checkedAtBytes >= this.#checkEveryBytes && this.mayLag(checkedAtBytes);
+  }
+
+  /** Whether a socket may hold unsent bytes of what was published later. @param sinceBytes an earlier `publishedBytes` */
+  mayLag(sinceBytes: number): boolean {
+    return this.#laggingAtBytes >= sinceBytes;
   }
 
   /** @returns false if Bun dropped the frame for a socket, whose buffer is full */
   publish(name: string, kind: keyof Counters["sentBytes"], frame: Frame): boolean {
-    this.publishedBytes += frameBytes(frame);
     let isTaken = true;
     for (const server of this.#servers) {
       const subscribers = server.subscriberCount(name);

@@ -25,6 +25,6 @@ export interface Reader {
 
 /** A topic, to a reader of several. */
 export interface ReaderLimits {
-  /** Whether a reader with so many unsent bytes is too slow to be given another message of this topic. */
-  isTooSlow(form: Form, unsentBytes: number): boolean;
+  /** Whether a reader with so many unsent bytes holds more than a limit, by the rule (`isTooSlow`) for this topic. */
+  isTooSlow(form: Form, unsentBytes: number, limitBytes: number): boolean;
 }

@@ -7,6 +7,10 @@
  * no 41st message and is cut. Another reader is given one message of 6 MiB and holds 5 MiB of it. Without that message it
  * holds nothing, so it is given the next. It also keeps up while 40 small messages follow and it still holds a part of the
  * large one. Once it holds less than what followed the large message, only the limit and the last message count again.
+ *
+ * Before that, at half of the limit, a reader lags: publishers to its topics wait until it has taken more, at most so long
+ * that 2 MiB a second are published. So a burst cuts no reader that takes so many, and a stalled one keeps publishers waiting
+ * for half a second, in which it is given the second half of its limit. Messages that other nodes publish do not wait.
  */
 
 /** What all readers of one topic in one form were given. */
@@ -31,7 +35,7 @@ export class Given {
  * Whether a reader is too slow to be given another message. The size of one message never makes it so: neither the last one
  * counts, nor the last large one while a part of it is held.
  * @param unsentBytes given to the reader and not sent
- * @param limitBytes `--max-buffered`
+ * @param limitBytes `--max-buffered`; a part of it for whether a reader lags, so that publishers wait for it
  */
 export function isTooSlow(
   unsentBytes: number,

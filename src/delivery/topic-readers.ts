@@ -77,8 +77,8 @@ export class TopicReaders implements LiveSubscribers, ReaderLimits {
     return this.#forms.some(({ isFull }) => isFull);
   }
 
-  isTooSlow(form: Form, unsentBytes: number): boolean {
-    return this.#of(form)?.isTooSlow(unsentBytes) ?? true;
+  isTooSlow(form: Form, unsentBytes: number, limitBytes: number): boolean {
+    return this.#of(form)?.isTooSlow(unsentBytes, limitBytes) ?? true;
   }
 
   #of(form: Form): FormReaders | undefined {
@@ -98,16 +98,17 @@ class FormReaders {
   #checkedAtBytes: number;
   /** Set from the first message of which all copies together were too much for one turn or for memory. */
   #slices: SlicedDelivery<Reader> | undefined;
-  /** Given at once since publishers last waited for a turn. */
-  #atOnceBytes = 0;
-  /** Set until the end of a turn in which publishers wait, so that readers take more than they are given in one. */
-  #turn: Promise<void> | undefined;
+  /** How much had been published when publishers last had to wait for the readers to take it. */
+  #pausedAtBytes: number;
+  /** Set while they wait. */
+  #pause: Promise<void> | undefined;
 
   constructor(topic: string, form: Form, deps: DeliveryDeps) {
     this.form = form;
     this.#deps = deps;
     this.#nativeName = form.isNative ? deps.native.nameOf(topic, form.kind ?? "") : "";
     this.#checkedAtBytes = deps.native.publishedBytes;
+    this.#pausedAtBytes = this.#checkedAtBytes;
   }
 
   get size(): number {
@@ -115,7 +116,7 @@ class FormReaders {
   }
 
   get room(): Promise<void> | undefined {
-    return this.#slices?.room ?? this.#turn;
+    return this.#slices?.room ?? this.#pause;
   }
 
   get isFull(): boolean {
@@ -159,25 +160,39 @@ class FormReaders {
     if (isNative) this.#publish(framed);
     else this.#list.visit((reader) => this.#give(reader, framed));
     this.#gave(framed);
-    this.#atOnceBytes += bytes;
-    if (this.#atOnceBytes >= this.#deps.buffers.checkEveryBytes) this.#waitATurn();
   }
 
-  isTooSlow(unsentBytes: number): boolean {
-    return isTooSlow(unsentBytes, this.#given, this.#deps.buffers.bufferedBytesMax);
-  }
-
-  #waitATurn(): void {
-    this.#atOnceBytes = 0;
-    this.#turn ??= nextTurn().then(() => {
-      this.#turn = undefined;
-    });
+  isTooSlow(unsentBytes: number, limitBytes: number): boolean {
+    return isTooSlow(unsentBytes, this.#given, limitBytes);
   }
 
   #gave({ message, bytes }: FramedMessage): void {
-    this.#given.add(bytes, this.#deps.buffers.bufferedBytesMax);
+    const { buffers, counters, native } = this.#deps;
+    this.#given.add(bytes, buffers.bufferedBytesMax);
     // Another clock may have stamped the message.
-    this.#deps.counters.deliverySeconds.observe(Math.max(0, Date.now() - message.time) / 1000);
+    counters.deliverySeconds.observe(Math.max(0, Date.now() - message.time) / 1000);
+    native.publishedBytes += bytes;
+    // All that is published counts, because a reader of several topics holds what all of them gave.
+    if (native.publishedBytes - this.#pausedAtBytes < buffers.checkEveryBytes) return;
+    this.#pause ??= this.#waitForReaders(this.#pausedAtBytes).finally(() => {
+      this.#pause = undefined;
+    });
+    this.#pausedAtBytes = native.publishedBytes;
+  }
+
+  /** Resolves in the next turn, in which readers take what they were given in this one; later if one of them lags. */
+  async #waitForReaders(sinceBytes: number): Promise<void> {
+    const { buffers, native } = this.#deps;
+    const endMilliseconds = performance.now() + buffers.laggingMilliseconds;
+    await nextTurn();
+    if (this.form.isNative && !native.mayLag(sinceBytes)) return;
+    const lags = (reader: Reader): boolean => this.#holdsMoreThan(buffers.laggingBytes, reader);
+    const lagging: Reader[] = [];
+    this.#list.visit((reader) => lags(reader) && lagging.push(reader));
+    for (let last = lagging.pop(); last && performance.now() < endMilliseconds; ) {
+      if (lags(last)) await Bun.sleep(1);
+      else last = lagging.pop();
+    }
   }
 
   #publish({ frame }: FramedMessage): void {
@@ -197,7 +212,8 @@ class FormReaders {
     const { native, cutter } = this.#deps;
     if (!native.isCheckDue(this.#checkedAtBytes)) return;
     this.#checkedAtBytes = native.publishedBytes;
-    this.#list.visit((reader) => this.#isReaderTooSlow(reader) && reader.tooSlow(cutter));
+    const { bufferedBytesMax } = this.#deps.buffers;
+    this.#list.visit((reader) => this.#holdsMoreThan(bufferedBytesMax, reader) && reader.tooSlow(cutter));
   }
 
   /** Bun dropped a message for a WebSocket that holds more than `backpressureBytesMax`. It must get no later one. */
@@ -207,17 +223,19 @@ class FormReaders {
   }
 
   /** A reader of several topics may hold a large message of another topic, so the limit of each must be exceeded. */
-  #isReaderTooSlow(reader: Reader): boolean {
+  #holdsMoreThan(limitBytes: number, reader: Reader): boolean {
     const { unsentBytes } = reader;
-    if (!this.isTooSlow(unsentBytes)) return false;
-    for (const { live } of reader.subscriptions) if (!live.isTooSlow(this.form, unsentBytes)) return false;
+    if (!this.isTooSlow(unsentBytes, limitBytes)) return false;
+    for (const { live } of reader.subscriptions)
+      if (!live.isTooSlow(this.form, unsentBytes, limitBytes)) return false;
     return true;
   }
 
   /** A reader that throws is ended. Otherwise it would miss this message and get the next. */
   #give(reader: Reader, { message, frame }: FramedMessage): void {
     try {
-      if (this.#isReaderTooSlow(reader) || !reader.deliver(message, frame)) reader.tooSlow(this.#deps.cutter);
+      if (this.#holdsMoreThan(this.#deps.buffers.bufferedBytesMax, reader) || !reader.deliver(message, frame))
+        reader.tooSlow(this.#deps.cutter);
       else if (this.form.kind) this.#deps.counters.delivered[this.form.kind]++;
     } catch (error) {
       reader.fail(error);

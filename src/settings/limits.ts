@@ -49,6 +49,15 @@ export const gatheredBytesMax = 32 * (16 * KiB + 16);
 /** The subscribers are checked each time that this part of `--max-buffered` was published: so far it may be exceeded. */
 export const checkedShare = 1 / 8;
 
+/** A reader that holds more than this part of `--max-buffered` lags: publishers to its topics wait for it. */
+export const laggingShare = 1 / 2;
+
+/**
+ * Bytes a second that are published to a topic while a reader lags: a reader that takes so many is not cut, however fast
+ * its topics could be published to, and one that takes nothing slows them down to no less until it is cut.
+ */
+export const laggingBytesPerSecond = 2 * MiB;
+
 /** Part of the memory that the process may use for the unsent bytes of all connections, and the least for it in bytes. */
 export const totalMemoryShare = 1 / 4;
 export const totalBytesMin = 64 * MiB;
@@ -248,6 +257,10 @@ assertRelation(
 assertRelation(
   aheadShare + checkedShare < 1,
   "a reader at the end of its replay is not cut for what is published until the next check",
+);
+assertRelation(
+  aheadShare <= laggingShare && laggingShare + checkedShare < 1,
+  "a reader lags only by live messages, and publishers wait for it before it is cut",
 );
 assertRelation(streamTopicsMax <= socketTopicsMax, "what a stream may subscribe to a socket may, too");
 

@@ -15,6 +15,8 @@ setDefaultTimeout(120_000);
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
+const burstingProgram = [process.execPath, resolve(root, "test/support/bursting-program.ts")];
+
 const stalledCount = 150;
 const flags = ["--max-buffered-total", "24MiB", "--history-messages", "2000", "--log-level", "warn"];
 
@@ -66,23 +68,11 @@ describe("a crowd of stalled readers", () => {
   });
 
   test("costs a reader nothing that keeps up, however fast a program publishes", async () => {
-    const program = resolve(root, "test/support/bursting-program.ts");
-    await using server = await spawnServer([], { command: [process.execPath, program] });
+    await using server = await spawnServer([], { command: [...burstingProgram, "64", "2"] });
     using _ = await stalledReaders(server, "busy", "cloudevents.json", 600);
     const sightings = noSightings();
     using reader = new SlowReader(server, "busy", "cloudevents", sightings);
-    await until(() => {
-      if (!reader.connected) reader.take(4096);
-      return reader.connected;
-    }, "the reader to be there");
-    await publish(server, "begin", "now");
-    await until(async () => {
-      for (let looks = 0; looks < 500 && reader.last !== 63; looks++) {
-        reader.takeAll(); // The kernel holds 100 KB for it, so it takes a message in many steps.
-        await nextTurn();
-      }
-      return reader.last === 63 || sightings.cuts > 0;
-    }, "the last message at the reader");
+    await takeBurst(server, reader, () => reader.last === 63 || sightings.cuts > 0);
     expect(sightings).toEqual({ cuts: 0, messages: 64, holes: [] });
   });
 
@@ -111,6 +101,16 @@ describe("a crowd of stalled readers", () => {
 });
 
 describe("readers that keep up", () => {
+  for (const form of ["raw", "stream"] as const) {
+    test(`are waited for by a publisher that is faster, and get everything: ${form}`, async () => {
+      await using server = await spawnServer([], { command: [...burstingProgram, "192", "4"] });
+      const sightings = noSightings();
+      using reader = new SlowReader(server, "busy", form, sightings);
+      await takeBurst(server, reader, () => reader.last === 191 || sightings.cuts > 0);
+      expect(sightings).toEqual({ cuts: 0, messages: 192, holes: [] });
+    });
+  }
+
   test("as event streams are not cut for what they could hold together", async () => {
     await using server = await spawnServer(["--max-buffered-total", "8MiB", "--log-level", "warn"]);
     const streams = await Promise.all(Array.from({ length: 20 }, () => openStream(server, "busy")));
@@ -128,6 +128,22 @@ describe("readers that keep up", () => {
     for (const stream of streams) await stream[Symbol.asyncDispose]();
   });
 });
+
+/** Begins the burst once the reader is there, which takes all it can until it is enough. */
+async function takeBurst(server: RunningServer, reader: SlowReader, enough: () => boolean): Promise<void> {
+  await until(() => {
+    if (!reader.connected) reader.take(4096);
+    return reader.connected;
+  }, "the reader to be there");
+  await publish(server, "begin", "now");
+  await until(async () => {
+    for (let looks = 0; looks < 500 && !enough(); looks++) {
+      reader.takeAll(); // The kernel holds 100 KB for it: a message takes many steps.
+      await nextTurn();
+    }
+    return enough();
+  }, "the last message at the reader");
+}
 
 /** The time that a process has run on a processor, in steps of 10 ms: what others do on this machine is not in it. */
 function processorSeconds(pid: number): number {

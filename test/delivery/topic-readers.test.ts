@@ -1,6 +1,7 @@
 /** From one message to the live readers of its topic, without connections. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Server } from "bun";
+import { bufferLimits } from "../../src/delivery/buffer-limits.ts";
 import { forms } from "../../src/delivery/forms.ts";
 import type { TopicReaders } from "../../src/delivery/topic-readers.ts";
 import { nextTurn } from "../../src/next-turn.ts";
@@ -8,6 +9,9 @@ import { messageOf, ReaderStage } from "../support/topic-readers.ts";
 import { until } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
 
 const kilobyte = "x".repeat(1000);
 
@@ -154,6 +158,13 @@ test("native topics are looked up at no server that has lost its last socket", (
   expect(asked).toEqual(["replaced", "current"]);
 });
 
+test("publishing is not slowed down below 2 MiB a second by readers that lag", () => {
+  for (const bufferedBytesMax of [4 * KiB, 2 * MiB, 1024 * MiB]) {
+    const limits = bufferLimits({ bufferedBytesMax, bufferedBytesTotalMax: 0, messageBytesMax: 1024 });
+    expect(limits.checkEveryBytes / (limits.laggingMilliseconds / 1000)).toBe(2 * MiB);
+  }
+});
+
 describe("publishers wait", () => {
   test("for a turn after each part of the limit that readers were given at once", async () => {
     const stage = new ReaderStage({ bufferedBytesMax: 8000 });
@@ -166,6 +177,39 @@ describe("publishers wait", () => {
     expect(topic.isFull).toBe(false);
     await topic.room;
     expect(topic.room).toBeUndefined();
+  });
+
+  for (const form of [forms.program, forms.eventStream])
+    test(`for a reader that lags, until it has taken something: ${form.encoding}`, async () => {
+      const stage = new ReaderStage({ bufferedBytesMax: 8 * MiB }); // 0.5 s for each MiB.
+      const topic = stage.topic();
+      const reader = stage.reader([topic], form);
+      reader.keeps = (bytes) => bytes;
+      const published = (async () => {
+        for (let number = 0; number < 20; number++) {
+          topic.deliver(messageOf("x".repeat(MiB)));
+          await topic.room;
+        }
+      })();
+      while (reader.received.length < 20) {
+        expect(reader.unsentBytes).toBeLessThan(7 * MiB);
+        await nextTurn();
+        reader.unsentBytes = Math.max(0, reader.unsentBytes - MiB);
+      }
+      await published;
+      expect(stage.counters.cut.slow).toBe(0);
+    });
+
+  test("for one that takes nothing no longer than until it is cut", async () => {
+    const stage = new ReaderStage({ bufferedBytesMax: 512 * KiB });
+    const topic = stage.topic();
+    const reader = stage.reader([topic]);
+    reader.keeps = (bytes) => bytes;
+    while (!reader.calls.includes("leave")) {
+      topic.deliver(messageOf("x".repeat(64 * KiB)));
+      await topic.room;
+    }
+    expect(reader.received).toHaveLength(10); // The limit, the last message, and the one that was too much for it.
   });
 
   test("until the readers of a topic were given what waits for them", async () => {
