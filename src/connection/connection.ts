@@ -28,9 +28,13 @@ export interface SocketHandler extends ConnectionHandler {
   close?(socket: Socket): void;
 }
 
+/** Memory for the unsent bytes of a WebSocket. */
+export const heldBytesOf = (socket: Socket): number =>
+  Math.ceil(socket.getBufferedAmount() * socketMemoryFactor);
+
 /** A WebSocket as delivery sees it. */
 export const holderOf = (socket: Socket): Holder => ({
-  heldBytes: socket.getBufferedAmount() * socketMemoryFactor,
+  heldBytes: heldBytesOf(socket),
   address: socket.data.clientAddress.address,
   leave: () => socket.data.handler.leave?.(),
   abandon: () => socket.terminate(),

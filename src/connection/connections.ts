@@ -8,9 +8,16 @@ import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
-import { refusedRetrySeconds, socketMemoryFactor } from "../settings/limits.ts";
+import { refusedRetrySeconds } from "../settings/limits.ts";
 import { clientNetwork } from "../settings/networks.ts";
-import { ClientAddress, holderOf, type OpenConnection, type Socket, type Use } from "./connection.ts";
+import {
+  ClientAddress,
+  heldBytesOf,
+  holderOf,
+  type OpenConnection,
+  type Socket,
+  type Use,
+} from "./connection.ts";
 import { logClosed, logOpened } from "./connection-log.ts";
 import { connectionsAllowed } from "./descriptors.ts";
 import { HttpConnection, type HttpHandler } from "./http-connection.ts";
@@ -65,15 +72,11 @@ export class Connections implements Holders {
     return this.#httpConnections;
   }
 
-  /** Of all connections. */
-  unsentBytes(): number {
-    const { socketBytes, httpBytes } = this.#unsentBytes();
-    return socketBytes + httpBytes;
-  }
-
   heldBytes(): number {
-    const { socketBytes, httpBytes } = this.#unsentBytes();
-    return socketBytes * socketMemoryFactor + httpBytes;
+    let bytes = 0;
+    for (const socket of this.#sockets) bytes += heldBytesOf(socket);
+    for (const connection of this.#httpConnections) bytes += connection.heldBytes;
+    return bytes;
   }
 
   holders(): Holder[] {
@@ -166,14 +169,6 @@ export class Connections implements Holders {
   stopAdmitting(): void {
     this.#isDraining = true;
     this.#isClosed = true;
-  }
-
-  #unsentBytes(): { readonly socketBytes: number; readonly httpBytes: number } {
-    let socketBytes = 0;
-    for (const socket of this.#sockets) socketBytes += socket.getBufferedAmount();
-    let httpBytes = 0;
-    for (const connection of this.#httpConnections) httpBytes += connection.heldBytes;
-    return { socketBytes, httpBytes };
   }
 
   #count({ clientAddress, kind }: OpenConnection): void {

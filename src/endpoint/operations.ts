@@ -25,7 +25,7 @@ import { prometheusText, prometheusType } from "../wire/prometheus.ts";
 
 export interface OperationsDeps {
   readonly engine: Pick<Engine, "size" | "metrics"> & { readonly broker: Pick<Broker, "state"> };
-  readonly connections: Pick<Connections, "connectionsMax" | "isDraining" | "unsentBytes">;
+  readonly connections: Pick<Connections, "connectionsMax" | "isDraining" | "heldBytes">;
   /** Memory of recent encodings. */
   readonly encodings: { readonly bytes: number };
   readonly counters: Counters;
@@ -191,7 +191,9 @@ function stateMetrics({ engine, connections, encodings }: OperationsDeps): Metri
           gauge("longwire_history_bytes", "History kept, with its overhead.", () => size.historyBytes),
         ]
       : []),
-    gauge("longwire_buffered_bytes", "Unsent bytes of all connections.", () => connections.unsentBytes()),
+    gauge("longwire_buffered_bytes", "Memory for the unsent bytes of all connections.", () =>
+      connections.heldBytes(),
+    ),
     gauge("longwire_encodings_bytes", "Recent messages as they are sent.", () => encodings.bytes),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),
   ];

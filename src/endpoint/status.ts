@@ -86,7 +86,7 @@ class StatusMeter {
       cut: counters.cut,
       refused: counters.refused,
       memoryBytes: process.memoryUsage.rss(),
-      bufferedBytes: connections.unsentBytes(),
+      bufferedBytes: connections.heldBytes(),
       eventLoopDelaySeconds: this.#delay?.takeLongestSeconds() ?? 0,
       engine: {
         kind,

@@ -101,6 +101,11 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
     return this.#topic.topic;
   }
 
+  /** True after its topic's end, and after `close`. */
+  get isClosed(): boolean {
+    return this.#state === "closed";
+  }
+
   /** The live subscribers of its topic. */
   get live(): Live {
     return this.#topic.live;

@@ -87,7 +87,7 @@ test("a health check of HTTP/1.0, which sends no Host, is answered, and HTTP/1.1
 
 test("an engine that was reached only between two probes makes the node ready", async () => {
   const broker = { state: { available: false, sinceTime: 0 } };
-  const connections = { connectionsMax: 1, isDraining: false, unsentBytes: () => 0 };
+  const connections = { connectionsMax: 1, isDraining: false, heldBytes: () => 0 };
   using operations = new Operations({
     engine: { broker, size: { topicCount: 0, historyBytes: 0 }, metrics: () => [] },
     connections,

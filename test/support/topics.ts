@@ -52,7 +52,11 @@ export async function untilKnownFor(server: RunningServer, span: string): Promis
 }
 
 /** Publishes text. @returns the id @throws if the answer is not 200 */
-export async function publish(server: RunningServer, topic: string, text: string): Promise<string> {
+export async function publish(
+  server: Pick<RunningServer, "url">,
+  topic: string,
+  text: string,
+): Promise<string> {
   const response = await post(server, topic, text, { "Content-Type": "text/plain" });
   const body = await response.text();
   if (response.status !== 200) throw new Error(`publishing was answered with ${response.status}: ${body}`);
@@ -60,7 +64,11 @@ export async function publish(server: RunningServer, topic: string, text: string
 }
 
 /** @returns the ids */
-export async function publishEach(server: RunningServer, topic: string, texts: readonly string[]) {
+export async function publishEach(
+  server: Pick<RunningServer, "url">,
+  topic: string,
+  texts: readonly string[],
+) {
   const ids: string[] = [];
   for (const text of texts) ids.push(await publish(server, topic, text));
   return ids;
@@ -113,7 +121,7 @@ export interface TopicClient extends Client {
 
 /** Opens a topic with the ws package, which can send headers. */
 export async function openTopic(
-  server: RunningServer,
+  server: Pick<RunningServer, "socketUrl">,
   path: string,
   subprotocols: readonly string[] = [],
   headers: Readonly<Record<string, string>> = {},
@@ -152,7 +160,7 @@ export const cloudEvents = ["cloudevents.json"] as const;
 
 /** Opens a topic as cloudevents.json and reads `longwire.open`. */
 export async function openEvents(
-  server: RunningServer,
+  server: Pick<RunningServer, "socketUrl">,
   path: string,
 ): Promise<TopicClient & { topics: OpenedTopic[] }> {
   const client = await openTopic(server, path, cloudEvents);

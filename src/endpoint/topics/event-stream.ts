@@ -67,8 +67,6 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   readonly subscriptions: readonly Subscription<TopicReaders>[];
   /** The id of each topic, in the order of the request; only for several topics. A browser returns them together. */
   readonly #cursor: Map<string, string> | undefined;
-  /** Topics that have not ended. */
-  #openTopics: number;
   /** Set while it is open. */
   #connection: HttpConnection | undefined;
   /** Whole events that are written together: by the end of the turn, or before if they are many. */
@@ -86,7 +84,6 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     this.#deps = deps;
     this.#permissions = permissions;
     this.subscriptions = subscriptions;
-    this.#openTopics = subscriptions.length;
     this.#cursor = subscriptions.length > 1 ? new Map() : undefined;
     this.#codec = inCloudEvents ? cloudEventsCodec(subscriptions.length) : plainCodec;
   }
@@ -142,7 +139,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     const connection = this.#connection;
     if (!connection) return;
     this.#write(this.#codec.end(end, this.#cursorAt(end.topic, formatId(end))));
-    if (--this.#openTopics === 0) this.#end(connection);
+    if (this.subscriptions.every(({ isClosed }) => isClosed)) this.#end(connection);
   }
 
   fail(error: unknown): void {

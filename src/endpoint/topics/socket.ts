@@ -82,15 +82,14 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
   readonly #deps: TopicSocketDeps;
   readonly #permissions: Permissions;
   readonly #codec: SocketCodec;
-  readonly subscriptions: readonly Subscription<TopicReaders>[];
-  /** Set if the connection has only one topic. */
+  /** Replaced and not changed, because it may be walked meanwhile. */
+  subscriptions: readonly Subscription<TopicReaders>[];
+  /** Set if the connection was opened for only one topic. */
   readonly #topic: string | undefined;
   #socket: Socket | undefined;
   /** Frames that wait for the message that is being published. Undefined while nothing is being published. */
   #publishing: ClientFrame[] | undefined;
   #isHeld = false;
-  /** Topics that have not ended. */
-  #openTopics: number;
   /** From then on nothing is published. */
   #hasFailed = false;
   /** Replayed since the socket's buffer was last looked at. */
@@ -106,7 +105,6 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     this.#permissions = permissions;
     this.#codec = codec;
     this.subscriptions = subscriptions;
-    this.#openTopics = subscriptions.length;
     this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
   }
 
@@ -115,6 +113,26 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     this.#codec.open(socket, this.subscriptions);
     for (const subscription of this.subscriptions) subscription.begin(this);
     this.#advance();
+  }
+
+  /**
+   * Adds a topic to those of the open socket: its gap, its replay and its messages follow.
+   * @param subscription to a topic that the socket does not have. It is closed if the socket was closed meanwhile
+   */
+  addTopic(subscription: Subscription<TopicReaders>): void {
+    if (!this.#socket) {
+      subscription.close();
+      return;
+    }
+    this.subscriptions = [...this.subscriptions, subscription];
+    subscription.begin(this);
+    subscription.advance();
+  }
+
+  /** From this call on the socket gets no message of the topic. It stays open, also without any topic. */
+  removeTopic(topic: string): void {
+    for (const subscription of this.subscriptions) if (subscription.topic === topic) subscription.close();
+    this.subscriptions = this.subscriptions.filter((other) => other.topic !== topic);
   }
 
   get form(): SocketCodec["form"] {
@@ -209,7 +227,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     const socket = this.#socket;
     if (!socket) return;
     this.#codec.end(socket, end);
-    if (--this.#openTopics > 0) return;
+    if (!this.subscriptions.every(({ isClosed }) => isClosed)) return;
     this.#hasFailed = true;
     closeSocket(socket, closeCode.normal, "ended");
   }

@@ -1,7 +1,12 @@
 /** A topic over WebSocket: the raw form, where a frame is the message, and cloudevents.json, where each frame is an event. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { TopicSocket } from "../../../src/endpoint/topics/socket.ts";
+import { startServer } from "../../../src/server.ts";
+import { completeConfig, settings } from "../../../src/settings/config.ts";
+import type { Since } from "../../../src/topic/message.ts";
 import { samplesOf, scrape } from "../../support/prometheus.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "../../support/raw-socket.ts";
+import { recordingLog } from "../../support/recording-log.ts";
 import { type RunningServer, spawnServer } from "../../support/server.ts";
 import { sharedServer } from "../../support/shared-server.ts";
 import { textEvent } from "../../support/text-event.ts";
@@ -672,6 +677,79 @@ test("a message over the limit closes only its sender, with 1009", async () => {
   expect((await within(sender.closed, "the close")).code).toBe(1009);
   await publish(small, topic, "x".repeat(1024));
   expect(await other.next()).toBe("x".repeat(1024));
+});
+
+describe("the topics of an open socket", () => {
+  const opened = async (topics: string) => {
+    const running = await startServer(
+      completeConfig(settings, { port: 0, historyMessages: 3 }),
+      recordingLog(),
+      undefined,
+    );
+    const socketUrl = (path: string): string => running.url.href.replace("http", "ws") + path.slice(1);
+    const events = await openEvents({ socketUrl }, topics);
+    const [socket] = running.parts.connections.sockets();
+    const handler = socket?.data.handler;
+    if (!(handler instanceof TopicSocket)) throw new Error("the socket is not one of topics");
+    const add = async (topic: string, since?: Since): Promise<void> =>
+      handler.addTopic(await running.parts.hub.open(topic, since, "all"));
+    return { running, events, handler, add, [Symbol.asyncDispose]: running.stop };
+  };
+
+  test("can become more, with a replay, and fewer, while the others stay as they are", async () => {
+    await using stage = await opened("a");
+    const { running, events, handler, add } = stage;
+    for (const text of ["b1", "b2"]) await publish(running, "b", text);
+    await add("b", { kind: "all" });
+    for (const data of ["b1", "b2"]) expect(await events.event()).toMatchObject({ topic: "b", data });
+    await publish(running, "b", "b3");
+    await publish(running, "a", "a1");
+    for (const data of ["b3", "a1"]) expect(await events.event()).toMatchObject({ data });
+    expect(handler.purpose().topics).toBe(2);
+
+    handler.removeTopic("b");
+    expect((await inspect(running, "b")).subscribers).toBe(0);
+    for (const topic of ["b", "a"]) await publish(running, topic, "later");
+    expect(await events.event()).toMatchObject({ topic: "a", data: "later" });
+
+    await add("b");
+    await publish(running, "b", "again");
+    expect(await events.event()).toMatchObject({ topic: "b", data: "again" });
+  });
+
+  test("begin with the gap of a topic whose messages are gone", async () => {
+    await using stage = await opened("a");
+    await publishEach(stage.running, "b", ["1", "2", "3", "4"]);
+    const epoch = (await inspect(stage.running, "b")).position?.split("-")[0] ?? "";
+    await stage.add("b", { kind: "position", position: { epoch, offset: 0 } });
+    expect(await stage.events.event()).toMatchObject({ type: "longwire.gap" });
+    for (const data of ["2", "3", "4"])
+      expect(await stage.events.event()).toMatchObject({ topic: "b", data });
+  });
+
+  test("can become none, and the last that ends closes it", async () => {
+    await using stage = await opened("a");
+    const { running, events, handler, add } = stage;
+    handler.removeTopic("a");
+    await post(running, "a?end", "");
+    await add("b");
+    await publish(running, "b", "still open");
+    expect(await events.event()).toMatchObject({ data: "still open" });
+    await post(running, "b?end", "");
+    expect(await events.event()).toMatchObject({ type: "longwire.end" });
+    expect((await within(events.closed, "the close")).code).toBe(1000);
+  });
+
+  test("hold nothing that is added after its close", async () => {
+    await using stage = await opened("a");
+    stage.events.terminate();
+    await until(
+      async () => (await inspect(stage.running, "a")).subscribers === 0,
+      "the end of its subscription",
+    );
+    await stage.add("b");
+    expect((await inspect(stage.running, "b")).subscribers).toBe(0);
+  });
 });
 
 for (const [signal, code] of [
