@@ -12,7 +12,7 @@ export class Waits {
     until(holds, what, undefined, this.time);
 
   readonly listen = (broker: Broker): Announcements => {
-    const announced = new Announcements(this.time);
+    const announced = new Announcements(broker, this.time);
     broker.listen(announced);
     return announced;
   };
@@ -77,23 +77,25 @@ export class Waits {
 /** Records the announcements that a node receives. */
 export class Announcements implements BrokerListener {
   misses = 0;
-  readonly #first = new Map<string, Message | End>();
+  readonly #broker: Broker;
   readonly #time: Time;
-  #announced = Promise.withResolvers<void>();
+  #first = new Map<string, Message | End>();
+  #missesMadeUp = 0;
+  #changed = Promise.withResolvers<void>();
 
-  constructor(time: Time) {
+  constructor(broker: Broker, time: Time) {
+    this.#broker = broker;
     this.#time = time;
   }
 
   announced(entry: Message | End): void {
-    const id = `${entry.topic} ${formatId(entry)}`;
-    if (!this.#first.has(id)) this.#first.set(id, entry);
-    this.#announced.resolve();
-    this.#announced = Promise.withResolvers();
+    this.#record(entry);
+    this.#change();
   }
 
   missed(): void {
     this.misses++;
+    this.#change();
   }
 
   subscriberCount(): number {
@@ -110,9 +112,30 @@ export class Announcements implements BrokerListener {
     return [...this.#first.values()].filter((entry) => entry.topic === topic);
   }
 
+  /** What was announced before a reported miss need not have arrived: it is read from the history then, as by a node. */
   async upTo(topic: string, position: Position | undefined): Promise<void> {
     const id = `${topic} ${position && formatId(position)}`;
-    while (!this.#first.has(id))
-      await within(this.#announced.promise, `the announcement of ${id}`, undefined, this.#time);
+    while (!this.#first.has(id) || this.#missesMadeUp < this.misses) {
+      if (this.#missesMadeUp < this.misses) await this.#makeUp(topic);
+      else await within(this.#changed.promise, `the announcement of ${id}`, undefined, this.#time);
+    }
+  }
+
+  async #makeUp(topic: string): Promise<void> {
+    this.#missesMadeUp = this.misses;
+    const history = await this.#broker.history(topic, all, wholePage);
+    for (const message of history?.messages ?? []) this.#record(message);
+    if (history?.end) this.#record(history.end);
+    this.#first = new Map([...this.#first].sort(([, one], [, other]) => one.offset - other.offset));
+  }
+
+  #record(entry: Message | End): void {
+    const id = `${entry.topic} ${formatId(entry)}`;
+    if (!this.#first.has(id)) this.#first.set(id, entry);
+  }
+
+  #change(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 }
