@@ -94,7 +94,11 @@ describe.skipIf(lacks("firefox-esr"))("in Firefox", () => {
   });
   afterAll(() => browser?.close());
 
-  /** Opens WebSockets in a page of the server, one after the other, until each has closed. */
+  /**
+   * Opens WebSockets in a page of the server, one after the other, until each has closed. A line that the page did not see
+   * open is opened again, at most twice: with 25 busy processes to a processor Firefox may take longer to show it than
+   * `closeSettleMilliseconds`. A server that does not wait for the pong hides nearly every opening, and so fails here all the same.
+   */
   async function watch(
     on: Pick<RunningServer, "url" | "socketUrl">,
     paths: readonly string[],
@@ -103,9 +107,8 @@ describe.skipIf(lacks("firefox-esr"))("in Firefox", () => {
     const page = await (browser as Browser).newPage();
     await page.goto(new URL("/healthz", on.url).href);
     await page.exposeFunction("opened", opened);
-    const seen: Seen[] = [];
-    for (const path of paths) {
-      const watching = page.evaluate(
+    const watchOnce = (path: string): Promise<Seen> =>
+      page.evaluate(
         (url) =>
           new Promise<Seen>((resolve) => {
             const events: string[] = [];
@@ -119,7 +122,12 @@ describe.skipIf(lacks("firefox-esr"))("in Firefox", () => {
           }),
         on.socketUrl(path),
       );
-      seen.push(await watching);
+    const seen: Seen[] = [];
+    for (const path of paths) {
+      let line = await watchOnce(path);
+      for (let repeats = 0; !line.events.includes("open") && repeats < 2; repeats++)
+        line = await watchOnce(path);
+      seen.push(line);
     }
     await page.close();
     return seen;
