@@ -7,7 +7,7 @@ import type { KnipConfig } from "knip";
  */
 export default ({ production = false }: { readonly production?: boolean }): KnipConfig => ({
   entry: [
-    "public/{page.tsx,chart.ts}!",
+    "public/page.tsx!",
     "src/{index,build,build-page}.ts!",
     "test/{architecture,bench,chaos,fuzz,model,screenshots,soak}/index.ts",
     "test/**/*.test.ts",

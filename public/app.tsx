@@ -1,9 +1,8 @@
-/** The frame of the page: its head, and the panels. On a wide screen the topics stay beside the others. */
+/** The page: its head, and the panels. On a wide screen the topics stay beside the others. */
 import { computed, signal } from "@preact/signals";
-import { type Theme, theme, type View, view } from "./frame/settings.ts";
-import { Strip } from "./frame/strip.tsx";
-import { Token } from "./frame/token.tsx";
-import { language, words } from "./frame/words.ts";
+import { type View, view } from "./frame/settings.ts";
+import { words } from "./frame/words.ts";
+import { Head } from "./head/head.tsx";
 import type { Latency } from "./latency/latency.ts";
 import { LatencyPanel } from "./latency/panel.tsx";
 import { LinePanel } from "./line/panel.tsx";
@@ -29,8 +28,7 @@ wide.addEventListener("change", () => (isWide.value = wide.matches));
 /** Beside the topics, or alone. */
 const shownView = computed<View>(() => (isWide.value && view.value === "topics" ? "line" : view.value));
 
-export function App(parts: AppProps) {
-  const { topics, line, latency, status } = parts;
+export function App({ topics, line, latency, status }: AppProps) {
   const reconnect = (): void => {
     for (const used of [line.line, topics.subscription.line]) {
       const state = used.state;
@@ -39,24 +37,17 @@ export function App(parts: AppProps) {
     latency.own.start();
     status.start();
   };
+  const isAway = latency.own.state.value.name !== "open";
   return (
     <>
-      <header class="masthead">
-        <img class="mark" src="icon.svg" alt="" width="36" height="36" />
-        <div class="name">
-          <h1>Longwire</h1>
-          <p>{words.value.tagline}</p>
-        </div>
-        <Strip latency={latency} status={status} />
-        <Choices onToken={reconnect} />
-      </header>
+      <Head latency={latency} status={status} onToken={reconnect} />
       <main>
-        {(isWide.value || shownView.value === "topics") && <TopicsPanel topics={topics} />}
+        {(isWide.value || shownView.value === "topics") && <TopicsPanel topics={topics} status={status} />}
         <div class="others">
           <Tabs />
           {shownView.value === "line" && <LinePanel line={line} />}
           {shownView.value === "latency" && <LatencyPanel latency={latency} />}
-          {shownView.value === "server" && <ServerPanel status={status} />}
+          {shownView.value === "server" && <ServerPanel status={status} isAway={isAway} />}
         </div>
       </main>
     </>
@@ -82,39 +73,5 @@ function Tabs() {
           </button>
         ))}
     </nav>
-  );
-}
-
-const themes: readonly Theme[] = ["system", "light", "dark"];
-
-function Choices({ onToken }: { readonly onToken: () => void }) {
-  const say = words.value;
-  return (
-    <fieldset class="choices" aria-label={say.settings}>
-      <Token onChange={onToken} />
-      <select
-        data-part="language"
-        aria-label="Language / 语言"
-        value={language.value}
-        onChange={({ currentTarget }) => (language.value = currentTarget.value === "zh" ? "zh" : "en")}
-      >
-        <option value="en">English</option>
-        <option value="zh">中文</option>
-      </select>
-      <select
-        data-part="theme"
-        aria-label={say.theme}
-        value={theme.value}
-        onChange={({ currentTarget }) =>
-          (theme.value = themes.find((known) => known === currentTarget.value) ?? "system")
-        }
-      >
-        {themes.map((name) => (
-          <option key={name} value={name}>
-            {say.themes[name]}
-          </option>
-        ))}
-      </select>
-    </fieldset>
   );
 }

@@ -11,7 +11,10 @@ const isListOfText = (value: unknown): value is readonly string[] =>
 const others = stored<readonly string[]>("latency.servers", [], isListOfText);
 
 /** More cannot be told apart in a chart. */
-export const serversMax = 8;
+const serversMax = 8;
+
+/** Why an address is not added. */
+export type AddressFault = "wrong" | "known" | "full";
 
 export class Latency {
   /** Rises with each tick. */
@@ -34,17 +37,19 @@ export class Latency {
     setInterval(() => this.#ping(), 1000);
   }
 
-  /** @returns whether it is an address that is not in the list */
-  add(address: string): boolean {
+  /** @param address of a server's line, or of its page */
+  add(address: string): AddressFault | undefined {
     const url = address.trim() === "" ? undefined : readAddress(address);
-    const isKnown = this.probes.peek().some((probe) => probe.url.href === url?.href);
-    if (!url || isKnown || this.probes.peek().length >= serversMax) return false;
+    if (!url) return "wrong";
+    if (url.pathname === "/") url.pathname = "/ping";
+    if (this.probes.peek().some((probe) => probe.url.href === url.href)) return "known";
+    if (this.probes.peek().length >= serversMax) return "full";
     const probe = new Probe(url);
     // As many values as there are ticks, so that all curves have the same times.
     this.probes.value = [...this.probes.peek(), probe];
     this.#store();
     this.measure();
-    return true;
+    return undefined;
   }
 
   remove(probe: Probe): void {

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { Chart, curveColor } from "../frame/chart.tsx";
 import { words } from "../frame/words.ts";
 import { showMilliseconds } from "../log/entry.ts";
-import { type Latency, serversMax } from "./latency.ts";
+import type { AddressFault, Latency } from "./latency.ts";
 import type { Probe } from "./probe.ts";
 import { statisticsOf } from "./statistics.ts";
 
@@ -23,7 +23,6 @@ export function LatencyPanel({ latency }: { readonly latency: Latency }) {
         times={latency.times}
         curves={probes.map((probe) => ({ label: probe.url.href, values: probe.values }))}
         show={showMilliseconds}
-        height={240}
       />
       <table data-part="servers">
         <thead>
@@ -59,13 +58,19 @@ export function LatencyPanel({ latency }: { readonly latency: Latency }) {
 function AddServer({ latency }: { readonly latency: Latency }) {
   const say = words.value;
   const text = useSignal("");
-  const isWrong = useSignal(false);
-  const isFull = latency.probes.value.length >= serversMax;
+  const fault = useSignal<AddressFault | undefined>(undefined);
   const add = (event: Event): void => {
     event.preventDefault();
-    // A list of addresses can be pasted.
-    const left = text.value.split(/[\s,]+/).filter((address) => address !== "" && !latency.add(address));
-    isWrong.value = left.length > 0 || text.value.trim() === "";
+    fault.value = undefined;
+    // A list of addresses can be pasted, of which the field keeps those that were not taken.
+    const left = text.value
+      .trim()
+      .split(/[\s,]+/)
+      .filter((address) => {
+        const found = latency.add(address);
+        fault.value ??= found;
+        return found !== undefined;
+      });
     text.value = left.join(" ");
   };
   return (
@@ -81,11 +86,11 @@ function AddServer({ latency }: { readonly latency: Latency }) {
           autocapitalize="off"
           spellcheck={false}
           inputMode="url"
-          aria-invalid={isWrong.value}
+          aria-invalid={fault.value !== undefined}
           aria-describedby="latency-fault"
         />
       </label>
-      <button type="submit" data-part="add" disabled={isFull}>
+      <button type="submit" data-part="add">
         {say.add}
       </button>
       {latency.probes.value.length > 1 && (
@@ -99,7 +104,7 @@ function AddServer({ latency }: { readonly latency: Latency }) {
         </button>
       )}
       <p class="fault" id="latency-fault" data-part="addressFault" role="alert">
-        {isWrong.value && say.addressFault}
+        {fault.value && say.addressFaults[fault.value]}
       </p>
     </form>
   );

@@ -40,7 +40,7 @@ export function LineComposer({ line }: { readonly line: TestLine }) {
     >
       <div class="writing">
         <MessageBox box={box} id="line-message" text={draft} onSend={send} />
-        <button type="submit" class="primary" data-part="send" disabled={!isOpen}>
+        <button type="submit" data-part="send" disabled={!isOpen}>
           {say.send}
         </button>
       </div>

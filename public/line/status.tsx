@@ -15,12 +15,22 @@ interface LineStatusProps {
   readonly roundTripMilliseconds: number | undefined;
   /** The state of a line that was not used. */
   readonly unused: string;
+  /** Why an open line brings nothing at the moment. */
+  readonly trouble?: string | undefined;
 }
 
-export function LineStatus({ line, state, address, roundTripMilliseconds, unused }: LineStatusProps) {
+export function LineStatus({
+  line,
+  state,
+  address,
+  roundTripMilliseconds,
+  unused,
+  ...rest
+}: LineStatusProps) {
   const say = words.value;
   const ending = "ending" in state ? state.ending : undefined;
   const isUnused = state.name === "closed" && ending === undefined;
+  const trouble = state.name === "open" ? rest.trouble : undefined;
   const isOver = state.name === "closed" || state.name === "closing";
   return (
     <div class="status">
@@ -29,12 +39,12 @@ export function LineStatus({ line, state, address, roundTripMilliseconds, unused
           <span
             class="pill"
             data-part="state"
-            data-state={state.name}
+            data-state={trouble === undefined ? state.name : "waiting"}
             data-cause={isUnused ? "own" : (ending?.cause ?? "")}
           >
-            {isUnused ? unused : say.states[state.name]}
+            {isUnused ? unused : trouble === undefined ? say.states[state.name] : say.openInTrouble}
           </span>{" "}
-          <span data-part="ending">{ending && describeEnding(ending, say)}</span>
+          <span data-part="ending">{trouble ?? (ending && describeEnding(ending, say))}</span>
         </span>
       </p>
       <p class="facts">

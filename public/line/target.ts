@@ -18,6 +18,8 @@ export function readAddress(text: string): URL | undefined {
   const url = URL.parse(/^[a-z]+:\/\//i.test(trimmed) ? trimmed : `wss://${trimmed}`);
   if (url === null || !/^(ws|http)s?:$/.test(url.protocol)) return undefined;
   url.hash = "";
+  // A page over HTTPS may open no other line, and the address of a page is mostly copied without its s.
+  if (location.protocol === "https:" && url.protocol === "http:") url.protocol = "https:";
   return url.protocol.startsWith("http") ? asSocketUrl(url) : url;
 }
 

@@ -67,7 +67,9 @@ export function Detail({ entry, onClose, onResend }: DetailProps) {
           </a>
         </p>
       )}
-      <pre data-part="whole">{wholeText(data)}</pre>
+      <pre class={typeof data === "string" ? "" : "bytes"} data-part="whole">
+        {wholeText(data)}
+      </pre>
     </section>
   );
 }

@@ -38,9 +38,10 @@ export function clock(milliseconds: number): string {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${thousandths}`;
 }
 
-/** With a tenth below 10 ms, where it is more than noise. */
+/** With a tenth below 10 ms, where it is more than noise. The clock of Firefox has whole milliseconds only. */
 export function showMilliseconds(milliseconds: number): string {
-  return `${milliseconds.toFixed(milliseconds < 10 ? 1 : 0)} ms`;
+  if (milliseconds === 0) return "< 1 ms";
+  return `${milliseconds.toFixed(milliseconds < 10 && !Number.isInteger(milliseconds) ? 1 : 0)} ms`;
 }
 
 /** Bytes of one row of `hexRows`. */

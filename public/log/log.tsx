@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { words } from "../frame/words.ts";
+import { Announcer } from "./announcer.tsx";
 import { Detail } from "./detail.tsx";
 import { clock, type Entry, hex, offsetOf, showMilliseconds } from "./entry.ts";
 import type { LogStore } from "./store.ts";
@@ -26,15 +27,18 @@ interface LogProps {
 
 export function Log({ store, guide, onResend, hasTopics = false }: LogProps) {
   const selected = useSignal<Entry | undefined>(undefined);
-  const shown = store.version.value >= 0 ? store.shown : [];
+  if (store.version.value < 0) return null;
   if (selected.value && store.total === 0) selected.value = undefined;
   return (
     <div class="log" data-part="log" data-topics={hasTopics ? "" : undefined}>
-      <LogTools store={store} />
-      {shown.length === 0 && store.total === 0 ? (
+      <Announcer store={store} />
+      {store.total === 0 ? (
         <div class="guide">{guide}</div>
       ) : (
-        <Rows store={store} selected={selected.value} onSelect={(entry) => (selected.value = entry)} />
+        <>
+          <LogTools store={store} />
+          <Rows store={store} selected={selected.value} onSelect={(entry) => (selected.value = entry)} />
+        </>
       )}
       {selected.value && (
         <Detail entry={selected.value} onClose={() => (selected.value = undefined)} onResend={onResend} />
@@ -170,7 +174,8 @@ function Row({ id, entry, isSelected, position, count, onClick }: RowProps) {
   const { kinds, replayed } = words.value;
   const { kind, time, data, isReplayed, failure, type, contentType, topic } = entry;
   const isMessage = kind === "sent" || kind === "received";
-  const labels = isMessage ? [topic, type, contentType].filter((label) => label !== undefined) : [];
+  const isPlain = contentType?.startsWith("text/plain"); // Also with a charset: the most common, so no tag.
+  const labels = isMessage ? [topic, type, isPlain ? undefined : contentType] : [];
   return (
     <div
       id={id}
@@ -195,11 +200,14 @@ function Row({ id, entry, isSelected, position, count, onClick }: RowProps) {
       {isReplayed && <span class="replayed" aria-hidden="true" />}
       <span class="text">{rowText(data)}</span>
       <span class="labels">
-        {labels.map((label, index) => (
-          <span class="label" key={index}>
-            {label}
-          </span>
-        ))}
+        {labels.map(
+          (label, index) =>
+            label !== undefined && (
+              <span class="label" key={index}>
+                {label}
+              </span>
+            ),
+        )}
       </span>
       <span class="measure">{measureOf(entry)}</span>
     </div>

@@ -7,6 +7,7 @@ import type { LogStore } from "./store.ts";
 
 export function LogTools({ store }: { readonly store: LogStore }) {
   const say = words.value;
+  if (store.version.value < 0) return null;
   const { search, kind, type } = store.filter.value;
   const isPaused = store.isPaused.value;
   const save = (): void =>
@@ -16,7 +17,7 @@ export function LogTools({ store }: { readonly store: LogStore }) {
   return (
     <fieldset class="tools" aria-label={say.logTools}>
       <p class="counts" data-part="counts">
-        <Counts store={store} />
+        {countsOf(store)}
       </p>
       <input
         type="search"
@@ -63,7 +64,7 @@ export function LogTools({ store }: { readonly store: LogStore }) {
       >
         {isPaused ? say.resume : say.pause}
       </button>
-      <button type="button" class="quiet" data-part="save" onClick={save} disabled={store.kept.length === 0}>
+      <button type="button" class="quiet" data-part="save" onClick={save}>
         {say.save}
       </button>
       <button type="button" class="quiet" data-part="clear" onClick={() => store.clear()}>
@@ -73,10 +74,9 @@ export function LogTools({ store }: { readonly store: LogStore }) {
   );
 }
 
-function Counts({ store }: { readonly store: LogStore }) {
+function countsOf(store: LogStore): string {
   const { counts, keptOf } = words.value;
-  if (store.version.value < 0) return null;
   const text = counts(store.count("received"), store.count("sent"));
   const { length } = store.kept;
-  return <>{length < store.total ? `${text}, ${keptOf(length)}` : text}</>;
+  return length < store.total ? `${text}, ${keptOf(length)}` : text;
 }

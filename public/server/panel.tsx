@@ -4,7 +4,13 @@ import { words } from "../frame/words.ts";
 import type { Words } from "../words/english.ts";
 import { rates, type ServerStatus, type Status, subscribersOf, sumOf } from "./status.ts";
 
-export function ServerPanel({ status }: { readonly status: ServerStatus }) {
+interface ServerPanelProps {
+  readonly status: ServerStatus;
+  /** The figures are then the last ones from before. */
+  readonly isAway: boolean;
+}
+
+export function ServerPanel({ status, isAway }: ServerPanelProps) {
   const say = words.value;
   const samples = status.samples.value;
   const latest = samples.at(-1);
@@ -21,6 +27,11 @@ export function ServerPanel({ status }: { readonly status: ServerStatus }) {
           {refusal.status === 401 || refusal.status === 403
             ? say.statusNeedsToken
             : say.reason(refusal.detail)}
+        </p>
+      )}
+      {isAway && (
+        <p class="help" data-part="statusAway">
+          {say.statusAway}
         </p>
       )}
       {latest ? <Figures latest={latest} /> : !refusal && <p class="guide">{say.statusWaiting}</p>}
@@ -115,7 +126,7 @@ function Charts({ samples, say }: { readonly samples: readonly Status[]; readonl
             {title}
             <Legend labels={curves.map(({ label }) => label)} />
           </figcaption>
-          <Chart label={title} times={times} curves={curves} show={show} height={130} />
+          <Chart label={title} times={times} curves={curves} show={show} />
         </figure>
       ))}
     </div>

@@ -8,7 +8,13 @@ import { attributeText, attributeType, draft, ends, isJson, readAttributes, targ
 import type { Publisher } from "./publisher.ts";
 import { faultOfTopicName } from "./topic-name.ts";
 
-export function Composer({ publisher }: { readonly publisher: Publisher }) {
+interface ComposerProps {
+  readonly publisher: Publisher;
+  /** Stands beside what is seldom needed. */
+  readonly children: preact.ComponentChildren;
+}
+
+export function Composer({ publisher, children }: ComposerProps) {
   const say = words.value;
   const box = useRef<HTMLTextAreaElement>(null);
   const fault = useSignal("");
@@ -42,7 +48,7 @@ export function Composer({ publisher }: { readonly publisher: Publisher }) {
     >
       <div class="writing">
         <MessageBox box={box} id="topic-message" text={draft} onSend={() => void send()} />
-        <button type="submit" class="primary" data-part="send">
+        <button type="submit" data-part="send">
           {target.value.trim() === "" ? say.publish : say.publishTo(target.value.trim())}
         </button>
       </div>
@@ -59,6 +65,7 @@ export function Composer({ publisher }: { readonly publisher: Publisher }) {
         <p class="fault" data-part="publishFault" role="alert">
           {fault.value}
         </p>
+        {children}
         <Extras />
       </div>
     </form>

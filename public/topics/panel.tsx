@@ -4,6 +4,7 @@ import { words } from "../frame/words.ts";
 import { EndingHelp, LineStatus } from "../line/status.tsx";
 import type { Entry } from "../log/entry.ts";
 import { Log } from "../log/log.tsx";
+import type { ServerStatus } from "../server/status.ts";
 import { faultOfChoice, form, readLink, since, topicNames, topicsText } from "./choice.ts";
 import { Composer } from "./composer.tsx";
 import { CopyAs } from "./copy-as.tsx";
@@ -49,10 +50,16 @@ export class Topics {
   }
 }
 
-export function TopicsPanel({ topics }: { readonly topics: Topics }) {
+interface TopicsPanelProps {
+  readonly topics: Topics;
+  readonly status: ServerStatus;
+}
+
+export function TopicsPanel({ topics, status }: TopicsPanelProps) {
   const { flow, subscription, publisher, run } = topics;
   const say = words.value;
   const state = subscription.state.value;
+  const engine = status.samples.value.at(-1)?.engine;
   useEffect(() => {
     if (readLink()) topics.subscribe();
   }, [topics]);
@@ -62,7 +69,7 @@ export function TopicsPanel({ topics }: { readonly topics: Topics }) {
         <h2 id="topics-title">{say.topicsTitle}</h2>
         <p>{say.topicsMeaning}</p>
       </header>
-      <SubscribeForm onSubmit={() => topics.subscribe()} current={subscription.choice.value} />
+      <SubscribeForm onSubmit={() => topics.subscribe()} />
       <Wire flow={flow} isOpen={state.name === "open"} />
       <ProofBar
         subscription={subscription}
@@ -76,6 +83,9 @@ export function TopicsPanel({ topics }: { readonly topics: Topics }) {
         address={subscription.url.value?.href}
         roundTripMilliseconds={subscription.roundTripMilliseconds.value}
         unused={say.notSubscribed}
+        trouble={
+          engine?.available === false ? say.engineTrouble(engine.kind, engine.reason ?? "") : undefined
+        }
       />
       <Log
         store={subscription.log}
@@ -84,8 +94,9 @@ export function TopicsPanel({ topics }: { readonly topics: Topics }) {
         onResend={(entry) => topics.again(entry)}
       />
       <EndingHelp state={state} />
-      <Composer publisher={publisher} />
-      <CopyAs cursor={subscription.cursor} state={state} />
+      <Composer publisher={publisher}>
+        <CopyAs cursor={subscription.cursor} state={state} />
+      </Composer>
     </section>
   );
 }

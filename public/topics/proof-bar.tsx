@@ -24,6 +24,7 @@ export function ProofBar({ subscription, isCut, run, onRun }: ProofBarProps) {
   const toggle = (kind: RunKind): void => (running === kind ? run.stop() : onRun(kind));
   const cutOrReturn = (): void => (isAway ? subscription.line.connect() : subscription.cut(cutSeconds));
   if (log.version.value < 0) return null;
+  const isProven = isOpen && proof.cuts > 0 && proof.seen > 0;
   const numbers: readonly (readonly [string, string, number])[] = [
     ["cuts", say.proofCuts, proof.cuts],
     ["seen", say.proofSeen, proof.seen],
@@ -33,7 +34,7 @@ export function ProofBar({ subscription, isCut, run, onRun }: ProofBarProps) {
   ];
   return (
     <div class="proof">
-      <dl data-part="proof" title={say.proofMeaning}>
+      <dl data-part="proof" data-proven={isProven ? "" : undefined} title={say.proofMeaning}>
         {numbers.map(([name, label, count]) => (
           <div
             key={name}
@@ -58,7 +59,7 @@ export function ProofBar({ subscription, isCut, run, onRun }: ProofBarProps) {
         </button>
         <button
           type="button"
-          class={isOpen || isAway ? "" : "primary"}
+          class="primary"
           data-part="show"
           onClick={() => toggle("show")}
           title={say.showMeaning}

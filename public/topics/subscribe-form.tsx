@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { words } from "../frame/words.ts";
-import { type Choice, faultOfChoice, form, forms, since, topicNames, topicsText } from "./choice.ts";
+import { faultOfChoice, form, forms, since, topicsText } from "./choice.ts";
 
 /** Values of `since` to choose from. Others are typed. */
 const begins = ["", "all", "last:10", "90s", "10m"];
@@ -10,17 +10,14 @@ const begins = ["", "all", "last:10", "90s", "10m"];
 interface SubscribeFormProps {
   /** @returns whether it was taken */
   readonly onSubmit: () => boolean;
-  readonly current: Choice;
 }
 
-export function SubscribeForm({ onSubmit, current }: SubscribeFormProps) {
+export function SubscribeForm({ onSubmit }: SubscribeFormProps) {
   const say = words.value;
   const field = useRef<HTMLInputElement>(null);
   /** A fault is shown when the form is submitted, and taken away as soon as it is corrected. */
   const isChecked = useSignal(false);
   const fault = isChecked.value ? faultOfChoice(topicsText.value, form.value) : undefined;
-  const isCurrent =
-    topicNames(topicsText.value).join() === current.topics.join() && form.value === current.form;
   const submit = (event: Event): void => {
     event.preventDefault();
     isChecked.value = !onSubmit();
@@ -59,7 +56,7 @@ export function SubscribeForm({ onSubmit, current }: SubscribeFormProps) {
         </select>
       </label>
       <SinceField />
-      <button type="submit" class={isCurrent ? "" : "primary"} data-part="subscribe">
+      <button type="submit" data-part="subscribe">
         {say.subscribe}
       </button>
       <p class="fault" id="topic-fault" data-part="topicFault" role="alert">

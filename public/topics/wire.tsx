@@ -1,37 +1,53 @@
 /** The wire, drawn: messages travel from their publisher over the server to this page, and wait at the server at a cut. */
 import { useEffect, useRef } from "preact/hooks";
-import { colorOf } from "../frame/color.ts";
-import { theme } from "../frame/settings.ts";
 import { words } from "../frame/words.ts";
-import { cutFrom, cutTo, drawWire, type WireColors } from "./drawing.ts";
-import type { Flow } from "./flow.ts";
-
-/** From one end of the wire to the other. */
-const travelMilliseconds = 900;
-
-/** So many look like a stream, which needs fewer frames a second. */
-const manyDots = 30;
-const framesOfMany = 15;
+import type { Dot, Flow } from "./flow.ts";
 
 interface WireProps {
   readonly flow: Flow;
   readonly isOpen: boolean;
 }
 
+/** More cannot be told apart, and each costs an animation. */
+const dotsMax = 60;
+
+const waitingPerColumn = 5;
+const waitingShownMax = 40;
+
+const isStill = matchMedia("(prefers-reduced-motion: reduce)");
+
 export function Wire({ flow, isOpen }: WireProps) {
-  const canvas = useRef<HTMLCanvasElement>(null);
+  const dots = useRef<SVGGElement>(null);
   const say = words.value;
   const isCut = flow.isCut.value;
   const waiting = flow.waiting.value;
-  const wire = isCut ? "cut" : isOpen ? "whole" : "none";
-  useEffect(
-    () => (canvas.current ? animate(canvas.current, flow, wire) : undefined),
-    [flow, wire, theme.value],
-  );
-  useEffect(() => flow.onChange?.(), [waiting]);
+  useEffect(() => {
+    flow.onChange = () => {
+      for (const dot of flow.dots.splice(0)) if (dots.current) travel(dots.current, dot);
+    };
+    return () => {
+      flow.onChange = undefined;
+    };
+  }, [flow]);
   return (
-    <figure class="wire" data-part="wire" data-wire={wire}>
-      <canvas ref={canvas} role="img" aria-label={isCut ? say.wireCut : say.wirePage} />
+    <figure class="wire" data-part="wire" data-wire={isCut ? "cut" : isOpen ? "whole" : "none"}>
+      <svg viewBox="0 16 600 184" role="img" aria-label={isCut ? say.wireCut : say.wirePage}>
+        <path class="line" d="M100 140Q200 184 300 140" />
+        <path class="line last" d="M300 140Q400 184 500 140" pathLength="100" />
+        <path
+          class="fray"
+          d="M372 160q7 1 12-8M372 160h14M372 160q7 1 12 10M437 159q-7 1-12-8M437 159h-14M437 159q-7 1-12 10"
+        />
+        <g ref={dots} />
+        <Node x={100} sign="M-8 8 8-8M-8 8l6-2" />
+        <Node x={300} sign="M-10-7H10M-10 0H10M-10 7H10" />
+        <Node x={500} sign="M-12-9h24v15h-24zM-5 11h10" />
+        <g class="waiting">
+          {waitingPlaces(waiting).map(([x, y]) => (
+            <circle key={`${x} ${y}`} cx={x} cy={y} r="6" />
+          ))}
+        </g>
+      </svg>
       <figcaption>
         <span>{say.wirePublishers}</span>
         <span data-part="waiting">{waiting > 0 ? say.wireWaiting(waiting) : say.wireServer}</span>
@@ -41,55 +57,31 @@ export function Wire({ flow, isOpen }: WireProps) {
   );
 }
 
-/** Draws while something moves, and else once. @returns what ends it */
-function animate(canvas: HTMLCanvasElement, flow: Flow, wire: "whole" | "cut" | "none"): () => void {
-  const isStill = matchMedia("(prefers-reduced-motion: reduce)");
-  const colors = colorsOf(canvas);
-  let previous = performance.now();
-  let frame = 0;
-  const draw = (now: number): void => {
-    frame = 0;
-    if (flow.dots.length > manyDots && now - previous < 1000 / framesOfMany) {
-      ask();
-      return;
-    }
-    const step = Math.min(now - previous, 100) / travelMilliseconds;
-    previous = now;
-    if (isStill.matches) flow.dots.length = 0;
-    for (const dot of flow.dots) dot.place += step;
-    const rest = flow.dots.filter(({ place, stops }) => place < (stops ? 0.5 : endOf(place, wire)));
-    flow.dots.splice(0, flow.dots.length, ...rest);
-    drawWire(canvas, { wire, waiting: flow.waiting.peek(), dots: flow.dots }, colors);
-    if (flow.dots.length > 0) ask();
-  };
-  const ask = (): void => {
-    if (frame === 0) frame = requestAnimationFrame(draw);
-  };
-  flow.onChange = () => {
-    if (frame === 0) previous = performance.now();
-    ask();
-  };
-  const observer = new ResizeObserver(ask);
-  observer.observe(canvas);
-  return () => {
-    observer.disconnect();
-    cancelAnimationFrame(frame);
-    flow.onChange = undefined;
-  };
+function Node({ x, sign }: { readonly x: number; readonly sign: string }) {
+  return (
+    <g class="node" transform={`translate(${x} 140)`}>
+      <circle r="26" />
+      <path d={sign} />
+    </g>
+  );
 }
 
-/** Where a message leaves the wire: at the page, or at a cut that is before it. */
-function endOf(place: number, wire: "whole" | "cut" | "none"): number {
-  return wire === "cut" && place < cutTo ? cutFrom : 1;
+/** Above the server, in columns. */
+function waitingPlaces(waiting: number): (readonly [number, number])[] {
+  const count = Math.min(waiting, waitingShownMax);
+  const columns = Math.ceil(count / waitingPerColumn);
+  return Array.from({ length: count }, (_, index) => [
+    300 + (Math.floor(index / waitingPerColumn) - (columns - 1) / 2) * 16,
+    102 - (index % waitingPerColumn) * 15,
+  ]);
 }
 
-function colorsOf(element: HTMLElement): WireColors {
-  const color = (name: string): string => colorOf(element, name);
-  return {
-    wire: color("wire"),
-    dot: color("copper"),
-    cut: color("red"),
-    node: color("surface"),
-    ink: color("ink-soft"),
-  };
+/** The style sheet moves the dot along the wire. An animation that is cancelled, such as at a cut, ends it too. */
+function travel(dots: SVGGElement, { place, stops }: Dot): void {
+  if (isStill.matches || dots.childElementCount >= dotsMax) return;
+  const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+  dot.setAttribute("r", "7");
+  dot.setAttribute("class", stops ? "dot stops" : place > 0 ? "dot kept" : "dot");
+  for (const end of ["animationend", "animationcancel"]) dot.addEventListener(end, () => dot.remove());
+  dots.append(dot);
 }

@@ -8,6 +8,7 @@ export const chinese: Words = {
   tagline: "一条可以测试的线。主题就是一个 URL。不会悄悄丢消息。",
   panels: "面板",
   views: { topics: "主题", line: "线路", latency: "延迟", server: "服务器" },
+  docs: "文档",
   settings: "设置",
   theme: "配色",
   themes: { system: "自动", light: "浅色", dark: "深色" },
@@ -15,6 +16,7 @@ export const chinese: Words = {
   stripMessages: "消息/秒",
   stripSubscribers: "订阅者",
   roundTrip: "往返时间",
+  lastMinute: (longest) => `最近一分钟，最大 ${longest}`,
   roundTripMeaning: "从发送消息到收到应答的时间，由本页测量",
 
   token: "令牌…",
@@ -31,7 +33,7 @@ export const chinese: Words = {
   close: "关闭",
 
   topicsTitle: "切断它，回来时一条不少",
-  topicsMeaning: "发到主题 URL 的内容，会送达所有连接到它的客户端；切断之后也不会缺失。",
+  topicsMeaning: "发到主题 URL 的内容会送达所有连接者。",
   topicLabel: "主题",
   formLabel: "形式",
   forms: { cloudevents: "WebSocket，CloudEvents", raw: "WebSocket，原始", sse: "事件流（SSE）" },
@@ -119,12 +121,18 @@ export const chinese: Words = {
   max: "最大",
   lost: "丢失",
   remove: "移除",
+  addressFaults: {
+    wrong: "这不是服务器地址。地址写作 wss://eu.example.com/ping 或 https://eu.example.com。",
+    known: "这台服务器已在列表中。",
+    full: "最多比较 8 台服务器，请先移除一台。",
+  },
   thisServer: "本服务器",
   nearest: "最近",
 
   serverTitle: "服务器",
   serverMeaning: "服务器每秒一次对自身的测量。",
   statusNeedsToken: "需要 API 密钥，或带有声明“status”: true 的令牌。请点击顶部的“令牌…”输入。",
+  statusAway: "服务器没有应答。以下是最后一次的数据。",
   statusWaiting: "正在等待第一组数据…",
   version: "版本",
   draining: "正在排空",
@@ -171,6 +179,9 @@ export const chinese: Words = {
     waiting: "已断开",
     closed: "已断开",
   },
+  openInTrouble: "已连接，但没有消息",
+  engineTrouble: (engine, reason) =>
+    `服务器的引擎（${engine}）不可用${reason === "" ? "" : `：${reason}`}，恢复后消息会补上`,
   reconnect: "立即重连",
   disconnect: "断开",
   codes: {
@@ -224,6 +235,8 @@ export const chinese: Words = {
   resume: "继续",
   save: "保存",
   clear: "清空",
+  receivedText: (text) => `收到：${text}`,
+  receivedCount: (count) => `收到 ${count} 条消息`,
   newer: (count) => `↓ ${count.toLocaleString("zh-CN")} 条新消息`,
   detail: "完整消息",
   time: "时间",

@@ -7,6 +7,7 @@ export const english = {
   tagline: "A line you can test. A topic is a URL. Nothing is lost in silence.",
   panels: "Panels",
   views: { topics: "Topics", line: "Line", latency: "Latency", server: "Server" },
+  docs: "Docs",
   settings: "Settings",
   theme: "Colours",
   themes: { system: "Auto", light: "Light", dark: "Dark" },
@@ -14,6 +15,7 @@ export const english = {
   stripMessages: "Messages/s",
   stripSubscribers: "Subscribers",
   roundTrip: "Round trip",
+  lastMinute: (longest: string) => `Last minute, max ${longest}`,
   roundTripMeaning: "The time from sending a message to receiving its answer, measured in this page",
 
   // The token
@@ -32,8 +34,7 @@ export const english = {
 
   // Topics
   topicsTitle: "Cut it, and it comes back whole",
-  topicsMeaning:
-    "A message posted to a topic’s URL reaches everyone connected to it, and after a cut nothing is missing.",
+  topicsMeaning: "Post to a topic’s URL, and everyone connected to it receives it.",
   topicLabel: "Topics",
   formLabel: "Form",
   forms: { cloudevents: "WebSocket, CloudEvents", raw: "WebSocket, raw", sse: "Event stream (SSE)" },
@@ -134,6 +135,12 @@ export const english = {
   max: "max",
   lost: "lost",
   remove: "Remove",
+  addressFaults: {
+    wrong:
+      "This is no address of a server. One is written wss://eu.example.com/ping or https://eu.example.com.",
+    known: "This server is in the list already.",
+    full: "At most 8 servers are compared. Remove one first.",
+  },
   thisServer: "this server",
   nearest: "nearest",
 
@@ -142,6 +149,7 @@ export const english = {
   serverMeaning: "What it measures of itself, once a second.",
   statusNeedsToken:
     "This needs the API key, or a token with the claim “status”: true. Enter it by “Token…” at the top.",
+  statusAway: "The server does not answer. These are its last figures.",
   statusWaiting: "Waiting for the first figures…",
   version: "Version",
   draining: "draining",
@@ -164,7 +172,7 @@ export const english = {
   engineAvailable: "available",
   engineAway: (reason: string) => `away${reason === "" ? "" : `: ${reason}`}`,
   kept: "Kept",
-  keptTopics: (topics: number, size: string) => `${topics} topics, ${size}`,
+  keptTopics: (topics: number, size: string) => `${topics} ${topics === 1 ? "topic" : "topics"}, ${size}`,
   resumes: "Resumes",
   resumesOf: (complete: number, gap: number) => `${complete} complete, ${gap} with a gap`,
   gapsReported: "Gaps reported",
@@ -183,6 +191,9 @@ export const english = {
 
   // Lines
   states: { connecting: "Connecting", open: "Open", closing: "Closing", waiting: "Closed", closed: "Closed" },
+  openInTrouble: "Open, but nothing comes",
+  engineTrouble: (engine: string, reason: string) =>
+    `the server’s engine (${engine}) is away${reason === "" ? "" : `: ${reason}`}. Messages follow when it is back`,
   reconnect: "Reconnect now",
   disconnect: "Disconnect",
   /** The meaning of each close code. */
@@ -242,6 +253,8 @@ export const english = {
   resume: "Resume",
   save: "Save",
   clear: "Clear",
+  receivedText: (text: string) => `Received: ${text}`,
+  receivedCount: (count: number) => `${count} messages received`,
   newer: (count: number) => `↓ ${count.toLocaleString("en")} newer`,
   detail: "The whole message",
   time: "Time",

@@ -1,5 +1,5 @@
 /**
- * The client page, public/ as five files, and the client of src/client/: inside the binary, built in the package, or bundled
+ * The client page, public/ as four files, and the client of src/client/: inside the binary, built in the package, or bundled
  * at the first request. They are served from memory.
  */
 import { methods } from "../http/methods.ts";
@@ -10,8 +10,6 @@ import type { Handler } from "../http/request-context.ts";
 export interface PageFiles {
   readonly "index.html": string;
   readonly "page.js": string;
-  /** The library of the charts, which the page loads with the first one. */
-  readonly "chart.js": string;
   readonly "page.css": string;
   readonly "icon.svg": string;
   /** `longwire/client` as a module. */
@@ -26,7 +24,6 @@ declare global {
 const types: Readonly<Record<keyof PageFiles, string>> = {
   "index.html": "text/html",
   "page.js": "text/javascript",
-  "chart.js": "text/javascript",
   "page.css": "text/css",
   "icon.svg": "image/svg+xml",
   "client.js": "text/javascript",
@@ -45,7 +42,6 @@ export function pageHandlers() {
     "/": page,
     "/longconnecthtml": page,
     "/page.js": serve("page.js"),
-    "/chart.js": serve("chart.js"),
     "/page.css": serve("page.css"),
     "/icon.svg": serve("icon.svg"),
     "/client.js": serve("client.js"),
@@ -89,14 +85,12 @@ export async function bundlePage(): Promise<PageFiles> {
     return outputs;
   };
   const page = await bundle("public/page.tsx", "public/page.css");
-  const chart = await bundle("public/chart.ts");
   const client = await bundle("src/client/client.ts");
   const textOf = async (outputs: Bun.BuildArtifact[], type: string): Promise<string> =>
     (await outputs.find((output) => output.type.startsWith(type))?.text()) ?? "";
   return {
     "index.html": await Bun.file(pathOf("public/index.html")).text(),
     "page.js": await textOf(page, "text/javascript"),
-    "chart.js": await textOf(chart, "text/javascript"),
     "page.css": await textOf(page, "text/css"),
     "icon.svg": await Bun.file(pathOf("public/icon.svg")).text(),
     "client.js": await textOf(client, "text/javascript"),

@@ -40,10 +40,6 @@ describe("the page over HTTP", () => {
       size += (await answer.bytes()).length;
     }
     expect(size).toBeLessThan(150 * 1024);
-    // The library of the charts is loaded with the first chart.
-    const chart = await fetch(new URL("chart.js", server.url));
-    expect(chart.headers.get("content-type")).toBe("text/javascript; charset=utf-8");
-    expect((await chart.bytes()).length).toBeLessThan(60 * 1024);
   });
 
   test("the policy allows nothing inline and no file from elsewhere, and types are not guessed", async () => {

@@ -130,6 +130,46 @@ describe.skipIf(lacks("chromium"))("publishing", () => {
   });
 });
 
+describe.skipIf(lacks("chromium"))("the topics panel", () => {
+  test("does not say that all is well while the engine is away", async () => {
+    await using view = await open();
+    const { page } = view;
+    const engine = { kind: "redis", available: false, reason: "ECONNREFUSED" };
+    const status = { time: new Date().toISOString(), connections: {}, engine };
+    await page.route("**/status", (route) =>
+      route.fulfill({ contentType: "text/event-stream", body: `data: ${JSON.stringify(status)}\n\n` }),
+    );
+    await page.reload();
+    await view.part("topic").fill("away");
+    await view.part("subscribe").click();
+    await view.pill("Open, but nothing comes");
+    await view
+      .part("ending")
+      .filter({ hasText: "the server’s engine (redis) is away: ECONNREFUSED" })
+      .waitFor();
+  });
+
+  test("says to screen readers what arrives, and that nothing is missing", async () => {
+    await using view = await open();
+    await view.part("topic").fill("said");
+    await view.part("subscribe").click();
+    await view.pill("Open");
+    const said = view.part("announced");
+    expect(await said.getAttribute("role")).toBe("status");
+    await view.message.fill("hello");
+    await view.part("send").click();
+    await said.filter({ hasText: "Received: hello" }).waitFor();
+    await view.part("cut").click();
+    await view.pill("Closed");
+    await view.part("cut").click();
+    await said.filter({ hasText: "Complete: nothing was missed" }).waitFor();
+    const line = view.on("line");
+    await line.message.fill("echo");
+    await line.part("send").click();
+    await line.part("announced").filter({ hasText: "Received: echo" }).waitFor();
+  });
+});
+
 describe.skipIf(lacks("chromium"))("the line panel", () => {
   for (const phone of [false, true]) {
     test(`sends JSON that is checked, bytes and files, again and again${phone ? ", on a phone" : ""}`, async () => {
@@ -186,8 +226,13 @@ describe.skipIf(lacks("chromium"))("the latency panel", () => {
     const row = view.panel.locator("tbody tr").filter({ hasText: host });
     await row.locator("td").first().filter({ hasText: /ms$/ }).waitFor();
     await view.panel.locator("[data-nearest]").waitFor();
-    await view.panel.locator(".chart canvas").waitFor();
+    await view.panel.locator(".chart path[style]").first().waitFor();
+    await view.part("addressFault").filter({ hasText: "This is no address of a server." }).waitFor();
     expect(await view.part("address").inputValue()).toBe("nonsense:x");
+    // The address of its page is the same server.
+    await view.part("address").fill(`http://${host}`);
+    await view.part("add").click();
+    await view.part("addressFault").filter({ hasText: "This server is in the list already." }).waitFor();
     const contacts = (): number => view.sockets.filter((url) => url.includes(host)).length;
     expect(contacts()).toBe(1);
     await view.page.reload();
@@ -206,13 +251,19 @@ describe.skipIf(lacks("chromium"))("the server panel", () => {
     await using view = await openPanel("server", first.url);
     await view.panel.locator('[data-figure="engine"] dd').filter({ hasText: "memory, available" }).waitFor();
     await view.panel.locator('[data-figure="kinds"]').filter({ hasText: "status 1" }).waitFor();
-    await view.panel.locator(".chart canvas").nth(3).waitFor();
+    await view.panel.locator(".chart").nth(3).waitFor();
     await view.page
       .locator('[data-part="strip"]')
       .filter({ hasText: /Connections[1-9]/ })
       .waitFor();
     first.process.kill("SIGKILL");
     await first.process.exited;
+    // What was true before is not shown as if it were now.
+    await view.page
+      .locator('[data-part="strip"]')
+      .filter({ hasText: /Connections–/ })
+      .waitFor();
+    await view.part("statusAway").waitFor();
     await using _second = await spawnServer(["--port", first.url.port]);
     const uptime = view.panel.locator('[data-figure="uptime"] dd');
     await uptime.filter({ hasText: /^[0-9] s$/ }).waitFor();

@@ -2,7 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { statisticsOf } from "../../public/latency/statistics.ts";
 import { comeback, retryDelaySeconds } from "../../public/line/line.ts";
-import { hexRows } from "../../public/log/entry.ts";
+import { hexRows, showMilliseconds } from "../../public/log/entry.ts";
 import { publishCode, type Scene, subscribeCode } from "../../public/topics/commands.ts";
 import { Proof } from "../../public/topics/proof.ts";
 import { Resume } from "../../public/topics/resume.ts";
@@ -108,6 +108,11 @@ test("percentiles are values that were measured, and lost pings are not among th
   expect(statisticsOf([null])).toBeUndefined();
   const values = [null, ...Array.from({ length: 100 }, (_, index) => 100 - index)];
   expect(statisticsOf(values)).toEqual({ p50: 50, p95: 95, p99: 99, max: 100 });
+});
+
+test("milliseconds have a tenth where the clock has one, and none are not zero", () => {
+  expect([0.25, 9.96, 12.4].map(showMilliseconds)).toEqual(["0.3 ms", "10.0 ms", "12 ms"]);
+  expect([0, 2].map(showMilliseconds)).toEqual(["< 1 ms", "2 ms"]); // The clock of Firefox.
 });
 
 test("bytes are shown with their offset and as ASCII", () => {
