@@ -333,19 +333,25 @@ describe.skipIf(lacks("chromium"))("the line panel's line", () => {
 
   test("waits longer each time for a server that is full, and shows when the next try is", async () => {
     let connections = 0;
+    const { promise: first, resolve: opened } = Promise.withResolvers<Bun.ServerWebSocket<unknown>>();
     await using scripted = serveScripted({
       open: (socket) => {
         connections++;
-        socket.close(1013, "full");
+        if (connections === 1) opened(socket);
+        else socket.close(1013, "full");
       },
     });
     await using view = await open({ hasClock: true }, scripted.url);
-    const now = await view.page.evaluate(() => Date.now());
-    await view.page.clock.pauseAt(now + 100); // Else a try can be due while this test looks.
+    await view.pill("Open");
+    await view.stopTime(); // Else a try can be due while this test looks.
+    (await first).close(1013, "full");
     let tries = 0;
     for (let round = 0; round < 5; round++) {
-      const later = view.part("next").filter({ hasText: new RegExp(`in \\d+ s, ${tries + 1} tries`) });
-      if (round > 0) await later.waitFor();
+      const failures = round === 0 ? "" : `, ${tries + 1} tries have failed`;
+      await view
+        .part("next")
+        .filter({ hasText: new RegExp(`^Next try in \\d+ s${failures}$`) })
+        .waitFor();
       const text = (await view.part("next").textContent()) ?? "";
       const [, seconds, , failed = "1"] =
         /^Next try in (\d+) s(, (\d+) tries have failed)?$/.exec(text) ?? [];

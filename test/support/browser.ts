@@ -3,6 +3,7 @@ import { afterAll, beforeAll } from "bun:test";
 import type { ServerWebSocket } from "bun";
 import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
 import type { View as PanelName } from "../../public/frame/settings.ts";
+import { heartbeatIntervalSeconds } from "../../public/line/line.ts";
 import type { EntryKind } from "../../public/log/entry.ts";
 import { pageHandlers } from "../../src/endpoint/page.ts";
 import { Refusals } from "../../src/http/refusal.ts";
@@ -38,12 +39,21 @@ async function openPage(
       ),
     );
   }
-  if (hasClock) await page.clock.install();
+  if (hasClock) await installClock(page);
   await page.goto(new URL(hash, url).href);
   const tab = page.locator(`[data-tab="${panel}"]`);
   if (options.javaScriptEnabled !== false) await page.locator("main").waitFor();
   if ((await tab.count()) > 0) await tab.click();
   return view;
+}
+
+/** Frames stay the browser's own: the log shows in the next frame what it was given, whatever the time is. */
+async function installClock(page: Page): Promise<void> {
+  await page.addInitScript(() => Object.assign(window, { nextFrame: requestAnimationFrame }));
+  await page.clock.install();
+  await page.addInitScript(() =>
+    Object.assign(window, { requestAnimationFrame: Reflect.get(window, "nextFrame") }),
+  );
 }
 
 /** One browser and one server for all the tests of a file, which constructs it at its top level. */
@@ -139,6 +149,16 @@ export class View implements AsyncDisposable {
       (log) => log !== null && log.scrollHeight - log.scrollTop - log.clientHeight < 2,
       log,
     );
+  }
+
+  /**
+   * Lets no more time pass in a page opened with `hasClock`, but by `page.clock`. The page goes on taking messages and
+   * showing them. It stops a while ahead of the page's present, because a time that has passed is refused, and before the
+   * next heartbeat of a line that was opened just now.
+   */
+  async stopTime(): Promise<void> {
+    const now = await this.page.evaluate(() => Date.now());
+    await this.page.clock.pauseAt(now + (heartbeatIntervalSeconds * 1000) / 2);
   }
 
   /** After two frames, when a requested scroll has happened. */
