@@ -2,12 +2,12 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Locator } from "playwright-core";
 import { SharedBrowser } from "../support/browser.ts";
+import { spawnServer } from "../support/server.ts";
 import { lacks } from "../support/tool.ts";
 
 setDefaultTimeout(120_000);
 
-const shared = new SharedBrowser("topics");
-const { open } = shared;
+const { open } = new SharedBrowser("topics");
 
 const perSecond = 5_000;
 const seconds = 2;
@@ -16,13 +16,15 @@ const seconds = 2;
 const perBatch = perSecond / 50;
 
 describe.skipIf(lacks("chromium"))("at 5,000 messages a second, the page", () => {
-  test("counts every one, is not cut, and can be typed into", async () => {
-    await using view = await open();
+  test("counts every one, and can be typed into", async () => {
+    // The server may hold all of it: how much a browser takes in time depends on the machine.
+    await using server = await spawnServer(["--max-buffered", "16MiB"]);
+    await using view = await open({}, server.url);
     await view.part("topic").fill("load");
     await view.part("subscribe").click();
     await view.pill("Open");
     let isPublishing = true;
-    const published = publishEvenly("load").finally(() => {
+    const published = publishEvenly(new URL("/topics/load", server.url)).finally(() => {
       isPublishing = false;
     });
     let letters = "";
@@ -61,7 +63,7 @@ function typeLetter(box: Locator): Promise<void> {
 }
 
 /** One request whose body is a line for each message. */
-async function publishEvenly(topic: string): Promise<void> {
+async function publishEvenly(topic: URL): Promise<void> {
   const encoder = new TextEncoder();
   let sent = 0;
   const began = performance.now();
@@ -74,10 +76,6 @@ async function publishEvenly(topic: string): Promise<void> {
     },
   });
   const headers = { "Content-Type": "text/event-stream" };
-  const answer = await fetch(new URL(`/topics/${topic}`, shared.server.url), {
-    method: "POST",
-    headers,
-    body,
-  });
+  const answer = await fetch(topic, { method: "POST", headers, body });
   expect(answer.status).toBe(200);
 }

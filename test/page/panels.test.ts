@@ -1,6 +1,7 @@
 /** What else the panels of the page do, in a real browser. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { SharedBrowser, type View } from "../support/browser.ts";
+import { spawnDiskServer } from "../support/disk-server.ts";
 import { spawnServer } from "../support/server.ts";
 import { lacks } from "../support/tool.ts";
 
@@ -264,9 +265,8 @@ describe.skipIf(lacks("chromium"))("the server panel", () => {
       .filter({ hasText: /Connections–/ })
       .waitFor();
     await view.part("statusAway").waitFor();
-    await using _second = await spawnServer(["--port", first.url.port]);
-    const uptime = view.panel.locator('[data-figure="uptime"] dd');
-    await uptime.filter({ hasText: /^[0-9] s$/ }).waitFor();
+    await using _second = await spawnDiskServer(["--port", first.url.port]);
+    await view.panel.locator('[data-figure="engine"] dd').filter({ hasText: "disk, available" }).waitFor();
   });
 
   test("says in words which token it needs", async () => {
