@@ -15,7 +15,7 @@ import { openDelivery } from "./delivery/delivery.ts";
 import { echoEndpoint } from "./endpoint/ping/echo.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import { ProgramTopics } from "./endpoint/topics/program.ts";
-import type { Engine, EngineDeps, Evicted } from "./engine/engine.ts";
+import type { Engine, EngineDeps, Evicted, Maintenance } from "./engine/engine.ts";
 import { guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
@@ -116,6 +116,14 @@ function openEngine(config: HandlerConfig, deps: EngineDeps): Engine {
   }
   const { open }: typeof import("./engine/memory/open.ts") = require("./engine/memory/open.ts");
   return open(config, deps);
+}
+
+/** Loaded as the engines are. */
+export function diskMaintenance(): Maintenance {
+  const {
+    maintenance,
+  }: typeof import("./engine/disk/maintenance.ts") = require("./engine/disk/maintenance.ts");
+  return maintenance;
 }
 
 function countEvictions(what: Evicted, number: number, { evicted }: Counters, log: Logger): void {

@@ -33,6 +33,7 @@
  *   topic/                   messages, logs, subscriptions: no Bun, no HTTP, no sockets
  *   log.ts  metrics.ts
  */
+import { diskMaintenance } from "./assembly.ts";
 import { readCommandLine } from "./command/command-line.ts";
 import type { DataTask } from "./command/data.ts";
 import { UsageError } from "./command/flags.ts";
@@ -65,7 +66,7 @@ async function main(): Promise<void> {
 
 async function runData(task: DataTask): Promise<void> {
   try {
-    const { text, isWell } = (await import("./command/data.ts")).runDataTask(task);
+    const { text, isWell } = (await import("./command/data.ts")).runDataTask(task, diskMaintenance());
     console.log(text);
     if (!isWell) process.exitCode = 1;
   } catch (error) {

@@ -93,7 +93,7 @@ async function reloadFiles(
 ): Promise<void> {
   const { tlsCertificateFile, tlsKeyFile, unixSocket } = config;
   if (tlsCertificateFile && unixSocket)
-    throw new ConfigError("a certificate that is served on a socket file is taken over only by a restart");
+    throw new ConfigError("A certificate that is served on a socket file is taken over only by a restart");
   const certificate = tlsCertificateFile && (await readCertificate(tlsCertificateFile, tlsKeyFile));
   access.useKeys(keys);
   if (certificate) server.renew(certificate);

@@ -85,7 +85,7 @@ export class Access {
     const keys = { ...this.#keys, ...given };
     const { apiKeys } = keys;
     if (this.#apiKeys.isEmpty !== (apiKeys.length === 0))
-      throw new ConfigError("the first API key can be set, and the last one taken away, only by a restart");
+      throw new ConfigError("The first API key can be set, and the last one taken away, only by a restart");
     this.#tokens.useKeys(keys);
     this.#keys = keys;
     this.#apiKeys = new ApiKeys(apiKeys);

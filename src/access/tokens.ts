@@ -55,7 +55,7 @@ export class Tokens {
     const isSet = jwtSecrets.length + jwtPublicKeys.length > 0;
     if (isSet !== this.#hasOwnKeys)
       throw new ConfigError(
-        "the first key of tokens can be set, and the last one taken away, only by a restart",
+        "The first key of tokens can be set, and the last one taken away, only by a restart",
       );
     this.#verifier = this.#verifier?.then((verifier) => verifier.withKeys(jwtSecrets, jwtPublicKeys));
     // Others, because a verification under way adds to those that it began with.

@@ -63,7 +63,7 @@ function unknownCommand(word: string): UsageError {
       : meant
         ? `"${meant}" was probably meant`
         : "there are check, token and data, and without one the server starts";
-  return new UsageError(`there is no command "${word}": ${advice}`);
+  return new UsageError(`There is no command "${word}": ${advice}`);
 }
 
 async function readTokenCommand(words: readonly string[]): Promise<CommandLine> {
@@ -77,7 +77,7 @@ async function readTokenCommand(words: readonly string[]): Promise<CommandLine> 
   if (secret === undefined) throw new UsageError("--jwt-secret is needed, the one that the server was given");
   if (!status && [subscribe, publish, end].every((patterns) => patterns.length === 0))
     throw new UsageError(
-      "this token would allow nothing: give it --subscribe, --publish or --end with topics, such as --subscribe 'news/*', or --status",
+      "This token would allow nothing: give it --subscribe, --publish or --end with topics, such as --subscribe 'news/*', or --status",
     );
   return {
     command: "token",
@@ -120,7 +120,7 @@ function baseOf(url: string): string {
 async function readDataCommand([action = "", ...words]: readonly string[]): Promise<CommandLine> {
   if (["", "-h", "--help"].includes(action)) return await answerTo("help", "dataHelp");
   if (!isDataAction(action))
-    throw new UsageError(`there is no "data ${action}"; there are ${Object.keys(dataActions).join(", ")}`);
+    throw new UsageError(`There is no "data ${action}"; there are ${Object.keys(dataActions).join(", ")}`);
   // `restore FILE` reads better than `restore --from FILE`.
   const isNamed = action === "restore" && words[0] !== undefined && !words[0].startsWith("-");
   const values = readSettings(isNamed ? ["--from", ...words] : words, dataActions[action]);

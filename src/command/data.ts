@@ -1,5 +1,5 @@
 /** `longwire data`: looks into a data directory, copies it and puts a copy back. */
-import { backUp, beginNewEpochs, type CheckReport, checkData, restore } from "../engine/disk/maintenance.ts";
+import type { CheckReport, Maintenance } from "../engine/engine.ts";
 import type { DataAction } from "./data-settings.ts";
 
 /** An action on a directory; `file` is that of `--to` or `--from`. */
@@ -19,21 +19,21 @@ export interface DataResult {
  * Blocks until it is done: minutes for many gigabytes.
  * @throws {DataDirectoryError}
  */
-export function runDataTask({ action, directory, file }: DataTask): DataResult {
+export function runDataTask({ action, directory, file }: DataTask, maintenance: Maintenance): DataResult {
   switch (action) {
     case "check":
-      return checkResult(checkData(directory));
+      return checkResult(maintenance.checkData(directory));
     case "backup":
-      return well(`${file} is a backup of ${directory}: ${shown(backUp(directory, file))}.`);
+      return well(`${file} is a backup of ${directory}: ${shown(maintenance.backUp(directory, file))}.`);
     case "restore": {
-      const former = restore(file, directory);
+      const former = maintenance.restore(file, directory);
       return well(
         `${directory} has the data of ${file}. At the next start every topic begins a new epoch.` +
           (former === undefined ? "" : `\nThe former data is in ${former}; delete it when it is not needed.`),
       );
     }
     case "new-epochs":
-      beginNewEpochs(directory);
+      maintenance.beginNewEpochs(directory);
       return well(
         `At the next start every topic of ${directory} has a new epoch: each client is told a gap.`,
       );

@@ -54,7 +54,7 @@ export function refuseUnknownVariables(environment: Environment, known: readonly
     if (variables.has(name) || isServiceLink(name, environment[name])) continue;
     const meant = nearest(name, [...variables]);
     throw new UsageError(
-      `there is no variable ${name}; ${meant ? `the nearest is ${meant}` : "longwire --help shows all flags, and each is one"}`,
+      `There is no variable ${name}; ${meant ? `the nearest is ${meant}` : "longwire --help shows all flags, and each is one"}`,
     );
   }
 }
@@ -121,7 +121,7 @@ function wordsByFlag(
     const word = words[index] ?? "";
     const request = requests[word];
     if (request) return request;
-    if (!word.startsWith("-")) throw new UsageError(`there is one argument too many: "${word}"`);
+    if (!word.startsWith("-")) throw new UsageError(`There is one argument too many: "${word}"`);
     const [, name = word, inline] = /^([^=]+)=(.*)$/s.exec(word) ?? [];
     const flag = flags.get(name);
     if (!flag) throw unknownFlag(name, [...flags.keys()]);
@@ -152,7 +152,7 @@ function impliedValue(flag: Flag): string {
 function unknownFlag(name: string, known: readonly string[]): UsageError {
   const meant = nearest(name, known);
   return new UsageError(
-    `there is no flag ${name}; ${meant ? `the nearest is ${meant}` : "--help shows all"}`,
+    `There is no flag ${name}; ${meant ? `the nearest is ${meant}` : "--help shows all"}`,
   );
 }
 

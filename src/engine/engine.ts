@@ -46,3 +46,34 @@ export interface EngineDeps {
   /** Called when things were forgotten early, with their number. */
   evicted(what: Evicted, number: number): void;
 }
+
+/** What can be done with the data of an engine while no server is needed for it. Each throws a `DataDirectoryError`. */
+export interface Maintenance {
+  /** Reads every page of the data, and compares topics with their messages. */
+  checkData(directory: string): CheckReport;
+  /**
+   * Copies the data into one file, as it is at this moment, on a connection of its own: publishing goes on.
+   * @param target a path at which nothing is
+   * @returns the size of the copy in bytes
+   */
+  backUp(directory: string, target: string): number;
+  /**
+   * Puts a copy in the place of the data. The next start finds that it is a copy, and begins new epochs.
+   * @param source a file that `backUp` made
+   * @returns where the former data is; undefined where there was none
+   */
+  restore(source: string, directory: string): string | undefined;
+  /**
+   * Begins a new epoch for every topic, so that each client is told a gap: for a copy that Longwire cannot recognize, such as
+   * the snapshot of a volume.
+   */
+  beginNewEpochs(directory: string): void;
+}
+
+export interface CheckReport {
+  /** In words; empty where all is well. */
+  readonly faults: readonly string[];
+  readonly topics: number;
+  readonly messages: number;
+  readonly bytes: number;
+}

@@ -54,7 +54,7 @@ export async function readCertificate(certificateFile: string, keyFile: string):
       read(keyFile, "a private key without a passphrase", () => createPrivateKey(key)),
     )
   ) {
-    throw new ConfigError(`the key in ${keyFile} is not that of the certificate in ${certificateFile}`);
+    throw new ConfigError(`The key in ${keyFile} is not that of the certificate in ${certificateFile}`);
   }
   return { cert, key };
 }
@@ -87,7 +87,7 @@ async function removeStaleSocket(file: string, flag = "--unix"): Promise<void> {
   if (!found) return;
   if (!found.isSocket()) throw new ConfigError(`${file} exists already and is not a socket`);
   if (await answers(file)) {
-    throw new ConfigError(`another process listens on ${file}: stop it, or choose another path with ${flag}`);
+    throw new ConfigError(`Another process listens on ${file}: stop it, or choose another path with ${flag}`);
   }
   await unlink(file);
 }
@@ -112,7 +112,7 @@ async function answers(socketFile: string): Promise<boolean> {
 export function requireLoopback({ host, unixSocket }: Config): void {
   if (unixSocket || isLoopback(host)) return;
   throw new ConfigError(
-    `without a key anyone who reaches ${host} may publish and listen. Listen on loopback (--host 127.0.0.1), ` +
+    `Without a key anyone who reaches ${host} may publish and listen. Listen on loopback (--host 127.0.0.1), ` +
       "set a key (--api-key, --jwt-secret, …), or say --insecure",
   );
 }

@@ -70,8 +70,7 @@ describe("src/", () => {
       "assembly.ts imports engine/redis/open.ts",
       "assembly.ts imports engine/disk/open.ts",
       "assembly.ts imports engine/memory/open.ts",
-      // `longwire data` works on the files of a directory, with and without a server.
-      "command/data.ts imports engine/disk/maintenance.ts",
+      "assembly.ts imports engine/disk/maintenance.ts",
     ]);
   });
 
@@ -81,6 +80,17 @@ describe("src/", () => {
     const declaring = ["command/check-settings.ts", "command/data-settings.ts", "command/token-settings.ts"];
     const outside = filesWith(readers).filter((name) => !name.startsWith("settings/"));
     expect(outside).toEqual(declaring);
+  });
+
+  test("the text of a mistake begins as a sentence does, with a capital, or with the name of what is wrong", () => {
+    const texts = Object.values(sources).flatMap((source) =>
+      [...source.matchAll(/new (?:ConfigError|UsageError|DataDirectoryError)\(\s*["'`](\w+ \w+)/g)].map(
+        ([, text]) => text,
+      ),
+    );
+    expect(texts.length).toBeGreaterThan(20);
+    const isName = /^(?:prefix must|check needs)$/;
+    expect(texts.filter((text = "") => !/^[A-Z]/.test(text) && !isName.test(text))).toEqual([]);
   });
 
   test("only one file waits for the next turn of the event loop by a promise", () => {

@@ -226,7 +226,7 @@ describe("settings", () => {
       ["LONGWIRE_OPERATION_PORT", "the nearest is LONGWIRE_OPERATIONS_PORT"],
       ["LONGWIRE_FAVOURITE_COLOUR", "longwire --help shows all"],
     ] as const) {
-      expectOneLine(await mistakeIn([], { [name]: "1" }), `there is no variable ${name}; ${advice}`);
+      expectOneLine(await mistakeIn([], { [name]: "1" }), `There is no variable ${name}; ${advice}`);
     }
   });
 

@@ -70,7 +70,7 @@ describe("a backup", () => {
       errors: `longwire: ${file} exists. Choose another path with --to.\n`,
     });
     expect(await Bun.file(file).text()).toBe("precious");
-    expect((await data("backup", "--data", tmpdir(), "--to", `${file}.2`)).errors).toContain("there is no ");
+    expect((await data("backup", "--data", tmpdir(), "--to", `${file}.2`)).errors).toContain("There is no ");
     rmSync(file);
   });
 });
@@ -84,7 +84,7 @@ describe("restore is refused, and changes nothing, where", () => {
     const before = readdirSync(server.data);
     const { exitCode, errors } = await data("restore", file, "--data", server.data);
     expect(exitCode).toBe(1);
-    expect(errors).toContain("another process uses");
+    expect(errors).toContain("Another process uses");
     expect(readdirSync(server.data)).toEqual(before);
     rmSync(file);
   });
@@ -147,7 +147,7 @@ describe("a check", () => {
 test("new-epochs makes the next start tell each client a gap", async () => {
   await using server = await spawnDiskServer();
   const id = await publish(server.running, "news", "one");
-  expect((await data("new-epochs", "--data", server.data)).errors).toContain("another process uses");
+  expect((await data("new-epochs", "--data", server.data)).errors).toContain("Another process uses");
   await server.kill();
   expect((await data("new-epochs", "--data", server.data)).exitCode).toBe(0);
   await server.start();
@@ -157,11 +157,11 @@ test("new-epochs makes the next start tell each client a gap", async () => {
 
 test("wrong words are answered with what to type", async () => {
   for (const [words, expected] of [
-    [["frobnicate"], 'there is no "data frobnicate"; there are check, backup, restore, new-epochs'],
+    [["frobnicate"], 'There is no "data frobnicate"; there are check, backup, restore, new-epochs'],
     [["check"], "--data is needed: --data <path>"],
     [["backup", "--data", "d"], "--to is needed: --to <path>"],
     [["restore", "--data", "d"], "--from is needed: --from <path>"],
-    [["check", "--to", "f"], "there is no flag --to; "],
+    [["check", "--to", "f"], "There is no flag --to; "],
   ] as const) {
     const { exitCode, errors } = await data(...words);
     expect(exitCode).toBe(2);

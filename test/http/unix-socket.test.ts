@@ -74,7 +74,7 @@ describe("--unix", () => {
     await using _ = await spawnServer(["--unix", socketFile]);
     const { exitCode, output, errors } = await runCommand(["--unix", socketFile]);
     expect({ exitCode, output }).toEqual({ exitCode: 2, output: "" });
-    expect(errors).toContain(`another process listens on ${socketFile}`);
+    expect(errors).toContain(`Another process listens on ${socketFile}`);
     expect(await echo(socketFile, "still here")).toBe("still here");
   });
 

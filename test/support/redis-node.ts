@@ -27,7 +27,13 @@ export class RedisNode implements AsyncDisposable {
 
   private constructor(server: RedisServer, settings: Partial<RedisBrokerSettings>) {
     this.line = new RedisLine(server);
-    const given = { url: this.line.url, prefix: "test", acknowledge: 0, losslessFailover: false };
+    const given = {
+      url: this.line.url,
+      database: 0,
+      prefix: "test",
+      acknowledge: 0,
+      losslessFailover: false,
+    };
     this.broker = new RedisBroker({ ...limits, ...given, ...settings }, this.log);
     const { broker, log, counters } = this;
     this.hub = new Hub({ broker, live: () => new LiveVisitors<Client>(), limits, counters, log });

@@ -88,8 +88,8 @@ export function makeDirectory(path: string): void {
       );
     throw new DataDirectoryError(
       code === "EACCES"
-        ? `user ${user} may not make the directory ${path}: make it for that user, or choose another path with --data`
-        : `cannot make the directory ${path}: ${messageOf(error)}`,
+        ? `User ${user} may not make the directory ${path}: make it for that user, or choose another path with --data`
+        : `Cannot make the directory ${path}: ${messageOf(error)}`,
     );
   }
 }
@@ -125,7 +125,7 @@ function requireWritable(path: string, directory: string): void {
       statSync(path, { throwIfNoEntry: false })?.uid,
     ];
     if (code === "ENOENT") return; // SQLite deletes some of its files when another process closes them.
-    if (code !== "EACCES") throw new DataDirectoryError(`cannot write to ${path}: ${messageOf(error)}`);
+    if (code !== "EACCES") throw new DataDirectoryError(`Cannot write to ${path}: ${messageOf(error)}`);
     throw new DataDirectoryError(
       owner === user
         ? `${path} may not be read and written by its own user ${user}: chmod -R u+rwX ${directory}`
@@ -147,9 +147,9 @@ export function lockDirectory(directory: string): Database {
     lock?.close();
     if (codeOf(error) === "SQLITE_BUSY")
       throw new DataDirectoryError(
-        `another process uses ${directory}. Stop it, or choose another directory with --data`,
+        `Another process uses ${directory}. Stop it, or choose another directory with --data`,
       );
-    throw new DataDirectoryError(`cannot write in ${directory}: ${messageOf(error)}`);
+    throw new DataDirectoryError(`Cannot write in ${directory}: ${messageOf(error)}`);
   }
 }
 
@@ -277,7 +277,7 @@ function takeOver(database: Database, directory: string, now: number): string | 
       versionOf(database) < schemaVersion ? "it is to be migrated" : whyCopied(database, directory);
     if (because === undefined) return undefined;
     throw new DataDirectoryError(
-      `the disk is full, and ${join(directory, databaseName)} must be written to: ${because}. Free some space`,
+      `The disk is full, and ${join(directory, databaseName)} must be written to: ${because}. Free some space`,
     );
   }
 }

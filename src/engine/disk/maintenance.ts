@@ -6,6 +6,7 @@ import { Database } from "bun:sqlite";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { DataDirectoryError } from "../data-directory-error.ts";
+import type { CheckReport, Maintenance } from "../engine.ts";
 import {
   databaseName,
   fileRowOf,
@@ -18,19 +19,9 @@ import {
 } from "./directory.ts";
 import { codeOf, schemaVersion, versionOf } from "./schema.ts";
 
-export interface CheckReport {
-  /** In words; empty where all is well. */
-  readonly faults: readonly string[];
-  readonly topics: number;
-  readonly messages: number;
-  readonly bytes: number;
-}
+export const maintenance: Maintenance = { checkData, backUp, restore, beginNewEpochs };
 
-/**
- * Reads every page of the data, and compares topics with their messages.
- * @throws {DataDirectoryError} where there is nothing that can be checked
- */
-export function checkData(directory: string): CheckReport {
+function checkData(directory: string): CheckReport {
   using database = openExisting(join(directory, databaseName));
   const bytes = statSync(join(directory, databaseName)).size;
   try {
@@ -45,13 +36,7 @@ export function checkData(directory: string): CheckReport {
   }
 }
 
-/**
- * Copies the data into one file, as it is at this moment, on a connection of its own: publishing goes on.
- * @param target a path at which nothing is
- * @returns the size of the copy in bytes
- * @throws {DataDirectoryError}
- */
-export function backUp(directory: string, target: string): number {
+function backUp(directory: string, target: string): number {
   if (existsSync(target)) throw new DataDirectoryError(`${target} exists. Choose another path with --to`);
   using database = openExisting(join(directory, databaseName));
   const partial = `${target}.partial`;
@@ -63,18 +48,12 @@ export function backUp(directory: string, target: string): number {
     syncFile(dirname(resolve(target)));
   } catch (error) {
     rmSync(partial, { force: true });
-    throw new DataDirectoryError(`cannot copy ${directory} to ${target}: ${messageOf(error)}`);
+    throw new DataDirectoryError(`Cannot copy ${directory} to ${target}: ${messageOf(error)}`);
   }
   return statSync(target).size;
 }
 
-/**
- * Puts a copy in the place of the data. The next start finds that it is a copy, and begins new epochs.
- * @param source a file that `backUp` made
- * @returns where the former data is; undefined where there was none
- * @throws {DataDirectoryError}
- */
-export function restore(source: string, directory: string): string | undefined {
+function restore(source: string, directory: string): string | undefined {
   requireBackup(source);
   makeDirectory(directory);
   using _lock = lockDirectory(directory);
@@ -87,12 +66,7 @@ export function restore(source: string, directory: string): string | undefined {
   return former;
 }
 
-/**
- * Begins a new epoch for every topic, so that each client is told a gap: for a copy that Longwire cannot recognize, such as
- * the snapshot of a volume.
- * @throws {DataDirectoryError}
- */
-export function beginNewEpochs(directory: string): void {
+function beginNewEpochs(directory: string): void {
   requireFile(join(directory, databaseName));
   using _lock = lockDirectory(directory);
   using database = openExisting(join(directory, databaseName));
@@ -108,13 +82,13 @@ function openExisting(path: string): Database {
     database.run("PRAGMA busy_timeout = 5000");
     return database;
   } catch (error) {
-    throw new DataDirectoryError(`cannot open ${path}: ${messageOf(error)}`);
+    throw new DataDirectoryError(`Cannot open ${path}: ${messageOf(error)}`);
   }
 }
 
 function requireFile(path: string): void {
   if (!existsSync(path))
-    throw new DataDirectoryError(`there is no ${path}. Name the directory that the server has with --data`);
+    throw new DataDirectoryError(`There is no ${path}. Name the directory that the server has with --data`);
 }
 
 function requireKnownSchema(database: Database, directory: string): void {

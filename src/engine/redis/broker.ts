@@ -40,6 +40,8 @@ import { translated, wordsOf } from "./unavailable.ts";
 export interface RedisBrokerSettings extends HistoryLimits {
   /** `redis://`, `rediss://` or `unix://`, with user, password and database, as settings/redis-url.ts takes it. */
   readonly url: string;
+  /** Its database, which channels are not divided by. */
+  readonly database: number;
   /** Begins the name of every key and channel. */
   readonly prefix: string;
   /** Replicas that must have a message before its publisher is answered. */
@@ -90,7 +92,7 @@ export class RedisBroker implements Broker {
     this.#log = log;
     const { url, replicaUrl } = settings;
     const node = crypto.randomUUID();
-    const keys = new RedisKeys(settings.prefix, databaseOf(url));
+    const keys = new RedisKeys(settings.prefix, settings.database);
     this.#keys = keys;
     const testimony = this.#testimony;
     this.#counts = new Counts({
@@ -356,10 +358,6 @@ export class RedisBroker implements Broker {
 }
 
 const nothing = Buffer.alloc(0);
-
-/** The client library reads it from the path, or from the query of `unix:`. */
-const databaseOf = (url: string): number =>
-  Number((url.startsWith("unix:") ? /\?db=(\d+)$/ : /[^/]\/(\d+)$/).exec(url)?.[1] ?? 0);
 
 function sinceArguments(since: Since): [kind: string, epoch: string, number: string] {
   if (since.kind === "position") return [since.kind, since.position.epoch, String(since.position.offset)];

@@ -7,7 +7,7 @@ import { RedisBroker } from "./broker.ts";
 /** Settings of this engine. `RedisBrokerSettings` says what they mean. */
 interface RedisConfig extends HistoryLimits {
   readonly positionAgeSeconds: number;
-  readonly redisUrl: { readonly url: string };
+  readonly redisUrl: { readonly url: string; readonly database: number };
   readonly redisReplicaUrl: { readonly url: string } | undefined;
   readonly redisPrefix: string;
   readonly redisAcknowledge: number;
@@ -15,11 +15,18 @@ interface RedisConfig extends HistoryLimits {
 }
 
 export function open(config: RedisConfig, { log }: Pick<EngineDeps, "log">): Engine {
-  const { url } = config.redisUrl;
+  const { url, database } = config.redisUrl;
   const replicaUrl = config.redisReplicaUrl?.url;
   const { redisPrefix: prefix } = config;
   const { redisAcknowledge: acknowledge, redisLosslessFailover: losslessFailover } = config;
-  const own = { url, prefix, acknowledge, losslessFailover, ...(replicaUrl !== undefined && { replicaUrl }) };
+  const own = {
+    url,
+    database,
+    prefix,
+    acknowledge,
+    losslessFailover,
+    ...(replicaUrl !== undefined && { replicaUrl }),
+  };
   const broker = new RedisBroker({ ...config, ...own }, log);
   return { kind: "redis", broker, metrics: () => metricsOf(broker) };
 }

@@ -59,7 +59,7 @@ const server = Bun.serve({
 console.log(server.url.href);
 
 function openBroker(): RedisBroker {
-  const own = { url: redis.url, prefix: "bench", acknowledge: 0, losslessFailover: false };
+  const own = { url: redis.url, database: 0, prefix: "bench", acknowledge: 0, losslessFailover: false };
   return new RedisBroker({ ...limits, ...own, positionAgeSeconds: 86_400 }, createLogger("error"));
 }
 

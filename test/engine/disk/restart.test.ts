@@ -197,7 +197,7 @@ describe("a start is refused in words, and deletes nothing, where", () => {
     const { exitCode, errors } = await runCommand(["--data", server.data, "--port", "0"]);
     expect({ exitCode, errors }).toEqual({
       exitCode: 1,
-      errors: `longwire: another process uses ${server.data}. Stop it, or choose another directory with --data.\n`,
+      errors: `longwire: Another process uses ${server.data}. Stop it, or choose another directory with --data.\n`,
     });
     await publish(server.running, "news", "not disturbed");
   });
@@ -271,7 +271,7 @@ describe("a start is refused in words, and deletes nothing, where", () => {
     const data = join(mkdtempSync(join(tmpdir(), "longwire-data-")), "topics");
     const { exitCode, errors } = await runCommand(["--data", data, "--port", "0", "--host", "0.0.0.0"]);
     expect(exitCode).toBe(2);
-    expect(errors).toMatch(/^longwire: without a key anyone who reaches 0\.0\.0\.0 .*\n$/);
+    expect(errors).toMatch(/^longwire: Without a key anyone who reaches 0\.0\.0\.0 .*\n$/);
     expect(existsSync(data)).toBe(false);
     rmSync(join(data, ".."), { recursive: true });
   });

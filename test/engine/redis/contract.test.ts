@@ -40,6 +40,7 @@ class Engine {
     const settings: RedisBrokerSettings = {
       ...this.#limits,
       url: line.url,
+      database: 0,
       prefix: this.#prefix,
       acknowledge: 0,
       losslessFailover: false,
