@@ -4,7 +4,7 @@ import type { Access, AccessKeys } from "./access/access.ts";
 import type { Authorize } from "./access/permissions.ts";
 import { assemble, type Parts } from "./assembly.ts";
 import { watchDescriptors } from "./connection/descriptors.ts";
-import { documentHandlers } from "./endpoint/documents.ts";
+import { documentHandlers, frontText } from "./endpoint/documents.ts";
 import { notFound } from "./endpoint/not-found.ts";
 import { Operations } from "./endpoint/operations.ts";
 import { pageHandlers } from "./endpoint/page.ts";
@@ -137,11 +137,11 @@ function routesWith(config: Config, parts: Parts) {
 
 /** What a server has beside the endpoints for operators. */
 function handlersOf(parts: Parts): Record<string, Handler> {
-  const pages = pageHandlers();
+  const pages = pageHandlers((context) => frontText(parts, context));
   return {
     ...pages,
     "/status": guardOrigin(statusEndpoint(parts), parts),
-    ...documentHandlers({ page: pages["/"], ...parts }),
+    ...documentHandlers({ pages, ...parts }),
     ...parts.handlers,
   };
 }

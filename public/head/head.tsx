@@ -27,7 +27,7 @@ export function Head({ latency, status, onToken }: HeadProps) {
       </div>
       <Strip latency={latency} status={status} />
       <fieldset class="choices" aria-label={say.settings}>
-        <a class="button" data-part="docs" href={nextToPage("docs").href}>
+        <a class="button" data-part="docs" href={nextToPage("docs").href} target="_blank" rel="noreferrer">
           {say.docs}
         </a>
         <Token onChange={onToken} />

@@ -7,16 +7,18 @@ import type { Proxies } from "../http/proxies.ts";
 import type { Handler, RequestContext } from "../http/request-context.ts";
 
 /** What the documents need of the server. */
-export interface DocumentsDeps {
-  /** What a browser gets at /. */
-  readonly page: Handler;
+export interface SummaryDeps {
   readonly access: Pick<Access, "isOpen">;
   readonly proxies: Pick<Proxies, "targetOf">;
 }
 
+export interface DocumentsDeps extends SummaryDeps {
+  /** What a browser gets at / and at /docs. */
+  readonly pages: Readonly<Record<"/" | "/docs", Handler>>;
+}
+
 /** They name the host that the client used, so its commands can be copied. Each file is read at its first request. */
 export function documentHandlers(deps: DocumentsDeps): Record<string, Handler> {
-  const front = pageOrText(deps);
   const text = (type: string, write: (origin: string) => string | Promise<string>): Handler =>
     methods({
       GET: async (context) => {
@@ -24,38 +26,36 @@ export function documentHandlers(deps: DocumentsDeps): Record<string, Handler> {
         return new Response(await write(originOf(deps, context)), { headers });
       },
     });
+  const front = pageOrText(
+    deps.pages["/"],
+    text("text/plain", (origin) => halfAScreen(origin, deps)),
+  );
   return {
     "/": front,
     "/longconnecthtml": front,
     "/llms.txt": text("text/plain", (origin) => summary(origin, deps)),
-    "/docs": text("text/markdown", protocol),
+    "/docs": pageOrText(deps.pages["/docs"], text("text/markdown", protocol)),
     "/openapi.json": text("application/json", openApi),
     "/asyncapi.json": text("application/json", asyncApi),
   };
 }
 
 /** A browser names text/html; curl and programs send a range of all types, or nothing. */
-function pageOrText(deps: DocumentsDeps): Handler {
-  const text = methods({
-    GET: (context) =>
-      new Response(halfAScreen(originOf(deps, context), deps), {
-        headers: { "Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store" },
-      }),
-  });
+function pageOrText(page: Handler, text: Handler): Handler {
   return async (context) => {
-    const handler = isNamedInAccept(context.request, "text/html") ? deps.page : text;
+    const handler = isNamedInAccept(context.request, "text/html") ? page : text;
     const answer = await handler(context);
     answer?.headers.append("Vary", "Accept");
     return answer;
   };
 }
 
-function originOf({ proxies }: DocumentsDeps, context: RequestContext): string {
+function originOf({ proxies }: SummaryDeps, context: RequestContext): string {
   const { host, isSecure } = proxies.targetOf(context);
   return `${isSecure ? "https" : "http"}://${host}`;
 }
 
-const commandsOf = (origin: string, { access: { isOpen } }: DocumentsDeps) => {
+const commandsOf = (origin: string, { access: { isOpen } }: SummaryDeps) => {
   const token = isOpen ? "" : " -H 'Authorization: Bearer <token>'";
   return {
     follow: `curl -N -H 'Accept: text/event-stream'${token} ${origin}/topics/news`,
@@ -67,7 +67,12 @@ const commandsOf = (origin: string, { access: { isOpen } }: DocumentsDeps) => {
   };
 };
 
-function halfAScreen(origin: string, deps: DocumentsDeps): string {
+/** What a program gets at /, and a browser without JavaScript. */
+export function frontText(deps: SummaryDeps, context: RequestContext): string {
+  return halfAScreen(originOf(deps, context), deps);
+}
+
+function halfAScreen(origin: string, deps: SummaryDeps): string {
   const { follow, publish, echo, who } = commandsOf(origin, deps);
   return `Longwire ${version} holds long connections: WebSockets and event streams. A topic is a URL.
 
@@ -85,7 +90,7 @@ and a browser gets a page to try it.
 }
 
 /** In the form of llmstxt.org. */
-function summary(origin: string, deps: DocumentsDeps): string {
+function summary(origin: string, deps: SummaryDeps): string {
   const { follow, publish, echo, who } = commandsOf(origin, deps);
   return `# Longwire
 

@@ -1,14 +1,16 @@
 /**
- * The client page, public/ as four files, and the client of src/client/: inside the binary, built in the package, or bundled
+ * The client page, public/ as five files, and the client of src/client/: inside the binary, built in the package, or bundled
  * at the first request. They are served from memory.
  */
 import { methods } from "../http/methods.ts";
 import { Refusal } from "../http/refusal.ts";
-import type { Handler } from "../http/request-context.ts";
+import type { Handler, RequestContext } from "../http/request-context.ts";
 
 /** The text of each file that a browser loads. */
 export interface PageFiles {
   readonly "index.html": string;
+  /** The protocol for browsers. */
+  readonly "docs.html": string;
   readonly "page.js": string;
   readonly "page.css": string;
   readonly "icon.svg": string;
@@ -23,24 +25,31 @@ declare global {
 
 const types: Readonly<Record<keyof PageFiles, string>> = {
   "index.html": "text/html",
+  "docs.html": "text/html",
   "page.js": "text/javascript",
   "page.css": "text/css",
   "icon.svg": "image/svg+xml",
   "client.js": "text/javascript",
 };
 
-/** The page by path. Nothing is read or bundled before the first request, so a start costs nothing. */
-export function pageHandlers() {
+/**
+ * The page by path. Nothing is read or bundled before the first request, so a start costs nothing.
+ * @param summaryOf what a browser without JavaScript shows in place of the page
+ */
+export function pageHandlers(summaryOf: (context: RequestContext) => string) {
   let loading: Promise<PageFiles> | undefined;
   const load = (): Promise<PageFiles> => {
     loading ??= loadPage();
     return loading;
   };
   const serve = (name: keyof PageFiles): Handler => file(types[name], async () => (await load())[name]);
-  const page = serve("index.html");
+  const page = file("text/html", async (context) =>
+    (await load())["index.html"].replace("{summary}", () => Bun.escapeHTML(summaryOf(context))),
+  );
   return {
     "/": page,
     "/longconnecthtml": page,
+    "/docs": serve("docs.html"),
     "/page.js": serve("page.js"),
     "/page.css": serve("page.css"),
     "/icon.svg": serve("icon.svg"),
@@ -86,10 +95,15 @@ export async function bundlePage(): Promise<PageFiles> {
   };
   const page = await bundle("public/page.tsx", "public/page.css");
   const client = await bundle("src/client/client.ts");
+  const protocol = await renderProtocol(await Bun.file(pathOf("docs/protocol.md")).text());
   const textOf = async (outputs: Bun.BuildArtifact[], type: string): Promise<string> =>
     (await outputs.find((output) => output.type.startsWith(type))?.text()) ?? "";
   return {
     "index.html": await Bun.file(pathOf("public/index.html")).text(),
+    "docs.html": (await Bun.file(pathOf("public/docs.html")).text()).replace(
+      "<!-- protocol.md -->",
+      () => protocol,
+    ),
     "page.js": await textOf(page, "text/javascript"),
     "page.css": await textOf(page, "text/css"),
     "icon.svg": await Bun.file(pathOf("public/icon.svg")).text(),
@@ -97,10 +111,37 @@ export async function bundlePage(): Promise<PageFiles> {
   };
 }
 
-function file(type: string, load: () => Promise<string>): Handler {
+/** The list of contents links to headings as GitHub names them, so a browser finds the same places. */
+function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, "")
+    .replaceAll(/\s/g, "-");
+}
+
+/** @param markdown docs/protocol.md, which programs get as it is @returns HTML. The text is our own: nothing in it needs to be made safe. */
+async function renderProtocol(markdown: string): Promise<string> {
+  const { Marked } = await import("marked");
+  const marked = new Marked({
+    renderer: {
+      heading({ tokens, text, depth }) {
+        return `<h${depth} id="${anchorOf(text)}">${this.parser.parseInline(tokens)}</h${depth}>\n`;
+      },
+      link({ href, tokens }) {
+        const text = this.parser.parseInline(tokens);
+        // Other files of the repository are not on a server.
+        return /^(#|https?:)/.test(href) ? `<a href="${href}">${text}</a>` : text;
+      },
+    },
+  });
+  return await marked.parse(markdown);
+}
+
+function file(type: string, load: (context: RequestContext) => Promise<string>): Handler {
   return methods({
-    GET: async ({ request }) => {
-      const text = await load();
+    GET: async (context) => {
+      const { request } = context;
+      const text = await load(context);
       const tag = `"${Bun.hash(text).toString(36)}"`;
       const headers = {
         "Content-Type": `${type}; charset=utf-8`,

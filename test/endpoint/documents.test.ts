@@ -79,6 +79,29 @@ test("/docs is the page of the protocol as Markdown", async () => {
   expect(await answer.text()).toBe(await Bun.file(resolve(root, "docs/protocol.md")).text());
 });
 
+test("/docs is a page for a browser, in the words of the Markdown, whose links lead to their headings", async () => {
+  const answer = await fetch(new URL("/docs", server.url), { headers: { Accept: "text/html" } });
+  expect(answer.headers.get("Content-Type")).toBe("text/html; charset=utf-8");
+  expect(answer.headers.get("Vary")).toContain("Accept");
+  const ids = new Set<string>();
+  const links: string[] = [];
+  const text: string[] = [];
+  const page = new HTMLRewriter()
+    .on("main [id]", { element: (heading) => void ids.add(heading.getAttribute("id") ?? "") })
+    .on("main a[href^='#']", {
+      element: (link) => void links.push(link.getAttribute("href")?.slice(1) ?? ""),
+    })
+    .on("main", { text: (chunk) => void text.push(chunk.text) });
+  await page.transform(answer).text();
+  expect(links.length).toBeGreaterThan(10);
+  expect(links.filter((link) => !ids.has(link))).toEqual([]);
+  const markdown = await Bun.file(resolve(root, "docs/protocol.md")).text();
+  const wordsOf = (source: string): string[] => source.match(/[\p{L}\p{N}]+/gu) ?? [];
+  // Marks of Markdown, comments, numbers of lists, targets of links and HTML entities are no words of the text.
+  const plain = markdown.replaceAll(/\]\([^)]*\)|^```.*$|<!--.*-->|^\d+\. /gm, " ");
+  expect(wordsOf(text.join("").replaceAll(/&\w+;|&#\d+;/g, " "))).toEqual(wordsOf(plain));
+});
+
 test("/llms.txt has the form of llmstxt.org, and its links lead to what they name", async () => {
   const text = await textOf("/llms.txt");
   expect(text).toMatch(/^# Longwire\n\n> .+\n[\s\S]*\n## Docs\n\n- \[/);

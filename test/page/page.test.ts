@@ -209,12 +209,15 @@ describe.skipIf(lacks("chromium"))("the page", () => {
   test("says without JavaScript that it needs it", async () => {
     await using view = await open({ javaScriptEnabled: false });
     const notices = view.page.locator(".notice:visible");
-    await notices.nth(1).waitFor();
+    await notices.nth(2).waitFor();
     expect(await notices.allInnerTexts()).toEqual([
       expect.stringContaining("This page needs JavaScript"),
       expect.stringContaining("此页面需要 JavaScript"),
+      expect.stringContaining(`curl -d hello ${new URL("/topics/news", shared.server.url)}`),
     ]);
     expect(await view.page.locator("main").isVisible()).toBe(false);
+    await notices.first().getByRole("link").click();
+    await view.page.getByRole("heading", { name: "The protocol" }).waitFor();
   });
 
   test("fits a narrow phone without scrolling sideways and with every button in reach", async () => {

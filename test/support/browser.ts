@@ -188,7 +188,10 @@ export function serveScripted(line: {
   const server = Bun.serve({
     port: 0,
     hostname: "localhost",
-    routes: routesOf(pageHandlers(), new Refusals(new Counters(), createLogger("silent"))),
+    routes: routesOf(
+      pageHandlers(() => "the summary"),
+      new Refusals(new Counters(), createLogger("silent")),
+    ),
     fetch: (request, server) => {
       const isProbe = request.headers.get("sec-websocket-protocol")?.includes("longwire.raw") ?? false;
       const headers: Record<string, string> = isProbe ? { "Sec-WebSocket-Protocol": "longwire.raw" } : {};
