@@ -28,7 +28,7 @@ export interface BufferLimits {
   readonly checkEveryBytes: number;
   /** A reader that holds more unsent lags, and publishers wait for it. */
   readonly laggingBytes: number;
-  /** How long publishers wait for it after each `checkEveryBytes`, at most. */
+  /** The least time in which a topic's readers are given `checkEveryBytes` while one of them lags. */
   readonly laggingMilliseconds: number;
   /** A replay pauses while at least so many bytes are unsent. */
   readonly replayAheadBytes: number;

@@ -8,9 +8,10 @@
  * holds nothing, so it is given the next. It also keeps up while 40 small messages follow and it still holds a part of the
  * large one. Once it holds less than what followed the large message, only the limit and the last message count again.
  *
- * Before that, at half of the limit, a reader lags: publishers to its topics wait until it has taken more, at most so long
- * that 2 MiB a second are published. So a burst cuts no reader that takes so many, and a stalled one keeps publishers waiting
- * for half a second, in which it is given the second half of its limit. Messages that other nodes publish do not wait.
+ * Before that, at half of the limit, a reader lags: publishers to its topic wait until it has taken more, at most so long
+ * that 2 MiB a second are published to the topic. So a burst to one topic cuts no reader that takes so many, a stalled one
+ * keeps publishers waiting for half a second, in which it is given the second half of its limit, and one that lags on purpose
+ * slows down nobody who publishes less. Messages that other nodes publish do not wait.
  */
 
 /** What all readers of one topic in one form were given. */

@@ -98,9 +98,10 @@ class FormReaders {
   #checkedAtBytes: number;
   /** Set from the first message of which all copies together were too much for one turn or for memory. */
   #slices: SlicedDelivery<Reader> | undefined;
-  /** How much had been published when publishers last had to wait for the readers to take it. */
-  #pausedAtBytes: number;
-  /** Set while they wait. */
+  /** Given since publishers last waited for the readers, and until when they waited, by `performance.now()`. */
+  #sincePauseBytes = 0;
+  #pausedUntilMilliseconds = Number.NEGATIVE_INFINITY;
+  /** Set while publishers wait. */
   #pause: Promise<void> | undefined;
 
   constructor(topic: string, form: Form, deps: DeliveryDeps) {
@@ -108,7 +109,6 @@ class FormReaders {
     this.#deps = deps;
     this.#nativeName = form.isNative ? deps.native.nameOf(topic, form.kind ?? "") : "";
     this.#checkedAtBytes = deps.native.publishedBytes;
-    this.#pausedAtBytes = this.#checkedAtBytes;
   }
 
   get size(): number {
@@ -172,18 +172,23 @@ class FormReaders {
     // Another clock may have stamped the message.
     counters.deliverySeconds.observe(Math.max(0, Date.now() - message.time) / 1000);
     native.publishedBytes += bytes;
-    // All that is published counts, because a reader of several topics holds what all of them gave.
-    if (native.publishedBytes - this.#pausedAtBytes < buffers.checkEveryBytes) return;
-    this.#pause ??= this.#waitForReaders(this.#pausedAtBytes).finally(() => {
+    this.#sincePauseBytes += bytes;
+    if (this.#sincePauseBytes < buffers.checkEveryBytes) return;
+    this.#pause ??= this.#waitForReaders(native.publishedBytes - this.#sincePauseBytes).finally(() => {
       this.#pause = undefined;
+      this.#pausedUntilMilliseconds = performance.now();
     });
-    this.#pausedAtBytes = native.publishedBytes;
+    this.#sincePauseBytes = 0;
   }
 
-  /** Resolves in the next turn, in which readers take what they were given in this one; later if one of them lags. */
+  /**
+   * Resolves in the next turn, in which readers take what they were given in this one. If a reader lags, it resolves later,
+   * but not after the time in which this topic's readers may be given `checkEveryBytes`: a reader that lags on purpose
+   * slows down nobody who publishes less, and no other topic.
+   */
   async #waitForReaders(sinceBytes: number): Promise<void> {
     const { buffers, native } = this.#deps;
-    const endMilliseconds = performance.now() + buffers.laggingMilliseconds;
+    const endMilliseconds = this.#pausedUntilMilliseconds + buffers.laggingMilliseconds;
     await nextTurn();
     if (this.form.isNative && !native.mayLag(sinceBytes)) return;
     const lags = (reader: Reader): boolean => this.#holdsMoreThan(buffers.laggingBytes, reader);

@@ -200,6 +200,25 @@ describe("publishers wait", () => {
       expect(stage.counters.cut.slow).toBe(0);
     });
 
+  test("for a reader that lags on purpose only where they publish more than 2 MiB a second", async () => {
+    const stage = new ReaderStage({ bufferedBytesMax: 8 * MiB });
+    const [topic, busy] = [stage.topic(), stage.topic()];
+    const reader = stage.reader([topic]);
+    reader.unsentBytes = 6 * MiB;
+    stage.reader([busy]);
+    let waits = 0;
+    for (let number = 0; number < 20; number++) {
+      busy.deliver(messageOf("x".repeat(MiB)));
+      topic.deliver(messageOf("x".repeat(MiB / 32)));
+      if (topic.room) waits++;
+    }
+    expect(waits).toBe(0);
+    topic.deliver(messageOf("x".repeat(MiB)));
+    for (let turns = 0; topic.room && turns < 3; turns++) await nextTurn();
+    expect(topic.room).toBeUndefined();
+    expect(stage.counters.cut.slow).toBe(0);
+  });
+
   test("for one that takes nothing no longer than until it is cut", async () => {
     const stage = new ReaderStage({ bufferedBytesMax: 512 * KiB });
     const topic = stage.topic();
