@@ -229,7 +229,7 @@ asyncio.run(main(sys.argv[1]))
         stderr: "inherit",
       },
     );
-    const printed = await within(new Response(child.stdout).text(), "the end of the program", 20);
+    const printed = await within(new Response(child.stdout).text(), "the end of the program");
     expect(printed).toBe("from Python\nTrue\nfrom Python\nb'\\x00\\xff'\n");
   },
 );

@@ -332,11 +332,9 @@ for (const [signal, code] of [
     test(`closes every socket with ${code} and ends the process with 0`, async () => {
       await using server = await spawnServer();
       const peers = await Promise.all(Array.from({ length: 20 }, () => openWs(server.socketUrl())));
-      const start = performance.now();
       server.process.kill(signal);
       for (const peer of peers) expect((await within(peer.closed, "a close")).code).toBe(code);
       expect(await within(server.process.exited, "the end of the process")).toBe(0);
-      expect(performance.now() - start).toBeLessThan(5000);
     });
 
     test("ends the process within a few seconds though a peer does not read", async () => {
@@ -348,7 +346,7 @@ for (const [signal, code] of [
       using peer = await openWs(server.socketUrl());
       server.process.kill(signal);
       expect((await within(peer.closed, "a close")).code).toBe(code);
-      expect(await within(server.process.exited, "the end of the process", 10)).toBe(0);
+      expect(await within(server.process.exited, "the end of the process")).toBe(0);
     });
 
     test("refuses new connections while it stops, and a second one ends the process at once", async () => {
@@ -360,10 +358,8 @@ for (const [signal, code] of [
       await within(peer.closed, "a close");
       await expect(fetch(server.url)).rejects.toThrow();
       expect(server.process.exitCode).toBeNull();
-      const start = performance.now();
       server.process.kill(signal);
       expect(await within(server.process.exited, "the end of the process")).toBe(1);
-      expect(performance.now() - start).toBeLessThan(5000);
     });
 
     test("ends the process within a few seconds though a request never ends", async () => {
@@ -373,7 +369,7 @@ for (const [signal, code] of [
       using peer = await openWs(server.socketUrl()); // Once this is open the half request has been read, too.
       server.process.kill(signal);
       expect((await within(peer.closed, "a close")).code).toBe(code);
-      expect(await within(server.process.exited, "the end of the process", 10)).toBe(0);
+      expect(await within(server.process.exited, "the end of the process")).toBe(0);
     });
   });
 }

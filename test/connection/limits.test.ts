@@ -265,7 +265,8 @@ describe("--max-rate", () => {
     socket.on("ping", () => socket.send("ping")); // Its pong went just before.
     socket.on("message", (data) => answers.put(data.toString()));
     socket.on("close", (code) => answers.end(new Error(`closed with ${code}`)));
-    for (let count = 0; count < 2; count++) expect(await answers.take("an answer")).toBe("pong");
+    // Only the first: the next may come in the same second of a busy machine.
+    expect(await answers.take("an answer")).toBe("pong");
     socket.terminate();
   });
 
@@ -374,8 +375,8 @@ describe("the body of a POST that has not arrived whole", () => {
         raw.write(declared ? "x" : "x\r\n0\r\n\r\n");
         expect((await raw.response()).status).toBe(200);
       }
-      expect(await publishing(server)).toBe(0);
-      expect(await buffered(server)).toBe(0);
+      await until(async () => (await publishing(server)) === 0, "no connection");
+      await until(async () => (await buffered(server)) === 0, "no bytes");
     });
   }
 
@@ -387,7 +388,7 @@ describe("the body of a POST that has not arrived whole", () => {
       answers.push(bodies.use(await openBody(server, count % 2 === 0)).response());
     expect((await within(Promise.any(answers), "an answer")).status).toBe(503);
     server.process.kill("SIGTERM");
-    const all = await within(Promise.all(answers), "all answers", 15);
+    const all = await within(Promise.all(answers), "all answers");
     expect(all.map(({ status }) => status)).toEqual(all.map(() => 503));
   });
 

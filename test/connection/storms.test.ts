@@ -194,20 +194,16 @@ describe("a storm", () => {
       }),
     );
     let served = 0;
-    let worstMilliseconds = 0;
     const isOver = storm.then(() => true);
     while (!(await Promise.race([isOver, Bun.sleep(10).then(() => false)]))) {
-      const asked = performance.now();
       const response = await fetch(topicsUrl(closed, "closed"), {
         headers: { Authorization: `Bearer ${key}` },
       });
       expect(response.status).toBe(200);
       await response.bytes();
-      worstMilliseconds = Math.max(worstMilliseconds, performance.now() - asked);
       served++;
     }
     expect(served).toBeGreaterThan(0);
-    expect(worstMilliseconds).toBeLessThan(5000);
     const metrics = await fetch(new URL("/metrics", closed.url), {
       headers: { Authorization: `Bearer ${key}` },
     });

@@ -9,8 +9,8 @@ import { until, within } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
-/** After so long Bun ends a request that has not come whole. */
-const requestSecondsMax = 25;
+/** Bun ends a request that has not come whole after 12 s. A busy machine may take three times as long. */
+const requestSecondsMax = 3 * 12;
 
 /** 2,000, or as many as this process may have. */
 const halfOpenCount = Math.min(2000, descriptorsMax() - 500);

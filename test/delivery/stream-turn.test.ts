@@ -112,6 +112,7 @@ test("a reader that is cut in the middle of a turn sees no hole, and the others 
   const texts = Array.from({ length: 600 }, (_, number) => numbered(number, 1024));
   publisher.write(inOneWrite([topic], texts));
   expect(await take(healthy, 600)).toEqual(texts);
+  await narrow.logged("a slow reader");
   const cuts = narrow.log().filter(({ msg }) => String(msg).startsWith("a slow reader"));
   expect(cuts).toHaveLength(1);
   await until(() => {

@@ -179,7 +179,7 @@ describe("/metrics", () => {
     expect(sampleOf(metrics, "longwire_published_characters_total")).toBe(3 + 3 + 5);
     expect(sampleOf(metrics, "longwire_publish_failures_total")).toBe(0);
     expect(sampleOf(metrics, "longwire_publish_seconds", "count")).toBe(3);
-    expect(sampleOf(metrics, "longwire_publish_seconds", "sum")).toBeLessThan(1);
+    expect(sampleOf(metrics, "longwire_publish_seconds", "sum")).toBeLessThan(9);
     // Three messages in four forms.
     expect(sampleOf(metrics, "longwire_delivery_delay_seconds", "count")).toBe(12);
     expect(sampleOf(metrics, "longwire_delivery_delay_seconds", "sum")).toBeLessThan(9);
@@ -430,13 +430,16 @@ describe("/metrics counts refusals", () => {
 
 describe("/metrics of the process", () => {
   test("has the figures of the operating system", async () => {
+    const spawnedSeconds = Date.now() / 1000;
     await using server = await spawnServer();
     const { pid } = server.process;
     const before = await scrape(server);
     expect(sampleOf(before, "longwire_build_info", `version="${version}"`)).toBe(1);
     expect(sampleOf(before, "longwire_broker_up")).toBe(1);
     expect(sampleOf(before, "longwire_draining")).toBe(0);
-    expect(Math.abs(sampleOf(before, "process_start_time_seconds") - Date.now() / 1000)).toBeLessThan(15);
+    // The kernel counts from its start, which it knows by the second.
+    const startSeconds = sampleOf(before, "process_start_time_seconds");
+    expect(startSeconds).toBeWithin(spawnedSeconds - 2, Date.now() / 1000 + 2);
     expect(sampleOf(before, "process_resident_memory_bytes")).toBeGreaterThan(20 * 1024 ** 2);
     expect(sampleOf(before, "process_resident_memory_bytes")).toBeLessThan(400 * 1024 ** 2);
     const [, limit] =

@@ -20,8 +20,8 @@ const memoryTakenBytesMax = 96 * MiB;
 /** Connections that are still closing. */
 const descriptorsKeptMax = 8;
 
-/** Bun keeps the unsent bytes of a closed socket for up to this long. */
-const returnSecondsMax = 25;
+/** Bun keeps the unsent bytes of a closed socket for up to 20 s. A busy machine may take three times as long. */
+const returnSecondsMax = 3 * 20;
 
 /** How long the server may work, by its processor time, before it answers another client meanwhile. */
 export interface Patience {

@@ -439,6 +439,6 @@ describe("a stream that lives long", () => {
     // More than the kernel buffers for a reader that does not read.
     const megabyte = "x".repeat(1024 * 1024);
     for (let count = 0; count < 24; count++) await publish(patient, topic, megabyte);
-    await until(async () => (await inspect(patient, topic)).subscribers === 0, "the end of the stream", 20);
+    await until(async () => (await inspect(patient, topic)).subscribers === 0, "the end of the stream");
   });
 });

@@ -80,10 +80,11 @@ describe("idempotency keys", () => {
       const keys = new Keys(publishers * 1000, () => undefined);
       for (let number = 0; number < publishers; number++)
         keys.add("news", { publisher: String(number), key: "1" }, position(number), number);
-      const begun = performance.now();
+      const begun = process.cpuUsage();
       for (let number = 0; number < 5000; number++)
         keys.add("news", { publisher: `late ${number}`, key: "1" }, position(number), publishers + number);
-      return performance.now() - begun;
+      const { user, system } = process.cpuUsage(begun); // Another process cannot make it longer.
+      return (user + system) / 1000;
     };
     cost(1000); // Compiled.
     // A search for the publisher with the most keys would make it a thousand times as much.

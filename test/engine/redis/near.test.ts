@@ -280,7 +280,7 @@ describe.skipIf(lacks("redis-server"))("a replica that lags", () => {
     const beats = async (): Promise<number> =>
       Number((await all.primary.info("cmdstat_publish"))?.match(/calls=(\d+)/)?.[1]);
     const after = (await beats()) + 2 * 8; // Eight of each node.
-    await until(async () => (await beats()) >= after, "eight beats", 20);
+    await until(async () => (await beats()) >= after, "eight beats");
     await all.far.publish("1");
     await client.has("1");
     expect([isNear(all), moves().length]).toEqual([false, before]);
@@ -344,7 +344,7 @@ describe.skipIf(lacks("redis-server"))("a line that fails loses nothing in silen
     });
     await all.replica.restart();
     await all.replica.follow(all.primary, all.replicaLine.port);
-    await until(() => isNear(all), "the node to hear the replica again", 20);
+    await until(() => isNear(all), "the node to hear the replica again");
   });
 
   test("the line from the node to the replica is cut", async () => {

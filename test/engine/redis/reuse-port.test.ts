@@ -43,7 +43,7 @@ test.skipIf(lacks("redis-server"))(
           `${name} to have been connected to`,
         );
         server.process.kill("SIGTERM");
-        expect(await within(server.process.exited, "the end of a drain", 20)).toBe(0);
+        expect(await within(server.process.exited, "the end of a drain")).toBe(0);
         running.set(name, await start(name));
       }
       load.finish();
