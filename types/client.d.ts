@@ -3,10 +3,29 @@
  *
  * TypeScript cannot check a package that exports its .ts files: it would report errors of other compiler options there.
  */
+type Ending = readonly [
+	code: number,
+	reason: string,
+	waitSeconds?: number
+];
+export type Transport = "websocket" | "eventsource";
+/** A connection that is to be opened. */
+export interface Opening {
+	/** An event stream in the place of a WebSocket. */
+	readonly isStream: boolean;
+	/** With the `since` of this connection, and with `http:` or `https:` also for a WebSocket. */
+	readonly url: URL;
+	readonly token: string | undefined;
+	/** Aborted when the connection is to end. Whatever it reports after that is ignored. */
+	readonly signal: AbortSignal;
+}
+type Lose = (...ending: Ending) => void;
 /**
- * The client: follows topics through every disconnect. It is the one of docs/protocol.md with tokens, ends, event streams
- * and a heartbeat, and needs nothing but `WebSocket` or `EventSource`, and `fetch`. A server has it as /client.js.
+ * @param receive to be called with each event of `cloudevents.json`, and with nothing for another sign of life
+ * @param lost to be called once the connection has ended by itself
+ * @returns what asks the server for a sign of life, unless the server gives one by itself
  */
+export type Open = (opening: Opening, receive: (event?: FollowedMessage) => void, lost: Lose) => (() => void) | undefined;
 /** A message: a CloudEvent (docs/protocol.md, `cloudevents.json`). */
 export interface FollowedMessage {
 	readonly id: string;
@@ -23,6 +42,26 @@ export interface FollowedMessage {
 	/** Other attributes that its publisher gave. */
 	readonly [attribute: string]: unknown;
 }
+interface LineOptions {
+	/** A connection is open: from now on messages arrive as they are published. */
+	onOpen?(): void;
+	/** A connection was lost, with the close code. The next one is tried after the wait. */
+	onLost?(code: number, reason: string, waitSeconds: number): void;
+	/**
+	 * Called once, when nothing is followed any more: with 1000 and "ended" after the end of all topics, with 1000 and
+	 * "stopped" after `stop`, or with the close code after which coming back does not help.
+	 */
+	onStop?(code: number, reason: string): void;
+	/** Called before the first connection, and again when the server does not take the token any more. */
+	token?(): string | Promise<string>;
+	/**
+	 * By default a WebSocket, and an event stream where WebSockets do not pass: after two that never opened although the
+	 * server answers a request, the other one is tried. An `eventsource` carries at most 20 topics.
+	 */
+	readonly transport?: Transport;
+	/** Opens each connection in place of `WebSocket` and `fetch`. */
+	readonly open?: Open;
+}
 /** Messages of a topic that are gone: those after `requested`, up to `from`. */
 export interface FollowedGap {
 	readonly topic: string;
@@ -34,31 +73,25 @@ export interface FollowedEnd {
 	readonly topic: string;
 	readonly id: string;
 }
-export interface FollowOptions {
+export interface FollowOptions extends LineOptions {
 	/** Called for each message, in the order of its topic, once. */
 	onMessage?(message: FollowedMessage): void;
 	/** Called before the first message that follows the gap. Without it messages can be missing unnoticed. */
 	onGap?(gap: FollowedGap): void;
 	/** Called once a topic has ended. */
 	onEnd?(end: FollowedEnd): void;
-	/** A connection is open: from now on messages arrive as they are published. */
-	onOpen?(): void;
-	/** A connection was lost, with the close code. The next one is tried after a while. */
-	onLost?(code: number): void;
-	/**
-	 * Called once, when nothing is followed any more: with 1000 and "ended" after the end of all topics, with 1000 and
-	 * "stopped" after `stop`, or with the close code after which coming back does not help.
-	 */
-	onStop?(code: number, reason: string): void;
-	/** Called before the first connection, and again when the server does not take the token any more. */
-	token?(): string | Promise<string>;
-	/** Default `websocket`. An `eventsource` passes where only plain HTTP does; at most 20 topics. */
-	readonly transport?: "websocket" | "eventsource";
 }
 /** What `follow` returns. */
 export interface Following {
-	/** The `since` of a URL that continues after the last message: to be stored for a later visit. Null before the first `onOpen` without a `since`. */
+	/**
+	 * The `since` of a URL that continues after the last message: to be stored for a later visit. Null before the first
+	 * `onOpen` without a `since`.
+	 */
 	readonly cursor: string | null;
+	/** What carries the connection, or the next one. */
+	readonly transport: Transport;
+	/** Connects now, in place of the present connection or of a wait. */
+	retry(): void;
 	/** Closes the connection, for good. */
 	stop(): void;
 }

@@ -44,7 +44,7 @@ function program(
     onMessage: ({ topic, id, data }) => say("message", topic, id, data),
     onGap: ({ topic, from }) => say("gap", topic, from),
     onEnd: ({ topic, id }) => say("end", topic, id),
-    onOpen: () => say("open"),
+    onOpen: () => say("open", following.transport),
     onLost: (code) => say("lost", code),
     onStop: (code, reason) => say("stop", code, reason, following.cursor),
   });
