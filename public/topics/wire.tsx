@@ -8,8 +8,8 @@ interface WireProps {
   readonly isOpen: boolean;
 }
 
-/** More cannot be told apart, and each costs an animation. */
-const dotsMax = 60;
+/** They look like a stream. Each costs time in every frame, which a person who types waits for. */
+const dotsMax = 12;
 
 const waitingPerColumn = 5;
 const waitingShownMax = 40;
