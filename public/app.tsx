@@ -37,6 +37,10 @@ export function App({ topics, line, latency, status }: AppProps) {
     latency.own.start();
     status.start();
   };
+  const follow = (topic: string): void => {
+    topics.follow(topic);
+    view.value = "topics";
+  };
   const isAway = latency.own.state.value.name !== "open";
   return (
     <>
@@ -47,7 +51,7 @@ export function App({ topics, line, latency, status }: AppProps) {
           <Tabs />
           {shownView.value === "line" && <LinePanel line={line} />}
           {shownView.value === "latency" && <LatencyPanel latency={latency} />}
-          {shownView.value === "server" && <ServerPanel status={status} isAway={isAway} />}
+          {shownView.value === "server" && <ServerPanel status={status} isAway={isAway} onFollow={follow} />}
         </div>
       </main>
     </>

@@ -80,6 +80,7 @@ function TokenDialog({
             spellcheck={false}
           />
         </label>
+        <Claims token={typed.value.trim() || token.value} />
         <p class="fault">{fitsSocket(typed.value.trim()) ? "" : say.tokenFault}</p>
         <p class="buttons">
           <button type="submit" class="primary" data-part="useToken" disabled={typed.value.trim() === ""}>
@@ -97,4 +98,46 @@ function TokenDialog({
       </form>
     </dialog>
   );
+}
+
+const actions = ["subscribe", "publish", "end"] as const;
+
+/** What the token allows, as it is written in a JWT. Whether it is genuine, only the server can say. */
+function Claims({ token }: { readonly token: string }) {
+  const say = words.value;
+  if (token === "") return null;
+  const claims = claimsOf(token);
+  if (!claims) return <p data-part="claims">{say.tokenIsKey}</p>;
+  const { sub, exp, status } = claims;
+  const listOf = (claim: unknown): string =>
+    Array.isArray(claim) && claim.length > 0 ? claim.join(", ") : say.nothing;
+  const rows = [
+    [say.claims.sub, typeof sub === "string" ? sub : undefined],
+    ...actions.map((action) => [say.claims[action], listOf(claims[action])]),
+    [say.claims.status, status === true ? say.yes : undefined],
+    [say.claims.exp, typeof exp === "number" ? say.until(exp * 1000, exp - Date.now() / 1000) : say.forever],
+  ].filter(([, value]) => value !== undefined);
+  return (
+    <dl class="figures" data-part="claims">
+      {rows.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** @returns undefined for what is not a JWT (RFC 7519) */
+function claimsOf(token: string): Record<string, unknown> | undefined {
+  const [, payload = ""] = token.split(".");
+  try {
+    const text = atob(payload.replaceAll("-", "+").replaceAll("_", "/"));
+    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
+    const claims: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return typeof claims === "object" && claims !== null ? { ...claims } : undefined;
+  } catch {
+    return undefined; // An API key is any text.
+  }
 }

@@ -3,14 +3,16 @@ import { Chart } from "../frame/chart.tsx";
 import { words } from "../frame/words.ts";
 import type { Words } from "../words/english.ts";
 import { rates, type ServerStatus, type Status, subscribersOf, sumOf } from "./status.ts";
+import { TopicList } from "./topic-list.tsx";
 
 interface ServerPanelProps {
   readonly status: ServerStatus;
   /** The figures are then the last ones from before. */
   readonly isAway: boolean;
+  readonly onFollow: (topic: string) => void;
 }
 
-export function ServerPanel({ status, isAway }: ServerPanelProps) {
+export function ServerPanel({ status, isAway, onFollow }: ServerPanelProps) {
   const say = words.value;
   const samples = status.samples.value;
   const latest = samples.at(-1);
@@ -35,6 +37,7 @@ export function ServerPanel({ status, isAway }: ServerPanelProps) {
         </p>
       )}
       {latest ? <Figures latest={latest} /> : !refusal && <p class="guide">{say.statusWaiting}</p>}
+      <TopicList status={status} onFollow={onFollow} />
       {latest && <Charts samples={samples} say={say} />}
     </section>
   );

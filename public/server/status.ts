@@ -29,6 +29,8 @@ export interface Status {
     readonly topics: number | undefined;
     readonly historyBytes: number | undefined;
   };
+  /** The most subscribers first. An older server has no such list. */
+  readonly busiestTopics?: readonly { readonly topic: string; readonly subscribers: number }[];
   readonly draining: boolean;
 }
 

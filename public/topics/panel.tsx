@@ -5,6 +5,7 @@ import { EndingHelp, LineStatus } from "../line/status.tsx";
 import type { Entry } from "../log/entry.ts";
 import { Log } from "../log/log.tsx";
 import type { ServerStatus } from "../server/status.ts";
+import { TopicList } from "../server/topic-list.tsx";
 import { faultOfChoice, form, readLink, since, topicNames, topicsText } from "./choice.ts";
 import { Composer } from "./composer.tsx";
 import { CopyAs } from "./copy-as.tsx";
@@ -29,6 +30,11 @@ export class Topics {
     const topics = topicNames(topicsText.peek());
     this.subscription.start({ topics, form: form.peek(), since: since.peek().trim() });
     return true;
+  }
+
+  follow(topic: string): void {
+    topicsText.value = topic;
+    this.subscribe();
   }
 
   /** Subscribes first if that has not been done. */
@@ -90,7 +96,12 @@ export function TopicsPanel({ topics, status }: TopicsPanelProps) {
       <Log
         store={subscription.log}
         hasTopics
-        guide={<p>{say.guide}</p>}
+        guide={
+          <>
+            <p>{say.guide}</p>
+            <TopicList status={status} onFollow={(topic) => topics.follow(topic)} />
+          </>
+        }
         onResend={(entry) => topics.again(entry)}
       />
       <EndingHelp state={state} />

@@ -28,6 +28,20 @@ export const english = {
   tokenLabel: "Token",
   tokenFault:
     "This key has characters that a browser cannot send on a WebSocket. Publishing and event streams work with it. For sockets make a token with “longwire token”.",
+  tokenIsKey: "This is no JWT: an API key allows everything, for as long as the server has it.",
+  claims: {
+    sub: "Subject",
+    subscribe: "May follow",
+    publish: "May publish to",
+    end: "May end",
+    status: "May read the figures of the server",
+    exp: "Valid until",
+  },
+  nothing: "nothing",
+  yes: "yes",
+  forever: "no end",
+  until: (time: number, seconds: number) =>
+    `${new Date(time).toLocaleString("en")} (${seconds > 0 ? `${english.duration(seconds)} left` : "expired"})`,
   useToken: "Use it",
   forgetToken: "Forget it",
   close: "Close",
@@ -150,6 +164,9 @@ export const english = {
   statusNeedsToken:
     "This needs the API key, or a token with the claim “status”: true. Enter it by “Token…” at the top.",
   statusAway: "The server does not answer. These are its last figures.",
+  topicList: "Topics that are followed now",
+  follow: (topic: string) => `Follow ${topic}`,
+  subscribers: (count: number) => (count === 1 ? "1 subscriber" : `${count} subscribers`),
   statusWaiting: "Waiting for the first figures…",
   version: "Version",
   draining: "draining",

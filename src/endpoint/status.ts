@@ -11,9 +11,14 @@ import { methods } from "../http/methods.ts";
 import type { Handler } from "../http/request-context.ts";
 import { type Counters, EventLoopDelay } from "../metrics.ts";
 import { statusSilenceSecondsMax } from "../settings/limits.ts";
+import type { Hub } from "../topic/hub.ts";
 import { closeEvent, serverSentEvent } from "../wire/server-sent-events.ts";
 
+/** More would be no list to look at. */
+const busiestTopicsMax = 20;
+
 export interface StatusDeps {
+  readonly hub: Pick<Hub, "busiest">;
   readonly engine: Engine;
   readonly connections: Connections;
   readonly counters: Counters;
@@ -65,7 +70,7 @@ class StatusMeter {
   }
 
   #measure(): object {
-    const { engine, connections, counters } = this.#deps;
+    const { engine, connections, counters, hub } = this.#deps;
     const { kind, broker, size } = engine;
     const { available, reason } = broker.state;
     this.#delay?.measure();
@@ -95,6 +100,7 @@ class StatusMeter {
         topics: size?.topicCount,
         historyBytes: size?.historyBytes,
       },
+      busiestTopics: hub.busiest(busiestTopicsMax),
       draining: connections.isDraining,
     };
   }

@@ -33,6 +33,30 @@ describe("GET /status", () => {
     await until(async () => (await open()).includes('longwire_connections{form="status"} 0'), "its end");
   });
 
+  test("names the topics with the most subscribers first, at most 20", async () => {
+    const socket = async (topics: string): Promise<WebSocket> => {
+      const socket = new WebSocket(server.socketUrl(`/topics/${topics}`), "cloudevents.json");
+      await new Promise((resolve) => socket.addEventListener("message", resolve, { once: true }));
+      return socket;
+    };
+    const names = Array.from({ length: 25 }, (_, index) => `busy/${index}`);
+    const sockets = await Promise.all(
+      [names, names.slice(3, 10), names.slice(7, 9)].map((some) => socket(some.join())),
+    );
+    const events = eventsOf(await fetch(new URL("/status", server.url)));
+    // The status of the second before may be the first to come.
+    let { busiestTopics } = await events.next();
+    while (busiestTopics[0]?.subscribers !== 3) ({ busiestTopics } = await events.next());
+    expect(busiestTopics.map(({ subscribers }) => subscribers)).toEqual([
+      3,
+      3,
+      ...Array(5).fill(2),
+      ...Array(13).fill(1),
+    ]);
+    expect(busiestTopics.slice(0, 2).map(({ topic }) => topic)).toEqual(["busy/7", "busy/8"]);
+    for (const socket of sockets) socket.close();
+  });
+
   test("is refused to pages of other origins, and HEAD opens nothing", async () => {
     const url = new URL("/status", server.url);
     expect((await fetch(url, { headers: { Origin: "https://elsewhere.example" } })).status).toBe(403);
@@ -76,6 +100,7 @@ interface Figures {
   readonly time: string;
   readonly publishedMessages: number;
   readonly memoryBytes: number;
+  readonly busiestTopics: readonly { readonly topic: string; readonly subscribers: number }[];
 }
 
 function eventsOf(answer: Response): { next(): Promise<Figures> } {

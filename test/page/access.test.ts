@@ -79,6 +79,22 @@ describe.skipIf(lacks("chromium"))("with a key set, the page", () => {
     expect(JSON.stringify(server.log())).not.toContain(key);
   });
 
+  test("says what a token allows, and how long it lives", async () => {
+    await using view = await open();
+    await view.page.locator('[data-part="token"]').click();
+    const [text, claims] = ["tokenText", "claims"].map((part) => view.page.locator(`[data-part="${part}"]`));
+    await text?.fill(key);
+    await claims?.filter({ hasText: "an API key allows everything" }).waitFor();
+    const { makeToken } = await import("../../src/command/token.ts");
+    const secret = "a secret of more than thirty-two characters";
+    const allowed = { subscribe: ["news", "chat/*"], publish: [], end: [], status: true, subject: "李" };
+    await text?.fill(await makeToken({ secret, ...allowed, ttlSeconds: 9000 }));
+    await claims
+      ?.filter({ hasText: /Subject李May follownews, chat\/\*May publish tonothingMay endnothing/ })
+      .waitFor();
+    await claims?.filter({ hasText: /figures of the serveryesValid until.*\(2 h \d+ min left\)/ }).waitFor();
+  });
+
   test("keeps the token over a reload of the tab, and not in another tab", async () => {
     await using server = await spawnServer(["--api-key", key]);
     await using view = await open({}, server.url);

@@ -247,6 +247,22 @@ describe.skipIf(lacks("chromium"))("the latency panel", () => {
 });
 
 describe.skipIf(lacks("chromium"))("the server panel", () => {
+  test("lists the topics with their subscribers, and a click follows one", async () => {
+    await using server = await spawnServer();
+    await using other = await open({ hash: "#topics=listed/first" }, server.url);
+    await other.pill("Open");
+    await using view = await open({}, server.url);
+    await view.part("topicList").getByRole("button", { name: "listed/first 1 subscriber" }).click();
+    await view.pill("Open");
+    await view.entry("note", "Subscribed to listed/first").waitFor();
+    await view.page.locator('[data-tab="server"]').click();
+    await view
+      .on("server")
+      .part("topicList")
+      .getByRole("button", { name: "listed/first 2 subscribers" })
+      .waitFor();
+  });
+
   test("shows figures and charts, also in the strip, and is back after a restart", async () => {
     await using first = await spawnServer();
     await using view = await openPanel("server", first.url);
