@@ -69,7 +69,7 @@ export function request(
   });
 }
 
-function overSocket(
+export function overSocket(
   socket: WebSocket,
   signal: AbortSignal,
   receive: (frame: string) => void,
@@ -87,7 +87,11 @@ function overSocket(
  * Over `fetch`, which shows the status of a refusal and sends the token in a header: an `EventSource` does neither.
  * @param receive takes the data of each event, and nothing for a comment
  */
-function overStream(asked: Promise<Response>, receive: (data?: string) => void, lost: Lose): undefined {
+export function overStream(
+  asked: Promise<Response>,
+  receive: (data?: string) => void,
+  lost: Lose,
+): undefined {
   const follow = async (): Promise<Ending> => {
     const answer = await asked;
     if (answer.status !== 200) return endingOf(answer);
@@ -109,7 +113,7 @@ function overStream(asked: Promise<Response>, receive: (data?: string) => void, 
  * @param take called with the data of the events that arrived together; of none for a comment
  * @throws what `fetch` throws if the connection is lost
  */
-async function readEvents({ body }: Response, take: (events: string[]) => void): Promise<void> {
+export async function readEvents({ body }: Response, take: (events: string[]) => void): Promise<void> {
   const reader = body?.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {

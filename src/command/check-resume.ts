@@ -2,8 +2,10 @@
  * The proof: publishes numbered messages, cuts its own lines on purpose, comes back with the last id, and counts what each
  * line received. A told gap is no loss; a message that is neither seen nor in a gap is one.
  */
+import { follow, type Open } from "../client/client.ts";
+import { overSocket, overStream } from "../client/transport.ts";
 import { checkPatienceSeconds } from "../settings/limits.ts";
-import { type CheckTarget, eventsOf, PublishError } from "./check-target.ts";
+import { type CheckTarget, PublishError } from "./check-target.ts";
 import { causeOf, type Finding, fine, wrong } from "./check-transports.ts";
 
 export type LineKind = "WebSocket" | "events";
@@ -19,6 +21,9 @@ const aheadMax = 50;
 
 /** A line is cut after so many messages, at random. */
 const cutAfter = { least: 50, most: 400 };
+
+/** Until a line that was lost by itself comes back. */
+const retrySeconds = 0.1;
 
 /** What was published so far. */
 interface Ledger {
@@ -120,14 +125,13 @@ class Line {
   readonly #gaps: ReportedGap[] = [];
   readonly #subscribed = Promise.withResolvers<void>();
   readonly #leaving = new AbortController();
-  /** The last id that it stored. */
-  #lastId: string | undefined;
   /** One more than the highest number that it has seen, or that was published when it was told a gap. */
   #reached = 0;
   #cuts = 0;
   /** The Content-Encoding of the event stream. Longwire sends none. */
   #encoding: string | undefined;
   #messagesUntilCut = 0;
+  #cut = (): void => undefined;
   readonly #waiting = new Set<{ readonly number: number; readonly resolve: () => void }>();
   #progressMilliseconds = performance.now();
 
@@ -147,20 +151,37 @@ class Line {
 
   /** Comes back after each cut until it is stopped. @throws {Error} if nothing arrives for too long */
   async follow(): Promise<void> {
-    while (!this.#leaving.signal.aborted) {
-      this.#messagesUntilCut = cutAfter.least + Math.floor(Math.random() * (cutAfter.most - cutAfter.least));
-      const before = this.#lastId;
-      await (this.kind === "WebSocket" ? this.#followSocket() : this.#followEvents());
-      if (!this.#leaving.signal.aborted) this.#requireProgress();
-      if (before === this.#lastId) await Bun.sleep(100); // It did not get anywhere.
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const { token } = this.target;
+    const following = follow(this.target.topicUrl(), {
+      transport: this.kind === "WebSocket" ? "websocket" : "eventsource",
+      ...(token !== "" && { token: () => token }),
+      open: this.#connect,
+      onOpen: () => this.#subscribed.resolve(),
+      onGap: (gap) => this.#gap(gap),
+      onMessage: ({ data }) => this.#message(String(data)),
+      onStop: (code, reason) => reject(new StuckLine(this.kind, `it was ended with ${code} ${reason}`)),
+    });
+    const watch = setInterval(() => {
+      try {
+        this.#requireProgress(following.cursor !== null);
+      } catch (error) {
+        reject(error);
+      }
+    }, 1000);
+    this.#leaving.signal.addEventListener("abort", () => resolve());
+    try {
+      await promise;
+    } finally {
+      clearInterval(watch);
+      following.stop();
     }
   }
 
-  #requireProgress(): void {
+  #requireProgress(isSubscribed: boolean): void {
     const silentSeconds = (performance.now() - this.#progressMilliseconds) / 1000;
     if (silentSeconds <= checkPatienceSeconds) return;
-    const isBehind = this.#lastId === undefined || this.#reached < this.ledger.ids.size;
-    if (isBehind)
+    if (!isSubscribed || this.#reached < this.ledger.ids.size)
       throw new StuckLine(
         this.kind,
         `nothing came for ${checkPatienceSeconds} s after ${this.#reached} messages: something in the way ` +
@@ -168,6 +189,24 @@ class Line {
       );
     if (silentSeconds > 2 * checkPatienceSeconds)
       throw new Error(`no POST was answered for ${2 * checkPatienceSeconds} s`);
+  }
+
+  readonly #connect: Open = ({ isStream, url, signal }, receive, lost) => {
+    this.#messagesUntilCut = cutAfter.least + Math.floor(Math.random() * (cutAfter.most - cutAfter.least));
+    this.#cut = () => lost(1006, "cut on purpose", 0);
+    const read = (text?: string): void => receive(text && JSON.parse(text));
+    // It does not wait longer each time: the proof has little patience.
+    const lostByItself = (code: number, reason: string): void => lost(code, reason, retrySeconds);
+    if (isStream) return overStream(this.#askForStream(url, signal), read, lostByItself);
+    const socket = this.target.socket(url.href, ["cloudevents.json"]);
+    signal.addEventListener("abort", () => socket.terminate());
+    return overSocket(socket, signal, read, lostByItself);
+  };
+
+  async #askForStream(url: URL, signal: AbortSignal): Promise<Response> {
+    const answer = await this.target.openEvents(url.href, signal);
+    this.#encoding = answer.headers.get("Content-Encoding") ?? undefined;
+    return answer;
   }
 
   stop(): void {
@@ -220,87 +259,20 @@ class Line {
     return { check: `resume over ${this.kind}`, isFine: lost === 0 && twice === 0, text, figures };
   }
 
-  async #followSocket(): Promise<void> {
-    const socket = this.target.socket(this.target.topicUrl(this.#lastId ? `?since=${this.#lastId}` : ""), [
-      "cloudevents.json",
-    ]);
-    const closed = Promise.withResolvers<void>();
-    let isCut = false;
-    const cut = (): void => {
-      isCut = true;
-      socket.terminate();
-      closed.resolve();
-    };
-    socket.onclose = () => closed.resolve();
-    socket.onmessage = ({ data }) => {
-      if (isCut) return; // What the socket had read before the cut does not count: no id of it is stored.
-      const event = JSON.parse(data);
-      if (event.type === "longwire.open") this.#open(event.data.topics[0].id);
-      else if (event.type === "longwire.gap") this.#gap(event.data);
-      else if (event.type === "longwire.message" && this.#message(event.data, event.id)) cut();
-    };
-    using _ = this.#cutWhenHeldBack(cut);
-    await closed.promise;
-  }
-
-  async #followEvents(): Promise<void> {
-    const leaving = new AbortController();
-    using _ = this.#cutWhenHeldBack(() => leaving.abort());
-    try {
-      const id: Record<string, string> = this.#lastId ? { "Last-Event-ID": this.#lastId } : {};
-      const answer = await this.target.openEvents(this.target.topicUrl(), leaving.signal, id);
-      this.#encoding = answer.headers.get("Content-Encoding") ?? undefined;
-      for await (const { event, data, id } of eventsOf(answer.body)) {
-        if (event === "longwire.open") this.#open(id);
-        else if (event === "longwire.gap") this.#gap(JSON.parse(data));
-        else if (event === "message" && this.#message(data, id)) break;
-        if (this.#leaving.signal.aborted) break;
-      }
-    } catch (error) {
-      // A line that broke comes back. What it lost is counted at the end.
-      if (!(error instanceof Error)) throw error;
-    } finally {
-      leaving.abort();
-    }
-  }
-
-  /** Cuts it at the end, and when nothing comes for too long: a line that is held back would wait for ever. */
-  #cutWhenHeldBack(cut: () => void): Disposable {
-    const { signal } = this.#leaving;
-    signal.addEventListener("abort", cut);
-    const watch = setInterval(() => {
-      if (performance.now() - this.#progressMilliseconds > checkPatienceSeconds * 1000) cut();
-    }, 1000);
-    return {
-      [Symbol.dispose]: () => {
-        clearInterval(watch);
-        signal.removeEventListener("abort", cut);
-      },
-    };
-  }
-
-  #open(id: string | undefined): void {
-    this.#lastId = id;
-    this.#subscribed.resolve();
-  }
-
-  #gap(gap: ReportedGap): void {
-    this.#gaps.push(gap);
-    this.#lastId = gap.from;
+  #gap({ requested, from }: ReportedGap): void {
+    this.#gaps.push({ requested, from });
     this.#advance(this.ledger.begun);
   }
 
-  /** @returns whether the line is to be cut */
-  #message(data: string, id: string | undefined): boolean {
+  #message(data: string): void {
     const number = Number(data);
-    if (this.#seen[number] === undefined) return false; // Somebody else publishes to the topic.
+    if (this.#seen[number] === undefined) return; // Somebody else publishes to the topic.
     this.#seen[number]++;
-    this.#lastId = id;
     this.#progressMilliseconds = performance.now();
     this.#advance(number + 1);
-    if (--this.#messagesUntilCut > 0) return false;
+    if (--this.#messagesUntilCut > 0) return;
     this.#cuts++;
-    return true;
+    this.#cut();
   }
 
   #advance(reached: number): void {

@@ -1,5 +1,8 @@
 /** The server that `longwire check` looks at: its addresses, and the requests that all checks make. */
 
+/** Ends without a Close frame. */
+type CuttableSocket = WebSocket & Pick<Bun.WebSocket, "terminate">;
+
 export class CheckTarget {
   readonly #headers: Readonly<Record<string, string>>;
 
@@ -7,7 +10,7 @@ export class CheckTarget {
   constructor(
     readonly base: string,
     readonly topic: string,
-    token: string,
+    readonly token: string,
   ) {
     this.#headers = token === "" ? {} : { Authorization: `Bearer ${token}` };
   }
@@ -29,14 +32,14 @@ export class CheckTarget {
     return fetch(url, { ...init, headers: { ...this.#headers, ...headers }, timeout: false } as RequestInit);
   }
 
-  openEvents(url: string, signal: AbortSignal, headers: Record<string, string> = {}): Promise<Response> {
-    return this.fetch(url, { signal, headers: { Accept: "text/event-stream", ...headers } });
+  openEvents(url: string, signal: AbortSignal): Promise<Response> {
+    return this.fetch(url, { signal, headers: { Accept: "text/event-stream" } });
   }
 
   /** Bun's own WebSocket takes headers and can be cut; the types of browsers, which are loaded, know neither. */
-  socket(url: string, protocols: readonly string[] = []): Bun.WebSocket {
+  socket(url: string, protocols: readonly string[] = []): CuttableSocket {
     const options = { protocols: [...protocols], headers: this.#headers };
-    return Reflect.construct(WebSocket, [url.replace(/^http/, "ws"), options]) as Bun.WebSocket;
+    return Reflect.construct(WebSocket, [url.replace(/^http/, "ws"), options]) as CuttableSocket;
   }
 
   /** @throws {Error} with the problem's detail for every other status than 200 */
@@ -74,31 +77,5 @@ export function detailOf(body: string): string {
     return String(JSON.parse(body).detail ?? body);
   } catch {
     return body.trim().slice(0, 200) || "without a body";
-  }
-}
-
-/** One event of a stream (WHATWG HTML section 9.2), as Longwire writes them. */
-export interface ReceivedEvent {
-  readonly event: string;
-  readonly data: string;
-  readonly id: string | undefined;
-}
-
-/** The events of an answer as they arrive; one that broke off before its blank line is none. */
-export async function* eventsOf(body: ReadableStream<Uint8Array> | null): AsyncGenerator<ReceivedEvent> {
-  if (!body) return;
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of body) {
-    const blocks = (rest + decoder.decode(chunk, { stream: true })).split("\n\n");
-    rest = blocks.pop() ?? "";
-    for (const block of blocks) {
-      const fields = block.split("\n").map((line) => /^(\w+): ?(.*)$/.exec(line));
-      const values = (name: string): string[] =>
-        fields.flatMap((field) => (field?.[1] === name ? [field[2] ?? ""] : []));
-      const data = values("data");
-      if (data.length > 0)
-        yield { event: values("event")[0] ?? "message", data: data.join("\n"), id: values("id")[0] };
-    }
   }
 }

@@ -1,6 +1,7 @@
 /** Opens each transport once and looks at what is in the way: proxies that refuse, buffer or cut. */
+import { readEvents } from "../client/transport.ts";
 import { checkPatienceSeconds } from "../settings/limits.ts";
-import { type CheckTarget, detailOf, eventsOf } from "./check-target.ts";
+import { type CheckTarget, detailOf } from "./check-target.ts";
 
 /** What one check found. */
 export interface Finding {
@@ -132,7 +133,7 @@ async function refusedPingOf(target: CheckTarget): Promise<string | undefined> {
 }
 
 /** @throws {Error} with the code and reason of a socket that closes before it opens */
-function opened(socket: Bun.WebSocket): Promise<void> {
+function opened(socket: WebSocket): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   socket.onopen = () => resolve();
   socket.onclose = ({ code, reason }) =>
@@ -140,7 +141,7 @@ function opened(socket: Bun.WebSocket): Promise<void> {
   return promise;
 }
 
-async function roundTrip(socket: Bun.WebSocket): Promise<number> {
+async function roundTrip(socket: WebSocket): Promise<number> {
   const answered = Promise.withResolvers<void>();
   socket.onmessage = () => answered.resolve();
   socket.onclose = ({ code }) => answered.reject(new Error(`it was closed with ${code}`));
@@ -167,6 +168,7 @@ async function watchEvents(target: CheckTarget): Promise<Finding> {
   const leaving = new AbortController();
   const begun = performance.now();
   const arrivals: { readonly sent: number; readonly arrived: number }[] = [];
+  const seen = Promise.withResolvers<undefined>();
   const buffered = (text: string): Finding =>
     wrong("events", `${text}: something in the way buffers event streams`, {
       isBuffered: true,
@@ -178,15 +180,16 @@ async function watchEvents(target: CheckTarget): Promise<Finding> {
       const text = `GET /ping was answered with ${answer.status}: ${detailOf(await answer.text())}`;
       return wrong("events", text);
     }
-    for await (const { data } of eventsOf(answer.body)) {
-      arrivals.push({ sent: Date.parse(data), arrived: performance.now() });
-      if (arrivals.length === eventsWatched) return undefined;
-    }
+    await readEvents(answer, (events) => {
+      for (const data of events.slice(0, eventsWatched - arrivals.length))
+        arrivals.push({ sent: Date.parse(data), arrived: performance.now() });
+      if (arrivals.length === eventsWatched) seen.resolve(undefined);
+    });
     const text = `the stream ended after ${arrivals.length} events: something in the way cuts it`;
     return wrong("events", text);
   };
   try {
-    const failure = await within(read(), "four events");
+    const failure = await within(Promise.race([seen.promise, read()]), "four events");
     if (failure) return failure;
   } catch (error) {
     if (arrivals.length > 0) return wrong("events", causeOf(error));
@@ -284,7 +287,7 @@ export async function checkIdle(
   const streamCut = async (): Promise<string> => {
     const answer = await target.openEvents(target.topicUrl(), leaving.signal);
     try {
-      for await (const _ of eventsOf(answer.body)) if (leaving.signal.aborted) break;
+      await readEvents(answer, () => undefined);
     } catch (error) {
       if (leaving.signal.aborted) return "";
       return `${cut("the event stream")} (${causeOf(error)})`;

@@ -27,9 +27,9 @@ export const layers: readonly (readonly Room[])[] = [
   [
     { name: "http", purpose: "refusals, origins, proxies, listener" },
     { name: "command", purpose: "command line, check, token, data" },
-    { name: "client", purpose: "longwire/client, for browsers and programs" },
   ],
   [
+    { name: "client", purpose: "longwire/client, for browsers, programs, the page and check" },
     { name: "wire", purpose: "what is sent, byte for byte" },
     { name: "engine", purpose: "where topics are kept: memory, disk, Redis" },
     { name: "settings", purpose: "every setting, unit and limit" },

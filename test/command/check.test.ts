@@ -206,7 +206,9 @@ describe.concurrent("longwire check", () => {
 /** A server in the way that passes no Upgrade, loses one message and repeats another, however often they are sent. */
 function forgerOf(server: RunningServer) {
   const forge = (text: string): string =>
-    text.replace(/data: 300\nid: .*\n\n/, "").replace(/data: 600\nid: .*\n\n/, (event) => event + event);
+    text
+      .replace(/data: .*"data":"300".*\nid: .*\n\n/, "")
+      .replace(/data: .*"data":"600".*\nid: .*\n\n/, (event) => event + event);
   return Bun.serve({
     port: 0,
     idleTimeout: 0,
