@@ -73,7 +73,7 @@ export class Store {
    */
   commit(operations: OperationColumns, moment: Moment): OutcomeColumns {
     const results = noOutcomes();
-    try {
+    this.#transaction(moment.now, () => {
       this.#noticeTime(moment.now);
       for (const [index, kind] of operations.kinds.entries()) {
         const topic = operations.topics[index] ?? "";
@@ -82,15 +82,10 @@ export class Store {
         else if (kind === "subscribe") this.#subscribe(topic, moment.now, results);
         else this.#unsubscribe(topic, moment.now, results);
       }
-      if (this.#file.isWriting) {
-        this.#retention.dropOldest(Math.max(2 * operations.kinds.length, 16), moment.now);
-        this.#keys.save(moment);
-        this.#end(moment.now);
-      }
-    } catch (error) {
-      this.#rollBack();
-      throw error;
-    }
+      if (!this.#file.isWriting) return;
+      this.#retention.dropOldest(Math.max(2 * operations.kinds.length, 16), moment.now);
+      this.#keys.save(moment);
+    });
     this.#file.require();
     this.#keys.keepChanges(moment);
     return results;
@@ -153,17 +148,13 @@ export class Store {
   sweep(moment: Moment): boolean {
     const { now } = moment;
     let isBehind = false;
-    try {
+    this.#transaction(now, () => {
       this.#noticeTime(now);
       isBehind = this.#retention.dropOldest(sliceRows, now);
       isBehind = this.#expireKeys(moment) || isBehind;
       isBehind = this.#retention.expirePositions(now) || isBehind;
       this.#retention.refreshSubscribed(now);
-      if (this.#file.isWriting) this.#end(now);
-    } catch (error) {
-      this.#rollBack();
-      throw error;
-    }
+    });
     this.#topics.keepChanges();
     this.#file.require();
     this.#file.writeWitness();
@@ -174,13 +165,7 @@ export class Store {
 
   /** Writes a transaction to find out whether that works again. */
   probe(now: number): void {
-    try {
-      this.#file.begin();
-      this.#end(now);
-    } catch (error) {
-      this.#rollBack();
-      throw error;
-    }
+    this.#transaction(now, () => this.#file.begin());
     this.#file.require();
   }
 
@@ -286,6 +271,17 @@ export class Store {
     pushOutcome(results, outcomes.done, {});
   }
 
+  /** Commits what `work` writes, or undoes it: in memory, too. */
+  #transaction(now: number, work: () => void): void {
+    try {
+      work();
+      if (this.#file.isWriting) this.#end(now);
+    } catch (error) {
+      this.#rollBack();
+      throw error;
+    }
+  }
+
   /** Writes the topics that changed, and commits. */
   #end(now: number): void {
     for (const topic of this.#changed) {
@@ -372,17 +368,13 @@ export class Store {
   }
 
   #setClockBack(now: number): void {
-    try {
+    this.#transaction(now, () => {
       this.#file.begin();
       this.#messages.clockWasSetBack(now);
       this.#file.database.query("UPDATE topic SET dropped_time = ?1 WHERE dropped_time > ?1").run(now);
       this.#file.database.query("UPDATE topic SET used = ?1 WHERE used > ?1").run(now);
       this.#topics.forgetCached();
-      this.#end(now);
-    } catch (error) {
-      this.#rollBack();
-      throw error;
-    }
+    });
   }
 }
 
