@@ -5,12 +5,13 @@ import { words } from "../frame/words.ts";
 import { showMilliseconds } from "../log/entry.ts";
 import type { AddressFault, Latency } from "./latency.ts";
 import type { Probe } from "./probe.ts";
-import { statisticsOf } from "./statistics.ts";
+import { type Statistics, statisticsOf } from "./statistics.ts";
 
 export function LatencyPanel({ latency }: { readonly latency: Latency }) {
   const say = words.value;
-  const probes = latency.probes.value;
-  const nearest = latency.tick.value >= 0 ? nearestOf(probes) : undefined;
+  if (latency.tick.value < 0) return null;
+  const probes = latency.probes.value.map((probe) => ({ probe, statistics: statisticsOf(probe.values) }));
+  const nearest = nearestOf(probes);
   return (
     <section class="panel" id="latency" aria-labelledby="latency-title">
       <header class="heading">
@@ -21,7 +22,7 @@ export function LatencyPanel({ latency }: { readonly latency: Latency }) {
       <Chart
         label={say.latencyChart}
         times={latency.times}
-        curves={probes.map((probe) => ({ label: probe.url.href, values: probe.values }))}
+        curves={probes.map(({ probe }) => ({ label: probe.url.href, values: probe.values }))}
         show={showMilliseconds}
       />
       <table data-part="servers">
@@ -39,10 +40,11 @@ export function LatencyPanel({ latency }: { readonly latency: Latency }) {
           </tr>
         </thead>
         <tbody>
-          {probes.map((probe, index) => (
+          {probes.map(({ probe, statistics }, index) => (
             <Server
               key={probe.url.href}
               probe={probe}
+              statistics={statistics}
               color={curveColor(index)}
               isNearest={probe === nearest}
               onRemove={probe === latency.own ? undefined : () => latency.remove(probe)}
@@ -112,14 +114,15 @@ function AddServer({ latency }: { readonly latency: Latency }) {
 
 interface ServerProps {
   readonly probe: Probe;
+  /** A new object each second: with the same props a row would not be written again. */
+  readonly statistics: Statistics | undefined;
   readonly color: string;
   readonly isNearest: boolean;
   readonly onRemove: (() => void) | undefined;
 }
 
-function Server({ probe, color, isNearest, onRemove }: ServerProps) {
+function Server({ probe, statistics, color, isNearest, onRemove }: ServerProps) {
   const say = words.value;
-  const statistics = statisticsOf(probe.values);
   const show = (value: number | undefined): string => (value === undefined ? "–" : showMilliseconds(value));
   const { name } = probe.state.value;
   return (
@@ -153,11 +156,13 @@ function Server({ probe, color, isNearest, onRemove }: ServerProps) {
   );
 }
 
-/** By the median, which one late answer does not move. */
-function nearestOf(probes: readonly Probe[]): Probe | undefined {
-  const measured = probes
-    .map((probe) => ({ probe, p50: statisticsOf(probe.values)?.p50 ?? Number.POSITIVE_INFINITY }))
-    .filter(({ p50 }) => Number.isFinite(p50))
-    .sort((one, other) => one.p50 - other.p50);
+/** By the median, which one late answer does not move. Alone, no server is nearest. */
+function nearestOf(
+  probes: readonly { readonly probe: Probe; readonly statistics: Statistics | undefined }[],
+): Probe | undefined {
+  const measured = probes.flatMap(({ probe, statistics }) =>
+    statistics ? [{ probe, p50: statistics.p50 }] : [],
+  );
+  measured.sort((one, other) => one.p50 - other.p50);
   return measured.length > 1 ? measured[0]?.probe : undefined;
 }

@@ -234,6 +234,8 @@ describe.skipIf(lacks("chromium"))("the latency panel", () => {
     await view.part("address").fill(`http://${host}`);
     await view.part("add").click();
     await view.part("addressFault").filter({ hasText: "This server is in the list already." }).waitFor();
+    // The row of this server is written again, too.
+    await view.panel.locator("tbody tr").first().locator("td").first().filter({ hasText: /ms$/ }).waitFor();
     const contacts = (): number => view.sockets.filter((url) => url.includes(host)).length;
     expect(contacts()).toBe(1);
     await view.page.reload();
