@@ -182,12 +182,13 @@ declare const handlerSettings: {
 	readonly messageBytesMax: Setting<number, number>;
 	/**
 	 * Most unsent bytes held for a client that reads too slowly; beyond it the client is cut. Default 2 MiB, from 4 KiB to
-	 * 1 GiB, and at least twice `messageBytesMax`. Less would cut healthy readers in a burst, more would let a thousand
-	 * stalled ones take the memory of the machine.
+	 * 1 GiB, and at least twice `messageBytesMax`. The last message is not counted. Past half of it
+	 * publishers to its topics wait, down to 2 MiB a second. Less would cut healthy readers in a burst,
+	 * more would let a thousand stalled ones take the memory of the machine.
 	 */
 	readonly bufferedBytesMax: Setting<number, number>;
 	/**
-	 * Most unsent bytes held for all connections together; beyond it those that hold most are cut. Default 0, which is a
+	 * Most unsent bytes held for all connections together; beyond it those that hold most are cut, down to 90 % of it. Default 0, which is a
 	 * quarter of the memory that the process may use and at least 64 MiB, up to 1 TiB. Without it a thousand stalled readers
 	 * take the memory of the machine, each within its own limit.
 	 */
@@ -224,7 +225,7 @@ declare const handlerSettings: {
 	/**
 	 * Bytes kept of all topics together. Default 64 MiB, and 1 GiB of the file with `data`; from 0 to 1 TiB. In memory the
 	 * messages of the topics that were silent for longest are dropped first, on disk the oldest messages. It holds whatever
-	 * clients do: they can invent any number of topics.
+	 * clients do: they can invent any number of topics. A topic that has messages counts as about 600 bytes and its name.
 	 */
 	readonly historyBytesMax: Setting<number, number>;
 	/**
@@ -245,7 +246,8 @@ declare const handlerSettings: {
 	/**
 	 * URL of the Redis server that keeps the topics: `redis://`, `rediss://` with TLS, or `unix://`, with user, password and
 	 * database (`unix:///path?db=0`). Default none, which keeps them in this process. Only its host, port and database are
-	 * logged. All nodes with the same server and prefix have the same topics.
+	 * logged. All nodes with the same server and prefix have the same topics. With a password it belongs into the variable,
+	 * because a command line can be read by others on the machine.
 	 */
 	readonly redisUrl: Setting<RedisServer | undefined, string>;
 	/**
@@ -257,7 +259,8 @@ declare const handlerSettings: {
 	readonly redisPrefix: Setting<string, string>;
 	/**
 	 * Replicas of Redis that must have a message before its publisher is answered. Default 0, up to 16. Without it a failover
-	 * can lose messages that were answered with 200.
+	 * can lose messages that were answered with 200. If fewer have it within 1 s, the answer is 503, and it is unknown whether
+	 * the message is kept.
 	 */
 	readonly redisAcknowledge: Setting<number, number>;
 	/**
@@ -267,18 +270,18 @@ declare const handlerSettings: {
 	 */
 	readonly redisLosslessFailover: Setting<boolean, boolean>;
 	/**
-	 * Most connections open at once. Default 0, up to 10,000,000. 0 is what the limit on file descriptors allows: a server
-	 * without a free descriptor could not even refuse a connection.
+	 * Most connections open at once, streams included. Default 0, up to 10,000,000. 0 is the limit on file descriptors less
+	 * 256: a server without a free descriptor could not even refuse a connection.
 	 */
 	readonly connectionsMax: Setting<number, number>;
 	/**
 	 * Most connections open at once from one address. Default 0, which is no limit, up to 10,000,000. It is off by default
-	 * because all clients of a proxy that `trustedProxies` does not name have the same address.
+	 * because all clients of a proxy that `trustedProxies` does not name have the same address. IPv6 counts by /64.
 	 */
 	readonly connectionsPerAddressMax: Setting<number, number>;
 	/**
-	 * Most messages and pings that a client may send in a second. Default 0, which is no limit, up to 10,000,000. The right
-	 * figure depends on the application.
+	 * Most messages and pings that a client may send in a second; beyond it the connection is closed with 1013. Default 0,
+	 * which is no limit, up to 10,000,000. The right figure depends on the application.
 	 */
 	readonly messagesPerSecondMax: Setting<number, number>;
 	/**
@@ -309,9 +312,15 @@ declare const handlerSettings: {
 	readonly jwtSecrets: Setting<readonly string[], readonly string[]>;
 	/** Public keys of tokens in PEM: RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519. Default none. */
 	readonly jwtPublicKeys: Setting<readonly PublicKey[], readonly string[]>;
-	/** URLs at which an identity provider publishes its keys (RFC 7517). Default none. They are fetched when needed, and kept. */
+	/**
+	 * URLs at which an identity provider publishes its keys (RFC 7517). Default none. The keys are fetched when needed and again
+	 * after 10 min, and stay valid while it does not answer.
+	 */
 	readonly jwksUrls: Setting<readonly URL[], readonly string[]>;
-	/** A token must have one of these as `aud`. Default none, which takes any. Needs a key of tokens. */
+	/**
+	 * A token must have one of these as `aud`. Default none, which takes any. Needs a key of tokens. It is needed where the
+	 * issuer signs tokens for others too.
+	 */
 	readonly jwtAudiences: Setting<readonly string[], readonly string[]>;
 	/** A token must have one of these as `iss`. Default none, which takes any. Needs a key of tokens. */
 	readonly jwtIssuers: Setting<readonly string[], readonly string[]>;
@@ -328,7 +337,10 @@ declare const handlerSettings: {
 	 * this relies on the check of the `Origin`, and cannot be combined with the origin `*`. Needs a key or `authorize`.
 	 */
 	readonly tokenCookie: Setting<string, string>;
-	/** Whether /ping needs a valid token. Default false. Needs a key or `authorize`. */
+	/**
+	 * Whether /ping needs a valid token. Default false. Needs a key or `authorize`, which without a key is asked for
+	 * `subscribe` on `ping`.
+	 */
 	readonly privatePing: Setting<boolean, boolean>;
 	/**
 	 * Whether messages carry who sent them: the attribute `authid` has a token's `sub`, or the subject that `authorize` named.
@@ -336,20 +348,27 @@ declare const handlerSettings: {
 	 */
 	readonly stampSender: Setting<boolean, boolean>;
 	/**
-	 * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
-	 * such headers, so they are believed only from these networks.
+	 * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-For` and `X-Forwarded-Host` are believed. Default none. Any
+	 * client can send such headers, so they are believed only from these networks.
 	 */
 	readonly trustedProxies: Setting<readonly Network[], readonly string[]>;
 	/**
 	 * Origins of pages of other sites that may connect, such as `https://example.org`, or `*` for any. Default none. Otherwise
-	 * a page of another site could use a visitor's browser to reach a server that only the visitor can reach.
+	 * a page of another site could use a visitor's browser to reach a server that only the visitor can reach. A refusal is
+	 * logged with the flag that would allow it.
 	 */
 	readonly origins: Setting<readonly string[], readonly string[]>;
-	/** Least severe log line that is written. Default `info`. `debug` adds a line for each connection. */
+	/**
+	 * Least severe log line that is written: `trace`, `debug`, `info`, `warn`, `error`, `fatal`, or none with `silent`. Default
+	 * `info`. `debug` adds a line for each connection.
+	 */
 	readonly logLevel: Setting<"silent" | "trace" | "debug" | "info" | "warn" | "error" | "fatal", "silent" | "trace" | "debug" | "info" | "warn" | "error" | "fatal">;
 };
 declare const serverSettings: {
-	/** Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. */
+	/**
+	 * Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. An address that
+	 * others reach needs a key, or `insecure`.
+	 */
 	readonly host: Setting<string, string>;
 	/** Port to listen on. Default 9090, from 0 to 65,535. 0 takes any free port. */
 	readonly port: Setting<number, number>;
@@ -361,13 +380,13 @@ declare const serverSettings: {
 	 */
 	readonly reusePort: Setting<boolean, boolean>;
 	/**
-	 * Port on which /healthz, /readyz and /metrics are served, and only there. Default 0, which serves them on the other port,
-	 * up to 65,535. With `reusePort` each process needs one of its own.
+	 * Port on which /healthz, /readyz and /metrics are served, by plain HTTP and only there, until the process ends. Default 0,
+	 * which serves them on the other port, up to 65,535. With `reusePort` each process needs one of its own.
 	 */
 	readonly operationsPort: Setting<number, number>;
 	/** The same with the path of a socket file. Default none. */
 	readonly operationsUnixSocket: Setting<string, string>;
-	/** File with the certificate chain in PEM. Default none. A renewed one is taken by `reload`. */
+	/** File with the certificate chain in PEM. Default none. A renewed one is taken by `reload`, and on SIGHUP. */
 	readonly tlsCertificateFile: Setting<string, string>;
 	/** File with the private key of the certificate in PEM, without a passphrase. Default none. */
 	readonly tlsKeyFile: Setting<string, string>;

@@ -3,63 +3,8 @@ import { type Settings, settings } from "../settings/config.ts";
 import { checkSettings } from "./check-settings.ts";
 import { dataActions } from "./data-settings.ts";
 import { type Flag, flagsOf } from "./flags.ts";
+import { settingGroups } from "./setting-groups.ts";
 import { tokenSettings } from "./token-settings.ts";
-
-/** Every setting of the server, once, by heading. The settings that most people need come first. */
-const groups: Readonly<Record<string, readonly (keyof typeof settings)[]>> = {
-  "Most used": ["port", "host", "apiKeys"],
-  "Who may do what": [
-    "jwtSecrets",
-    "jwtPublicKeys",
-    "jwksUrls",
-    "jwtAudiences",
-    "jwtIssuers",
-    "tokenLeewaySeconds",
-    "publicTopics",
-    "tokenCookie",
-    "privatePing",
-    "stampSender",
-    "origins",
-    "insecure",
-  ],
-  "What is kept": [
-    "data",
-    "historyMessages",
-    "historyAgeSeconds",
-    "retain",
-    "historyBytesMax",
-    "positionAgeSeconds",
-    "positionBytesMax",
-    "idempotencyBytesMax",
-  ],
-  "Many nodes": [
-    "redisUrl",
-    "redisReplicaUrl",
-    "redisPrefix",
-    "redisAcknowledge",
-    "redisLosslessFailover",
-    "reusePort",
-  ],
-  Limits: [
-    "messageBytesMax",
-    "bufferedBytesMax",
-    "bufferedBytesTotalMax",
-    "connectionsMax",
-    "connectionsPerAddressMax",
-    "messagesPerSecondMax",
-    "heartbeatIntervalSeconds",
-    "heartbeatTimeoutSeconds",
-    "publishSilenceSeconds",
-  ],
-  Network: ["unixSocket", "tlsCertificateFile", "tlsKeyFile", "trustedProxies"],
-  "Running it": [
-    "operationsPort",
-    "operationsUnixSocket",
-    "drainDelaySeconds",
-    "drainWindowSeconds",
-    "logLevel",
-  ],
-};
 
 export function serverHelp(): string {
   return [
@@ -70,7 +15,7 @@ export function serverHelp(): string {
     "",
     "Holds long connections: an echo line at /ping, topics at /topics/<name>, a page at /.",
     "Without flags it serves this machine alone. Start it and open the address that it prints.",
-    ...Object.entries(groups).flatMap(([title, names]) => [
+    ...Object.entries(settingGroups).flatMap(([title, names]) => [
       "",
       `${title}:`,
       ...linesOf(flagsOf(pick(settings, names))),

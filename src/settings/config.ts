@@ -68,8 +68,9 @@ export const handlerSettings = {
 
   /**
    * Most unsent bytes held for a client that reads too slowly; beyond it the client is cut. Default 2 MiB, from 4 KiB to
-   * 1 GiB, and at least twice `messageBytesMax`. Less would cut healthy readers in a burst, more would let a thousand
-   * stalled ones take the memory of the machine.
+   * 1 GiB, and at least twice `messageBytesMax`. The last message is not counted. Past half of it
+   * publishers to its topics wait, down to 2 MiB a second. Less would cut healthy readers in a burst,
+   * more would let a thousand stalled ones take the memory of the machine.
    */
   bufferedBytesMax: setting(
     "max-buffered",
@@ -79,7 +80,7 @@ export const handlerSettings = {
   ),
 
   /**
-   * Most unsent bytes held for all connections together; beyond it those that hold most are cut. Default 0, which is a
+   * Most unsent bytes held for all connections together; beyond it those that hold most are cut, down to 90 % of it. Default 0, which is a
    * quarter of the memory that the process may use and at least 64 MiB, up to 1 TiB. Without it a thousand stalled readers
    * take the memory of the machine, each within its own limit.
    */
@@ -145,7 +146,7 @@ export const handlerSettings = {
   /**
    * Bytes kept of all topics together. Default 64 MiB, and 1 GiB of the file with `data`; from 0 to 1 TiB. In memory the
    * messages of the topics that were silent for longest are dropped first, on disk the oldest messages. It holds whatever
-   * clients do: they can invent any number of topics.
+   * clients do: they can invent any number of topics. A topic that has messages counts as about 600 bytes and its name.
    */
   historyBytesMax: setting(
     "history-bytes",
@@ -191,7 +192,8 @@ export const handlerSettings = {
   /**
    * URL of the Redis server that keeps the topics: `redis://`, `rediss://` with TLS, or `unix://`, with user, password and
    * database (`unix:///path?db=0`). Default none, which keeps them in this process. Only its host, port and database are
-   * logged. All nodes with the same server and prefix have the same topics.
+   * logged. All nodes with the same server and prefix have the same topics. With a password it belongs into the variable,
+   * because a command line can be read by others on the machine.
    */
   redisUrl: setting("redis", redisUrl, undefined, "server of Redis that keeps the topics, for many nodes", {
     isKey: true,
@@ -216,7 +218,8 @@ export const handlerSettings = {
 
   /**
    * Replicas of Redis that must have a message before its publisher is answered. Default 0, up to 16. Without it a failover
-   * can lose messages that were answered with 200.
+   * can lose messages that were answered with 200. If fewer have it within 1 s, the answer is 503, and it is unknown whether
+   * the message is kept.
    */
   redisAcknowledge: setting(
     "redis-acknowledge",
@@ -239,8 +242,8 @@ export const handlerSettings = {
   ),
 
   /**
-   * Most connections open at once. Default 0, up to 10,000,000. 0 is what the limit on file descriptors allows: a server
-   * without a free descriptor could not even refuse a connection.
+   * Most connections open at once, streams included. Default 0, up to 10,000,000. 0 is the limit on file descriptors less
+   * 256: a server without a free descriptor could not even refuse a connection.
    */
   connectionsMax: setting(
     "max-connections",
@@ -251,7 +254,7 @@ export const handlerSettings = {
 
   /**
    * Most connections open at once from one address. Default 0, which is no limit, up to 10,000,000. It is off by default
-   * because all clients of a proxy that `trustedProxies` does not name have the same address.
+   * because all clients of a proxy that `trustedProxies` does not name have the same address. IPv6 counts by /64.
    */
   connectionsPerAddressMax: setting(
     "max-connections-per-ip",
@@ -261,8 +264,8 @@ export const handlerSettings = {
   ),
 
   /**
-   * Most messages and pings that a client may send in a second. Default 0, which is no limit, up to 10,000,000. The right
-   * figure depends on the application.
+   * Most messages and pings that a client may send in a second; beyond it the connection is closed with 1013. Default 0,
+   * which is no limit, up to 10,000,000. The right figure depends on the application.
    */
   messagesPerSecondMax: setting(
     "max-rate",
@@ -333,13 +336,19 @@ export const handlerSettings = {
     isKey: true,
   }),
 
-  /** URLs at which an identity provider publishes its keys (RFC 7517). Default none. They are fetched when needed, and kept. */
+  /**
+   * URLs at which an identity provider publishes its keys (RFC 7517). Default none. The keys are fetched when needed and again
+   * after 10 min, and stay valid while it does not answer.
+   */
   jwksUrls: setting("jwks-url", urls, [], "where public keys of tokens are published", {
     takes: "many",
     isKey: true,
   }),
 
-  /** A token must have one of these as `aud`. Default none, which takes any. Needs a key of tokens. */
+  /**
+   * A token must have one of these as `aud`. Default none, which takes any. Needs a key of tokens. It is needed where the
+   * issuer signs tokens for others too.
+   */
   jwtAudiences: setting("jwt-audience", names, [], "accepted aud of tokens", { takes: "many" }),
 
   /** A token must have one of these as `iss`. Default none, which takes any. Needs a key of tokens. */
@@ -368,7 +377,10 @@ export const handlerSettings = {
    */
   tokenCookie: setting("token-cookie", name, "", "cookie that may carry a token"),
 
-  /** Whether /ping needs a valid token. Default false. Needs a key or `authorize`. */
+  /**
+   * Whether /ping needs a valid token. Default false. Needs a key or `authorize`, which without a key is asked for
+   * `subscribe` on `ping`.
+   */
   privatePing: setting("private-ping", toggle, false, "ask for a token on /ping too", { takes: "none" }),
 
   /**
@@ -380,8 +392,8 @@ export const handlerSettings = {
   }),
 
   /**
-   * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-…` headers are believed. Default none. Any client can send
-   * such headers, so they are believed only from these networks.
+   * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-For` and `X-Forwarded-Host` are believed. Default none. Any
+   * client can send such headers, so they are believed only from these networks.
    */
   trustedProxies: setting("trust-proxy", networks, [], "networks whose X-Forwarded-… headers are believed", {
     takes: "many",
@@ -389,13 +401,17 @@ export const handlerSettings = {
 
   /**
    * Origins of pages of other sites that may connect, such as `https://example.org`, or `*` for any. Default none. Otherwise
-   * a page of another site could use a visitor's browser to reach a server that only the visitor can reach.
+   * a page of another site could use a visitor's browser to reach a server that only the visitor can reach. A refusal is
+   * logged with the flag that would allow it.
    */
   origins: setting("origin", origins, [], "pages of other origins that may connect; * for any", {
     takes: "many",
   }),
 
-  /** Least severe log line that is written. Default `info`. `debug` adds a line for each connection. */
+  /**
+   * Least severe log line that is written: `trace`, `debug`, `info`, `warn`, `error`, `fatal`, or none with `silent`. Default
+   * `info`. `debug` adds a line for each connection.
+   */
   logLevel: setting(
     "log-level",
     oneOf("trace", "debug", "info", "warn", "error", "fatal", "silent"),
@@ -406,7 +422,10 @@ export const handlerSettings = {
 
 /** Settings of a server with a listener of its own. */
 const serverSettings = {
-  /** Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. */
+  /**
+   * Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. An address that
+   * others reach needs a key, or `insecure`.
+   */
   host: setting("host", host, "127.0.0.1", "address to listen on"),
 
   /** Port to listen on. Default 9090, from 0 to 65,535. 0 takes any free port. */
@@ -424,8 +443,8 @@ const serverSettings = {
   }),
 
   /**
-   * Port on which /healthz, /readyz and /metrics are served, and only there. Default 0, which serves them on the other port,
-   * up to 65,535. With `reusePort` each process needs one of its own.
+   * Port on which /healthz, /readyz and /metrics are served, by plain HTTP and only there, until the process ends. Default 0,
+   * which serves them on the other port, up to 65,535. With `reusePort` each process needs one of its own.
    */
   operationsPort: setting(
     "operations-port",
@@ -437,7 +456,7 @@ const serverSettings = {
   /** The same with the path of a socket file. Default none. */
   operationsUnixSocket: setting("operations-unix", path, "", "socket file for the same, in place of a port"),
 
-  /** File with the certificate chain in PEM. Default none. A renewed one is taken by `reload`. */
+  /** File with the certificate chain in PEM. Default none. A renewed one is taken by `reload`, and on SIGHUP. */
   tlsCertificateFile: setting(
     "tls-cert",
     path,

@@ -1,6 +1,5 @@
 /** The settings: the table, its defaults, and the pages that repeat it. */
 import { describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
-import { resolve } from "node:path";
 import { readCommandLine } from "../../src/command/command-line.ts";
 import { createLogger } from "../../src/log.ts";
 import { createServer } from "../../src/longwire.ts";
@@ -16,7 +15,6 @@ import {
   settings,
 } from "../../src/settings/config.ts";
 import type { Unit } from "../../src/settings/units.ts";
-import { root } from "../support/server.ts";
 
 setDefaultTimeout(120_000);
 
@@ -43,27 +41,6 @@ describe("the table of settings", () => {
 
     test(`has a line of help for ${name}, which begins like a phrase and does not end like a sentence`, () => {
       expect(setting.help).toMatch(/^[a-z].*[^.]$/);
-    });
-  }
-
-  for (const [name, heading, none, otherwise] of [
-    ["README.md", "Settings", "none", (value: string, flag: string) => `, ${value} with ${flag}`],
-    ["README.zh-CN.md", "设置", "无", (value: string, flag: string) => `，有 ${flag} 时 ${value}`],
-  ] as const) {
-    test(`is in ${name}: every flag with its defaults, and no other`, async () => {
-      const text = await Bun.file(resolve(root, name)).text();
-      const section = text.split(/^## /m).find((part) => part.startsWith(heading)) ?? "";
-      const rows = [...section.matchAll(/^\| `--([a-z0-9-]+)`\s*\| ([^|]*) \|/gm)].map(
-        ([, flag, standard]) => [flag, standard?.trim()],
-      );
-      const declared = names.map((name) => {
-        const { flag, unit, default: standard, defaultWith }: Setting<unknown> = settings[name];
-        const shown = unit.show(standard);
-        const other =
-          defaultWith && otherwise(`\`${unit.show(defaultWith.value)}\``, `\`--${defaultWith.flag}\``);
-        return [flag, shown === "" ? none : `\`${shown}\`${other ?? ""}`];
-      });
-      expect(rows.toSorted()).toEqual(declared.toSorted());
     });
   }
 });
@@ -100,18 +77,6 @@ describe("a value is read once, by its unit", () => {
     await using _server = await createServer({ ...options, port: 0, logLevel: "silent" });
     expect(reads.count).toBe(5);
   });
-});
-
-test("README.md and --help describe each flag in the same words", async () => {
-  const text = await Bun.file(resolve(root, "README.md")).text();
-  const rows = [...text.matchAll(/^\| `--([a-z0-9-]+)`[^|]*\|[^|]*\| ([^|]*) \|$/gm)].map(
-    ([, flag, words = ""]) => [flag, words.trim().replaceAll("`", "")],
-  );
-  expect(rows.toSorted()).toEqual(
-    Object.values(settings)
-      .map(({ flag, help }) => [flag, help])
-      .toSorted(),
-  );
 });
 
 describe("completeConfig", () => {
