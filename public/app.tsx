@@ -30,10 +30,11 @@ const shownView = computed<View>(() => (isWide.value && view.value === "topics" 
 
 export function App({ topics, line, latency, status }: AppProps) {
   const reconnect = (): void => {
-    for (const used of [line.line, topics.subscription.line]) {
-      const state = used.state;
-      if (state.name !== "closed" || state.ending !== undefined) used.connect();
-    }
+    for (const [used, { value }] of [
+      [line.line, line.state],
+      [topics.subscription, topics.subscription.state],
+    ] as const)
+      if (value.name !== "closed" || value.ending !== undefined) used.connect();
     latency.own.start();
     status.start();
   };

@@ -90,8 +90,6 @@ export interface Following {
 	readonly cursor: string | null;
 	/** What carries the connection, or the next one. */
 	readonly transport: Transport;
-	/** Connects now, in place of the present connection or of a wait. */
-	retry(): void;
 	/** Closes the connection, for good. */
 	stop(): void;
 }

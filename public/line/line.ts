@@ -1,12 +1,16 @@
 /** A WebSocket that reconnects: one line over any number of connections. It does not depend on the page. */
+import { backoffSeconds, isFinal } from "../../src/client/coming-back.ts";
 
 /** How a connection ended, and which side ended it. */
 export interface Ending {
   /** RFC 6455 section 7.4, and the server's own codes from 4000 up; 1006 if there was no Close frame. */
   readonly code: number;
   readonly reason: string;
-  /** `silent`: given up because nothing was received for too long. `cut`: dropped on purpose, as if it had been lost. */
-  readonly cause: "remote" | "silent" | "own" | "cut";
+  /**
+   * `silent`: given up because nothing was received for too long. `cut`: dropped on purpose, as if it had been lost.
+   * `unopened`: lost before it was open.
+   */
+  readonly cause: "remote" | "silent" | "own" | "cut" | "unopened";
 }
 
 export type LineState =
@@ -27,19 +31,11 @@ export type LineState =
 export interface Heartbeat {
   /** Sent in place of a ping frame, which a browser cannot send. */
   readonly message: string;
-  /** Whether this connection has one. An event stream has none: the server sends its heartbeats. */
+  /** Whether this connection has one. */
   isNeeded?(): boolean;
   /** Called only while an answer is due. If it returns true, the message is not passed to `onMessage`. */
   isAnswer(data: string | ArrayBuffer): boolean;
   onRoundTrip(milliseconds: number): void;
-}
-
-/** The part of a WebSocket that a line uses. An event stream has it too. */
-export interface Connection extends EventTarget {
-  binaryType?: BinaryType;
-  readonly bufferedAmount?: number;
-  send(data: string | ArrayBuffer | Uint8Array<ArrayBuffer>): void;
-  close(code?: number): void;
 }
 
 export interface LineOptions {
@@ -47,7 +43,7 @@ export interface LineOptions {
    * Opens a connection. Called before every try, so that a line can continue where it stopped (`?since=<last id>`).
    * @throws for a URL or a subprotocol that no WebSocket can have
    */
-  dial(): Connection;
+  dial(): WebSocket;
   readonly heartbeat?: Heartbeat;
   onState(state: LineState): void;
   onMessage(data: string | ArrayBuffer): void;
@@ -62,50 +58,11 @@ const openingSecondsMax = 20;
 /** After a connection that lasted this long, the next loss starts from the shortest wait again. */
 const settledSeconds = 10;
 
-/** Too short to be noticed, long enough that a thousand clients of one node do not return in the same moment. */
-const atOnceSecondsMax = 0.5;
-
-const retrySecondsFirst = 1;
-const retrySecondsMax = 30;
-
-/**
- * The wait before a try. It doubles from 1 s to 30 s, and half of it is random, so that the clients of a server that was
- * lost do not all return in the same moment.
- * @param retry 0 for the first one
- * @param random from 0 to 1
- */
-export function retryDelaySeconds(retry: number, random: number): number {
-  const longestSeconds = Math.min(retrySecondsMax, retrySecondsFirst * 2 ** retry);
-  return longestSeconds * (0.5 + random / 2);
-}
-
-/** Whether a client reconnects by itself after this code; `never` means only after a person acts, or with a new token. */
-export function comeback(code: number, reason = ""): "at once" | "later" | "never" {
-  switch (code) {
-    case 1000: // The topic has ended: nothing follows.
-      return reason === "ended" ? "never" : "later";
-    case 1012: // This node is draining, and another one takes its place.
-      return "at once";
-    case 1002: // 1002 to 1010: the same data would end the next connection in the same way.
-    case 1003:
-    case 1007:
-    case 1008:
-    case 1009:
-    case 1010:
-    case 4401:
-    case 4403:
-    case 4410:
-      return "never";
-    default:
-      return "later";
-  }
-}
-
 export class Line implements Disposable {
   readonly #options: LineOptions;
   readonly #disposed = new AbortController();
   #state: LineState = { name: "closed", ending: undefined };
-  #socket: Connection | undefined;
+  #socket: WebSocket | undefined;
   /** The number of failed tries in a row. */
   #tries = 0;
   #openedAtMilliseconds: number | undefined;
@@ -149,18 +106,6 @@ export class Line implements Disposable {
       this.#enter({ name: "closing" });
       this.#socket.close(1000);
     }
-  }
-
-  /**
-   * Drops an open connection as a lost network would: messages on their way do not arrive. (The browser still sends a
-   * Close frame, so the server learns of the end sooner than from a lost network.)
-   * @param waitSeconds until it comes back by itself
-   */
-  cut(waitSeconds: number): void {
-    if (this.#state.name !== "open") return;
-    this.#tries = 0;
-    this.#abandon();
-    this.#wait({ code: 1006, reason: "", cause: "cut" }, waitSeconds);
   }
 
   /** @returns whether it could be sent: only an open line takes messages */
@@ -244,17 +189,10 @@ export class Line implements Disposable {
       this.#openedAtMilliseconds === undefined ? 0 : performance.now() - this.#openedAtMilliseconds;
     if (openMilliseconds >= settledSeconds * 1000) this.#tries = 0;
     this.#abandon();
-    const when = comeback(ending.code, ending.reason);
-    if (ending.cause === "own" || when === "never") {
+    // The token of the page stays the same until a person enters another one.
+    if (ending.cause === "own" || ending.code === 4401 || isFinal(ending.code, ending.reason))
       this.#enter({ name: "closed", ending });
-      return;
-    }
-    const delaySeconds =
-      when === "at once" && this.#tries === 0
-        ? Math.random() * atOnceSecondsMax
-        : retryDelaySeconds(this.#tries, Math.random());
-    this.#tries++;
-    this.#wait(ending, delaySeconds);
+    else this.#wait(ending, backoffSeconds(this.#tries++, ending.code));
   }
 
   #wait(ending: Ending, delaySeconds: number): void {

@@ -8,7 +8,7 @@ import { describeEnding } from "./endings.ts";
 import type { Line, LineState } from "./line.ts";
 
 interface LineStatusProps {
-  readonly line: Line;
+  readonly line: Pick<Line, "connect" | "disconnect">;
   readonly state: LineState;
   /** Undefined before the line was used. */
   readonly address: string | undefined;

@@ -1,8 +1,9 @@
 /** What the server measures of itself, once a second, from `GET /status`. */
 import { signal } from "@preact/signals";
+import { readEvents, request } from "../../src/client/transport.ts";
 import { nextToPage } from "../frame/address.ts";
-import { serverSentEvents } from "../frame/event-source.ts";
-import { Refusal } from "../frame/requests.ts";
+import { Refusal, refusalOf } from "../frame/requests.ts";
+import { token } from "../frame/settings.ts";
 
 /** Docs/operations.md describes each member. Counters count since the start of the server. */
 export interface Status {
@@ -59,10 +60,12 @@ export class ServerStatus {
   async #follow(ending: AbortSignal): Promise<void> {
     while (!ending.aborted) {
       try {
-        for await (const events of serverSentEvents(nextToPage("status"), ending, false)) {
+        const answer = await request(nextToPage("status"), token.peek(), ending, "text/event-stream");
+        if (!answer.ok) throw await refusalOf(answer, false);
+        await readEvents(answer, (events) => {
           this.refusal.value = undefined;
           for (const data of events) this.#add(JSON.parse(data));
-        }
+        });
       } catch (error) {
         if (ending.aborted) return;
         this.refusal.value = error instanceof Refusal ? error : undefined;

@@ -84,7 +84,7 @@ export function TopicsPanel({ topics, status }: TopicsPanelProps) {
         onRun={(kind) => topics.runNow(kind)}
       />
       <LineStatus
-        line={subscription.line}
+        line={subscription}
         state={state}
         address={subscription.url.value?.href}
         roundTripMilliseconds={subscription.roundTripMilliseconds.value}

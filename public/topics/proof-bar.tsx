@@ -22,7 +22,7 @@ export function ProofBar({ subscription, isCut, run, onRun }: ProofBarProps) {
   const isOpen = name === "open";
   const running = run.kind.value;
   const toggle = (kind: RunKind): void => (running === kind ? run.stop() : onRun(kind));
-  const cutOrReturn = (): void => (isAway ? subscription.line.connect() : subscription.cut(cutSeconds));
+  const cutOrReturn = (): void => (isAway ? subscription.connect() : subscription.cut(cutSeconds));
   if (log.version.value < 0) return null;
   const isProven = isOpen && proof.cuts > 0 && proof.seen > 0;
   const numbers: readonly (readonly [string, string, number])[] = [

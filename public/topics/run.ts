@@ -55,7 +55,7 @@ export class Run {
     await pause(shown.afterCut, signal);
     await this.#publishSome(shown.during, signal);
     await pause(shown.afterCut, signal);
-    this.#subscription.line.connect();
+    this.#subscription.connect();
     await this.#untilOpen(signal);
     await pause(shown.afterCut, signal);
     await this.#publishSome(shown.after, signal);

@@ -1,19 +1,19 @@
 /** The topics that the page follows across connections: where it continues, what its log says, and the proof. */
 import { signal } from "@preact/signals";
-import { asSocketUrl, withToken } from "../frame/address.ts";
-import { tokenWanted } from "../frame/settings.ts";
+import { type FollowedGap, type FollowedMessage, type Following, follow } from "../../src/client/client.ts";
+import { token, tokenWanted } from "../frame/settings.ts";
 import { words } from "../frame/words.ts";
 import { describeEnding, EndingNotes } from "../line/endings.ts";
-import { type Connection, Line, type LineState } from "../line/line.ts";
+import type { Ending, LineState } from "../line/line.ts";
 import type { Data } from "../log/entry.ts";
 import { LogStore } from "../log/store.ts";
 import { type Choice, linkOf } from "./choice.ts";
-import { pingEvent, readTopicEvent, type TopicEvent, type TopicMessage } from "./events.ts";
+import { attributesOf } from "./events.ts";
 import type { Flow } from "./flow.ts";
 import { Proof } from "./proof.ts";
 import { describeFailure, inspect, topicsUrl } from "./requests.ts";
 import { Resume } from "./resume.ts";
-import { Stream } from "./stream.ts";
+import { type TransportEvents, transportOf } from "./transport.ts";
 
 const nothing: Choice = { topics: [], form: "cloudevents", since: "" };
 
@@ -25,29 +25,29 @@ export class Subscription {
   readonly roundTripMilliseconds = signal<number | undefined>(undefined);
   /** The address of the present connection, or of the next one. */
   readonly url = signal<URL | undefined>(undefined);
-  readonly line: Line;
   readonly #flow: Flow;
+  #following: Following | undefined;
+  /** Ends the present connection. */
+  #lost: Parameters<TransportEvents["connecting"]>[1] | undefined;
+  /** Connections since the last one that opened. */
+  #tries = 0;
+  /** Whether the present connection, or the one before the wait, was open. */
+  #isOpen = false;
+  /** WebSockets do not pass here, and an event stream did. */
+  #needsStream = false;
   /** By topic, the id after which the next connection continues. */
   readonly #cursor = new Map<string, string>();
   readonly #endings = new EndingNotes(this.log);
   #resume: Resume | undefined;
+  #opened: FollowedMessage | undefined;
   /** The server's time of the last `longwire.open`, in milliseconds since 1970. */
   #openedAt = 0;
 
   constructor(flow: Flow) {
     this.#flow = flow;
-    this.line = new Line({
-      dial: () => this.#dial(),
-      heartbeat: {
-        message: pingEvent,
-        isNeeded: () => this.choice.peek().form === "cloudevents",
-        isAnswer: (frame) => readTopicEvent(frame).kind === "pong",
-        onRoundTrip: (milliseconds) => {
-          this.roundTripMilliseconds.value = milliseconds;
-        },
-      },
-      onState: (state) => this.#stateChanged(state),
-      onMessage: (frame) => this.#received(frame),
+    // The network has just come back, so a try now is likely to succeed: do not wait.
+    addEventListener("online", () => {
+      if (this.state.peek().name === "waiting") this.connect();
     });
   }
 
@@ -62,36 +62,65 @@ export class Subscription {
     this.proof.restart();
     this.#resume = undefined;
     history.replaceState(null, "", linkOf(choice));
-    this.line.connect();
+    this.connect();
+  }
+
+  /** Connects now, in place of the present connection, with the present token. */
+  connect(): void {
+    this.#following?.stop();
+    this.#tries = 0;
+    const choice = this.choice.peek();
+    const isStream = choice.form === "sse" || (choice.form === "cloudevents" && this.#needsStream);
+    const since = this.#since();
+    this.#following = follow(topicsUrl(choice.topics, since === "" ? {} : { since }), {
+      ...(isStream ? { transport: "eventsource" } : choice.form === "raw" ? { transport: "websocket" } : {}),
+      ...(token.peek() === "" ? {} : { token: () => token.peek() }),
+      open: transportOf(choice, {
+        connecting: (url, lost) => {
+          this.url.value = url;
+          this.#lost = lost;
+          this.#isOpen = false;
+          this.#enter({ name: "connecting" });
+        },
+        opening: (event) => {
+          this.#opened = event;
+        },
+        roundTrip: (milliseconds) => {
+          this.roundTripMilliseconds.value = milliseconds;
+        },
+      }),
+      onOpen: () => this.#open(),
+      onMessage: (message) => this.#receivedMessage(message),
+      onGap: (gap) => this.#gap(gap),
+      onEnd: ({ topic, id }) => this.#end(topic, id),
+      onLost: (code, reason, waitSeconds) => this.#wait(this.#endingOf(code, reason), waitSeconds),
+      onStop: (code, reason) => {
+        if (reason !== "stopped") this.#enter({ name: "closed", ending: this.#endingOf(code, reason) });
+      },
+    });
+  }
+
+  /** Closes and stays closed. */
+  disconnect(): void {
+    const state = this.state.peek();
+    this.#following?.stop();
+    const ending =
+      state.name === "waiting" ? state.ending : ({ code: 1000, reason: "", cause: "own" } as const);
+    this.#enter({ name: "closed", ending });
   }
 
   /** Drops the connection as a lost network would. */
   cut(waitSeconds: number): void {
     if (this.state.peek().name !== "open") return;
     this.proof.cuts++;
-    this.line.cut(waitSeconds);
-  }
-
-  #dial(): Connection {
-    const { topics, form } = this.choice.peek();
-    const since = this.#since();
-    const query = {
-      ...(since === "" ? {} : { since }),
-      ...(form === "sse" ? { format: "cloudevents" } : {}),
-    };
-    const url = topicsUrl(topics, query);
-    this.url.value = form === "sse" ? url : asSocketUrl(url);
-    if (form === "sse") return new Stream(url);
-    return new WebSocket(this.url.value, [
-      ...withToken(form === "raw" ? ["longwire.raw"] : ["cloudevents.json"]),
-    ]);
+    this.#lost?.(1006, "cut", waitSeconds);
   }
 
   /** Ids of what was received, else what was chosen. A raw socket has no ids, and begins from now when it comes back. */
   #since(): string {
-    const { topics, since, form } = this.choice.peek();
+    const { topics, since } = this.choice.peek();
     if (this.#cursor.size > 0) return topics.map((topic) => this.#cursor.get(topic) ?? "-").join(",");
-    return form === "raw" && this.#openedAt > 0 ? "" : since;
+    return since;
   }
 
   /** An id that is gone must not be copied from the page. */
@@ -103,13 +132,25 @@ export class Subscription {
     this.url.value = changed;
   }
 
-  #stateChanged(state: LineState): void {
-    this.state.value = state;
-    if (state.name === "connecting") this.#openedAt = this.choice.peek().form === "raw" ? this.#openedAt : 0;
-    if (state.name === "open" && this.choice.peek().form === "raw") {
-      this.#openedAt = Date.now();
-      this.log.note(words.peek().noteRaw(this.choice.peek().topics.join(", ")));
+  /** The client gives a reason of its own to a connection that it ends itself. */
+  #endingOf(code: number, reason: string): Ending {
+    if (reason === "cut" || reason === "silent") return { code, reason: "", cause: reason };
+    return { code, reason, cause: code === 1006 && !this.#isOpen ? "unopened" : "remote" };
+  }
+
+  #wait(ending: Ending, waitSeconds: number): void {
+    if (ending.code === 4401) {
+      this.#following?.stop();
+      this.#enter({ name: "closed", ending });
+      return;
     }
+    const retryAtMilliseconds = performance.now() + waitSeconds * 1000;
+    const tries = ending.cause === "cut" ? 0 : ++this.#tries;
+    this.#enter({ name: "waiting", ending, tries, retryAtMilliseconds });
+  }
+
+  #enter(state: LineState): void {
+    this.state.value = state;
     // While it connects, the drawn line stays cut: a try can fail.
     if (state.name === "open") this.#flow.isCut.value = false;
     else if ("ending" in state) this.#flow.isCut.value = state.ending !== undefined;
@@ -118,62 +159,64 @@ export class Subscription {
       tokenWanted.value = describeEnding(state.ending, words.peek());
   }
 
-  #received(frame: Data): void {
-    if (this.choice.peek().form !== "raw") {
-      this.#receivedEvent(readTopicEvent(frame));
+  #open(): void {
+    const say = words.peek();
+    const { topics, time, form } = { ...this.choice.peek(), time: Date.parse(this.#opened?.time ?? "") };
+    const names = topics.join(", ");
+    this.#tries = 0;
+    this.#isOpen = true;
+    this.#openedAt = time;
+    this.#enter({ name: "open" });
+    if (form === "cloudevents" && this.#following?.transport === "eventsource" && !this.#needsStream) {
+      this.#needsStream = true;
+      this.log.note(say.noteStream);
+    }
+    const isFirst = this.#cursor.size === 0;
+    const opened = this.#opened?.data as {
+      topics: readonly { topic: string; id: string; resumed: boolean }[];
+    };
+    for (const { topic, id } of opened.topics) this.#cursor.set(topic, id);
+    if (form === "raw") {
+      this.log.note(say.noteRaw(names));
       return;
     }
-    this.#flow.delivered(false);
-    this.proof.seen++;
-    this.log.add({ kind: "received", time: Date.now(), data: frame });
-  }
-
-  #receivedEvent(event: TopicEvent): void {
-    const say = words.peek();
-    switch (event.kind) {
-      case "open":
-        this.#opened(event);
-        return;
-      case "gap":
-        this.#resume = undefined;
-        this.log.note(say.gap(event.topic, event.requested, event.from), "gap");
-        this.#cursor.set(event.topic, event.from);
-        this.#forgetSince();
-        this.proof.gap(event.topic, event.from);
-        return;
-      case "end":
-        this.#cursor.set(event.topic, event.id);
-        this.#resume?.ended(event.topic, event.id);
-        this.log.note(say.noteEnd(event.topic));
-        return;
-      case "message":
-        this.#receivedMessage(event);
-    }
-  }
-
-  #opened({ topics, time }: TopicEvent & { kind: "open" }): void {
-    const say = words.peek();
-    this.#openedAt = time;
-    const isFirst = this.#cursor.size === 0;
-    const from = new Map(topics.map(({ topic, id }) => [topic, id]));
-    for (const { topic, id } of topics) {
-      this.#cursor.set(topic, id);
-      this.proof.opened(topic, id);
-    }
-    const names = topics.map(({ topic }) => topic).join(", ");
+    for (const { topic, id } of opened.topics) this.proof.opened(topic, id);
     if (isFirst) this.log.note(say.noteSubscribed(names));
-    else if (topics.every(({ resumed }) => resumed)) {
+    else if (opened.topics.every(({ resumed }) => resumed)) {
       this.log.note(say.noteResumed);
-      void this.#countMissed(from);
+      void this.#countMissed(new Map(opened.topics.map(({ topic, id }) => [topic, id])));
     }
   }
 
-  #receivedMessage(message: TopicMessage): void {
-    const { topic, id, time, type, contentType, attributes, data } = message;
+  #gap({ topic, requested, from }: FollowedGap): void {
+    this.#resume = undefined;
+    this.log.note(words.peek().gap(topic, requested, from), "gap");
+    this.#cursor.set(topic, from);
+    this.#forgetSince();
+    this.proof.gap(topic, from);
+  }
+
+  #end(topic: string, id: string): void {
+    this.#cursor.set(topic, id);
+    this.#resume?.ended(topic, id);
+    this.log.note(words.peek().noteEnd(topic));
+  }
+
+  #receivedMessage(message: FollowedMessage): void {
+    const { topic, id, type, datacontenttype: contentType } = message;
+    const data = message.data as Data;
+    if (this.choice.peek().form === "raw") {
+      this.#flow.delivered(false);
+      this.proof.seen++;
+      this.log.add({ kind: "received", time: Date.now(), data });
+      return;
+    }
     const previous = this.#cursor.get(topic);
     if (!this.proof.received(topic, id) && previous !== undefined)
       this.log.note(words.peek().notAfter(previous, id), "error");
     this.#cursor.set(topic, id);
+    const time = Date.parse(message.time);
+    const attributes = attributesOf(message);
     const isReplayed = time < this.#openedAt;
     this.#flow.delivered(isReplayed);
     this.log.add({
@@ -182,7 +225,7 @@ export class Subscription {
       data,
       id,
       ...(this.choice.peek().topics.length > 1 ? { topic } : {}),
-      ...(type === undefined ? {} : { type }),
+      ...(type === "longwire.message" ? {} : { type }),
       ...(contentType === "text/plain" ? {} : { contentType }),
       ...(Object.keys(attributes).length > 0 ? { attributes } : {}),
       ...(isReplayed ? { isReplayed } : {}),

@@ -231,7 +231,12 @@ export const chinese: Words = {
   },
   closeCodes: "所有关闭代码",
   codeUnknown: "服务器关闭了连接",
-  endings: { own: "由本页断开", silent: "服务器没有应答", cut: "有意切断" },
+  endings: {
+    own: "由本页断开",
+    silent: "服务器没有应答",
+    cut: "有意切断",
+    unopened: "连接未能建立：服务器不在，或途中有设备拒绝了它",
+  },
   noRetry: "不会自动重连。",
   ending: (code, meaning, reason) => `${code}：${meaning}${reason === "" ? "" : `（“${reason}”）`}`,
   reason: chineseReason,
@@ -279,6 +284,7 @@ export const chinese: Words = {
   noteCut: "线路已切断。此后发布的消息会错过，恢复时补上",
   noteSubscribed: (topics) => `已订阅 ${topics}`,
   noteRaw: (topic) => `已订阅 ${topic}，没有 id：错过的消息不会被告知`,
+  noteStream: "此处与服务器之间无法使用 WebSocket，改用事件流",
   noteResumed: "线路已恢复，从切断处继续",
   noteEnd: (topic) => `${topic} 已结束，此后没有消息`,
   noteComplete: (count) =>

@@ -246,7 +246,12 @@ export const english = {
   closeCodes: "All close codes",
   codeUnknown: "the server closed the line",
   /** The meaning of an end that did not come from the server, by its cause. */
-  endings: { own: "closed by this page", silent: "no answer from the server", cut: "cut on purpose" },
+  endings: {
+    own: "closed by this page",
+    silent: "no answer from the server",
+    cut: "cut on purpose",
+    unopened: "no connection was opened: the server is away, or something in the way refuses it",
+  },
   noRetry: "The page does not reconnect by itself.",
   ending: (code: number, meaning: string, reason: string) =>
     `${code}: ${meaning}${reason === "" ? "" : ` (“${reason}”)`}`,
@@ -304,6 +309,7 @@ export const english = {
   noteCut: "The line is cut. Messages published now are missed until it is back",
   noteSubscribed: (topics: string) => `Subscribed to ${topics}`,
   noteRaw: (topic: string) => `Subscribed to ${topic}, without ids: what is missed is not reported`,
+  noteStream: "WebSockets do not pass between here and the server, so an event stream is used",
   noteResumed: "The line is back and continues where it was cut",
   noteEnd: (topic: string) => `${topic} has ended: no message follows`,
   noteComplete: (count: number) =>

@@ -39,8 +39,6 @@ export interface Following {
   readonly cursor: string | null;
   /** What carries the connection, or the next one. */
   readonly transport: Transport;
-  /** Connects now, in place of the present connection or of a wait. */
-  retry(): void;
   /** Closes the connection, for good. */
   stop(): void;
 }
@@ -107,7 +105,6 @@ export function follow(url: string | URL, options: FollowOptions): Following {
     get transport() {
       return line.transport;
     },
-    retry: line.retry,
     stop: line.stop,
   };
 }

@@ -25,7 +25,6 @@ export interface LineOptions {
 
 export interface ReconnectingLine {
   readonly transport: Transport;
-  retry(): void;
   stop(code?: number, reason?: string): void;
 }
 
@@ -57,7 +56,7 @@ export function keepConnected(
   let tries = 0;
   let isStopped = false;
   let leave: () => void;
-  /** @returns what the step ended with; nothing if `retry` or `stop` ended it */
+  /** @returns what the step ended with; nothing if `stop` ended it */
   const during = (step: Step): Promise<Ending | []> =>
     new Promise((resolve) => {
       const ending = new AbortController();
@@ -111,10 +110,6 @@ export function keepConnected(
   return {
     get transport() {
       return isStream ? "eventsource" : "websocket";
-    },
-    retry: () => {
-      tries = 0;
-      leave();
     },
     stop,
   };

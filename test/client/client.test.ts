@@ -347,14 +347,7 @@ describe("follow with a transport of the program", () => {
     first?.receive(message("a-2"));
     await until(() => opened.length === 2, "the second connection");
     expect([lost, opened[1]?.opening.url.search]).toEqual([[[1006, "cut", 0]], "?since=a-1"]);
-    // `retry` takes the place of a wait, and of a connection.
-    opened[1]?.lost(1006, "cut", 600);
-    await until(() => lost.length === 2, "the wait");
-    following.retry();
-    await until(() => opened.length === 3, "the third connection");
-    following.retry();
-    await until(() => opened.length === 4, "the fourth connection");
-    expect(opened.map(({ opening }) => opening.signal.aborted)).toEqual([true, true, true, false]);
+    expect(opened.map(({ opening }) => opening.signal.aborted)).toEqual([true, false]);
     following.stop();
   });
 });

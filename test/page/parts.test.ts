@@ -1,7 +1,6 @@
 /** The parts of the page that need no browser. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { statisticsOf } from "../../public/latency/statistics.ts";
-import { comeback, retryDelaySeconds } from "../../public/line/line.ts";
 import { hexRows, showMilliseconds } from "../../public/log/entry.ts";
 import { publishCode, type Scene, subscribeCode } from "../../public/topics/commands.ts";
 import { Proof } from "../../public/topics/proof.ts";
@@ -9,25 +8,33 @@ import { Resume } from "../../public/topics/resume.ts";
 import { faultOfTopicName } from "../../public/topics/topic-name.ts";
 import { chinese } from "../../public/words/chinese.ts";
 import { english } from "../../public/words/english.ts";
+import { backoffSeconds, isFinal } from "../../src/client/coming-back.ts";
 import * as server from "../../src/topic/message.ts";
 import { lacks } from "../support/tool.ts";
 
 setDefaultTimeout(120_000);
 
 describe("a line that comes back", () => {
-  test("waits twice as long each time, up to 30 s, and half of each wait is random", () => {
-    const longest = [0, 1, 2, 3, 4, 5, 6, 50, 5000].map((retry) => retryDelaySeconds(retry, 1));
-    expect(longest).toEqual([1, 2, 4, 8, 16, 30, 30, 30, 30]);
-    const shortest = [0, 1, 2, 3, 4, 5].map((retry) => retryDelaySeconds(retry, 0));
-    expect(shortest).toEqual([0.5, 1, 2, 4, 8, 15]);
+  test("waits a random time whose limit doubles, up to 30 s", () => {
+    const { random } = Math;
+    try {
+      Math.random = () => 1;
+      const longest = [0, 1, 2, 3, 4, 5, 6, 50, 5000].map((tries) => backoffSeconds(tries, 1006));
+      expect(longest).toEqual([1, 2, 4, 8, 16, 30, 30, 30, 30]);
+      Math.random = () => 0.25;
+      expect(backoffSeconds(2, 1006)).toBe(1);
+    } finally {
+      Math.random = random;
+    }
   });
 
   test("returns at once from a draining node, later after a fault, and not after a refusal", () => {
-    expect(comeback(1012)).toBe("at once");
-    for (const code of [1000, 1001, 1005, 1006, 1011, 1013, 4000]) expect(comeback(code)).toBe("later");
-    for (const code of [1002, 1007, 1008, 1009, 4401, 4403, 4410]) expect(comeback(code)).toBe("never");
-    expect(comeback(1000, "ended")).toBe("never");
-    expect(comeback(4409)).toBe("later");
+    for (const code of [1012, 4401]) expect(backoffSeconds(0, code)).toBeLessThanOrEqual(0.5);
+    for (const code of [1000, 1001, 1005, 1006, 1011, 1012, 1013, 4000, 4409])
+      expect([code, isFinal(code, "")]).toEqual([code, false]);
+    for (const code of [1002, 1003, 1007, 1008, 1009, 1010, 4403, 4410])
+      expect([code, isFinal(code, "")]).toEqual([code, true]);
+    expect(isFinal(1000, "ended")).toBe(true);
   });
 });
 

@@ -1,10 +1,10 @@
 /** The topics panel of the page, in a real browser: a topic is a URL, and a cut line loses no message. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Locator } from "playwright-core";
-import { heartbeatIntervalSeconds } from "../../public/line/line.ts";
 import { SharedBrowser, serveScripted, type View } from "../support/browser.ts";
 import { spawnServer } from "../support/server.ts";
 import { lacks } from "../support/tool.ts";
+import { startUpgradeEater } from "../support/upgrade-eater.ts";
 
 setDefaultTimeout(120_000);
 
@@ -322,7 +322,7 @@ describe.skipIf(lacks("chromium"))("the topics panel's line", () => {
     expect(await view.entry("note", /ended/).count()).toBeGreaterThan(0);
   });
 
-  test("an event every 25 s keeps the line alive, measures the round trip and stays out of the log", async () => {
+  test("an event every 20 s keeps the line alive, measures the round trip and stays out of the log", async () => {
     const { promise: pinged, resolve: ping } = Promise.withResolvers<unknown>();
     await using scripted = serveScripted({
       open: (socket) => void socket.send(openEvent("e-0")),
@@ -337,7 +337,7 @@ describe.skipIf(lacks("chromium"))("the topics panel's line", () => {
     await subscribe(view, "news");
     await view.entry("note", "Subscribed to news").waitFor();
     await view.page.locator("#line").locator('[data-part="disconnect"]').click();
-    await view.page.clock.fastForward(heartbeatIntervalSeconds * 1000);
+    await view.page.clock.runFor(20_000);
     expect(await pinged).toEqual({ specversion: "1.0", type: "longwire.ping" });
     await view.part("roundTripTime").waitFor();
     expect(await texts(view, "received")).toEqual(["longwire.pong"]);
@@ -362,6 +362,64 @@ describe.skipIf(lacks("chromium"))("the topics panel's line", () => {
     ]);
   });
 });
+
+describe.skipIf(lacks("chromium"))("the topics panel where WebSockets do not pass", () => {
+  for (const eating of ["refused", "stripped"] as const) {
+    test(`(${eating}) goes on over an event stream, says so, and remembers it`, async () => {
+      await using eater = startUpgradeEater(shared.server.url, eating);
+      await using view = await open({ hasClock: true }, eater.url);
+      const topic = await subscribe(view);
+      await view.entry("note", /^WebSockets do not pass between here and the server/).waitFor();
+      await view
+        .part("address")
+        .filter({ hasText: new RegExp(`^http://.*${topic}`) })
+        .waitFor();
+      await publish(topic, "over a stream");
+      await view.entry("received", "over a stream").waitFor();
+      await standStill(view);
+      await view.part("cut").click();
+      await view.part("state").filter({ hasText: "Closed" }).waitFor();
+      await publish(topic, "missed");
+      await view.part("cut").click();
+      await view.entry("complete", "Complete: the 1 missed message was delivered").waitFor();
+      const handshakes = (): number => view.sockets.filter((url) => url.includes("/topics/")).length;
+      expect(handshakes()).toBe(2);
+      await subscribe(view);
+      expect(handshakes()).toBe(2);
+    });
+  }
+
+  test("says that nothing opens where only a WebSocket is wanted, and does not blame slow reading", async () => {
+    await using eater = startUpgradeEater(shared.server.url, "refused");
+    await using view = await open({}, eater.url);
+    await view.part("form").selectOption("raw");
+    await view.part("subscribe").click();
+    await view.part("ending").filter({ hasText: "1006: no connection was opened" }).waitFor();
+  });
+});
+
+test.skipIf(lacks("chromium"))(
+  "a raw line shows frames as they are, and begins from now when it is back",
+  async () => {
+    await using view = await open({ hasClock: true });
+    await view.part("form").selectOption("raw");
+    const topic = await subscribe(view);
+    await view.entry("note", `Subscribed to ${topic}, without ids: what is missed is not reported`).waitFor();
+    // Its heartbeat is no message.
+    await view.page.clock.runFor(20_000);
+    await view.part("roundTripTime").waitFor();
+    await publish(topic, "pong");
+    await view.entry("received", "pong").waitFor();
+    await view.part("cut").click();
+    await view.pill("Closed");
+    await publish(topic, "missed");
+    await view.part("cut").click();
+    await view.pill("Open");
+    await publish(topic, "after");
+    await view.entry("received", "after").waitFor();
+    expect(await texts(view, "received")).toEqual(["pong", "after"]);
+  },
+);
 
 describe.skipIf(lacks("chromium"))("the layout of the topics panel", () => {
   test("is in Chinese for a Chinese browser, and fits a narrow phone with every button in reach", async () => {
@@ -414,6 +472,11 @@ async function subscribe(view: View, topic = newTopic()): Promise<string> {
   await view.part("address").filter({ hasText: topic }).waitFor();
   await view.pill("Open");
   return topic;
+}
+
+/** Else the line comes back by itself while the test is slow. */
+async function standStill({ page }: View): Promise<void> {
+  await page.clock.pauseAt((await page.evaluate(() => Date.now())) + 1000);
 }
 
 /** Publishes as another program does. @returns the id */
