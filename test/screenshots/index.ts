@@ -1,27 +1,47 @@
 /**
- * Makes the pictures of the page in docs/ from a real run: `bun run screenshots`. Look at them before they are committed.
+ * Makes pictures of the page from a real run: `bun run screenshots`. Look at each before one is committed.
  *
  * A server is started, messages are published by POST, the line is cut on purpose and comes back, and the window is
- * photographed with what it shows then.
+ * photographed with what it shows then: three of docs/, and in dist/screenshots each panel in three widths, two languages,
+ * light, dark and forced colours.
  */
 import { resolve } from "node:path";
-import type { Browser, Locator, Page } from "playwright-core";
+import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
 import { launchBrowser } from "../support/chromium.ts";
 import { type RunningServer, root, spawnServer } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 
 interface Picture {
   readonly file: string;
-  readonly locale: string;
-  readonly width: number;
-  readonly height: number;
+  readonly options: BrowserContextOptions;
 }
 
-const pictures: readonly Picture[] = [
-  { file: "docs/page.png", locale: "en-US", width: 1440, height: 900 },
-  { file: "docs/page.zh-CN.png", locale: "zh-CN", width: 1440, height: 900 },
-  { file: "docs/page-phone.png", locale: "en-US", width: 390, height: 844 },
+const sizes = {
+  phone: { width: 390, height: 844 },
+  tablet: { width: 820, height: 1180 },
+  wide: { width: 1440, height: 900 },
+};
+
+const tracked: readonly Picture[] = [
+  { file: "docs/page.png", options: { locale: "en-US", viewport: sizes.wide } },
+  { file: "docs/page.zh-CN.png", options: { locale: "zh-CN", viewport: sizes.wide } },
+  { file: "docs/page-phone.png", options: { locale: "en-US", viewport: sizes.phone } },
 ];
+
+const colors: Readonly<Record<string, BrowserContextOptions>> = {
+  light: {},
+  dark: { colorScheme: "dark" },
+  forced: { forcedColors: "active" },
+};
+
+const untracked: readonly Picture[] = Object.entries(sizes).flatMap(([size, viewport]) =>
+  ["en-US", "zh-CN"].flatMap((locale) =>
+    Object.entries(colors).map(([color, options]) => ({
+      file: `dist/screenshots/${size}-${locale}-${color}.png`,
+      options: { locale, viewport, ...options },
+    })),
+  ),
+);
 
 const prices = ["EUR 1.0842", "EUR 1.0845", "EUR 1.0839", "EUR 1.0851", "EUR 1.0848", "EUR 1.0856"];
 
@@ -29,7 +49,7 @@ const topic = "prices";
 
 const browser = await launchBrowser();
 try {
-  for (const picture of pictures) {
+  for (const picture of [...tracked, ...untracked]) {
     await using server = await spawnServer();
     await take(browser, server, picture);
     console.log(picture.file);
@@ -38,9 +58,8 @@ try {
   await browser.close();
 }
 
-async function take(browser: Browser, server: RunningServer, picture: Picture): Promise<void> {
-  const { file, locale, width, height } = picture;
-  const context = await browser.newContext({ locale, viewport: { width, height } });
+async function take(browser: Browser, server: RunningServer, { file, options }: Picture): Promise<void> {
+  const context = await browser.newContext(options);
   const page = await context.newPage();
   await page.goto(server.url.href);
   await page.locator("main").waitFor();
@@ -54,7 +73,21 @@ async function take(browser: Browser, server: RunningServer, picture: Picture): 
   await part(page, "cut").click(); // Comes back before its time.
   await shown(page, prices.at(-1) ?? "");
   await page.screenshot({ path: resolve(root, file) });
+  if (file.startsWith("dist/")) await takeOthers(page, file);
   await context.close();
+}
+
+/** The other panels, once each has something to show. */
+async function takeOthers(page: Page, file: string): Promise<void> {
+  for (const [panel, ready] of Object.entries({
+    line: '.entry[data-kind="received"]',
+    latency: "tbody td:text-matches(' ms$')",
+    server: ".chart path[style][d*=L]",
+  })) {
+    await page.locator(`[data-tab="${panel}"]`).click();
+    await page.locator(`#${panel}`).locator(ready).first().waitFor();
+    await page.screenshot({ path: resolve(root, file.replace(".png", `-${panel}.png`)) });
+  }
 }
 
 function part(page: Page, name: string): Locator {
