@@ -3,6 +3,8 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { truncate, unlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { resolve } from "node:path";
+import { refusalOfPublication } from "../../../src/endpoint/topics/publish.ts";
+import { BrokerUnavailable, TopicEnded } from "../../../src/topic/broker.ts";
 import { exchange, RawSocket, request } from "../../support/raw-socket.ts";
 import { type RunningServer, residentBytes, spawnServer } from "../../support/server.ts";
 import { sharedServer } from "../../support/shared-server.ts";
@@ -411,6 +413,22 @@ describe("an Idempotency-Key", () => {
     expect(mixed.status).toBe(422);
     const { published } = (await mixed.json()) as { published: object[] };
     expect(published).toEqual([{ topic: third, id: expect.any(String) }]);
+  });
+
+  test("on several topics is 503 if repeating can help with one of them, though others have ended", async () => {
+    const ended = new TopicEnded("ended", { epoch: "e", offset: 3 });
+    const away = new BrokerUnavailable("it is away");
+    for (const failed of [
+      [ended, away],
+      [away, ended],
+    ]) {
+      const refusal = refusalOfPublication(failed, [{ topic: "a", id: "e-1" }]);
+      expect(refusal).toMatchObject({ status: 503, members: { published: [{ topic: "a", id: "e-1" }] } });
+    }
+    expect(refusalOfPublication([ended, ended], [])).toMatchObject({
+      status: 409,
+      members: { ended: "e-3" },
+    });
   });
 
   test("has 1 to 255 bytes", async () => {

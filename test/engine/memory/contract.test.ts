@@ -115,8 +115,8 @@ describe("the engine in memory, by its own clock", () => {
       clock.pass(300);
       expect(await retained(broker, "news")).toEqual(["one", "two"]);
       clock.pass(1);
-      expect(await retained(broker, "news")).toEqual(["two"]);
       expect(await broker.inspect(["news"])).toMatchObject([{ position: { offset: 2 }, retained: 1 }]);
+      expect(await retained(broker, "news")).toEqual(["two"]);
       clock.pass(300);
       broker.sweep();
       expect(broker.historyBytes).toBe(0);
@@ -201,18 +201,20 @@ describe("the engine in memory, by its own clock", () => {
       const position = await post(broker, "news", text("one"));
       await broker.subscribe("news");
       await broker.subscribe("quiet");
+      await broker.subscribe("ended");
+      await broker.publish("ended", { end: true });
       for (let day = 0; day < 30; day++) {
         clock.pass(86_400);
         broker.sweep();
       }
       expect(await positionOf(broker, "news")).toEqual(position);
       expect((await positionOf(broker, "quiet"))?.offset).toBe(0);
+      expect((await positionOf(broker, "ended"))?.offset).toBe(1);
 
-      broker.unsubscribe("news");
-      broker.unsubscribe("quiet");
+      for (const topic of ["news", "quiet", "ended"]) broker.unsubscribe(topic);
       clock.pass(3599);
       broker.sweep();
-      expect(broker.topicCount).toBe(2);
+      expect(broker.topicCount).toBe(3);
       clock.pass(1);
       broker.sweep();
       expect(broker.topicCount).toBe(0);
