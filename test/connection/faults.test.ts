@@ -2,7 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import { type Client, openWs } from "../support/clients.ts";
-import { exchange, handshakeHeaders, request } from "../support/raw-socket.ts";
+import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
 import { type RunningServer, root, spawnServer } from "../support/server.ts";
 import { until, within } from "../support/wait.ts";
 
@@ -107,6 +107,16 @@ describe("in the line, a throw", () => {
     expect((await within(client.closed, "a close")).code).toBe(1000);
     await expectUnharmed(stage);
     await expectLoggedOnce(stage, withStack("thrown in close"));
+  });
+
+  test("in a flood is logged once with its cause, and nothing that came after it is handled", async () => {
+    await using stage = await scene();
+    using client = await RawSocket.open(stage.server.socketUrl());
+    const texts = [...Array<string>(1000).fill("x"), "throw", "reject"];
+    client.write(Buffer.concat(texts.map((text) => frame(opcodes.text, text))));
+    await until(() => stage.errors().length > 0, "an error in the log");
+    await expectUnharmed(stage);
+    await expectLoggedOnce(stage, withStack("thrown in message"));
   });
 
   test("a hundred times over leaves the others as they were", async () => {

@@ -3,10 +3,11 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { attack, disposeAll, openedMany } from "../support/attack.ts";
 import { beginCompanion } from "../support/companion.ts";
 import type { Flood } from "../support/flooder.ts";
+import { sampleOf, scrape } from "../support/prometheus.ts";
 import { closePayload, frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
 import { spawnServer } from "../support/server.ts";
 import { sharedServer } from "../support/shared-server.ts";
-import { cloudEvents, inspect, publish } from "../support/topics.ts";
+import { cloudEvents, everyEvent, inspect, publish } from "../support/topics.ts";
 import { until } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
@@ -47,6 +48,33 @@ describe("a socket that sends small frames as fast as TCP takes them does not sl
       async () => (await inspect(server, "sent-and-left")).position?.endsWith("-2000") ?? false,
       "all of them to be published",
     );
+  });
+
+  test("frames that came after one that is refused are not handled, though the client has left", async () => {
+    const topic = "refused-and-left";
+    const malformed = async (): Promise<number> =>
+      sampleOf(await scrape(server), "longwire_refused_total", 'reason="malformed"');
+    const before = await malformed();
+    using socket = await RawSocket.connect(server.url);
+    socket.write(
+      request("GET", `/topics/${topic}`, {
+        ...handshakeHeaders,
+        "Sec-WebSocket-Protocol": "cloudevents.json",
+      }),
+    );
+    await socket.response();
+    const event = (data: string): Buffer =>
+      frame(opcodes.text, `{"specversion":"1.0","type":"test","data":"${data}"}`);
+    const frames = [...Array<Buffer>(200).fill(event("x")), frame(opcodes.text, "no event"), event("late")];
+    socket.write(Buffer.concat([...frames, frame(opcodes.close, closePayload(1000))]));
+    await until(async () => (await malformed()) > before, "the refusal");
+    await until(
+      async () => (await inspect(server, topic)).retained === 200,
+      "those before it to be published",
+    );
+    await publish(server, topic, "last");
+    const data = (await everyEvent(server, topic)).map((received) => received.data);
+    expect(data).toEqual([...Array(200).fill("x"), "last"]);
   });
 });
 
