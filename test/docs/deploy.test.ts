@@ -5,12 +5,15 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Subprocess } from "bun";
+import { Deployment } from "kubernetes-models/apps/v1/Deployment";
+import { PodDisruptionBudget } from "kubernetes-models/policy/v1/PodDisruptionBudget";
+import { Service } from "kubernetes-models/v1/Service";
 import packageJson from "../../package.json";
 import { openWs, ws } from "../support/clients.ts";
 import { spawnDiskServer } from "../support/disk-server.ts";
 import { openProducer } from "../support/producer.ts";
 import { type Metrics, samplesOf, scrape } from "../support/prometheus.ts";
-import { type RunningServer, root, spawnServer } from "../support/server.ts";
+import { type RunningServer, root, runCommand, spawnServer } from "../support/server.ts";
 import { commandOf, lacks } from "../support/tool.ts";
 import { newTopic, openStream, publish } from "../support/topics.ts";
 import { until, within } from "../support/wait.ts";
@@ -316,6 +319,70 @@ test.skipIf(lacks("promtool"))(
     }
   },
 );
+
+describe("docs/deploy/kubernetes.yaml", async () => {
+  const objects = Bun.YAML.parse(await read("docs/deploy/kubernetes.yaml")) as [
+    Deployment,
+    Service,
+    PodDisruptionBudget,
+  ];
+  const [deployment] = objects;
+  const pod = deployment.spec?.template.spec;
+  const settings = Object.fromEntries(
+    pod?.containers[0]?.env?.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]])) ?? [],
+  );
+
+  test("has objects that Kubernetes takes, without an unknown field", async () => {
+    const [asDeployment, asService, asBudget] = objects;
+    new Deployment(asDeployment).validate();
+    new Service(asService).validate();
+    new PodDisruptionBudget(asBudget).validate();
+    const wrong = structuredClone(deployment);
+    Object.assign(wrong.spec ?? {}, { replicas: "two" });
+    expect(() => new Deployment(wrong).validate()).toThrow("replicas");
+    // A schema of Kubernetes passes over unknown fields, which the types do not.
+    const project = await mkdtemp(join(root, "node_modules/.kubernetes-"));
+    try {
+      const lines = objects.map(({ apiVersion, kind }, index) => {
+        const module = `kubernetes-models/${apiVersion}/${kind}`;
+        return `export const object${index}: import("${module}").I${kind} = ${JSON.stringify(objects[index])};`;
+      });
+      const unknown = JSON.stringify({ ...objects[1], spce: {} });
+      lines.push(
+        "// @ts-expect-error",
+        String(lines[1]).replace("object1", "wrong").replace(/ = .*/, ` = ${unknown};`),
+      );
+      await Bun.write(join(project, "objects.ts"), lines.join("\n"));
+      const tsconfig = { extends: "../../tsconfig.json", include: ["objects.ts"] };
+      await Bun.write(join(project, "tsconfig.json"), JSON.stringify(tsconfig));
+      const words = ["check", "--no-script", "-p", "tsconfig.json"];
+      const checked = await runCommand(words, { command: [process.execPath], directory: project });
+      expect(checked).toMatchObject({ exitCode: 0 });
+    } finally {
+      await rm(project, { recursive: true });
+    }
+  });
+
+  test("gives a pod settings that the server takes, and more time to end than it needs", async () => {
+    const files = { LONGWIRE_API_KEY_FILE: "k".repeat(16), LONGWIRE_JWT_SECRET_FILE: "s".repeat(32) };
+    const environment: Record<string, string> = { ...settings, LONGWIRE_REDIS: "redis://127.0.0.1:1" };
+    for (const [name, text] of Object.entries(files)) {
+      environment[name] = join(folder, name);
+      await Bun.write(environment[name], text);
+    }
+    environment.LONGWIRE_OPERATIONS_PORT = "0"; // Its own port may be taken here.
+    await using server = await spawnServer([], { environment });
+    expect(server.startLines).toContain("Guarded");
+    const seconds = (name: string): number => Number(/^(\d+)s$/.exec(settings[name] ?? "")?.[1]);
+    const drain = seconds("LONGWIRE_DRAIN_DELAY") + seconds("LONGWIRE_DRAIN_WINDOW");
+    expect(pod?.terminationGracePeriodSeconds).toBeGreaterThanOrEqual(drain + 5);
+    expect(pod?.containers[0]?.ports?.map(({ containerPort }) => String(containerPort))).toEqual([
+      "9090",
+      String(settings.LONGWIRE_OPERATIONS_PORT),
+    ]);
+    expect(String(pod?.containers[0]?.image)).toEndWith(`:${packageJson.version}`);
+  });
+});
 
 describe("Dockerfile", () => {
   test("copies what is there and what .dockerignore lets in, and builds with the Bun that the project asks for", async () => {
