@@ -1,4 +1,5 @@
 /** The engine on disk: the contract of every engine, and what a restart must not change. */
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -143,6 +144,26 @@ test("a restart keeps attributes, ends and the records of streams", async () => 
   const record = await after.takeStream("answers/42", once, "w2");
   expect(record).toMatchObject({ items: 1, digest: "d", first: message, last: message, end });
   expect(await failureOf(post(after, "answers/42", text("late")))).toBeInstanceOf(TopicEnded);
+});
+
+test("a publication whose record cannot be kept is not kept either, so that its repetition is published once", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const broker = await engine.node();
+  const first = await post(broker, "news", text("one"));
+  using database = new Database(join(engine.directory, "longwire.db"));
+  database.run(
+    "CREATE TRIGGER refusing BEFORE INSERT ON publication BEGIN SELECT RAISE(ABORT, 'refused'); END",
+  );
+  const once = { key: "key", publisher: "publisher" };
+  expect(await failureOf(post(broker, "news", text("two"), once))).toBeInstanceOf(BrokerUnavailable);
+  database.run("DROP TRIGGER refusing");
+  await until(() => broker.state.reason === undefined, "the disk to take messages again");
+  const second = { epoch: first.epoch, offset: 2 };
+  for (let time = 0; time < 2; time++) expect(await post(broker, "news", text("two"), once)).toEqual(second);
+  const { messages } = await read(broker, "news", all, second);
+  expect(messages.map(({ data }) => data)).toEqual(["one", "two"]);
 });
 
 test("a crowd of readers does not hold up a publication", async () => {
