@@ -18,6 +18,10 @@ const { outfile, target, "compile-executable-path": executablePath } = values;
 const { outputs } = await Bun.build({
   entrypoints: ["src/index.ts", "src/engine/disk/worker.ts"],
   minify: true,
+  // Together they halve the CPU time until the server answers. Bytecode would otherwise be CommonJS, without top-level await.
+  bytecode: true,
+  format: "esm",
+  splitting: true, // What only some commands need, such as `longwire check`, is read with them.
   // The bundler does not run in a compiled binary, so the page is bundled here and takes the place of this expression.
   define: { "globalThis.embeddedPage": JSON.stringify(await bundlePage()) },
   compile: {
