@@ -4,8 +4,6 @@
  * TypeScript cannot check a package that exports its .ts files: it would report errors of other compiler options there.
  */
 import { Server, WebSocketHandler } from 'bun';
-import { IPv4, IPv6 } from 'ipaddr.js';
-import { KeyObject } from 'node:crypto';
 
 type WriteLine = (fields: object, message: string) => void;
 /**
@@ -92,15 +90,6 @@ export declare class IdempotencyConflict extends Error {
 	readonly name = "IdempotencyConflict";
 	constructor();
 }
-interface RetainedTopics extends TopicLimits {
-	/** A topic's name, or a prefix that ends in `*`. */
-	readonly pattern: string;
-}
-interface TopicLimits {
-	/** 0 keeps none. */
-	readonly messages: number;
-	readonly ageSeconds: number;
-}
 /** A message as the library hands it out. */
 export interface ReceivedMessage {
 	readonly topic: string;
@@ -120,289 +109,232 @@ export declare class GapError extends Error {
 	readonly from: string;
 	constructor({ topic, requested, from }: Gap);
 }
-type Address = IPv4 | IPv6;
-declare class Network {
-	#private;
-	private constructor();
-	/** Reads the notation of RFC 4632, such as `10.0.0.0/8`, or a single address. @returns nothing for anything else */
-	static parse(text: string): Network | undefined;
-	/** As it was read. */
-	toString(): string;
-	includes(address: Address): boolean;
-}
-interface PublicKey {
-	readonly key: KeyObject;
-	readonly algorithms: string[];
-}
-interface RedisServer extends RedisAddress {
-	/** A secret, because it may hold a password. */
-	readonly url: string;
-}
-interface RedisAddress {
-	/** `redis://host:6379`, `rediss://host:6379` or `unix:///path`. */
-	readonly server: string;
-	readonly database: number;
-}
-interface Unit<Value, Given = Value> {
-	/** Placeholder for a value in `--help`, such as `<size>`. */
-	readonly placeholder: string;
-	/** Reads text. @throws {UnitError} */
-	parse(text: string): Value;
-	/** Reads a value of a program, which may be of any type. @throws {UnitError} */
-	accept(given: Given): Value;
-	/** Writes a value as text that `parse` reads; of a secret only what everyone may see. */
-	show(value: Value): string;
-	/** What the log shows of a value. */
-	logged(value: Value): unknown;
-}
-interface Setting<Value, Given = Value> {
-	/** `max-message` is `--max-message` and `LONGWIRE_MAX_MESSAGE`. */
-	readonly flag: string;
-	readonly unit: Unit<Value, Given>;
-	readonly default: Value;
-	/** The default where another setting is given. */
-	readonly defaultWith?: {
-		readonly flag: string;
-		readonly value: Value;
-	};
-	/** The line in `--help`. */
-	readonly help: string;
-	/** A list whose flag may be given again, or a switch that may stand alone. */
-	readonly takes?: "many" | "none";
-	/** `--api-key-file` names a file to read `--api-key` from: a command line can be read by others on the machine. */
-	readonly fromFile?: "lines" | "pem";
-	/** An empty value is refused. It is a mistake, such as a variable that was not filled in, and would leave the server open, or alone. */
-	readonly isKey?: true;
-}
-declare const handlerSettings: {
+interface HandlerSettings {
 	/**
 	 * Largest message in bytes, by socket, by POST or from a program. Default 1 MiB, from 1 byte to 1 GiB. A message is held
 	 * whole before it is passed on, so this is what one client can make the server hold.
 	 */
-	readonly messageBytesMax: Setting<number, number>;
+	readonly messageBytesMax: number;
 	/**
 	 * Most unsent bytes held for a client that reads too slowly; beyond it the client is cut. Default 2 MiB, from 4 KiB to
 	 * 1 GiB, and at least twice `messageBytesMax`. The last message is not counted. Past half of it
 	 * publishers to its topics wait, down to 2 MiB a second. Less would cut healthy readers in a burst,
 	 * more would let a thousand stalled ones take the memory of the machine.
 	 */
-	readonly bufferedBytesMax: Setting<number, number>;
+	readonly bufferedBytesMax: number;
 	/**
 	 * Most unsent bytes held for all connections together; beyond it those that hold most are cut, down to 90 % of it. Default 0, which is a
 	 * quarter of the memory that the process may use and at least 64 MiB, up to 1 TiB. Without it a thousand stalled readers
 	 * take the memory of the machine, each within its own limit.
 	 */
-	readonly bufferedBytesTotalMax: Setting<number, number>;
+	readonly bufferedBytesTotalMax: number;
 	/**
 	 * Seconds of silence after which a client is pinged. Default 25 s, from 1 s to 1 h. Some proxies and mobile networks
 	 * forget a connection that is silent for 30 s.
 	 */
-	readonly heartbeatIntervalSeconds: Setting<number, number>;
+	readonly heartbeatIntervalSeconds: number;
 	/**
 	 * Seconds of further silence after which the client is cut. Default 20 s, from 1 s to 1 h. It must be longer than the
 	 * slowest round trip. Until it is over, a client that is gone still holds its memory.
 	 */
-	readonly heartbeatTimeoutSeconds: Setting<number, number>;
+	readonly heartbeatTimeoutSeconds: number;
 	/**
 	 * Directory that keeps the topics. Default none: they are in memory, and lost with the process. With it a restart, an
 	 * upgrade or a crash is no gap. It is made if it is missing, and belongs to one process. On a local disk: the locks and the
 	 * fsync of network filesystems may not hold.
 	 */
-	readonly data: Setting<string, string>;
+	readonly data: string;
 	/**
 	 * Messages kept of each topic, for clients that return. Default 10000, from 0 to 1,000,000: the answer of a model has
 	 * thousands of pieces, and `--history-age` and `--history-bytes` bound the memory. With 0 only clients that missed
 	 * nothing resume.
 	 */
-	readonly historyMessages: Setting<number, number>;
+	readonly historyMessages: number;
 	/** Seconds for which a message is kept. Default 10 min, from 1 s to 365 days. */
-	readonly historyAgeSeconds: Setting<number, number>;
+	readonly historyAgeSeconds: number;
 	/**
 	 * Other numbers and ages for some topics, each as `<pattern> <messages> <age>`, such as `log/* 1000 2h`. Default none. The
 	 * first whose pattern matches counts. One server may have chats of an hour and logs of a week.
 	 */
-	readonly retain: Setting<readonly RetainedTopics[], readonly string[]>;
+	readonly retain: readonly string[];
 	/**
 	 * Bytes kept of all topics together. Default 64 MiB, and 1 GiB of the file with `data`; from 0 to 1 TiB. In memory the
 	 * messages of the topics that were silent for longest are dropped first, on disk the oldest messages. It holds whatever
 	 * clients do: they can invent any number of topics. A topic that has messages counts as about 600 bytes and its name.
 	 */
-	readonly historyBytesMax: Setting<number, number>;
+	readonly historyBytesMax: number;
 	/**
 	 * Seconds for which the position of an unused topic is kept. Default 1 day, from 1 s to 365 days, and at least
 	 * `historyAgeSeconds`. While it is kept, a client that missed nothing resumes after any pause.
 	 */
-	readonly positionAgeSeconds: Setting<number, number>;
+	readonly positionAgeSeconds: number;
 	/**
 	 * Memory in bytes for the positions of topics without messages or subscribers: about 600 bytes and the name each.
 	 * Default 256 MiB, from 64 KiB to 1 TiB. Clients can invent any number of names.
 	 */
-	readonly positionBytesMax: Setting<number, number>;
+	readonly positionBytesMax: number;
 	/**
 	 * Memory in bytes for idempotency keys: about 640 bytes each. Default 64 MiB, from 64 KiB to 1 TiB. When it is full, the
 	 * publisher with the most keys loses its oldest ones.
 	 */
-	readonly idempotencyBytesMax: Setting<number, number>;
+	readonly idempotencyBytesMax: number;
 	/**
 	 * URL of the Redis server that keeps the topics: `redis://`, `rediss://` with TLS, or `unix://`, with user, password and
 	 * database (`unix:///path?db=0`). Default none, which keeps them in this process. Only its host, port and database are
 	 * logged. All nodes with the same server and prefix have the same topics. With a password it belongs into the variable,
 	 * because a command line can be read by others on the machine.
 	 */
-	readonly redisUrl: Setting<RedisServer | undefined, string>;
+	readonly redisUrl: string;
 	/**
 	 * URL of the nearest replica of that server, in the forms of `redisUrl`. Default none. A node far from the primary hears
 	 * announcements and reads history there; it publishes to the primary, and asks it whatever is in doubt.
 	 */
-	readonly redisReplicaUrl: Setting<RedisServer | undefined, string>;
+	readonly redisReplicaUrl: string;
 	/** Begins the name of every key and channel in Redis. Default `longwire`. Two prefixes do not see each other's topics. */
-	readonly redisPrefix: Setting<string, string>;
+	readonly redisPrefix: string;
 	/**
 	 * Replicas of Redis that must have a message before its publisher is answered. Default 0, up to 16. Without it a failover
 	 * can lose messages that were answered with 200. If fewer have it within 1 s, the answer is 503, and it is unknown whether
 	 * the message is kept.
 	 */
-	readonly redisAcknowledge: Setting<number, number>;
+	readonly redisAcknowledge: number;
 	/**
 	 * Whether a failover of Redis is a gap only if a node proves that the promoted replica lacks what was answered to it.
 	 * Default false, and then each failover is a gap for every topic: what no living node knows cannot be proved. It needs
 	 * `redisAcknowledge`.
 	 */
-	readonly redisLosslessFailover: Setting<boolean, boolean>;
+	readonly redisLosslessFailover: boolean;
 	/**
 	 * Most connections open at once, streams included. Default 0, up to 10,000,000. 0 is the limit on file descriptors less
 	 * 256: a server without a free descriptor could not even refuse a connection.
 	 */
-	readonly connectionsMax: Setting<number, number>;
+	readonly connectionsMax: number;
 	/**
 	 * Most connections open at once from one address. Default 0, which is no limit, up to 10,000,000. It is off by default
 	 * because all clients of a proxy that `trustedProxies` does not name have the same address. IPv6 counts by /64.
 	 */
-	readonly connectionsPerAddressMax: Setting<number, number>;
+	readonly connectionsPerAddressMax: number;
 	/**
 	 * Most messages and pings that a client may send in a second; beyond it the connection is closed with 1013. Default 0,
 	 * which is no limit, up to 10,000,000. The right figure depends on the application.
 	 */
-	readonly messagesPerSecondMax: Setting<number, number>;
+	readonly messagesPerSecondMax: number;
 	/**
 	 * Seconds of silence after which a stream of publications is ended with 408. Default 1 h, from 1 s to 7 days. A model
 	 * thinks, a log waits: long silence is normal, and ends only what nobody writes to any more.
 	 */
-	readonly publishSilenceSeconds: Setting<number, number>;
+	readonly publishSilenceSeconds: number;
 	/**
 	 * Seconds between the moment when /readyz turns 503 and the closing of the listener. Default 0 s, up to 1 h. A load
 	 * balancer needs them to send new clients elsewhere.
 	 */
-	readonly drainDelaySeconds: Setting<number, number>;
+	readonly drainDelaySeconds: number;
 	/**
 	 * Seconds over which draining closes the connections. Default 0 s, with `redisUrl` 5 s, up to 1 h. 0 suits a node that no
 	 * other can replace: a client that is closed early finds nobody, and publishers wait (measured: 4.7 s, and clients were
 	 * back after up to 16 s). Where other nodes serve the same topics, 5 s keeps all clients from arriving there in one moment.
 	 */
-	readonly drainWindowSeconds: Setting<number, number>;
+	readonly drainWindowSeconds: number;
 	/**
 	 * Keys of backends, which may do everything, of at least 16 visible ASCII characters each. Default none. 16 random bytes
 	 * cannot be guessed.
 	 */
-	readonly apiKeys: Setting<readonly string[], readonly string[]>;
+	readonly apiKeys: readonly string[];
 	/**
 	 * Secrets of tokens that are signed with HS256, of at least 32 bytes each. Default none. A key for HS256 must have as many
 	 * bytes as its hash (RFC 7518 section 3.2).
 	 */
-	readonly jwtSecrets: Setting<readonly string[], readonly string[]>;
+	readonly jwtSecrets: readonly string[];
 	/** Public keys of tokens in PEM: RSA of at least 2048 bits, P-256, P-384, P-521 or Ed25519. Default none. */
-	readonly jwtPublicKeys: Setting<readonly PublicKey[], readonly string[]>;
+	readonly jwtPublicKeys: readonly string[];
 	/**
 	 * URLs at which an identity provider publishes its keys (RFC 7517). Default none. The keys are fetched when needed and again
 	 * after 10 min, and stay valid while it does not answer.
 	 */
-	readonly jwksUrls: Setting<readonly URL[], readonly string[]>;
+	readonly jwksUrls: readonly string[];
 	/**
 	 * A token must have one of these as `aud`. Default none, which takes any. Needs a key of tokens. It is needed where the
 	 * issuer signs tokens for others too.
 	 */
-	readonly jwtAudiences: Setting<readonly string[], readonly string[]>;
+	readonly jwtAudiences: readonly string[];
 	/** A token must have one of these as `iss`. Default none, which takes any. Needs a key of tokens. */
-	readonly jwtIssuers: Setting<readonly string[], readonly string[]>;
+	readonly jwtIssuers: readonly string[];
 	/**
 	 * Seconds by which the clock of the issuer of tokens may differ from this machine's. Default 5 s, up to 5 min: so much
 	 * later than its `exp`, or earlier than its `nbf`, a token is still taken. Needs a key of tokens. An open connection ends
 	 * at `exp` all the same.
 	 */
-	readonly tokenLeewaySeconds: Setting<number, number>;
+	readonly tokenLeewaySeconds: number;
 	/** Topics that anyone may subscribe to: names, or prefixes that end in `*`. Default none. Needs a key or `authorize`. */
-	readonly publicTopics: Setting<readonly string[], readonly string[]>;
+	readonly publicTopics: readonly string[];
 	/**
 	 * Name of a cookie that may carry the token. Default none. A browser sends cookies with the requests of every page, so
 	 * this relies on the check of the `Origin`, and cannot be combined with the origin `*`. Needs a key or `authorize`.
 	 */
-	readonly tokenCookie: Setting<string, string>;
+	readonly tokenCookie: string;
 	/**
 	 * Whether /ping needs a valid token. Default false. Needs a key or `authorize`, which without a key is asked for
 	 * `subscribe` on `ping`.
 	 */
-	readonly privatePing: Setting<boolean, boolean>;
+	readonly privatePing: boolean;
 	/**
 	 * Whether messages carry who sent them: the attribute `authid` has a token's `sub`, or the subject that `authorize` named.
 	 * Default false, because it shows each sender's `sub` to every reader. Needs a key or `authorize`.
 	 */
-	readonly stampSender: Setting<boolean, boolean>;
+	readonly stampSender: boolean;
 	/**
 	 * Networks of proxies, such as `10.0.0.0/8`, whose `X-Forwarded-For` and `X-Forwarded-Host` are believed. Default none. Any
 	 * client can send such headers, so they are believed only from these networks.
 	 */
-	readonly trustedProxies: Setting<readonly Network[], readonly string[]>;
+	readonly trustedProxies: readonly string[];
 	/**
 	 * Origins of pages of other sites that may connect, such as `https://example.org`, or `*` for any. Default none. Otherwise
 	 * a page of another site could use a visitor's browser to reach a server that only the visitor can reach. A refusal is
 	 * logged with the flag that would allow it.
 	 */
-	readonly origins: Setting<readonly string[], readonly string[]>;
+	readonly origins: readonly string[];
 	/**
 	 * Least severe log line that is written: `trace`, `debug`, `info`, `warn`, `error`, `fatal`, or none with `silent`. Default
 	 * `info`. `debug` adds a line for each connection.
 	 */
-	readonly logLevel: Setting<"silent" | "trace" | "debug" | "info" | "warn" | "error" | "fatal", "silent" | "trace" | "debug" | "info" | "warn" | "error" | "fatal">;
-};
-declare const serverSettings: {
+	readonly logLevel: "silent" | "trace" | "debug" | "info" | "warn" | "error" | "fatal";
+}
+interface ServerSettings {
 	/**
 	 * Address to listen on. Default `127.0.0.1`: nobody else reaches a server that was started to be tried. An address that
 	 * others reach needs a key, or `insecure`.
 	 */
-	readonly host: Setting<string, string>;
+	readonly host: string;
 	/** Port to listen on. Default 9090, from 0 to 65,535. 0 takes any free port. */
-	readonly port: Setting<number, number>;
+	readonly port: number;
 	/** Path of a socket file to listen on, in place of host and port. Default none. For a proxy on the same machine. */
-	readonly unixSocket: Setting<string, string>;
+	readonly unixSocket: string;
 	/**
 	 * Whether other processes may listen on the same port, to use more than one core. Default false. The kernel spreads the
 	 * connections over them. Needs `redisUrl`, or each process would have other topics.
 	 */
-	readonly reusePort: Setting<boolean, boolean>;
+	readonly reusePort: boolean;
 	/**
 	 * Port on which /healthz, /readyz and /metrics are served, by plain HTTP and only there, until the process ends. Default 0,
 	 * which serves them on the other port, up to 65,535. With `reusePort` each process needs one of its own.
 	 */
-	readonly operationsPort: Setting<number, number>;
+	readonly operationsPort: number;
 	/** The same with the path of a socket file. Default none. */
-	readonly operationsUnixSocket: Setting<string, string>;
+	readonly operationsUnixSocket: string;
 	/** File with the certificate chain in PEM. Default none. A renewed one is taken by `reload`, and on SIGHUP. */
-	readonly tlsCertificateFile: Setting<string, string>;
+	readonly tlsCertificateFile: string;
 	/** File with the private key of the certificate in PEM, without a passphrase. Default none. */
-	readonly tlsKeyFile: Setting<string, string>;
+	readonly tlsKeyFile: string;
 	/**
 	 * Whether a server without a key may be reached from other machines. Default false: without a key anyone may publish and
 	 * subscribe, and on loopback that is only this machine.
 	 */
-	readonly insecure: Setting<boolean, boolean>;
-};
-type GivenValues<Settings> = {
-	readonly [Name in keyof Settings]: Settings[Name] extends Setting<unknown, infer Given> ? Given : never;
-};
+	readonly insecure: boolean;
+}
 /** The settings of `createHandler`. All times are in seconds, all sizes in bytes. */
-type GivenHandlerConfig = GivenValues<typeof handlerSettings>;
+type GivenHandlerConfig = HandlerSettings;
 /** The settings of `createServer`: those of a handler, and where to listen. */
-type GivenConfig = GivenHandlerConfig & GivenValues<typeof serverSettings>;
+type GivenConfig = GivenHandlerConfig & ServerSettings;
 /** A setting that is out of range, or that contradicts another. The message names it and says what is allowed. */
 export declare class ConfigError extends Error {
 	readonly name = "ConfigError";

@@ -28,8 +28,40 @@ export function generateDeclarations(): Record<string, string> {
     { preferredConfigPath: resolve(import.meta.dir, "tsconfig.json") },
   );
   return Object.fromEntries(
-    Object.entries(declarationFiles).map(([file, source], index) => [file, header(source) + texts[index]]),
+    Object.entries(declarationFiles).map(([file, source], index) => [
+      file,
+      header(source) + forPrograms(texts[index] ?? ""),
+    ]),
   );
+}
+
+/**
+ * Leaves a setting the type that a program gives, and not what the server makes of it:
+ * `readonly redisUrl: Setting<RedisServer | undefined, string>` becomes `readonly redisUrl: string`.
+ */
+function forPrograms(text: string): string {
+  return withoutUnused(
+    text
+      .replaceAll(/: Setting<.+, ([^,]+)>;$/gm, ": $1;")
+      .replaceAll(/^declare const (\w+Settings): (\{\n[\s\S]*?^\});$/gm, "interface $1 $2")
+      .replaceAll(/\bGivenValues<typeof (\w+)>/g, "$1")
+      .replaceAll(/\b[hs](?=(?:andler|erver)Settings\b)/g, (letter) => letter.toUpperCase()),
+  );
+}
+
+const docstring = /\/\*\*[\s\S]*?\*\//g;
+
+/** A declaration that is not exported, with its docstring. */
+const internal =
+  /^(?:\/\*\*(?:(?!\*\/)[\s\S])*\*\/\n)?(?:import \{ |interface |type |declare class )([\w$]+).*(?:;|\{\n[\s\S]*?^\};?)\n/gm;
+
+/** Removes what is not exported and what nothing but its own declaration and docstrings name, until all that is left is named. */
+function withoutUnused(text: string): string {
+  const shorter = text.replaceAll(internal, (declaration, name: string) => {
+    const isNamed = new RegExp(`(?<![\\w$])${RegExp.escape(name)}(?![\\w$])`);
+    return isNamed.test(text.replace(declaration, "").replaceAll(docstring, "")) ? declaration : "";
+  });
+  return shorter === text ? text : withoutUnused(shorter);
 }
 
 if (import.meta.main)

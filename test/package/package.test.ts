@@ -81,8 +81,7 @@ describe("every setting", () => {
   for (const [name, { unit, default: value }] of Object.entries(settings)) {
     test(`${name} has a docstring with its default`, () => {
       const [, docstring = ""] =
-        new RegExp(`/\\*\\*((?:(?!\\*/)[\\s\\S])*?)\\*/\\s*readonly ${name}: Setting`).exec(declarations) ??
-        [];
+        new RegExp(`/\\*\\*((?:(?!\\*/)[\\s\\S])*?)\\*/\\s*readonly ${name}: `).exec(declarations) ?? [];
       const text = docstring.replaceAll(/\s*\n\s*\* ?/g, " ");
       expect(text).toMatch(/^ ?[A-Z].{20,}\./);
       const shown = unit.show(value as never);
