@@ -2,7 +2,16 @@
 import { describe, expect, test } from "bun:test";
 import type { Position } from "../../../src/topic/message.ts";
 import { type Contract, type Engine, five, generous, none, testIf } from "./engine.ts";
-import { after, all, expectHistory, newTopic, offsetsBetween, publishOneByOne } from "./messages.ts";
+import {
+  after,
+  all,
+  expectHistory,
+  newTopic,
+  offsetsBetween,
+  post,
+  publishOneByOne,
+  text,
+} from "./messages.ts";
 
 export function describeRetention<Kind extends Engine>({ withNode, can, read }: Contract<Kind>): void {
   describe("history", () => {
@@ -19,6 +28,20 @@ export function describeRetention<Kind extends Engine>({ withNode, can, read }: 
             offsets: offsetsBetween(offset, 8),
             position: positions[7],
           });
+        }
+      }, five),
+    );
+
+    test(
+      "has its number of messages after each of many publications, however an engine deletes them",
+      withNode(async (broker) => {
+        const topic = newTopic();
+        for (let offset = 1; offset <= 40; offset++) {
+          const position = await post(broker, topic, text("x"));
+          const { messages } = await read(broker, topic, all, position);
+          expect(messages.map((message) => message.offset)).toEqual(
+            offsetsBetween(Math.max(0, offset - 5), offset),
+          );
         }
       }, five),
     );

@@ -1,7 +1,7 @@
 /** History since a time. */
 import { describe, expect, test } from "bun:test";
 import { formatId } from "../../../src/topic/message.ts";
-import { type Contract, type Engine, five, testIf } from "./engine.ts";
+import { type Contract, type Engine, five, generous, testIf } from "./engine.ts";
 import {
   after,
   all,
@@ -88,6 +88,22 @@ export function describeTime<Kind extends Engine>(contract: Contract<Kind>): voi
       }),
     );
 
+    testIf(advance)(
+      "has a message for its whole age, also when older ones are dropped",
+      withNode(async (broker, engine) => {
+        const topic = newTopic();
+        const halfSeconds = generous.historyAgeSeconds / 2;
+        await post(broker, topic, text("old"));
+        await advance?.(engine, halfSeconds);
+        await post(broker, topic, text("young"));
+        await advance?.(engine, halfSeconds + 60);
+        for (const data of ["new", "newer"]) {
+          const last = await post(broker, topic, text(data));
+          expect((await read(broker, topic, all, last)).messages[0]?.data).toBe("young");
+        }
+      }),
+    );
+
     test(
       "since a time to come is nothing, and no gap",
       withNode(async (broker) => {
@@ -114,6 +130,23 @@ export function describeTime<Kind extends Engine>(contract: Contract<Kind>): voi
           offsets: [3, 4, 5, 6, 7],
           position: positions[6],
         });
+      }, five),
+    );
+
+    test(
+      "since the time of the last dropped message is a gap, and since the next millisecond it is not",
+      withNode(async (broker) => {
+        const topic = newTopic();
+        const [, second] = await publishOneByOne(broker, topic, 2);
+        const time = (await read(broker, topic, all, second)).messages[1]?.time ?? Number.NaN;
+        const last = (await publishOneByOne(broker, topic, 5))[4];
+        expectHistory(await read(broker, topic, { kind: "time", time }, last), {
+          complete: false,
+          from: second,
+          offsets: [3, 4, 5, 6, 7],
+          position: last,
+        });
+        expect((await read(broker, topic, { kind: "time", time: time + 1 }, last)).complete).toBe(true);
       }, five),
     );
   });
