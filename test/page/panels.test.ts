@@ -248,6 +248,41 @@ describe.skipIf(lacks("chromium"))("the latency panel", () => {
   });
 });
 
+describe.skipIf(lacks("chromium"))("seven tabs", () => {
+  test("share one stream of figures, so that HTTP/1.1 has a connection left for what they publish", async () => {
+    await using server = await spawnServer();
+    // Only the topics are shown, so that the tabs cost little.
+    const viewport = { width: 1000, height: 700 };
+    await using first = await open({ viewport, hash: "#topics=tabs" }, server.url);
+    const others = Array.from({ length: 6 }, async () => {
+      const tab = await first.page.context().newPage();
+      await tab.goto(new URL("#topics=tabs", server.url).href);
+      return tab;
+    });
+    const tabs = [first.page, ...(await Promise.all(others))];
+    for (const tab of tabs)
+      await tab.locator('#topics [data-part="state"]').filter({ hasText: "Open" }).waitFor();
+    // Of each tab the topics and the round trip, and the stream of one.
+    const connections = (tab: (typeof tabs)[number], count: number): Promise<void> =>
+      tab
+        .locator('[data-part="strip"]')
+        .filter({ hasText: new RegExp(`Connections${count}(?!\\d)`) })
+        .waitFor();
+    for (const tab of tabs) await connections(tab, 15);
+    for (const tab of tabs)
+      await tab.evaluate(() => fetch("topics/tabs", { method: "POST", body: "published" }));
+    for (const tab of tabs)
+      await tab
+        .locator("#topics .entry[data-kind=received]")
+        .filter({ hasText: "published" })
+        .nth(6)
+        .waitFor();
+    // Another tab goes on with the stream.
+    await tabs[0]?.close();
+    for (const tab of tabs.slice(1)) await connections(tab, 13);
+  });
+});
+
 describe.skipIf(lacks("chromium"))("the server panel", () => {
   test("lists the topics with their subscribers, and a click follows one", async () => {
     await using server = await spawnServer();
