@@ -93,13 +93,17 @@ export function describeTime<Kind extends Engine>(contract: Contract<Kind>): voi
       withNode(async (broker, engine) => {
         const topic = newTopic();
         const halfSeconds = generous.historyAgeSeconds / 2;
-        await post(broker, topic, text("old"));
+        const old = await post(broker, topic, text("old"));
+        const oldTime = (await read(broker, topic, all, old)).messages[0]?.time ?? Number.NaN;
         await advance?.(engine, halfSeconds);
         await post(broker, topic, text("young"));
         await advance?.(engine, halfSeconds + 60);
         for (const data of ["new", "newer"]) {
           const last = await post(broker, topic, text(data));
           expect((await read(broker, topic, all, last)).messages[0]?.data).toBe("young");
+          const since = async (time: number) =>
+            (await read(broker, topic, { kind: "time", time }, last)).complete;
+          expect([await since(oldTime), await since(oldTime + 1)]).toEqual([false, true]);
         }
       }),
     );

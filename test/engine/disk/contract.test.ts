@@ -166,6 +166,20 @@ test("a publication whose record cannot be kept is not kept either, so that its 
   expect(messages.map(({ data }) => data)).toEqual(["one", "two"]);
 });
 
+test("a topic with a subscriber keeps its epoch past the age of positions, before any sweep", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const broker = await engine.node();
+  const position = await broker.subscribe("quiet");
+  await broker.subscribe("left");
+  broker.unsubscribe("left");
+  await post(broker, "other", text("takes the unsubscription along"));
+  engine.pass(limits.positionAgeSeconds + 60);
+  expect(await broker.positions(["quiet", "left"])).toEqual([position, undefined]);
+  expect((await post(broker, "quiet", text("one"))).epoch).toBe(position.epoch);
+});
+
 test("a crowd of readers does not hold up a publication", async () => {
   await using stack = new AsyncDisposableStack();
   const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), {
@@ -180,7 +194,8 @@ test("a crowd of readers does not hold up a publication", async () => {
   // The Worker stands still until all of it has arrived there.
   engine.silence();
   const page = { messagesMax: 50, bytesMax: 16 * 1024 * 1024 };
-  const reads = Array.from({ length: 200 }, async () => {
+  // So few that a busy machine serves them before they are given up.
+  const reads = Array.from({ length: 60 }, async () => {
     await broker.history("news", { kind: "all" }, page);
     read++;
   });
@@ -188,7 +203,7 @@ test("a crowd of readers does not hold up a publication", async () => {
   await new Promise(setImmediate); // It is sent.
   engine.speak();
   await published;
-  expect(read).toBeLessThan(100);
+  expect(read).toBeLessThan(30);
   await Promise.all(reads);
-  expect(read).toBe(200);
+  expect(read).toBe(60);
 });
