@@ -52,15 +52,19 @@ function topOf(max: number): number {
   return power >= 8 && max <= power * 0.75 ? power * 0.75 : power;
 }
 
+/** Points are a second apart. Over a longer pause, such as while the server was away, nothing is known. */
+const pauseSecondsMax = 3;
+
 /** Curves end together: one that began later has no values before. A value alone is a dot. */
 function pathOf(values: readonly (number | null)[], times: readonly number[], top: number): string {
   const [first = 0, last = 0] = [times[0], times.at(-1)];
-  const isDrawn = (index: number): boolean => typeof values[index] === "number";
+  const timeOf = (index: number): number => times[index + times.length - values.length] ?? first;
+  const isDrawn = (index: number): boolean =>
+    typeof values[index] === "number" && timeOf(index + 1) - timeOf(index) <= pauseSecondsMax;
   return values
     .map((value, index) => {
       if (value === null) return "";
-      const time = times[index + times.length - values.length] ?? first;
-      const place = `${((time - first) / Math.max(1, last - first)) * 300} ${100 - (value / top) * 100}`;
+      const place = `${((timeOf(index) - first) / Math.max(1, last - first)) * 300} ${100 - (value / top) * 100}`;
       return isDrawn(index - 1) ? `L${place}` : `M${place}h0`;
     })
     .join("");

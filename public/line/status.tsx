@@ -48,7 +48,7 @@ export function LineStatus({
         </span>
       </p>
       <p class="facts">
-        <code class="address" data-part="address" title={address}>
+        <code class="address" data-part="address" title={address} hidden={state.name === "waiting"}>
           {address}
         </code>
         {roundTripMilliseconds !== undefined && state.name === "open" && (

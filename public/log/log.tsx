@@ -174,7 +174,8 @@ function Row({ id, entry, isSelected, position, count, onClick }: RowProps) {
   const { kinds, replayed } = words.value;
   const { kind, time, data, isReplayed, failure, type, contentType, topic } = entry;
   const isMessage = kind === "sent" || kind === "received";
-  const isPlain = contentType?.startsWith("text/plain"); // Also with a charset: the most common, so no tag.
+  // No tag for what most programs and curl send.
+  const isPlain = /^(text\/plain|application\/x-www-form-urlencoded)\b/.test(contentType ?? "");
   const labels = isMessage ? [topic, type, isPlain ? undefined : contentType] : [];
   return (
     <div

@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { MessageBox } from "../frame/message-box.tsx";
+import { showWhole } from "../frame/show-whole.ts";
 import { words } from "../frame/words.ts";
 import { topicNames, topicsText } from "./choice.ts";
 import { attributeText, attributeType, draft, ends, isJson, readAttributes, target } from "./draft.ts";
@@ -76,7 +77,7 @@ export function Composer({ publisher, children }: ComposerProps) {
 function Extras() {
   const say = words.value;
   return (
-    <details class="extras" data-part="extras">
+    <details class="extras" data-part="extras" onToggle={showWhole}>
       <summary>{say.extras}</summary>
       <div class="fields">
         <label>

@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { asSocketUrl } from "../frame/address.ts";
 import { isOneOf, stored, token } from "../frame/settings.ts";
+import { showWhole } from "../frame/show-whole.ts";
 import { words } from "../frame/words.ts";
 import type { LineState } from "../line/line.ts";
 import { since, topicNames, topicsText } from "./choice.ts";
@@ -28,7 +29,7 @@ export function CopyAs({ cursor, state }: CopyAsProps) {
   const ids = topics.map((topic) => cursor.get(topic));
   const continues = isAway && ids.every((id) => id !== undefined) ? ids.join(",") : since.value.trim();
   return (
-    <details class="shell" data-part="copyAs">
+    <details class="shell" data-part="copyAs" onToggle={showWhole}>
       <summary>{say.copyAs}</summary>
       <fieldset class="dialects">
         <legend class="unseen">{say.copyAs}</legend>

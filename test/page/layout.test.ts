@@ -80,6 +80,21 @@ describe.skipIf(lacks("chromium"))("at 1440 px", () => {
       expect([part, await missingWidth(view.part(part))]).toEqual([part, 0]);
   });
 
+  test("what is opened below the fields of a message comes into view", async () => {
+    await using view = await open({ viewport });
+    for (const part of ["copyAs", "extras"]) {
+      const details = view.part(part);
+      await details.locator("summary").click();
+      const [box, panel] = await Promise.all([details.elementHandle(), view.panel.elementHandle()]);
+      await view.page.waitForFunction(
+        ([box, panel]) =>
+          box && panel && box.getBoundingClientRect().bottom <= panel.getBoundingClientRect().bottom,
+        [box, panel] as const,
+      );
+      await details.locator("summary").click();
+    }
+  });
+
   test("a row of a hex dump is one line, in either panel", async () => {
     await using view = await open({ viewport });
     for (const panel of [view, view.on("line")]) {
