@@ -1,7 +1,7 @@
 /** The page: its head, and the panels. On a wide screen the topics stay beside the others. */
 import { computed, signal } from "@preact/signals";
-import { type View, view } from "./frame/settings.ts";
-import { words } from "./frame/words.ts";
+import { type View, view } from "./ground/settings.ts";
+import { words } from "./ground/words.ts";
 import { Head } from "./head/head.tsx";
 import type { Latency } from "./latency/latency.ts";
 import { LatencyPanel } from "./latency/panel.tsx";

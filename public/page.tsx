@@ -2,7 +2,7 @@
 import { effect } from "@preact/signals";
 import { render } from "preact";
 import { App } from "./app.tsx";
-import { theme } from "./frame/settings.ts";
+import { theme } from "./ground/settings.ts";
 import { Latency } from "./latency/latency.ts";
 import { TestLine } from "./line/test-line.ts";
 import { ServerStatus } from "./server/status.ts";

@@ -1,7 +1,7 @@
 /** The head of the page: its name, the live strip, the documentation, and the choices that outlive a reload. */
-import { nextToPage } from "../frame/address.ts";
-import { type Theme, theme } from "../frame/settings.ts";
-import { language, words } from "../frame/words.ts";
+import { nextToPage } from "../ground/address.ts";
+import { type Theme, theme } from "../ground/settings.ts";
+import { language, words } from "../ground/words.ts";
 import type { Latency } from "../latency/latency.ts";
 import type { ServerStatus } from "../server/status.ts";
 import { Strip } from "./strip.tsx";

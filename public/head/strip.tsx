@@ -1,7 +1,8 @@
 /** The live strip: what the server does now, the round trip to it, and its heartbeat. */
-import { words } from "../frame/words.ts";
+
+import { showMilliseconds } from "../ground/times.ts";
+import { words } from "../ground/words.ts";
 import type { Latency } from "../latency/latency.ts";
-import { showMilliseconds } from "../log/entry.ts";
 import { rates, type ServerStatus, subscribersOf, sumOf } from "../server/status.ts";
 
 /** Round trips in the small curve: one a second. */

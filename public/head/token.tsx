@@ -1,9 +1,9 @@
 /** The token: typed here, kept for this tab, and asked for in words when the server wants one. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { fitsSocket } from "../frame/address.ts";
-import { token, tokenWanted } from "../frame/settings.ts";
-import { words } from "../frame/words.ts";
+import { fitsSocket } from "../ground/address.ts";
+import { token, tokenWanted } from "../ground/settings.ts";
+import { words } from "../ground/words.ts";
 
 interface TokenProps {
   /** The token is another one from now on. */

@@ -1,6 +1,6 @@
 /** The servers whose round trips are compared, and the clock that pings them all in the same moment. */
 import { signal } from "@preact/signals";
-import { stored } from "../frame/settings.ts";
+import { stored } from "../ground/settings.ts";
 import { ownAddress, readAddress } from "../line/target.ts";
 import { Probe, ticksMax } from "./probe.ts";
 

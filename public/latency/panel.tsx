@@ -1,8 +1,8 @@
 /** The latency panel: which of several servers is nearest to the person. */
 import { useSignal } from "@preact/signals";
-import { Chart, curveColor } from "../frame/chart.tsx";
-import { words } from "../frame/words.ts";
-import { showMilliseconds } from "../log/entry.ts";
+import { Chart, curveColor } from "../ground/chart.tsx";
+import { showMilliseconds } from "../ground/times.ts";
+import { words } from "../ground/words.ts";
 import type { AddressFault, Latency } from "./latency.ts";
 import type { Probe } from "./probe.ts";
 import { type Statistics, statisticsOf } from "./statistics.ts";

@@ -1,6 +1,6 @@
 /** Measures the round trip to one server: a ping every second on a line of its own. */
 import { signal } from "@preact/signals";
-import { isOwnServer, withToken } from "../frame/address.ts";
+import { isOwnServer, withToken } from "../ground/address.ts";
 import { Line, type LineState } from "../line/line.ts";
 
 /** Ticks that are kept: the last five minutes. */

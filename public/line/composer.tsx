@@ -1,9 +1,9 @@
 /** Writes what is sent on the line: text, JSON, bytes or a file, once or repeatedly. */
 import { signal, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { MessageBox } from "../frame/message-box.tsx";
-import { isOneOf, stored } from "../frame/settings.ts";
-import { words } from "../frame/words.ts";
+import { MessageBox } from "../ground/message-box.tsx";
+import { isOneOf, stored } from "../ground/settings.ts";
+import { words } from "../ground/words.ts";
 import { formatted } from "../log/detail.tsx";
 import type { Data } from "../log/entry.ts";
 import type { TestLine } from "./test-line.ts";

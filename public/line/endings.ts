@@ -1,5 +1,5 @@
 /** Why a connection ended, in words, and in the log. */
-import { words } from "../frame/words.ts";
+import { words } from "../ground/words.ts";
 import type { LogStore } from "../log/store.ts";
 import type { Words } from "../words/english.ts";
 import type { Ending, LineState } from "./line.ts";

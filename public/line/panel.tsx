@@ -1,7 +1,7 @@
 /** The line panel: a WebSocket to any address, by default to the echo line of this server. */
 import { useEffect } from "preact/hooks";
-import { isOwnServer } from "../frame/address.ts";
-import { words } from "../frame/words.ts";
+import { isOwnServer } from "../ground/address.ts";
+import { words } from "../ground/words.ts";
 import { Log } from "../log/log.tsx";
 import { LineComposer } from "./composer.tsx";
 import { EndingHelp, LineStatus } from "./status.tsx";

@@ -1,9 +1,9 @@
 /** The state of a line: why it ended, when the next try is, its address, and the buttons to change it. */
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { nextToPage } from "../frame/address.ts";
-import { words } from "../frame/words.ts";
-import { showMilliseconds } from "../log/entry.ts";
+import { nextToPage } from "../ground/address.ts";
+import { showMilliseconds } from "../ground/times.ts";
+import { words } from "../ground/words.ts";
 import { describeEnding } from "./endings.ts";
 import type { Line, LineState } from "./line.ts";
 

@@ -1,6 +1,6 @@
 /** The address that the line panel connects to, as typed. */
-import { asSocketUrl, nextToPage } from "../frame/address.ts";
-import { isText, stored } from "../frame/settings.ts";
+import { asSocketUrl, nextToPage } from "../ground/address.ts";
+import { isText, stored } from "../ground/settings.ts";
 
 /** The echo line of this page's server. */
 export const ownAddress = asSocketUrl(nextToPage("ping"));

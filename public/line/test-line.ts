@@ -1,8 +1,8 @@
 /** A line to test with: what is sent, what comes back, and how long that took. */
 import { signal } from "@preact/signals";
-import { isOwnServer, withToken } from "../frame/address.ts";
-import { tokenWanted } from "../frame/settings.ts";
-import { words } from "../frame/words.ts";
+import { isOwnServer, withToken } from "../ground/address.ts";
+import { tokenWanted } from "../ground/settings.ts";
+import { words } from "../ground/words.ts";
 import type { Data } from "../log/entry.ts";
 import { LogStore } from "../log/store.ts";
 import { describeEnding, EndingNotes } from "./endings.ts";

@@ -1,7 +1,7 @@
 /** Says the newest entries of a log to screen readers, in which its rows are only a list to walk through. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { words } from "../frame/words.ts";
+import { words } from "../ground/words.ts";
 import type { Entry } from "./entry.ts";
 import type { LogStore } from "./store.ts";
 

@@ -1,8 +1,8 @@
 /** The whole of one entry: its text, formatted if it is JSON, its bytes, its id and its attributes. */
 import { useSignal } from "@preact/signals";
-import { nextToPage } from "../frame/address.ts";
-import { saveFile } from "../frame/files.ts";
-import { words } from "../frame/words.ts";
+import { nextToPage } from "../ground/address.ts";
+import { saveFile } from "../ground/files.ts";
+import { words } from "../ground/words.ts";
 import { type Entry, hexRows } from "./entry.ts";
 
 /** The layout of more would block the page. The copy and the file have everything. */

@@ -1,10 +1,11 @@
 /** A log on the page. Only the rows in view are in the document, so 20,000 entries cost as much as 30. */
 import { useSignal } from "@preact/signals";
 import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
-import { words } from "../frame/words.ts";
+import { clock, showMilliseconds } from "../ground/times.ts";
+import { words } from "../ground/words.ts";
 import { Announcer } from "./announcer.tsx";
 import { Detail } from "./detail.tsx";
-import { clock, type Entry, hex, offsetOf, showMilliseconds } from "./entry.ts";
+import { type Entry, hex, offsetOf } from "./entry.ts";
 import type { LogStore } from "./store.ts";
 import { LogTools } from "./tools.tsx";
 

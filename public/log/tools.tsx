@@ -1,7 +1,7 @@
 /** The bar above a log: counts, search, filter, pause, save, clear. */
 
-import { saveFile } from "../frame/files.ts";
-import { words } from "../frame/words.ts";
+import { saveFile } from "../ground/files.ts";
+import { words } from "../ground/words.ts";
 import { type EntryKind, entryAsJson, entryKinds } from "./entry.ts";
 import type { LogStore } from "./store.ts";
 

@@ -1,6 +1,6 @@
 /** The server panel: what the server measures of itself, as charts over the last minutes. */
-import { Chart } from "../frame/chart.tsx";
-import { words } from "../frame/words.ts";
+import { Chart } from "../ground/chart.tsx";
+import { words } from "../ground/words.ts";
 import type { Words } from "../words/english.ts";
 import { rates, type ServerStatus, type Status, subscribersOf, sumOf } from "./status.ts";
 import { TopicList } from "./topic-list.tsx";

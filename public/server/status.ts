@@ -1,9 +1,9 @@
 /** What the server measures of itself, once a second, from `GET /status`. */
 import { signal } from "@preact/signals";
 import { readEvents, request } from "../../src/client/transport.ts";
-import { nextToPage } from "../frame/address.ts";
-import { Refusal, refusalOf } from "../frame/requests.ts";
-import { token } from "../frame/settings.ts";
+import { nextToPage } from "../ground/address.ts";
+import { Refusal, refusalOf } from "../ground/requests.ts";
+import { token } from "../ground/settings.ts";
 
 /** Docs/operations.md describes each member. Counters count since the start of the server. */
 export interface Status {

@@ -1,5 +1,5 @@
 /** The topics with the most subscribers, each one click from being followed. */
-import { words } from "../frame/words.ts";
+import { words } from "../ground/words.ts";
 import type { ServerStatus } from "./status.ts";
 
 interface TopicListProps {

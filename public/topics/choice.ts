@@ -1,5 +1,5 @@
 /** What to subscribe to, as chosen in the form. A link to the page carries it: `/#topics=news,sport&form=sse&since=all`. */
-import { isOneOf, isText, stored } from "../frame/settings.ts";
+import { isOneOf, isText, stored } from "../ground/settings.ts";
 import { faultOfTopicName, type TopicNameFault } from "./topic-name.ts";
 
 /** `cloudevents` and `raw` are WebSockets, `sse` is an event stream. */

@@ -1,9 +1,9 @@
 /** Writes and publishes messages. */
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { MessageBox } from "../frame/message-box.tsx";
-import { showWhole } from "../frame/show-whole.ts";
-import { words } from "../frame/words.ts";
+import { MessageBox } from "../ground/message-box.tsx";
+import { showWhole } from "../ground/show-whole.ts";
+import { words } from "../ground/words.ts";
 import { topicNames, topicsText } from "./choice.ts";
 import { attributeText, attributeType, draft, ends, isJson, readAttributes, target } from "./draft.ts";
 import type { Publisher } from "./publisher.ts";

@@ -1,9 +1,9 @@
 /** What is on the screen as curl, JavaScript and Python, to copy. */
 import { useSignal } from "@preact/signals";
-import { asSocketUrl } from "../frame/address.ts";
-import { isOneOf, stored, token } from "../frame/settings.ts";
-import { showWhole } from "../frame/show-whole.ts";
-import { words } from "../frame/words.ts";
+import { asSocketUrl } from "../ground/address.ts";
+import { isOneOf, stored, token } from "../ground/settings.ts";
+import { showWhole } from "../ground/show-whole.ts";
+import { words } from "../ground/words.ts";
 import type { LineState } from "../line/line.ts";
 import { since, topicNames, topicsText } from "./choice.ts";
 import { type Dialect, dialects, publishCode, type Scene, subscribeCode } from "./commands.ts";

@@ -1,6 +1,6 @@
 /** The topics panel: follows topics through every disconnect, publishes to them, and cuts the line on purpose. */
 import { useEffect } from "preact/hooks";
-import { words } from "../frame/words.ts";
+import { words } from "../ground/words.ts";
 import { EndingHelp, LineStatus } from "../line/status.tsx";
 import type { Entry } from "../log/entry.ts";
 import { Log } from "../log/log.tsx";

@@ -1,5 +1,5 @@
 /** The loss proof as numbers, and the buttons that cut. */
-import { words } from "../frame/words.ts";
+import { words } from "../ground/words.ts";
 import type { Run, RunKind } from "./run.ts";
 import type { Subscription } from "./subscription.ts";
 

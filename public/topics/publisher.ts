@@ -1,6 +1,6 @@
 /** Publishes messages in the order they were sent, and shows in the log what became of each. */
-import { Refusal } from "../frame/requests.ts";
-import { words } from "../frame/words.ts";
+import { Refusal } from "../ground/requests.ts";
+import { words } from "../ground/words.ts";
 import type { Entry } from "../log/entry.ts";
 import type { Flow } from "./flow.ts";
 import { describeFailure, type Publication, publish } from "./requests.ts";

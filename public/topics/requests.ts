@@ -1,6 +1,6 @@
 /** Topics over HTTP: publishing and reading positions need no line. */
-import { nextToPage } from "../frame/address.ts";
-import { ask, Refusal } from "../frame/requests.ts";
+import { nextToPage } from "../ground/address.ts";
+import { ask, Refusal } from "../ground/requests.ts";
 import type { Words } from "../words/english.ts";
 import { headerOf } from "./commands.ts";
 

@@ -1,6 +1,6 @@
 /** Publishes by itself and cuts the line: once to show it, or at random for a minute to prove it. */
 import { signal } from "@preact/signals";
-import { words } from "../frame/words.ts";
+import { words } from "../ground/words.ts";
 import type { Publisher } from "./publisher.ts";
 import type { Subscription } from "./subscription.ts";
 

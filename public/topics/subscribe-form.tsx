@@ -1,7 +1,7 @@
 /** The form for topics: their names, the form of their messages, and where to begin. */
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { words } from "../frame/words.ts";
+import { words } from "../ground/words.ts";
 import { faultOfChoice, form, forms, since, topicsText } from "./choice.ts";
 
 /** Values of `since` to choose from. Others are typed. */

@@ -1,8 +1,8 @@
 /** The topics that the page follows across connections: where it continues, what its log says, and the proof. */
 import { signal } from "@preact/signals";
 import { type FollowedGap, type FollowedMessage, type Following, follow } from "../../src/client/client.ts";
-import { token, tokenWanted } from "../frame/settings.ts";
-import { words } from "../frame/words.ts";
+import { token, tokenWanted } from "../ground/settings.ts";
+import { words } from "../ground/words.ts";
 import { describeEnding, EndingNotes } from "../line/endings.ts";
 import type { Ending, LineState } from "../line/line.ts";
 import type { Data } from "../log/entry.ts";

@@ -1,7 +1,7 @@
 /** Opens the connections of the topics panel: with each message as it was published, and with round trips. */
 import type { FollowedMessage, Open } from "../../src/client/client.ts";
 import { overSocket, overStream, request } from "../../src/client/transport.ts";
-import { asSocketUrl, withToken } from "../frame/address.ts";
+import { asSocketUrl, withToken } from "../ground/address.ts";
 import type { Data } from "../log/entry.ts";
 import type { Choice } from "./choice.ts";
 import { readEvent } from "./events.ts";

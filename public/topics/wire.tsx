@@ -1,6 +1,6 @@
 /** The wire, drawn: messages travel from their publisher over the server to this page, and wait at the server at a cut. */
 import { useEffect, useRef } from "preact/hooks";
-import { words } from "../frame/words.ts";
+import { words } from "../ground/words.ts";
 import type { Dot, Flow } from "./flow.ts";
 
 interface WireProps {

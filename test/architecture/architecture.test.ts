@@ -108,6 +108,16 @@ describe("src/", () => {
 });
 
 describe("public/", () => {
+  test("the ground of the page imports no panel", () => {
+    const imports = Object.entries(publicFiles).flatMap(([name, text]) =>
+      name.startsWith("ground/")
+        ? [...text.matchAll(/from "\.\.\/(\w+)\//g)].map(([, folder]) => `${name}: ${folder}`)
+        : [],
+    );
+    expect(imports.length).toBeGreaterThan(0);
+    expect(imports.filter((found) => !found.endsWith(": words"))).toEqual([]);
+  });
+
   test("every file is reached from what is bundled", () => {
     expect(unreached(publicFiles, ["index.html", "docs.html", "page.tsx", "page.css"])).toEqual([]);
   });

@@ -1,7 +1,8 @@
 /** The parts of the page that need no browser. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { showMilliseconds } from "../../public/ground/times.ts";
 import { statisticsOf } from "../../public/latency/statistics.ts";
-import { hexRows, showMilliseconds } from "../../public/log/entry.ts";
+import { hexRows } from "../../public/log/entry.ts";
 import { publishCode, type Scene, subscribeCode } from "../../public/topics/commands.ts";
 import { Proof } from "../../public/topics/proof.ts";
 import { Resume } from "../../public/topics/resume.ts";

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll } from "bun:test";
 import type { ServerWebSocket } from "bun";
 import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
-import type { View as PanelName } from "../../public/frame/settings.ts";
+import type { View as PanelName } from "../../public/ground/settings.ts";
 import { heartbeatIntervalSeconds } from "../../public/line/line.ts";
 import type { EntryKind } from "../../public/log/entry.ts";
 import { pageHandlers } from "../../src/endpoint/page.ts";

@@ -1,5 +1,5 @@
 /** A chart over the last minutes. */
-import { clock } from "../log/entry.ts";
+import { clock } from "./times.ts";
 
 interface Curve {
   readonly label: string;
