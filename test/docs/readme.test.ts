@@ -47,6 +47,11 @@ describe("both READMEs", () => {
     expect(text).toContain(`longwire-${packageJson.version}.tgz`);
   });
 
+  test("name the version that CHANGELOG.md describes", async () => {
+    const [, described] = /^## (\d\S+)$/m.exec(await Bun.file(resolve(root, "CHANGELOG.md")).text()) ?? [];
+    expect(described).toBe(packageJson.version);
+  });
+
   test("have the same parts, snippets and commands", () => {
     const shape = (text: string) =>
       [...text.matchAll(/^(#+ |```\w+|!\[|- (?:`--[a-z-]+`)?)/gm)].map(([match]) => match);
