@@ -64,6 +64,19 @@ test("an address that all its connections have left is forgotten", () => {
   expect(connections.admit(requestOf())).not.toBe(known);
 });
 
+test("an address gives back a reservation and a connection once, whatever else it has open", () => {
+  const { connections } = stage(10);
+  const handler: HttpHandler = { kind: "events", close: (connection) => connection.end() };
+  const open = () => connections.openHttp(requestOf(), { handler, expiresTime: Number.POSITIVE_INFINITY });
+  open();
+  const address = connections.admit(requestOf());
+  connections.reserve(requestOf())[Symbol.dispose]();
+  expect([address.connections, connections.count]).toEqual([1, 1]);
+  const other = open();
+  expect([connections.deleteHttp(other), connections.deleteHttp(other)]).toEqual([true, false]);
+  expect([address.connections, connections.count]).toEqual([1, 1]);
+});
+
 describe("a node that drains", () => {
   test("admits nobody from the first step on, though others wait to be closed", async () => {
     const { connections } = stage(10);
