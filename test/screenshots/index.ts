@@ -3,7 +3,7 @@
  *
  * A server is started, messages are published by POST, the line is cut on purpose and comes back, and the window is
  * photographed with what it shows then: three of docs/, and in dist/screenshots each panel in three widths, two languages,
- * light, dark and forced colours.
+ * light, dark and forced colours. `bun run screenshots docs/` makes only those whose names begin so.
  */
 import { resolve } from "node:path";
 import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
@@ -49,7 +49,9 @@ const topic = "prices";
 
 const browser = await launchBrowser();
 try {
+  const [, , begin = ""] = process.argv;
   for (const picture of [...tracked, ...untracked]) {
+    if (!picture.file.startsWith(begin)) continue;
     await using server = await spawnServer();
     await take(browser, server, picture);
     console.log(picture.file);
