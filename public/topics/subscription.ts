@@ -161,11 +161,11 @@ export class Subscription {
 
   #open(): void {
     const say = words.peek();
-    const { topics, time, form } = { ...this.choice.peek(), time: Date.parse(this.#opened?.time ?? "") };
+    const { topics, form } = this.choice.peek();
     const names = topics.join(", ");
     this.#tries = 0;
     this.#isOpen = true;
-    this.#openedAt = time;
+    this.#openedAt = Date.parse(this.#opened?.time ?? "");
     this.#enter({ name: "open" });
     if (form === "cloudevents" && this.#following?.transport === "eventsource" && !this.#needsStream) {
       this.#needsStream = true;
