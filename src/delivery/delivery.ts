@@ -28,7 +28,7 @@ export function openDelivery(
     encodings,
     counters,
     held: new HeldBytes(holders, buffers.totalBytesMax, cutter),
-    native: new NativeTopics(buffers.checkEveryBytes, counters),
+    native: new NativeTopics(counters),
   };
   return { ...deps, live: (topic) => new TopicReaders(topic, deps) };
 }

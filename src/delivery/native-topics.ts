@@ -4,7 +4,6 @@ import type { Counters } from "../metrics.ts";
 import { bytesSent, type Frame } from "./frame.ts";
 
 export class NativeTopics {
-  readonly #checkEveryBytes: number;
   readonly #counters: Pick<Counters, "sentBytes">;
   /** In the names of native topics, because two handlers may share a server and so its native topics. */
   readonly #id = crypto.randomUUID().slice(0, 8);
@@ -15,9 +14,7 @@ export class NativeTopics {
   /** Bytes of all frames that topics' readers were given, each once for each form. */
   publishedBytes = 0;
 
-  /** @param checkEveryBytes published between two checks of the sockets */
-  constructor(checkEveryBytes: number, counters: Pick<Counters, "sentBytes">) {
-    this.#checkEveryBytes = checkEveryBytes;
+  constructor(counters: Pick<Counters, "sentBytes">) {
     this.#counters = counters;
   }
 
@@ -31,15 +28,6 @@ export class NativeTopics {
 
   nameOf(topic: string, kind: string): string {
     return `${this.#id}/${kind}/${topic}`;
-  }
-
-  /**
-   * A socket of several topics is checked at each of them, so all that is published counts, and not only to this topic.
-   * Then no socket exceeds its limit by more than `checkEveryBytes` and the bytes that Bun has gathered.
-   * @param checkedAtBytes `publishedBytes` when the sockets of the native topic were last checked
-   */
-  isCheckDue(checkedAtBytes: number): boolean {
-    return this.publishedBytes - checkedAtBytes >= this.#checkEveryBytes && this.mayLag(checkedAtBytes);
   }
 
   /** Whether a socket may hold unsent bytes of what was published later. @param sinceBytes an earlier `publishedBytes` */

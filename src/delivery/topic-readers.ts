@@ -77,6 +77,10 @@ export class TopicReaders implements LiveSubscribers, ReaderLimits {
     return this.#forms.some(({ isFull }) => isFull);
   }
 
+  get isLagging(): boolean {
+    return this.#forms.some(({ isLagging }) => isLagging);
+  }
+
   isTooSlow(form: Form, unsentBytes: number, limitBytes: number): boolean {
     return this.#of(form)?.isTooSlow(unsentBytes, limitBytes) ?? true;
   }
@@ -103,6 +107,8 @@ class FormReaders {
   #pausedUntilMilliseconds = Number.NEGATIVE_INFINITY;
   /** Set while publishers wait. */
   #pause: Promise<void> | undefined;
+  /** Those that lag, as far as is known. The pause is for them. */
+  #lagging: Reader[] = [];
 
   constructor(topic: string, form: Form, deps: DeliveryDeps) {
     this.form = form;
@@ -121,6 +127,10 @@ class FormReaders {
 
   get isFull(): boolean {
     return this.#slices?.room !== undefined;
+  }
+
+  get isLagging(): boolean {
+    return this.#lagging.length > 0;
   }
 
   add(subscription: Subscription, reader: Reader): void {
@@ -148,7 +158,7 @@ class FormReaders {
     const { encoding, isNative } = this.form;
     const frame = encoding ? encodings.get(encoding, message) : message.data;
     const bytes = frameBytes(frame);
-    if (isNative) this.#cutSlowReaders();
+    this.#check();
     const allBytes = bytes * this.size;
     const framed = { message, frame, bytes, allBytes };
     if (this.#slices?.isBusy || allBytes > atOnceBytesMax || !held.mayHold(allBytes)) {
@@ -176,6 +186,7 @@ class FormReaders {
     if (this.#sincePauseBytes < buffers.checkEveryBytes) return;
     this.#pause ??= this.#waitForReaders(native.publishedBytes - this.#sincePauseBytes).finally(() => {
       this.#pause = undefined;
+      this.#lagging = [];
       this.#pausedUntilMilliseconds = performance.now();
     });
     this.#sincePauseBytes = 0;
@@ -187,17 +198,29 @@ class FormReaders {
    * slows down nobody who publishes less, and no other topic.
    */
   async #waitForReaders(sinceBytes: number): Promise<void> {
-    const { buffers, native } = this.#deps;
+    const { buffers } = this.#deps;
     const endMilliseconds = this.#pausedUntilMilliseconds + buffers.laggingMilliseconds;
     await nextTurn();
-    if (this.form.isNative && !native.mayLag(sinceBytes)) return;
-    const lags = (reader: Reader): boolean => this.#holdsMoreThan(buffers.laggingBytes, reader);
-    const lagging: Reader[] = [];
-    this.#list.visit((reader) => lags(reader) && lagging.push(reader));
-    for (let last = lagging.pop(); last && performance.now() < endMilliseconds; ) {
-      if (lags(last)) await Bun.sleep(1);
-      else last = lagging.pop();
+    this.#lagging = [];
+    if (this.#mayLag(sinceBytes))
+      this.#list.visit((reader) => this.#lags(reader) && this.#lagging.push(reader));
+    for (
+      let last = this.#lagging.at(-1);
+      last && performance.now() < endMilliseconds;
+      last = this.#lagging.at(-1)
+    ) {
+      if (this.#lags(last)) await Bun.sleep(1);
+      else this.#lagging.pop();
     }
+  }
+
+  /** Whether a reader may hold some of what was published since, by what is known without a look at it. */
+  #mayLag(sinceBytes: number): boolean {
+    return !this.form.isNative || this.#deps.native.mayLag(sinceBytes);
+  }
+
+  #lags(reader: Reader): boolean {
+    return this.#holdsMoreThan(this.#deps.buffers.laggingBytes, reader);
   }
 
   #publish({ frame }: FramedMessage): void {
@@ -209,16 +232,24 @@ class FormReaders {
   }
 
   /**
-   * Cuts each WebSocket that holds too much, before Bun drops a message for it: Bun would send it later messages once it
-   * drained, which is a hole. Bun reports a drop too late. It gathers frames under 16 KiB until the end of the tick and
+   * Finds the readers that lag, and cuts each that holds too much. A WebSocket is cut before Bun drops a message for it:
+   * Bun would send it later messages once it drained, which is a hole. Bun reports a drop too late. It gathers frames under 16 KiB until the end of the tick and
    * drops them only then, when `publish` has long reported success, and `closeOnBackpressureLimit` acts a tick later still.
+   *
+   * A reader of several topics is looked at at each of them, so all that is published counts, and not only to this topic.
+   * Then none exceeds its limit by more than `checkEveryBytes` and the bytes that Bun has gathered.
    */
-  #cutSlowReaders(): void {
-    const { native, cutter } = this.#deps;
-    if (!native.isCheckDue(this.#checkedAtBytes)) return;
+  #check(): void {
+    const { native, cutter, buffers } = this.#deps;
+    if (native.publishedBytes - this.#checkedAtBytes < buffers.checkEveryBytes) return;
+    if (!this.#mayLag(this.#checkedAtBytes)) return;
     this.#checkedAtBytes = native.publishedBytes;
-    const { bufferedBytesMax } = this.#deps.buffers;
-    this.#list.visit((reader) => this.#holdsMoreThan(bufferedBytesMax, reader) && reader.tooSlow(cutter));
+    const lagging: Reader[] = [];
+    this.#list.visit((reader) => {
+      if (this.#holdsMoreThan(buffers.bufferedBytesMax, reader)) reader.tooSlow(cutter);
+      else if (this.#lags(reader)) lagging.push(reader);
+    });
+    if (this.#pause) this.#lagging = lagging;
   }
 
   /** Bun dropped a message for a WebSocket that holds more than `backpressureBytesMax`. It must get no later one. */

@@ -136,8 +136,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
 
   announced(entry: Message | End): void {
     if (this.#epoch === undefined) this.#keepEarly(entry);
-    // Publishers at other nodes do not wait for the subscribers here. The engine keeps the message until they have room.
-    else if (this.#deps.broker.traits.isShared && this.live.isFull) this.#synchroniseInBackground();
+    else if (this.#mustWait) this.#synchroniseInBackground();
     else if (!this.#isNext(entry)) {
       if (!this.#hasDelivered(entry) && !this.#retry) this.#synchroniseInBackground();
     } else if (entry.isEnd) this.#finish(entry);
@@ -151,6 +150,14 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
     this.#retry = undefined;
     const current = position ?? (await this.#deps.broker.subscribe(this.topic));
     if (!this.#isLeft && !this.#hasDelivered(current)) await this.#synchronise();
+  }
+
+  /**
+   * True while the engine keeps what it announces until the subscribers here have room for it. Publishers at other nodes do
+   * not wait for those that lag: the node would fall behind them.
+   */
+  get #mustWait(): boolean {
+    return this.#deps.broker.traits.isShared ? this.live.isFull : this.live.isLagging;
   }
 
   async #subscribe(): Promise<void> {
@@ -263,6 +270,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
         if (!history || this.#isLeft) return; // `compareWith` and `#readAndCatchUp` handle a forgotten topic.
         if (!history.complete && this.isAt(before.epoch, before.offset)) this.#startNewEpoch(history);
         for (const message of history.messages) {
+          if (this.live.room) await this.live.room;
           if (!this.#isLeft && this.#isNext(message)) this.#deliver(message);
         }
         if (history.end && !this.#isLeft && this.#isNext(history.end)) this.#finish(history.end);

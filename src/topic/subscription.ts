@@ -39,6 +39,8 @@ export interface LiveSubscribers {
   readonly room: Promise<void> | undefined;
   /** True while so many messages wait for them that no more fit into memory. */
   readonly isFull: boolean;
+  /** True while publishers wait for subscribers that lag. What was under way by then SHOULD wait, too. */
+  readonly isLagging: boolean;
 }
 
 /** The client's end of a subscription. */

@@ -219,6 +219,24 @@ describe("publishers wait", () => {
     expect(stage.counters.cut.slow).toBe(0);
   });
 
+  for (const form of [forms.program, forms.eventStream])
+    test(`for a reader that began to lag within a turn, which is known in that turn: ${form.encoding}`, async () => {
+      const stage = new ReaderStage({ bufferedBytesMax: 8 * MiB });
+      const topic = stage.topic();
+      const reader = stage.reader([topic], form);
+      reader.keeps = (bytes) => bytes;
+      const known: boolean[] = [];
+      for (let number = 0; number < 7; number++) {
+        topic.deliver(messageOf("x".repeat(MiB - 100))); // As an event it has some bytes more.
+        known.push(topic.isLagging);
+      }
+      // At the seventh it holds almost 6 MiB, of which the last message does not count.
+      expect(known).toEqual([false, false, false, false, false, false, true]);
+      reader.unsentBytes = 0;
+      await topic.room;
+      expect(topic.isLagging).toBe(false);
+    });
+
   test("for one that takes nothing no longer than until it is cut", async () => {
     const stage = new ReaderStage({ bufferedBytesMax: 512 * KiB });
     const topic = stage.topic();

@@ -12,6 +12,7 @@ export class LiveVisitors<Visitor extends LiveVisitor> implements LiveSubscriber
   /** Set by a test in which messages wait for subscribers. */
   room: Promise<void> | undefined;
   isFull = false;
+  isLagging = false;
 
   add(subscription: Subscription, visitor: Visitor): void {
     this.#live.set(subscription, visitor);

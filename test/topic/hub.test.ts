@@ -223,6 +223,23 @@ describe("while subscribers need time to take what they were given", () => {
     await settled();
     expect(told).toEqual(["live", ...events("message", 1, 3)]);
   });
+
+  test("what was under way when a subscriber began to lag is read from the engine once it has taken something", async () => {
+    for (const isShared of [false, true]) {
+      const stage = openStage({ traits: { isShared } });
+      const { subscription, told } = await stage.come();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      Object.assign(subscription.live, { room: promise, isLagging: true });
+      for (let count = 0; count < 3; count++) await post(stage.broker, "news", text("x"));
+      await settled();
+      // The node would fall behind the publishers at other nodes, who do not wait.
+      expect(told).toEqual(isShared ? ["live", ...events("message", 1, 3)] : ["live"]);
+      Object.assign(subscription.live, { room: undefined, isLagging: false });
+      resolve();
+      await settled();
+      expect(told).toEqual(["live", ...events("message", 1, 3)]);
+    }
+  });
 });
 
 describe("an engine that is away", () => {

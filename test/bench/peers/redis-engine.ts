@@ -148,6 +148,7 @@ async function receiveCrowd(count: number): Promise<{ milliseconds: number; read
     detach: () => [],
     room: undefined,
     isFull: false,
+    isLagging: false,
   };
   const hub = new Hub({
     broker,
