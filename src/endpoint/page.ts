@@ -121,7 +121,8 @@ function anchorOf(heading: string): string {
 
 /** @param markdown docs/protocol.md, which programs get as it is @returns HTML. The text is our own: nothing in it needs to be made safe. */
 async function renderProtocol(markdown: string): Promise<string> {
-  const { Marked } = await import("marked");
+  // Resolved when it runs: a program that is compiled with Longwire has no such package, and needs none.
+  const { Marked } = (await import(import.meta.resolve("marked"))) as typeof import("marked");
   const marked = new Marked({
     renderer: {
       heading({ tokens, text, depth }) {
