@@ -1,7 +1,7 @@
 /** The engine on disk: the contract of every engine, and what a restart must not change. */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -178,6 +178,24 @@ test("a topic with a subscriber keeps its epoch past the age of positions, befor
   engine.pass(limits.positionAgeSeconds + 60);
   expect(await broker.positions(["quiet", "left"])).toEqual([position, undefined]);
   expect((await post(broker, "quiet", text("one"))).epoch).toBe(position.epoch);
+});
+
+test("a file that may have lost its end says so with what it has, from its first message on", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const before = await engine.node();
+  const position = await post(before, "news", text("one"));
+  expect(await read(before, "news", all, position)).toMatchObject({ complete: true, isTrimmed: false });
+  await before.close();
+  for (const name of readdirSync(engine.directory))
+    if (name.startsWith("high-water.")) rmSync(join(engine.directory, name));
+  const after = await engine.node();
+  const [reached] = await after.positions(["news"]);
+  expect(reached?.epoch).not.toBe(position.epoch);
+  const history = await read(after, "news", all, reached);
+  expect(history.messages.map(({ data }) => data)).toEqual(["one"]);
+  expect(history).toMatchObject({ complete: true, isTrimmed: true });
 });
 
 test("a crowd of readers does not hold up a publication", async () => {
