@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { Clock } from "../../../src/engine/clock.ts";
 import { DiskBroker } from "../../../src/engine/disk/broker.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
-import { BrokerUnavailable, TopicEnded } from "../../../src/topic/broker.ts";
+import { BrokerUnavailable, idempotencySeconds, TopicEnded } from "../../../src/topic/broker.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { realTime } from "../../support/time.ts";
 import { until } from "../../support/wait.ts";
@@ -196,6 +196,21 @@ test("a file that may have lost its end says so with what it has, from its first
   const history = await read(after, "news", all, reached);
   expect(history.messages.map(({ data }) => data)).toEqual(["one"]);
   expect(history).toMatchObject({ complete: true, isTrimmed: true });
+});
+
+test("a restart makes no idempotency key younger", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const once = { key: "key", publisher: "publisher" };
+  const before = await engine.node();
+  const first = await post(before, "news", text("one"), once);
+  engine.pass(idempotencySeconds - 100);
+  await before.close();
+  const after = await engine.node();
+  expect(await post(after, "news", text("one"), once)).toEqual(first);
+  engine.pass(200);
+  expect(await post(after, "news", text("one"), once)).toEqual({ epoch: first.epoch, offset: 2 });
 });
 
 test("a crowd of readers does not hold up a publication", async () => {
