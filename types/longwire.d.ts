@@ -158,6 +158,11 @@ interface HandlerSettings {
 	 */
 	readonly retain: readonly string[];
 	/**
+	 * Whether event streams and polls of topics are compressed for clients that accept gzip: `"on"` or `"off"`. Default `on`.
+	 * A message is compressed once for all of its readers, by itself. WebSockets are not compressed.
+	 */
+	readonly compression: "on" | "off";
+	/**
 	 * Bytes kept of all topics together. Default 64 MiB, and 1 GiB of the file with `data`; from 0 to 1 TiB. In memory the
 	 * messages of the topics that were silent for longest are dropped first, on disk the oldest messages. It holds whatever
 	 * clients do: they can invent any number of topics. A topic that has messages counts as about 600 bytes and its name.

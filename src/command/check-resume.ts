@@ -128,7 +128,7 @@ class Line {
   /** One more than the highest number that it has seen, or that was published when it was told a gap. */
   #reached = 0;
   #cuts = 0;
-  /** The Content-Encoding of the event stream. Longwire sends none. */
+  /** The Content-Encoding of the event stream: Longwire's gzip, of which nothing waits for more, or one of something in the way. */
   #encoding: string | undefined;
   #messagesUntilCut = 0;
   #cut = (): void => undefined;
@@ -244,7 +244,7 @@ class Line {
   /** What a compressed event stream means; undefined where it is not compressed. */
   get #compression(): string | undefined {
     if (this.#encoding === undefined) return undefined;
-    return `compresses the event stream (Content-Encoding: ${this.#encoding}) and holds it back; let it leave text/event-stream as it is`;
+    return `holds back the compressed event stream (Content-Encoding: ${this.#encoding}); if it compresses by itself, let it leave text/event-stream as it is`;
   }
 
   finding(): Finding {

@@ -47,7 +47,7 @@ export const settingGroups: Readonly<Record<string, readonly (keyof typeof setti
     "heartbeatTimeoutSeconds",
     "publishSilenceSeconds",
   ],
-  Network: ["unixSocket", "tlsCertificateFile", "tlsKeyFile", "trustedProxies"],
+  Network: ["compression", "unixSocket", "tlsCertificateFile", "tlsKeyFile", "trustedProxies"],
   "Running it": [
     "operationsPort",
     "operationsUnixSocket",

@@ -14,10 +14,11 @@ export function answerEventStream(
   context: RequestContext,
   use: Use<HttpHandler>,
   silenceSeconds: number,
+  headers: Readonly<Record<string, string>> = eventStreamHeaders,
 ): Response {
   const { request, server } = context;
-  if (request.method === "HEAD") return new Response(null, { headers: eventStreamHeaders });
+  if (request.method === "HEAD") return new Response(null, { headers });
   const connection = connections.openHttp(context, use);
   server.timeout(request, silenceSeconds);
-  return new Response(connection.stream(), { headers: eventStreamHeaders });
+  return new Response(connection.stream(), { headers });
 }

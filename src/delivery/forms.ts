@@ -18,13 +18,25 @@ export const forms = {
   raw: { encoding: undefined, kind: "raw", isNative: true },
   cloudEvents: { encoding: "cloudEvents", kind: "cloudevents", isNative: true },
   eventStream: { encoding: "serverSentEvents", kind: "events", isNative: false },
+  eventStreamGzip: { encoding: "serverSentEventsGzip", kind: "events", isNative: false },
   cloudEventStream: { encoding: "serverSentCloudEvents", kind: "events_cloudevents", isNative: false },
+  cloudEventStreamGzip: {
+    encoding: "serverSentCloudEventsGzip",
+    kind: "events_cloudevents",
+    isNative: false,
+  },
   /** For a stream of several topics, which ends each event with its own cursor. */
   cloudEventStreamOfTopics: {
     encoding: "serverSentCloudEventsWithoutId",
     kind: "events_cloudevents",
     isNative: false,
   },
+  cloudEventStreamOfTopicsGzip: {
+    encoding: "serverSentCloudEventsWithoutIdGzip",
+    kind: "events_cloudevents",
+    isNative: false,
+  },
   poll: { encoding: "cloudEvents", kind: undefined, isNative: false },
+  pollGzip: { encoding: "cloudEventsGzip", kind: undefined, isNative: false },
   program: { encoding: undefined, kind: undefined, isNative: false },
 } as const satisfies Readonly<Record<string, Form>>;

@@ -7,8 +7,11 @@ export const eventStreamHeaders = {
   "Content-Type": "text/event-stream; charset=utf-8",
   "Cache-Control": "no-store, no-transform",
   "X-Accel-Buffering": "no",
-  Vary: "Accept",
+  Vary: "Accept, Accept-Encoding",
 } as const;
+
+/** Of a stream that is a gzip member (wire/gzip.ts). */
+export const gzipEventStreamHeaders = { ...eventStreamHeaders, "Content-Encoding": "gzip" } as const;
 
 export const wantsEventStream = (request: Request): boolean => isNamedInAccept(request, "text/event-stream");
 

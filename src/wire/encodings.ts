@@ -2,6 +2,7 @@
 import { crowdReturnSeconds } from "../topic/hub.ts";
 import { formatId, heldBytesOf, type Message, retainedBytes } from "../topic/message.ts";
 import { cloudEvent } from "./cloud-events.ts";
+import { type GzipPiece, gzipPiece } from "./gzip.ts";
 import { eventLines, messageEvent, serverSentEvent } from "./server-sent-events.ts";
 
 /** The WebSocket subprotocols of /topics: the published bytes, and the CloudEvents 1.0 WebSocket binding in JSON. */
@@ -9,16 +10,31 @@ export const subprotocols = { raw: "longwire.raw", cloudEvents: "cloudevents.jso
 
 const utf8 = new TextEncoder();
 
+type Encoder = (message: Message, topicsPath: string) => Uint8Array<ArrayBuffer>;
+
+const serverSentEvents: Encoder = (message) => utf8.encode(messageEvent(message));
+/** For a stream of one topic, whose cursor is the message's id. */
+const serverSentCloudEvents: Encoder = (message, topicsPath) =>
+  utf8.encode(serverSentEvent(cloudEvent(message, topicsPath), formatId(message)));
+/** For a stream of several topics, which ends the event with its own cursor and the blank line. */
+const serverSentCloudEventsWithoutId: Encoder = (message, topicsPath) =>
+  utf8.encode(eventLines(cloudEvent(message, topicsPath)));
+
+const compressed =
+  (encoder: Encoder) =>
+  (message: Message, topicsPath: string): GzipPiece =>
+    gzipPiece(encoder(message, topicsPath));
+
 /** The raw form is missing here: it is the published data itself. */
 const encoders = {
   cloudEvents: cloudEvent,
-  serverSentEvents: (message: Message): Uint8Array<ArrayBuffer> => utf8.encode(messageEvent(message)),
-  /** For a stream of one topic, whose cursor is the message's id. */
-  serverSentCloudEvents: (message: Message, topicsPath: string): Uint8Array<ArrayBuffer> =>
-    utf8.encode(serverSentEvent(cloudEvent(message, topicsPath), formatId(message))),
-  /** For a stream of several topics, which ends the event with its own cursor and the blank line. */
-  serverSentCloudEventsWithoutId: (message: Message, topicsPath: string): Uint8Array<ArrayBuffer> =>
-    utf8.encode(eventLines(cloudEvent(message, topicsPath))),
+  serverSentEvents,
+  serverSentCloudEvents,
+  serverSentCloudEventsWithoutId,
+  cloudEventsGzip: compressed((message, topicsPath) => utf8.encode(cloudEvent(message, topicsPath))),
+  serverSentEventsGzip: compressed(serverSentEvents),
+  serverSentCloudEventsGzip: compressed(serverSentCloudEvents),
+  serverSentCloudEventsWithoutIdGzip: compressed(serverSentCloudEventsWithoutId),
 } as const;
 
 export type Encoding = keyof typeof encoders;

@@ -28,7 +28,8 @@ export function startUpgradeEater(target: URL, eating: Eating): UpgradeEater {
       const headers = new Headers(request.headers);
       for (const name of ofThisHop) headers.delete(name);
       const body = method === "POST" ? await request.arrayBuffer() : null;
-      return await fetch(new URL(pathname + search, target), { method, headers, signal, body });
+      const asItIs = { decompress: false }; // Else the answer would still be called compressed.
+      return await fetch(new URL(pathname + search, target), { method, headers, signal, body, ...asItIs });
     },
   });
   return {

@@ -10,8 +10,14 @@ import type { BufferLimits } from "../../delivery/buffer-limits.ts";
 import type { HeldBytes } from "../../delivery/held-bytes.ts";
 import type { NativeTopics } from "../../delivery/native-topics.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
+import { acceptsGzip } from "../../http/accept.ts";
 import { decodedStreamOf } from "../../http/content-coding.ts";
-import { eventStreamHeaders, refuseStream, wantsEventStream } from "../../http/event-stream.ts";
+import {
+  eventStreamHeaders,
+  gzipEventStreamHeaders,
+  refuseStream,
+  wantsEventStream,
+} from "../../http/event-stream.ts";
 import { methods } from "../../http/methods.ts";
 import { malformed, Refusal, type Refusals } from "../../http/refusal.ts";
 import type { Answer, Handler, RequestContext } from "../../http/request-context.ts";
@@ -226,15 +232,23 @@ class TopicsEndpoint {
         "Several topics in one event stream need ?format=cloudevents, which names each message's.",
       );
     }
-    if (request.method === "HEAD") return new Response(null, { headers: eventStreamHeaders });
+    const isCompressed = this.#isCompressed(request);
+    const headers = isCompressed ? gzipEventStreamHeaders : eventStreamHeaders;
+    if (request.method === "HEAD") return new Response(null, { headers });
     // A heartbeat moves the answer, unless its reader takes nothing.
     const silenceSeconds =
       this.#streamDeps.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120);
     const { expiresTime } = permissions;
     return await this.#subscribe(starts, (subscriptions) => {
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
-      const handler = new EventStream(this.#streamDeps, permissions, subscriptions, format !== null);
-      return answerEventStream(connections, context, { handler, expiresTime }, silenceSeconds);
+      const handler = new EventStream(
+        this.#streamDeps,
+        permissions,
+        subscriptions,
+        format !== null,
+        isCompressed,
+      );
+      return answerEventStream(connections, context, { handler, expiresTime }, silenceSeconds, headers);
     });
   }
 
@@ -247,8 +261,13 @@ class TopicsEndpoint {
     return await this.#subscribe(starts, async (subscriptions) => {
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
       using _ = silentFor(context, 2 * pollWaitSecondsMax);
-      return await new Poll(this.#pollDeps, permissions, subscriptions, options).run(context);
+      const isCompressed = this.#isCompressed(context.request);
+      return await new Poll(this.#pollDeps, permissions, subscriptions, options, isCompressed).run(context);
     });
+  }
+
+  #isCompressed(request: Request): boolean {
+    return this.#deps.config.compression === "on" && acceptsGzip(request);
   }
 
   /** Opens subscriptions for a connection, which closes them. Where none can be opened, nothing stays open. */

@@ -13,6 +13,7 @@ import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents, endData, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
+import { GzipMember, gzipHeader } from "../../wire/gzip.ts";
 import { closeEvent, serverSentEvent } from "../../wire/server-sent-events.ts";
 import type { GatheringStream, Turn } from "./turn.ts";
 
@@ -31,9 +32,8 @@ export interface EventStreamDeps {
 
 const utf8 = new TextEncoder();
 
-/** How one format writes events. */
+/** How one format writes events that a topic's readers do not share. */
 interface StreamCodec {
-  readonly form: (typeof forms)["eventStream" | "cloudEventStream" | "cloudEventStreamOfTopics"];
   open(topics: readonly OpenedTopic[], cursor: string): string;
   gap(gap: Gap, cursor: string): string;
   end(end: End, cursor: string): string;
@@ -41,22 +41,26 @@ interface StreamCodec {
 }
 
 const plainCodec: StreamCodec = {
-  form: forms.eventStream,
   open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), cursor, "longwire.open"),
   gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), cursor, "longwire.gap"),
   end: (end, cursor) => serverSentEvent(JSON.stringify(endData(end)), cursor, "longwire.end"),
   close: closeEvent,
 };
 
-function cloudEventsCodec(topics: number): StreamCodec {
+function cloudEventsCodec(): StreamCodec {
   const control = new ControlEvents();
   return {
-    form: topics === 1 ? forms.cloudEventStream : forms.cloudEventStreamOfTopics,
     open: (topics, cursor) => serverSentEvent(control.open(topics), cursor),
     gap: (gap, cursor) => serverSentEvent(control.gap(gap), cursor),
     end: (end, cursor) => serverSentEvent(control.end(end), cursor),
     close: (code, reason) => serverSentEvent(control.close(code, reason)),
   };
+}
+
+/** @param inCloudEvents needed for several topics, because a CloudEvent names its topic */
+function formOf(topics: number, inCloudEvents: boolean, isCompressed: boolean) {
+  const format = topics > 1 ? "cloudEventStreamOfTopics" : inCloudEvents ? "cloudEventStream" : "eventStream";
+  return forms[isCompressed ? (`${format}Gzip` as const) : format];
 }
 
 /** Past 12 fields JavaScriptCore takes more than 112 bytes for it. */
@@ -65,6 +69,9 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   readonly #deps: EventStreamDeps;
   readonly #codec: StreamCodec;
   readonly subscriptions: readonly Subscription<TopicReaders>[];
+  readonly form: ReturnType<typeof formOf>;
+  /** Set if what is written is compressed. */
+  readonly #member: GzipMember | undefined;
   /** The id of each topic, in the order of the request; only for several topics. A browser returns them together. */
   readonly #cursor: Map<string, string> | undefined;
   /** Set while it is open. */
@@ -74,18 +81,21 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   #gatheredBytes = 0;
   #silentSeconds = 0;
 
-  /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics, because it names the topic */
+  /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics */
   constructor(
     deps: EventStreamDeps,
     permissions: Permissions,
     subscriptions: readonly Subscription<TopicReaders>[],
     inCloudEvents: boolean,
+    isCompressed: boolean,
   ) {
     this.#deps = deps;
     this.#permissions = permissions;
     this.subscriptions = subscriptions;
     this.#cursor = subscriptions.length > 1 ? new Map() : undefined;
-    this.#codec = inCloudEvents ? cloudEventsCodec(subscriptions.length) : plainCodec;
+    this.#codec = inCloudEvents ? cloudEventsCodec() : plainCodec;
+    this.form = formOf(subscriptions.length, inCloudEvents, isCompressed);
+    this.#member = isCompressed ? new GzipMember() : undefined;
   }
 
   replay(message: Message): boolean {
@@ -105,11 +115,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     if (this.#connection) cutter.cut(this.#connection, "slow");
   }
 
-  get form(): StreamCodec["form"] {
-    return this.#codec.form;
-  }
-
-  get kind(): StreamCodec["form"]["kind"] {
+  get kind(): EventStream["form"]["kind"] {
     return this.form.kind;
   }
 
@@ -157,6 +163,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   }
 
   #end(connection: HttpConnection): void {
+    if (this.#member) this.#gather(this.#member.trailer());
     this.#deps.turn.add(this); // For `join`.
     this.#writeGathered();
     connection.end();
@@ -178,6 +185,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
 
   open(connection: HttpConnection): void {
     this.#connection = connection;
+    if (this.#member) this.#gather(gzipHeader);
     let cursor = "";
     for (const { topic, openId } of this.subscriptions) cursor = this.#cursorAt(topic, openId);
     const opened = this.#codec.open(this.subscriptions, cursor);
@@ -205,7 +213,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
 
   #put(message: Message, event: Uint8Array<ArrayBuffer>): void {
     this.#write(event);
-    if (this.form !== forms.cloudEventStreamOfTopics) return;
+    if (!this.#cursor) return;
     this.#write(`id: ${this.#cursorAt(message.topic, formatId(message))}\n\n`);
   }
 
@@ -213,6 +221,10 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     if (!this.#connection) return;
     const bytes = typeof event === "string" ? utf8.encode(event) : event;
     this.#silentSeconds = 0;
+    this.#gather(this.#member ? this.#member.added(bytes) : bytes);
+  }
+
+  #gather(bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#gathered) this.#gathered.push(bytes);
     else {
       this.#deps.turn.add(this);

@@ -4,6 +4,7 @@ import type { Purpose } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
 import { forms } from "../../delivery/forms.ts";
+import type { Frame } from "../../delivery/frame.ts";
 import type { HeldBytes } from "../../delivery/held-bytes.ts";
 import type { Reader } from "../../delivery/reader.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
@@ -15,10 +16,11 @@ import { type End, formatId, type Message } from "../../topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
-import { PollAnswer } from "./poll-answer.ts";
+import { GzipPiece } from "../../wire/gzip.ts";
+import { batchOf, gzipBatchOf, PollAnswer } from "./poll-answer.ts";
 
-/** For answers that are stale at once, and different for `Accept: text/event-stream`. */
-export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept" } as const;
+/** For answers that are stale at once, and different for who accepts an event stream or gzip. */
+export const noStoreHeaders = { "Cache-Control": "no-store", Vary: "Accept, Accept-Encoding" } as const;
 
 /** What a poll needs of the server. */
 export interface PollDeps {
@@ -44,14 +46,17 @@ export interface PollOptions {
 /** A poll is a subscription that ends when it has caught up, when its answer is full, or after its wait. */
 export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
   readonly kind = "poll";
-  readonly form = forms.poll;
+  readonly form: (typeof forms)["poll" | "pollGzip"];
   readonly #permissions: Permissions;
   readonly #deps: PollDeps;
   readonly #options: PollOptions;
   readonly subscriptions: readonly Subscription<TopicReaders>[];
   readonly #control = new ControlEvents();
-  readonly #events: string[] = [];
+  readonly #events: Frame[] = [];
+  /** As they are sent. */
   #bytes = 0;
+  /** Not compressed: a page has the same messages for everyone, and grows no larger at a client than elsewhere. */
+  #textBytes = 0;
   #messages = 0;
   /** The id to continue after, for each topic in the order of the request. */
   readonly #cursor = new Map<string, string>();
@@ -71,7 +76,9 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     permissions: Permissions,
     subscriptions: readonly Subscription<TopicReaders>[],
     options: PollOptions,
+    isCompressed: boolean,
   ) {
+    this.form = isCompressed ? forms.pollGzip : forms.poll;
     this.#deps = deps;
     this.#permissions = permissions;
     this.#options = options;
@@ -99,10 +106,10 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
 
   replay(message: Message): boolean {
     this.#deps.counters.replayedMessages++;
-    return this.#add(message, this.#deps.encodings.get(forms.poll.encoding, message));
+    return this.#add(message, this.#deps.encodings.get(this.form.encoding, message));
   }
 
-  deliver(message: Message, event: string): boolean {
+  deliver(message: Message, event: Frame): boolean {
     const isFirst = this.#isWaiting && this.#events.length === 0;
     this.#add(message, event);
     // Messages that are published in one turn go into one answer.
@@ -138,6 +145,10 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     this.#respond(this.#deps.refusals.of(error).response());
   }
 
+  get #isCompressed(): boolean {
+    return this.form === forms.pollGzip;
+  }
+
   purpose(): Purpose {
     return { sub: this.#permissions.subject, topics: this.subscriptions.length };
   }
@@ -167,11 +178,11 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
   }
 
   /** @returns false if the message does not fit into the answer, which is then finished */
-  #add(message: Message, event: string): boolean {
+  #add(message: Message, event: Frame): boolean {
     if (this.#isEnded) return false;
     const isFull =
       this.#messages === this.#options.messagesMax ||
-      (this.#messages > 0 && this.#bytes + Buffer.byteLength(event) > this.#deps.bufferedBytesMax);
+      (this.#messages > 0 && this.#textBytes + textBytesOf(event) > this.#deps.bufferedBytesMax);
     if (isFull) {
       this.#hasMore = true;
       this.#finish();
@@ -182,9 +193,10 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     return true;
   }
 
-  #push(event: string, topic: string, id: string): void {
+  #push(event: Frame, topic: string, id: string): void {
     this.#events.push(event);
-    this.#bytes += Buffer.byteLength(event) + 1;
+    this.#bytes += Buffer.byteLength(event) + (this.#isCompressed ? 6 : 1); // And a comma.
+    this.#textBytes += textBytesOf(event) + 1;
     this.#cursor.set(topic, id);
   }
 
@@ -203,10 +215,12 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
       "Longwire-Cursor": cursor,
     };
     if (this.#isTrimmed) headers["Longwire-Trimmed"] = "1";
+    if (this.#isCompressed) headers["Content-Encoding"] = "gzip";
     if (this.#hasMore) headers.Link = `<${this.#options.nextUrl(cursor)}>; rel="next"`;
     this.#deps.counters.sentBytes.poll += this.#bytes;
-    if (this.#bytes >= answerPieceBytes) this.#respondInPieces(headers);
-    else this.#respond(new Response(`[${this.#events.join(",")}]`, { headers }));
+    const body = this.#isCompressed ? gzipBatchOf(this.#events) : batchOf(this.#events);
+    if (this.#bytes >= answerPieceBytes) this.#respondInPieces(body, headers);
+    else this.#respond(new Response(new Blob([...body]), { headers }));
   }
 
   #respond(response: Response): void {
@@ -215,11 +229,11 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
   }
 
   /** Bun shows no end of an answer that it has whole. The connection stays open until this one is taken. */
-  #respondInPieces(headers: Readonly<Record<string, string>>): void {
+  #respondInPieces(body: Iterable<Frame>, headers: Readonly<Record<string, string>>): void {
     const connection = this.#connection;
     if (!connection) return;
     this.closed();
-    connection.handler = new PollAnswer(this.#events, this.#bytes, this.purpose());
+    connection.handler = new PollAnswer(body, this.#bytes, this.purpose());
     this.#answer.resolve(new Response(connection.stream(), { headers }));
     this.#deps.held.addHeld(connection.heldBytes);
   }
@@ -233,3 +247,6 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     this.leave();
   }
 }
+
+const textBytesOf = (event: Frame): number =>
+  event instanceof GzipPiece ? event.sourceBytes : Buffer.byteLength(event);

@@ -32,7 +32,7 @@ describe("the plain form", () => {
     expect(headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
     expect(headers.get("cache-control")).toBe("no-store, no-transform");
     expect(headers.get("x-accel-buffering")).toBe("no");
-    expect(headers.get("vary")).toBe("Accept, Origin");
+    expect(headers.get("vary")).toBe("Accept, Accept-Encoding, Origin");
   });
 
   test("is what Accept names, unless with q=0, and not for a range of types", async () => {

@@ -60,7 +60,8 @@ describe("an answer", () => {
     // Characters of two, three and four bytes, so that some lie across the end of a piece.
     const texts = Array.from({ length: 300 }, (_, index) => `${index}: ${"é∞😀".repeat(index)}`);
     const ids = await publishEach(server, topic, texts);
-    const large = await fetch(url);
+    const asItIs = { headers: { "Accept-Encoding": "identity" } };
+    const large = await fetch(url, asItIs);
     expect(large.headers.get("content-length")).toBeNull();
     expect(large.headers.get("content-type")).toBe("application/cloudevents-batch+json");
     const body = await large.text();
@@ -70,10 +71,11 @@ describe("an answer", () => {
     expect(events.map(({ id }) => id)).toEqual(ids);
     // The most events whose array has up to 64 KiB.
     const limit = events.findIndex((_, index) => bytesOf(events.slice(0, index + 1)) > answerPieceBytes);
-    const small = await fetch(`${url}&limit=${limit}`);
+    const small = await fetch(`${url}&limit=${limit}`, asItIs);
     expect(await small.json()).toEqual(events.slice(0, limit));
     expect(Number(small.headers.get("content-length"))).toBeLessThanOrEqual(answerPieceBytes);
-    expect((await fetch(`${url}&limit=${limit + 1}`)).headers.get("content-length")).toBeNull();
+    const next = await fetch(`${url}&limit=${limit + 1}`, asItIs);
+    expect(next.headers.get("content-length")).toBeNull();
   });
 
   test("to HEAD leaves no connection", async () => {
