@@ -9,7 +9,7 @@ setDefaultTimeout(120_000);
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** Around the sizes where something else is done: nothing, what is stored as it is, and a second stored block. */
-const sizes = [0, 1, 2, 5, 299, 300, 301, 1000, 65_535, 65_536, 140_000];
+const sizes = [0, 1, 2, 5, 299, 300, 301, 1000, 65_535, 65_536, 140_000, 2 ** 21, 2 ** 21 + 1];
 
 describe("a gzip member", () => {
   test("of any pieces is what they stand for, whole and at the end of each piece", () => {

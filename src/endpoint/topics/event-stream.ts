@@ -101,7 +101,9 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   replay(message: Message): boolean {
     this.#deps.counters.replayedMessages++;
     this.#put(message, this.#deps.encodings.get(this.form.encoding, message));
-    return this.#connection !== undefined && this.unsentBytes < this.#deps.replayAheadBytes;
+    // What is compressed in one turn is limited, too: it takes ten times as long as what is sent as it is.
+    const bytes = Math.max(this.unsentBytes, this.#member?.addedBytes ?? 0);
+    return this.#connection !== undefined && bytes < this.#deps.replayAheadBytes;
   }
 
   deliver(message: Message, event: Uint8Array<ArrayBuffer>): boolean {
@@ -179,6 +181,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     const bytes = this.#deps.turn.join(this.#gathered);
     this.#gathered = undefined;
     this.#gatheredBytes = 0;
+    if (this.#member) this.#member.addedBytes = 0;
     this.#deps.counters.sentBytes[this.kind] += bytes.length;
     this.#connection?.write(bytes);
   }
