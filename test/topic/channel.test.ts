@@ -160,16 +160,26 @@ describe("a node's own history", () => {
       Bun.gc(true);
       return announced.filter((reference) => reference.deref() === undefined).length;
     };
-    const visitors = [(await stage.come()).visitor];
-    await stage.publish(100);
-    await stage.broker.loseEverything();
-    stage.broker.listener.missed();
-    await settled();
-    expect(await collected()).toBeGreaterThan(90);
-    await stage.publish(100);
-    visitors.pop()?.close();
-    await stage.broker.loseEverything();
-    expect(await collected()).toBeGreaterThan(190);
+    // The stack may name a few logs and engines that nobody has any more, and JavaScriptCore keeps all that it names, so there
+    // are many of both.
+    const { visitor } = await stage.come();
+    for (let pasts = 0; pasts < 20; pasts++) {
+      await stage.publish(10);
+      await stage.broker.loseEverything();
+      stage.broker.listener.missed();
+      await settled();
+    }
+    expect(await collected()).toBeGreaterThan(100);
+    visitor.close();
+    announced.length = 0;
+    for (let topics = 0; topics < 20; topics++) {
+      const topic = `left/${topics}`;
+      const { visitor: other } = await stage.come(undefined, undefined, undefined, topic);
+      await stage.publish(10, topic);
+      other.close();
+      await stage.broker.loseEverything();
+    }
+    expect(await collected()).toBeGreaterThan(100);
   });
 });
 
