@@ -3,8 +3,10 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { DraftError, draftOf, draftOfValue, isJson, isMediaType, isText } from "../../src/topic/draft.ts";
 import { faultOfTopicName, formatId, parseId, parseSince } from "../../src/topic/message.ts";
+import { seed } from "../support/random.ts";
 
 setDefaultTimeout(120_000);
+fc.configureGlobal({ seed });
 
 describe("an id", () => {
   const epoch = fc.string({

@@ -2,8 +2,10 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { rawMember } from "../../src/wire/json-member.ts";
+import { seed } from "../support/random.ts";
 
 setDefaultTimeout(120_000); // Thousands of generated texts, on a machine that may be busy.
+fc.configureGlobal({ seed });
 
 const space = fc.string({ unit: fc.constantFrom(" ", "\t", "\r", "\n"), maxLength: 3 });
 
