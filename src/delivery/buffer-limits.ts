@@ -8,6 +8,7 @@ import {
   laggingBytesPerSecond,
   laggingShare,
   replayAheadBytesCap,
+  stepBytesCap,
   streamGatheredBytesCap,
   totalBytesMin,
   totalMemoryShare,
@@ -26,6 +27,8 @@ export interface BufferLimits {
   readonly bufferedBytesMax: number;
   /** Bytes that may be published between two checks of the subscribers. Small beside the limit, so that it holds. */
   readonly checkEveryBytes: number;
+  /** Bytes of several messages of one request that are published in one step (endpoint/topics/item-publisher.ts). */
+  readonly stepBytesMax: number;
   /** A reader that holds more unsent lags, and publishers wait for it. */
   readonly laggingBytes: number;
   /** The least time in which a topic's readers are given `checkEveryBytes` while one of them lags. */
@@ -61,6 +64,7 @@ export function bufferLimits(config: {
     checkEveryBytes,
     laggingBytes: bufferedBytesMax * laggingShare,
     laggingMilliseconds: (checkEveryBytes / laggingBytesPerSecond) * 1000,
+    stepBytesMax: Math.min(stepBytesCap, checkEveryBytes),
     replayAheadBytes: Math.min(replayAheadBytesCap, bufferedBytesMax * aheadShare),
     streamGatheredBytes: Math.min(streamGatheredBytesCap, bufferedBytesMax * aheadShare),
     totalBytesMax,

@@ -1,6 +1,7 @@
 /** What an engine on this machine keeps of a publication with an idempotency key, and what it does at a repetition. */
 import {
   type Appended,
+  firstOf,
   IdempotencyConflict,
   type Once,
   type Publication,
@@ -45,10 +46,11 @@ export function publishRecorded<Result extends Appended>(
   if (!step && earlier) return repeatedAnswer(earlier, digest);
   const appended = append();
   const { message, end } = appended;
-  const first = earlier?.first ?? step?.first ?? message;
+  const messages = publication.drafts.length;
+  const first = earlier?.first ?? step?.first ?? (message && firstOf(message, messages));
   const last = message ?? earlier?.last;
   const record: PublicationRecord = {
-    ...{ fingerprint, digest, items: step?.items ?? (message ? 1 : 0) },
+    ...{ fingerprint, digest, items: step?.items ?? messages },
     ...(step && { writer: step.writer }),
     ...(first && { first }),
     ...(last && { last }),

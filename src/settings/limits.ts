@@ -123,8 +123,13 @@ export const waitingFrameBytesMax = 64 * MiB;
 /** What Bun takes for a short string, in bytes. */
 export const frameOverheadBytes = 64;
 
-/** Items of one stream or batch published in one turn: a piece of a body may hold 10,000. */
-export const streamItemsPerTurnMax = 64;
+/**
+ * Items of one stream or batch that are published in one step of the engine, and in one turn: a piece of a body may hold
+ * 10,000. In bytes, several are at most `checkedShare` of `--max-buffered`, so that publishers wait for readers that lag
+ * before they are cut, and at most a number for which a step holds Redis up for less than 1 ms.
+ */
+export const stepItemsMax = 64;
+export const stepBytesCap = 256 * KiB;
 
 /** Connections looked at by the heartbeat in one turn. A ping takes 16 µs, so that is 1 ms. */
 export const heartbeatsPerTurnMax = 64;

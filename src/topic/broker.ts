@@ -32,13 +32,14 @@ export interface Broker {
   listen(listener: BrokerListener): void;
 
   /**
-   * Appends a message, the end of the topic, or both, and announces them. An example:
+   * Appends messages, the end of the topic, or both, and announces them. An example:
    *
-   *     await broker.publish("answers/42", { draft: { data: "Hi", contentType: "text/plain" }, end: true });
+   *     await broker.publish("answers/42", { drafts: [{ data: "Hi", contentType: "text/plain" }], end: true });
    *     // { message: { epoch: "k3", offset: 10 }, end: { epoch: "k3", offset: 11 } }
    *
-   * The whole publication with its record MUST be one step: an announced entry is kept, a kept entry is announced to every
-   * node that can be reached, and an entry is kept if and only if its record is.
+   * The whole publication with its record MUST be one step: all of its messages are kept or none is, an announced entry is
+   * kept, a kept entry is announced to every node that can be reached, and an entry is kept if and only if its record is.
+   * The messages of a publication MUST get offsets that follow each other by one, in the order of the drafts.
    * Calls made one after the other without waiting MUST be appended in that order.
    * With `once`, the same key of the same publisher on the same topic within `idempotencySeconds` MUST append nothing and
    * MUST answer with the first positions, also where the topic has ended since. With `step`, the record of the stream is
@@ -133,20 +134,21 @@ export interface BrokerListener {
   subscriberCount(topic: string): number;
 }
 
-/** What one step appends: a message, the end of the topic, or a message and then the end. */
+/** What one step appends: messages, the end of the topic, or messages and then the end. */
 export interface Publication {
-  /** Left out only with `end`. */
-  readonly draft?: Draft;
-  /** Ends the topic, after the message. */
+  /** Empty only with `end`. Whoever publishes several bounds their number and bytes: they are one step for the engine. */
+  readonly drafts: readonly Draft[];
+  /** Ends the topic, after the messages. */
   readonly end?: boolean;
   /** Not with `step`. */
   readonly once?: Once;
-  /** The publication is an item of a stream, or the end after its items. */
+  /** The drafts are the next items of a stream, or there are none and the end follows its items. */
   readonly step?: StreamStep;
 }
 
 /** The positions of what a publication appended, or had appended at its first time. */
 export interface Appended {
+  /** That of the last message. */
   readonly message?: Position;
   readonly end?: Position;
 }
@@ -156,13 +158,19 @@ export interface StreamStep {
   readonly once: Once;
   /** As given to `takeStream`. */
   readonly writer: string;
-  /** Items of the stream with this one. A step without a draft repeats the number. */
+  /** Items of the stream with these. A step without a draft repeats the number. */
   readonly items: number;
   /** Covers all these items in their order. Compared only for equality. */
   readonly digest: string;
-  /** The position of the stream's first item, unless it is this one: an engine may have forgotten the record. */
+  /** The position of the stream's first item, unless it is in this step: an engine may have forgotten the record. */
   readonly first?: Position;
 }
+
+/** The position of the first of several messages that were appended in one step, from that of the last. */
+export const firstOf = ({ epoch, offset }: Position, messages: number): Position => ({
+  epoch,
+  offset: offset - messages + 1,
+});
 
 /** How far a stream has come. */
 export interface StreamRecord {

@@ -3,10 +3,10 @@ import { repeatedAttributes } from "./attributes.ts";
 import type { Once, Publication } from "./broker.ts";
 import type { Draft } from "./draft.ts";
 
-/** Covers everything that a repetition has to repeat: the draft and whether the topic was to end. */
-export function publicationDigest({ draft, end = false }: Publication): string {
-  const hasher = new Bun.CryptoHasher("sha256").update(JSON.stringify([end, draft !== undefined]));
-  if (draft) updateWith(hasher, draft);
+/** Covers everything that a repetition has to repeat: the drafts and whether the topic was to end. */
+export function publicationDigest({ drafts, end = false }: Publication): string {
+  const hasher = new Bun.CryptoHasher("sha256").update(JSON.stringify([end, drafts.length > 0]));
+  for (const draft of drafts) updateWith(hasher, draft);
   return hasher.digest("base64");
 }
 

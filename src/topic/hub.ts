@@ -99,10 +99,8 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     const begunMilliseconds = performance.now();
     try {
       const appended = await this.#broker.publish(topic, publication);
-      if (publication.draft) {
-        this.#counters.publishedMessages++;
-        this.#counters.publishedCharacters += publication.draft.data.length;
-      }
+      this.#counters.publishedMessages += publication.drafts.length;
+      for (const { data } of publication.drafts) this.#counters.publishedCharacters += data.length;
       return appended;
     } catch (error) {
       this.#counters.publishFailures++;

@@ -333,9 +333,10 @@ class RealWorld implements AsyncDisposable {
     const newEpoch = `e${this.#clock}`;
     if (step.name === "append") {
       const content = encodeDraft({ data: String(step.message), contentType: "text/plain" }).toString();
-      const values = [topic, content, newEpoch, 1000, 3_600_000, "0"];
-      const answer = String(await run("append", topicKeys, values));
-      const [epoch = "", offset, , , replid, claimed] = answer.split(" ");
+      const values = [topic, newEpoch, 1000, 3_600_000, "0", 1, "-", content];
+      const [reached, answer] = ((await run("append", topicKeys, values)) as unknown[]).map(String);
+      const [, replid, claimed] = String(reached).split(" ");
+      const [epoch = "", offset] = String(answer).split(" ");
       this.#learnId(step.id, epoch, Number(offset));
       this.#claims.set(`${replid} ${step.claimed}`, String(claimed));
     } else if (step.name === "subscribe") {

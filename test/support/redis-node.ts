@@ -59,7 +59,7 @@ export class RedisNode implements AsyncDisposable {
   }
 
   publish(data: string, topic = "news"): Promise<Position> {
-    return this.#publish(topic, { draft: { data, contentType: "text/plain" } });
+    return this.#publish(topic, { drafts: [{ data, contentType: "text/plain" }] });
   }
 
   /** Publishes until it is accepted, as a publisher with a key does. */
@@ -67,7 +67,7 @@ export class RedisNode implements AsyncDisposable {
     const once = { key: crypto.randomUUID(), publisher: "test" };
     let position: Position | undefined;
     await until(async () => {
-      const publication = { draft: { data, contentType: "text/plain" }, once };
+      const publication = { drafts: [{ data, contentType: "text/plain" }], once };
       position = await this.#publish(topic, publication).catch(() => undefined);
       return position !== undefined;
     }, `"${data}" to be accepted`);

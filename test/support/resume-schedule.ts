@@ -216,7 +216,7 @@ class World {
   async #endTopic(): Promise<void> {
     const topic = this.random.pick(this.topics);
     const draft = { data: String(++this.tally.published), contentType: "text/plain" };
-    const publication = this.random.chance(0.5) ? { end: true } : { draft, end: true };
+    const publication = this.random.chance(0.5) ? { drafts: [], end: true } : { drafts: [draft], end: true };
     try {
       const { message, end } = await this.random.pick(this.nodes).hub.publish(topic, publication);
       if (!end || !this.truth.isEnd(topic, end)) this.violate("an end was answered that is not the topic's");
@@ -240,7 +240,7 @@ class World {
   ): Promise<void> {
     try {
       const draft = { data, contentType: "text/plain" };
-      const { message: position } = await hub.publish(topic, { draft, ...(once && { once }) });
+      const { message: position } = await hub.publish(topic, { drafts: [draft], ...(once && { once }) });
       if (!position) this.violate("a publisher was answered without a position");
       else if (this.truth.message(topic, position)?.data !== data) {
         this.violate(`a publisher was answered ${formatId(position)}, where something else was appended`);

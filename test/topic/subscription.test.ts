@@ -277,7 +277,7 @@ describe("the end of a topic", () => {
     const [first] = await stage.publish(3);
     const live = await stage.come();
     const replaying = await stage.come(after(first), { takes: 1 });
-    await stage.hub.publish("news", { draft: text("last"), end: true });
+    await stage.hub.publish("news", { drafts: [text("last")], end: true });
     await settled();
     replaying.visitor.takes = 9;
     replaying.subscription.advance();

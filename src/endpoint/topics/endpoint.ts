@@ -136,7 +136,7 @@ class TopicsEndpoint {
 
   async post(context: RequestContext): Promise<Response> {
     const { request, url } = context;
-    const { access, hub, config } = this.#deps;
+    const { access, hub, config, buffers } = this.#deps;
     requireNoMistypedParameter(url);
     const topics = readTopics(url, this.#path, socketTopicsMax);
     const permissions = await access.authenticate(context);
@@ -156,6 +156,7 @@ class TopicsEndpoint {
     return await publishBody(request, targets, ends, {
       hub,
       messageBytesMax,
+      stepBytesMax: buffers.stepBytesMax,
       requestBytesMax: isBounded ? historyBytesMax * requestHistoryShare : Number.POSITIVE_INFINITY,
       readBody: () => readBody(context, purpose, { ...this.#deps, messageBytesMax }),
     });
@@ -168,7 +169,7 @@ class TopicsEndpoint {
     ends: boolean,
     kind: StreamKind,
   ): Promise<Response> {
-    const { openings, config } = this.#deps;
+    const { openings, config, buffers } = this.#deps;
     const { request } = context;
     const [target] = targets;
     if (!target || targets.length > 1) throw malformed("A stream is published to one topic.");
@@ -180,7 +181,8 @@ class TopicsEndpoint {
     // Bun ends a request whose body is silent for some seconds. The stream has a longer limit of its own.
     using _ = silentFor(context, 0);
     const stream = { expiresTime, target, key, ends, items };
-    return await new PublishStream({ ...this.#deps, ...config }, stream).run(context, body);
+    const deps = { ...this.#deps, ...config, stepBytesMax: buffers.stepBytesMax };
+    return await new PublishStream(deps, stream).run(context, body);
   }
 
   async #openSocket(

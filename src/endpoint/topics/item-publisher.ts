@@ -1,11 +1,17 @@
-/** Publishes the items of one request in their order: a stream or a batch. With a key each is published once. */
-
-import { IdempotencyConflict, type Once, type StreamStep } from "../../topic/broker.ts";
+/**
+ * Publishes the items of one request in their order: a stream or a batch. With a key each is published once.
+ *
+ * The items that have arrived together are one step of the engine, so that they share a commit or a round trip. A step
+ * that fails has published nothing, and none follows it: what is published is the beginning of the items, without a hole.
+ */
+import { nextTurn } from "../../next-turn.ts";
+import { stepItemsMax } from "../../settings/limits.ts";
+import { firstOf, IdempotencyConflict, type Once, type StreamStep } from "../../topic/broker.ts";
 import { streamDigest } from "../../topic/digest.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { formatId, type Position } from "../../topic/message.ts";
-import type { PublishTarget } from "./publish-target.ts";
+import { formatId, type Position, retainedBytes } from "../../topic/message.ts";
+import { type PublishTarget, stamped } from "./publish-target.ts";
 
 /** How far the items of a request have come. `first` and `last` are ids; without an item there is none. */
 export interface PublishedItems {
@@ -64,23 +70,23 @@ export class ItemPublisher {
   }
 
   /**
-   * Publishes the next item, or skips it if an earlier request has published it.
+   * Publishes the next items in one step, except those that an earlier request has published.
    * @throws {IdempotencyConflict} if the items so far are not those of the earlier request
    * @throws what `Broker.publish` throws
    */
-  async publish(draft: Draft): Promise<void> {
-    const digest = this.#once ? streamDigest(this.#digest, draft) : "";
-    if (this.#items < this.#earlierItems) {
-      this.#digest = digest;
-      if (++this.#items === this.#earlierItems && digest !== this.#earlierDigest)
-        throw new IdempotencyConflict();
-      return;
-    }
-    const step = this.#stepOf(this.#items + 1, digest);
-    const { message } = await this.#hub.publish(this.#target.topic, { draft, ...(step && { step }) });
-    this.#items++;
+  async publish(items: readonly Draft[]): Promise<void> {
+    const all = items.map((item) => stamped(item, this.#target.sender));
+    const repeated = Math.min(all.length, Math.max(0, this.#earlierItems - this.#items));
+    this.#repeat(all.slice(0, repeated));
+    const drafts = all.slice(repeated);
+    if (drafts.length === 0) return;
+    const count = this.#items + drafts.length;
+    const digest = this.#digestWith(drafts);
+    const step = this.#stepOf(count, digest);
+    const { message } = await this.#hub.publish(this.#target.topic, { drafts, ...(step && { step }) });
+    this.#items = count;
     this.#digest = digest;
-    this.#first ??= message;
+    this.#first ??= message && firstOf(message, drafts.length);
     this.#last = message;
   }
 
@@ -95,8 +101,26 @@ export class ItemPublisher {
     this.#end = this.#earlierEnd;
     if (!ends || this.#end) return;
     const step = this.#stepOf(this.#items, this.#digest);
-    const { end } = await this.#hub.publish(this.#target.topic, { end: true, ...(step && { step }) });
+    const { end } = await this.#hub.publish(this.#target.topic, {
+      drafts: [],
+      end: true,
+      ...(step && { step }),
+    });
     this.#end = end;
+  }
+
+  /** Skips items that an earlier request has published. @throws {IdempotencyConflict} */
+  #repeat(drafts: readonly Draft[]): void {
+    if (drafts.length === 0) return;
+    this.#digest = this.#digestWith(drafts);
+    this.#items += drafts.length;
+    if (this.#items === this.#earlierItems && this.#digest !== this.#earlierDigest)
+      throw new IdempotencyConflict();
+  }
+
+  /** The digest of the items so far and those that follow; empty without a key. */
+  #digestWith(drafts: readonly Draft[]): string {
+    return this.#once ? drafts.reduce(streamDigest, this.#digest) : "";
   }
 
   #stepOf(items: number, digest: string): StreamStep | undefined {
@@ -104,4 +128,31 @@ export class ItemPublisher {
     const step = { once: this.#once, writer: this.#writer, items, digest };
     return this.#first ? { ...step, first: this.#first } : step;
   }
+}
+
+/**
+ * Divides items into what one step publishes, with a turn of the event loop between two steps.
+ * @param items may throw; the items before are a step of their own
+ * @param bytesMax for several items, by `retainedBytes`. A larger one is a step of its own
+ */
+export async function* stepsOf(items: Iterable<Draft>, bytesMax: number): AsyncGenerator<readonly Draft[]> {
+  let step: Draft[] = [];
+  let bytes = 0;
+  try {
+    for (const item of items) {
+      const itemBytes = retainedBytes(item);
+      if (step.length === stepItemsMax || (step.length > 0 && bytes + itemBytes > bytesMax)) {
+        yield step;
+        await nextTurn();
+        step = [];
+        bytes = 0;
+      }
+      step.push(item);
+      bytes += itemBytes;
+    }
+  } catch (error) {
+    if (step.length > 0) yield step;
+    throw error;
+  }
+  if (step.length > 0) yield step;
 }

@@ -84,7 +84,7 @@ export class ProgramTopics implements Disposable {
         `A message has at most ${this.#messageBytesMax} bytes (messageBytesMax), and this one has ${bytes}.`,
       );
     const once = idempotencyKey === undefined ? undefined : { key: idempotencyKey, publisher: program.name };
-    const publication = { draft, end: ends, ...(once && { once }) };
+    const publication = { drafts: [draft], end: ends, ...(once && { once }) };
     const { message, end } = await this.#hub.publish(topic, publication);
     return { topic, id: message ? formatId(message) : "", ...(end && { end: formatId(end) }) };
   }

@@ -8,12 +8,11 @@ import type { RequestContext } from "../../http/request-context.ts";
 import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
 import { nextTurn } from "../../next-turn.ts";
-import { streamItemsPerTurnMax } from "../../settings/limits.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { ItemPublisher } from "./item-publisher.ts";
+import { ItemPublisher, stepsOf } from "./item-publisher.ts";
 import { refusalOfPublication, unlessBrokenOff } from "./publish.ts";
-import { type PublishTarget, stamped } from "./publish-target.ts";
+import type { PublishTarget } from "./publish-target.ts";
 import type { StreamItems } from "./stream-items.ts";
 
 /** What a stream of publications needs of the server. */
@@ -23,6 +22,8 @@ export interface PublishStreamDeps {
   readonly counters: Counters;
   readonly log: Logger;
   readonly messageBytesMax: number;
+  /** As for `stepsOf`. */
+  readonly stepBytesMax: number;
   readonly publishSilenceSeconds: number;
   /** Items that one stream may publish in a second; 0 for no limit. */
   readonly messagesPerSecondMax: number;
@@ -135,25 +136,26 @@ export class PublishStream implements HttpHandler {
   }
 
   async #publishAll(drafts: Iterable<Draft>): Promise<void> {
-    const { sender } = this.#options.target;
-    let count = 0;
-    for (const draft of drafts) {
-      await this.#waitForRate();
-      this.#requireRunning();
-      await this.#publisher.publish(stamped(draft, sender));
-      this.#silentSeconds = 0;
-      if (++count % streamItemsPerTurnMax === 0) await nextTurn();
+    for await (const step of stepsOf(drafts, this.#deps.stepBytesMax)) {
+      for (let published = 0; published < step.length; ) {
+        const count = Math.min(step.length - published, await this.#rateLeft());
+        this.#requireRunning();
+        await this.#publisher.publish(step.slice(published, published + count));
+        published += count;
+        this.#publishedInSecond += count;
+        this.#silentSeconds = 0;
+      }
     }
   }
 
-  /** The body is not read meanwhile, so TCP slows the producer down. */
-  async #waitForRate(): Promise<void> {
-    const { messagesPerSecondMax } = this.#deps;
-    while (messagesPerSecondMax > 0 && this.#publishedInSecond >= messagesPerSecondMax && !this.#stopped) {
+  /** How many items the rate allows now, at least one. The body is not read meanwhile, so TCP slows the producer down. */
+  async #rateLeft(): Promise<number> {
+    const messagesPerSecondMax = this.#deps.messagesPerSecondMax || Number.POSITIVE_INFINITY;
+    while (this.#publishedInSecond >= messagesPerSecondMax && !this.#stopped) {
       this.#nextSecond ??= Promise.withResolvers();
       await this.#nextSecond.promise;
     }
-    this.#publishedInSecond++;
+    return messagesPerSecondMax - this.#publishedInSecond;
   }
 
   #requireRunning(): void {

@@ -1,8 +1,7 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
 import { readDecoded } from "../../http/content-coding.ts";
 import { malformed, Refusal, refusalOf, retryAfter } from "../../http/refusal.ts";
-import { nextTurn } from "../../next-turn.ts";
-import { brokerRetrySeconds, idempotencyKeyBytesMax, streamItemsPerTurnMax } from "../../settings/limits.ts";
+import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
 import { type Appended, BrokerUnavailable, type Publication } from "../../topic/broker.ts";
 import { type Draft, DraftError, draftOf, isType, SharedData } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
@@ -10,7 +9,7 @@ import { dataBytes, formatId, retainedBytes } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
 import { ItemSizeError } from "../../wire/item-size.ts";
 import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
-import { ItemPublisher } from "./item-publisher.ts";
+import { ItemPublisher, stepsOf } from "./item-publisher.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
 
 interface PublishedEntry {
@@ -27,6 +26,8 @@ export interface PublishDeps {
   readonly messageBytesMax: number;
   /** What several messages of one request may add to the history. */
   readonly requestBytesMax: number;
+  /** As for `stepsOf`. */
+  readonly stepBytesMax: number;
   /** Reads the body as it was sent. @returns undefined if it is larger than a message */
   readBody(): Promise<Uint8Array<ArrayBuffer> | undefined>;
 }
@@ -53,7 +54,7 @@ export async function publishBody(
   const draft = read && targets.length > 1 ? forSeveral(read, targets.length, deps) : read;
   const publishTo = async ({ topic, sender }: PublishTarget): Promise<PublishedEntry> => {
     const publication: Publication = {
-      ...(draft && { draft: stamped(draft, sender) }),
+      drafts: draft ? [stamped(draft, sender)] : [],
       ...(ends && { end: true }),
       ...(key !== undefined && { once: { key, publisher: sender.name } }),
     };
@@ -126,7 +127,7 @@ async function publishBatch(
   targets: readonly PublishTarget[],
   key: string | undefined,
   ends: boolean,
-  { hub, requestBytesMax }: PublishDeps,
+  { hub, requestBytesMax, stepBytesMax }: PublishDeps,
 ): Promise<Response> {
   const [target] = targets as [PublishTarget];
   if (drafts.length > 1) {
@@ -136,10 +137,7 @@ async function publishBatch(
   const items = new ItemPublisher(hub, target, key);
   try {
     await items.begin();
-    for (const [index, draft] of drafts.entries()) {
-      await items.publish(stamped(draft, target.sender));
-      if ((index + 1) % streamItemsPerTurnMax === 0) await nextTurn();
-    }
+    for await (const step of stepsOf(drafts, stepBytesMax)) await items.publish(step);
     await items.finish(ends);
   } catch (error) {
     throw refusalOfPublication([error], [items.published]);

@@ -289,7 +289,10 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
   async #publishOne({ topic, draft }: PublishFrame): Promise<void> {
     const asked = this.#permissions.require(draft ? "publish" : "end", topic);
     const sender = asked instanceof Promise ? await asked : asked;
-    await this.#deps.hub.publish(topic, draft ? { draft: stamped(draft, sender) } : { end: true });
+    await this.#deps.hub.publish(
+      topic,
+      draft ? { drafts: [stamped(draft, sender)] } : { drafts: [], end: true },
+    );
   }
 
   #hold(socket: Socket): void {

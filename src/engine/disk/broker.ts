@@ -22,7 +22,7 @@ import type { Draft } from "../../topic/draft.ts";
 import type { Since, TopicPosition } from "../../topic/message.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
-import { columnsOf, endOf, historyOf } from "./columns.ts";
+import { columnsOf, endOf, entriesOf, historyOf } from "./columns.ts";
 import { CommitQueue, type PendingCommit } from "./commit-queue.ts";
 import { OwnedDirectory } from "./directory.ts";
 import { DiskMeter } from "./meter.ts";
@@ -116,7 +116,7 @@ export class DiskBroker implements Broker, EngineSize {
     if (this.#failure) throw this.#unavailable();
     const { position: message, end } = await this.#enqueue(
       { kind: "publish", topic, publication },
-      bytesOf(publication.draft),
+      publication.drafts.reduce((sum, draft) => sum + bytesOf(draft), 0),
     );
     return { ...(message && { message }), ...(end && { end }) };
   }
@@ -345,17 +345,10 @@ export class DiskBroker implements Broker, EngineSize {
     const settled = outcomeAt(results, index);
     const error = failureAt(results, index, operation.topic, settled, this.#unavailable());
     const isDone = results.outcomes[index] === outcomes.done;
-    if (isDone && operation.kind === "publish") this.#announce(operation, settled);
+    if (isDone && operation.kind === "publish")
+      for (const entry of entriesOf(operation, settled)) this.#listener?.announced(entry);
     if (error) reject(error);
     else resolve(settled);
-  }
-
-  #announce(
-    { topic, publication: { draft } }: Extract<Operation, { kind: "publish" }>,
-    { position, end, time = 0 }: Outcome,
-  ): void {
-    if (draft && position) this.#listener?.announced({ topic, ...position, time, ...draft });
-    if (end) this.#listener?.announced(endOf(topic, end, time));
   }
 
   #swept({ usage, failure }: Extract<WorkerAnswer, { kind: "swept" }>): void {
@@ -396,5 +389,4 @@ export class DiskBroker implements Broker, EngineSize {
   }
 }
 
-const bytesOf = (draft: Draft | undefined): number =>
-  draft ? draft.data.length * (typeof draft.data === "string" ? 2 : 1) : 0;
+const bytesOf = ({ data }: Draft): number => data.length * (typeof data === "string" ? 2 : 1);

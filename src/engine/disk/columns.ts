@@ -1,12 +1,15 @@
 /** Operations and messages, to the columns of protocol.ts and back. */
-import type { History, Publication } from "../../topic/broker.ts";
+import { firstOf, type History, type Publication } from "../../topic/broker.ts";
+import type { Draft } from "../../topic/draft.ts";
 import type { End, Message, Position } from "../../topic/message.ts";
+import type { Outcome } from "./outcomes.ts";
 import type { HistoryColumns, Operation, OperationColumns } from "./protocol.ts";
 
 export function columnsOf(operations: readonly Operation[]): OperationColumns {
   const columns: OperationColumns = {
     kinds: [],
     topics: [],
+    counts: [],
     data: [],
     contentTypes: [],
     attributes: [],
@@ -17,12 +20,15 @@ export function columnsOf(operations: readonly Operation[]): OperationColumns {
   };
   for (const operation of operations) {
     const publication = operation.kind === "publish" ? operation.publication : undefined;
-    const attributes = publication?.draft?.attributes;
+    const drafts = publication?.drafts ?? [];
     columns.kinds.push(operation.kind);
     columns.topics.push(operation.topic);
-    columns.data.push(publication?.draft?.data);
-    columns.contentTypes.push(publication?.draft?.contentType ?? "");
-    columns.attributes.push(attributes === undefined ? null : JSON.stringify(attributes));
+    columns.counts.push(drafts.length);
+    for (const { data, contentType, attributes } of drafts) {
+      columns.data.push(data);
+      columns.contentTypes.push(contentType);
+      columns.attributes.push(attributes === undefined ? null : JSON.stringify(attributes));
+    }
     columns.ends.push(publication?.end ?? false);
     columns.onces.push(operation.kind === "takeStream" ? operation.once : publication?.once);
     columns.steps.push(publication?.step);
@@ -46,22 +52,37 @@ export function historyOf(topic: string, columns: HistoryColumns): History {
   return { complete, isTrimmed, from, messages, position, ...(end && { end }) };
 }
 
-export function publicationAt(operations: OperationColumns, index: number): Publication {
-  const data = operations.data[index];
-  const attributes = operations.attributes[index];
-  const once = operations.onces[index];
-  const step = operations.steps[index];
-  const draft = data !== undefined && {
-    data,
-    contentType: operations.contentTypes[index] ?? "",
-    ...(typeof attributes === "string" && { attributes: JSON.parse(attributes) }),
-  };
+/** @param start the place of its first message in the columns of messages */
+export function publicationAt(operations: OperationColumns, index: number, start: number): Publication {
+  const { counts, ends, onces, steps } = operations;
+  const once = onces[index];
+  const step = steps[index];
   return {
-    end: operations.ends[index] ?? false,
-    ...(draft && { draft }),
+    drafts: Array.from({ length: counts[index] ?? 0 }, (_, nth) => draftAt(operations, start + nth)),
+    end: ends[index] ?? false,
     ...(once && { once }),
     ...(step && { step }),
   };
+}
+
+function draftAt({ data, contentTypes, attributes: texts }: OperationColumns, at: number): Draft {
+  const attributes = texts[at];
+  return {
+    data: data[at] ?? "",
+    contentType: contentTypes[at] ?? "",
+    ...(typeof attributes === "string" && { attributes: JSON.parse(attributes) }),
+  };
+}
+
+/** What is announced of a publication that was appended. */
+export function* entriesOf(
+  { topic, publication: { drafts } }: Extract<Operation, { kind: "publish" }>,
+  { position, end, time = 0 }: Outcome,
+): Generator<Message | End> {
+  const { epoch, offset } = position ? firstOf(position, drafts.length) : { epoch: "", offset: 0 };
+  for (const [index, draft] of drafts.entries())
+    yield { topic, epoch, offset: offset + index, time, ...draft };
+  if (end) yield endOf(topic, end, time);
 }
 
 export const endOf = (topic: string, position: Position, time: number): End => ({

@@ -81,10 +81,13 @@ export function pushFailure(results: OutcomeColumns, error: unknown): void {
   if (error instanceof IdempotencyConflict) pushOutcome(results, outcomes.conflict, {});
   else if (error instanceof StreamTakenOver) pushOutcome(results, outcomes.takenOver, {});
   else if (error instanceof TopicEnded) pushOutcome(results, outcomes.ended, { end: error.end });
-  else if (codeOf(error) === "SQLITE_TOOBIG" || error instanceof RangeError)
-    pushOutcome(results, outcomes.tooLarge, {});
+  else if (isTooLarge(error)) pushOutcome(results, outcomes.tooLarge, {});
   else throw error;
 }
+
+/** Whether a message is larger than SQLite takes. */
+export const isTooLarge = (error: unknown): boolean =>
+  codeOf(error) === "SQLITE_TOOBIG" || error instanceof RangeError;
 
 /** The error of an operation that `pushFailure` took, or that was not done; undefined for one that was. */
 export function failureAt(

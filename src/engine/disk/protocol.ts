@@ -24,7 +24,10 @@ export type Operation =
 export interface OperationColumns {
   readonly kinds: Operation["kind"][];
   readonly topics: string[];
-  readonly data: (Draft["data"] | undefined)[];
+  /** The number of messages. */
+  readonly counts: number[];
+  /** Those of the messages of all operations, in their order, as are the next two. */
+  readonly data: Draft["data"][];
   readonly contentTypes: string[];
   /** In JSON. */
   readonly attributes: (string | null)[];

@@ -9,7 +9,14 @@ import { DataFile } from "./data-file.ts";
 import { DiskRetention, sliceRows } from "./disk-retention.ts";
 import { KeyTable } from "./key-table.ts";
 import { MessageTable } from "./message-table.ts";
-import { noOutcomes, type OutcomeColumns, outcomes, pushFailure, pushOutcome } from "./outcomes.ts";
+import {
+  isTooLarge,
+  noOutcomes,
+  type OutcomeColumns,
+  outcomes,
+  pushFailure,
+  pushOutcome,
+} from "./outcomes.ts";
 import type {
   DiskUsage,
   HistoryColumns,
@@ -75,9 +82,12 @@ export class Store {
     const results = noOutcomes();
     this.#transaction(moment.now, () => {
       this.#noticeTime(moment.now);
+      let start = 0;
       for (const [index, kind] of operations.kinds.entries()) {
         const topic = operations.topics[index] ?? "";
-        if (kind === "publish") this.#publish(operations, index, moment, results);
+        const publication = publicationAt(operations, index, start);
+        start += publication.drafts.length;
+        if (kind === "publish") this.#publish(topic, publication, moment, results);
         else if (kind === "takeStream") this.#takeStream(operations, index, moment, results);
         else if (kind === "subscribe") this.#subscribe(topic, moment.now, results);
         else this.#unsubscribe(topic, moment.now, results);
@@ -181,9 +191,7 @@ export class Store {
     };
   }
 
-  #publish(operations: OperationColumns, index: number, moment: Moment, results: OutcomeColumns): void {
-    const name = operations.topics[index] ?? "";
-    const publication = publicationAt(operations, index);
+  #publish(name: string, publication: Publication, moment: Moment, results: OutcomeColumns): void {
     try {
       const done = publishRecorded(name, publication, this.#records(moment), () =>
         this.#append(name, publication, moment.now),
@@ -191,6 +199,8 @@ export class Store {
       const outcome = "time" in done ? outcomes.done : outcomes.repeated;
       pushOutcome(results, outcome, { position: done.message, ...done });
     } catch (error) {
+      // With several messages some may be written: the transaction undoes them.
+      if (publication.drafts.length > 1 && isTooLarge(error)) throw error;
       pushFailure(results, error);
     }
   }
@@ -221,14 +231,14 @@ export class Store {
   }
 
   /** @throws {TopicEnded} */
-  #append(name: string, { draft, end = false }: Publication, now: number): AppendedNow {
+  #append(name: string, { drafts, end = false }: Publication, now: number): AppendedNow {
     const known = this.#known(name, now);
     if (known?.ended) throw new TopicEnded(name, this.#positionOf(known));
     this.#file.begin();
     const topic = known ?? this.#knownOrNew(name, now);
     const time = Math.max(now, topic.time); // A clock that was set back must not make a topic's time decrease.
-    if (draft) this.#appendMessage(topic, draft, time, now);
-    const message = draft && this.#positionOf(topic);
+    for (const draft of drafts) this.#appendMessage(topic, draft, time, now);
+    const message = drafts.length > 0 ? this.#positionOf(topic) : undefined;
     if (end) topic.ended = 1;
     topic.time = time;
     topic.used = now;

@@ -147,7 +147,7 @@ export class MemoryBroker implements Broker, EngineSize {
   }
 
   /** @throws {TopicEnded} */
-  #append(name: string, { draft, end }: Publication): Appended {
+  #append(name: string, { drafts, end }: Publication): Appended {
     const topic = this.#topic(name);
     const { log } = topic;
     if (log.end) throw new TopicEnded(name, log.last);
@@ -156,7 +156,8 @@ export class MemoryBroker implements Broker, EngineSize {
     topic.lastTime = Math.max(now, topic.lastTime);
     topic.lastUsedMilliseconds = this.#clock.monotonic();
     this.#removeIdle(name);
-    const message = draft && this.#appendMessage(topic, draft, now);
+    let message: Position | undefined;
+    for (const draft of drafts) message = this.#appendMessage(topic, draft, now);
     return end
       ? { ...(message && { message }), end: this.#appendEnd(topic) }
       : { ...(message && { message }) };

@@ -29,11 +29,11 @@ import { Announcements } from "./announcements.ts";
 import { Counts } from "./counts.ts";
 import { encodeDraft } from "./entry.ts";
 import { RedisKeys } from "./keys.ts";
-import type { Reply } from "./link.ts";
+import type { Argument, Reply } from "./link.ts";
 import { Near } from "./near.ts";
 import { piecesOf, topicsPerCommandMax } from "./pieces.ts";
 import { Primary } from "./primary.ts";
-import { appendedOf, arrayOf, historyOf, placeOf, positionOf } from "./replies.ts";
+import { appendedOf, arrayOf, claimOf, historyOf, placeOf, positionOf } from "./replies.ts";
 import { Testimony } from "./testimony.ts";
 import { translated, wordsOf } from "./unavailable.ts";
 
@@ -174,20 +174,23 @@ export class RedisBroker implements Broker {
   }
 
   async publish(topic: string, publication: Publication): Promise<Appended> {
-    const payload = publication.draft ? encodeDraft(publication.draft) : nothing;
-    if (this.#publishes >= publishesMax || this.#publishBytes + payload.length > publishBytesMax)
+    const contents = publication.drafts.map(encodeDraft);
+    const bytes = contents.reduce((sum, { length }) => sum + length, 0);
+    if (this.#publishes >= publishesMax || this.#publishBytes + bytes > publishBytesMax)
       throw new BrokerUnavailable("too many publications wait for Redis");
     this.#publishes++;
-    this.#publishBytes += payload.length;
+    this.#publishBytes += bytes;
     try {
-      const reply = await this.#primary.acknowledged(() => this.#append(topic, payload, publication));
-      const { appended, claim } = appendedOf(topic, String(reply));
+      const reply = await this.#primary.acknowledged(() => this.#append(topic, contents, publication));
+      const [reached, answer] = arrayOf(reply);
+      const appended = appendedOf(topic, String(answer));
+      const claim = claimOf(String(reached));
       this.#testimony.acknowledged(topic, appended.end ?? appended.message, claim);
       this.#primary.acknowledgedIn(claim.generation);
       return appended;
     } finally {
       this.#publishes--;
-      this.#publishBytes -= payload.length;
+      this.#publishBytes -= bytes;
     }
   }
 
@@ -289,17 +292,17 @@ export class RedisBroker implements Broker {
     await Promise.all([this.#primary.close(), this.#announcements.close()]);
   }
 
-  #append(topic: string, payload: Buffer, publication: Publication): Promise<Reply> {
+  #append(topic: string, contents: readonly Buffer[], publication: Publication): Promise<Reply> {
     const { once, step, end } = publication;
     const { messages, ageSeconds } = limitsOf(this.#settings, topic);
     const keys = [this.#keys.position(topic), this.#keys.log(topic)];
-    const values = [
+    const values: Argument[] = [
       this.#keys.channel(topic),
-      payload,
       this.#epochs.next(),
       String(messages),
       String(ageSeconds * 1000),
       end ? "1" : "0",
+      String(contents.length),
     ];
     if (once) {
       keys.push(this.#keys.record(topic, once));
@@ -309,8 +312,10 @@ export class RedisBroker implements Broker {
       keys.push(this.#keys.record(topic, step.once));
       const given = first ? `${first.epoch}:${first.offset}` : "-";
       values.push("step", encodeURIComponent(writer), String(items), given, digest);
+    } else {
+      values.push("-");
     }
-    return this.#primary.script("append", keys, values);
+    return this.#primary.script("append", keys, [...values, ...contents]);
   }
 
   async #positions(topics: readonly string[], renew: boolean): Promise<(TopicPosition | undefined)[]> {
@@ -356,8 +361,6 @@ export class RedisBroker implements Broker {
     task.catch((error) => this.#log.debug({ err: error }, "a command to Redis failed"));
   }
 }
-
-const nothing = Buffer.alloc(0);
 
 function sinceArguments(since: Since): [kind: string, epoch: string, number: string] {
   if (since.kind === "position") return [since.kind, since.position.epoch, String(since.position.offset)];

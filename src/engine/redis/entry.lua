@@ -1,8 +1,8 @@
 -- An entry of a log: `<epoch> <offset> <time> <received> <previous> <received of previous>`, a line feed, and the publisher's
 -- part (entry.ts). Its own epoch may be an older one: the topic's holds for all.
-local function write_entry(entry)
-  return table.concat({ entry.epoch, entry.offset, entry.time, entry.received, entry.previous,
-    entry.previous_received .. '\n' .. entry.content }, ' ')
+local function write_entry(position, previous, previous_received, content)
+  return position.epoch .. ' ' .. position.last .. ' ' .. position.time .. ' ' .. position.received .. ' ' .. previous
+    .. ' ' .. previous_received .. '\n' .. content
 end
 
 local function read_entry(text)

@@ -2,10 +2,11 @@
 -- docs/clustering.md has the rules.
 -- KEYS 1 fence. The last two of ARGV, which are taken off, are the generation and the replid of the newest fence that the node
 -- has seen, or nothing.
--- Sets: now, in milliseconds; replid and offset, which INFO says; connected, the replicas; fence.
+-- Sets: now, in milliseconds, and as a text; replid and offset, which INFO says; connected, the replicas; fence.
 local seen_replid, seen_generation = table.remove(ARGV), table.remove(ARGV)
 local clock = redis.call('TIME')
 now = clock[1] * 1000 + math.floor(clock[2] / 1000) + CLOCK_AHEAD
+local now_text = string.format('%.0f', now)
 local info = redis.call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) then
   return redis.error_reply('READONLY this server is a replica')

@@ -1,6 +1,7 @@
 /** What the scripts answer, read into the types of the seam. */
 import {
   type Appended,
+  BrokerUnavailable,
   type History,
   IdempotencyConflict,
   StreamTakenOver,
@@ -10,20 +11,22 @@ import type { Message, Position, TopicPosition } from "../../topic/message.ts";
 import { decodeEntry } from "./entry.ts";
 import type { Reply } from "./link.ts";
 import type { Claim } from "./testimony.ts";
+import { wordsOf } from "./unavailable.ts";
 
-/** @param reply what append.lua returns */
-export function appendedOf(
-  topic: string,
-  reply: string,
-): { readonly appended: Appended; readonly claim: Claim } {
-  const [epoch = "", message, end, generation, replid = "", offset] = reply.split(" ");
+/** @param answer what append.lua returns for a publication. @throws what `Broker.publish` throws */
+export function appendedOf(topic: string, answer: string): Appended {
+  const [epoch = "", message, end] = answer.split(" ", 3);
   if (epoch === "CONFLICT") throw new IdempotencyConflict();
   if (epoch === "TAKEN") throw new StreamTakenOver();
   if (epoch === "ENDED") throw new TopicEnded(topic, { epoch: message ?? "", offset: Number(end) });
-  return {
-    appended: { ...placeOf("message", message, epoch), ...placeOf("end", end, epoch) },
-    claim: { generation: Number(generation), replid, offset: Number(offset) },
-  };
+  if (epoch === "ERROR") throw new BrokerUnavailable(wordsOf(answer.slice("ERROR ".length)));
+  return { ...placeOf("message", message, epoch), ...placeOf("end", end, epoch) };
+}
+
+/** @param reached the first of what append.lua returns */
+export function claimOf(reached: string): Claim {
+  const [generation, replid = "", offset] = reached.split(" ");
+  return { generation: Number(generation), replid, offset: Number(offset) };
 }
 
 /** @param place `<epoch>:<offset>`, or an offset where the epoch is given; `-` for none */

@@ -60,7 +60,7 @@ function publisherOf(broker: Broker) {
     const publishEach = async (): Promise<void> => {
       let sentAt = performance.now();
       while (sentAt < began + seconds * 1000) {
-        await broker.publish(`bench/${count++ % topics}`, { draft: { data, contentType: "text/plain" } });
+        await broker.publish(`bench/${count++ % topics}`, { drafts: [{ data, contentType: "text/plain" }] });
         const now = performance.now();
         latencies.add(now - sentAt);
         sentAt = now;

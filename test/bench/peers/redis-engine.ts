@@ -76,7 +76,7 @@ async function openEngines(): Promise<Pair> {
   };
   const [one, other] = [await open(() => undefined), await open((topic) => arrived(topic))];
   return {
-    publish: (topic) => one.publish(topic, { draft: { data, contentType: "text/plain" } }),
+    publish: (topic) => one.publish(topic, { drafts: [{ data, contentType: "text/plain" }] }),
     subscribe: (topic) => other.subscribe(topic),
   };
 }

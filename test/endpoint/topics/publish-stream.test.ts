@@ -170,6 +170,19 @@ describe("JSON lines", () => {
     expect(text).toContain('"data":{"n": 1.0}');
   });
 
+  test("that arrive together are published together", async () => {
+    const topic = newTopic();
+    const publications = async (): Promise<number> =>
+      sampleOf(await scrape(own), "longwire_publish_seconds", "count");
+    await using own = await spawnServer([]);
+    const before = await publications();
+    const body = Array.from({ length: 1000 }, (_, index) => `${index}\n`).join("");
+    const response = await fetch(topicsUrl(own, topic), { method: "POST", headers: ndjson, body });
+    expect(await response.json()).toMatchObject({ published: [{ count: 1000 }] });
+    expect(await dataIn(topic, own)).toEqual(Array.from({ length: 1000 }, (_, index) => index));
+    expect((await publications()) - before).toBeLessThan(100);
+  });
+
   test("that break off do not publish half a line, nor end the topic", async () => {
     const topic = newTopic();
     using viewer = await openTopic(server, topic);

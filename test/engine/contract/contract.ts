@@ -18,6 +18,7 @@ import { describeOrder } from "./order.ts";
 import { describePages } from "./pages.ts";
 import { describeReading } from "./reading.ts";
 import { describeRetention } from "./retention.ts";
+import { describeSeveral } from "./several.ts";
 import { describeStream } from "./stream.ts";
 import { describeSubscribing } from "./subscribing.ts";
 import { describeTime } from "./time.ts";
@@ -39,6 +40,7 @@ export function describeBrokerContract<Kind extends Engine>(
     describeAttributes(contract);
     describeIdempotency(contract);
     describeStream(contract);
+    describeSeveral(contract);
     describeEnd(contract);
     describeHistory(contract);
     describeRetention(contract);

@@ -27,7 +27,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
         const announced = listen(other);
         await other.subscribe(topic);
         const [first] = await publishOneByOne(one, topic, 1);
-        const appended = await one.publish(topic, { draft: text("last"), end: true });
+        const appended = await one.publish(topic, { drafts: [text("last")], end: true });
         expect(appended).toEqual({
           message: { epoch: first?.epoch ?? "", offset: 2 },
           end: { epoch: first?.epoch ?? "", offset: 3 },
@@ -82,9 +82,9 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
         const topic = newTopic();
         const end = await endTopic(one, topic);
         for (const publication of [
-          { draft: text("late") },
-          { draft: text("late"), end: true },
-          { end: true },
+          { drafts: [text("late")] },
+          { drafts: [text("late")], end: true },
+          { drafts: [], end: true },
         ]) {
           const failure = await failureOf(other.publish(topic, publication));
           expect(failure).toBeInstanceOf(TopicEnded);
@@ -100,7 +100,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
         const topic = newTopic();
         const outcomes = await Promise.allSettled(
           numbered(40).map((word, index) =>
-            (index % 2 ? one : other).publish(topic, { draft: text(word), end: index % 10 === 7 }),
+            (index % 2 ? one : other).publish(topic, { drafts: [text(word)], end: index % 10 === 7 }),
           ),
         );
         const ends = outcomes.flatMap((outcome) =>
@@ -122,12 +122,12 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
       "is repeated by the key of the publication that ended the topic, and by no other",
       withNodes(async (one, other) => {
         const topic = newTopic();
-        const publication = { draft: text("last"), end: true, once };
+        const publication = { drafts: [text("last")], end: true, once };
         const first = await one.publish(topic, publication);
         expect(await other.publish(topic, publication)).toEqual(first);
-        const without = other.publish(topic, { draft: text("last"), once });
+        const without = other.publish(topic, { drafts: [text("last")], once });
         expect(await failureOf(without)).toBeInstanceOf(IdempotencyConflict);
-        const bare = other.publish(topic, { end: true, once });
+        const bare = other.publish(topic, { drafts: [], end: true, once });
         expect(await failureOf(bare)).toBeInstanceOf(IdempotencyConflict);
         const newKey = other.publish(topic, { ...publication, once: { ...once, key: "new" } });
         expect(await failureOf(newKey)).toBeInstanceOf(TopicEnded);
@@ -140,7 +140,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
         const topic = newTopic();
         const end = await endTopic(broker, topic);
         for (let round = 0; round < 2; round++) {
-          const failure = await failureOf(broker.publish(topic, { draft: text("late"), once }));
+          const failure = await failureOf(broker.publish(topic, { drafts: [text("late")], once }));
           expect((failure as TopicEnded).end).toMatchObject(end);
         }
       }),

@@ -25,14 +25,14 @@ export const post = (
   draft: Draft,
   once?: Once,
 ): Promise<Position> =>
-  broker.publish(topic, { draft, ...(once && { once }) }).then(({ message }) => {
+  broker.publish(topic, { drafts: [draft], ...(once && { once }) }).then(({ message }) => {
     if (!message) throw new Error("the answer to a publication with a message has no position of it");
     return message;
   });
 
 /** Ends a topic. @returns the position of its end */
 export async function endTopic(broker: Pick<Broker, "publish">, topic: string): Promise<Position> {
-  const { end } = await broker.publish(topic, { end: true });
+  const { end } = await broker.publish(topic, { drafts: [], end: true });
   if (!end) throw new Error("the answer to an end has no position of it");
   return end;
 }

@@ -17,7 +17,7 @@ const once = { key: "key", publisher: "publisher" };
 /** Publishes the next item of a stream. Its digest is the text of all items. */
 const item = (broker: Broker, topic: string, writer: string, items: number, end = false): Promise<Appended> =>
   broker.publish(topic, {
-    draft: text(`#${items}`),
+    drafts: [text(`#${items}`)],
     end,
     step: { once, writer, items, digest: numbered(items).join() },
   });
@@ -59,7 +59,11 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
         expect(await failureOf(item(one, topic, "w1", 2))).toBeInstanceOf(StreamTakenOver);
         await item(other, topic, "w2", 2);
         expect(await failureOf(item(one, topic, "w1", 2))).toBeInstanceOf(StreamTakenOver);
-        const end = one.publish(topic, { end: true, step: { once, writer: "w1", items: 1, digest: "#1" } });
+        const end = one.publish(topic, {
+          drafts: [],
+          end: true,
+          step: { once, writer: "w1", items: 1, digest: "#1" },
+        });
         expect(await failureOf(end)).toBeInstanceOf(StreamTakenOver);
         const last = await item(other, topic, "w2", 3);
         const { messages } = await read(one, topic, all, last.message);
@@ -126,6 +130,7 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
         await one.takeStream(topic, once, "w1");
         const first = await item(one, topic, "w1", 1);
         const { end, message } = await one.publish(topic, {
+          drafts: [],
           end: true,
           step: { once, writer: "w1", items: 1, digest: "#1" },
         });
@@ -162,7 +167,7 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
           // The same publisher's keys push the record out.
           for (const key of numbered(300)) await post(broker, topic, text(key), { ...once, key });
           const step = { once, writer: "w1", items: 2, digest: "#1,#2", first };
-          const { message: last } = await broker.publish(topic, { draft: text("#2"), step });
+          const { message: last } = await broker.publish(topic, { drafts: [text("#2")], step });
           const record = await broker.takeStream(topic, once, "w2");
           expect(record).toMatchObject({ items: 2, digest: "#1,#2", first });
           expect(record.last).toEqual(last as Position);

@@ -133,8 +133,8 @@ test("a restart keeps attributes, ends and the records of streams", async () => 
   await before.takeStream("answers/42", once, "w1");
   const draft = { ...text("Hi"), attributes: { type: "token", sequence: 7, final: true } };
   const step = { once, writer: "w1", items: 1, digest: "d" };
-  const { message } = await before.publish("answers/42", { draft, step });
-  const { end } = await before.publish("answers/42", { end: true, step });
+  const { message } = await before.publish("answers/42", { drafts: [draft], step });
+  const { end } = await before.publish("answers/42", { drafts: [], end: true, step });
   if (!message || !end) throw new Error("no positions");
   await before.close();
   const after = await engine.node();
@@ -222,7 +222,7 @@ test("a crowd of readers does not hold up a publication", async () => {
   stack.defer(() => engine.close());
   const broker = await engine.node();
   const draft = { data: "x".repeat(1000), contentType: "text/plain" };
-  await Promise.all(Array.from({ length: 1000 }, () => broker.publish("news", { draft })));
+  await Promise.all(Array.from({ length: 1000 }, () => broker.publish("news", { drafts: [draft] })));
   let read = 0;
   // The Worker stands still until all of it has arrived there.
   engine.silence();
@@ -232,7 +232,7 @@ test("a crowd of readers does not hold up a publication", async () => {
     await broker.history("news", { kind: "all" }, page);
     read++;
   });
-  const published = broker.publish("news", { draft });
+  const published = broker.publish("news", { drafts: [draft] });
   await new Promise(setImmediate); // It is sent.
   engine.speak();
   await published;

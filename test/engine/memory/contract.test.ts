@@ -202,7 +202,7 @@ describe("the engine in memory, by its own clock", () => {
       await broker.subscribe("news");
       await broker.subscribe("quiet");
       await broker.subscribe("ended");
-      await broker.publish("ended", { end: true });
+      await broker.publish("ended", { drafts: [], end: true });
       for (let day = 0; day < 30; day++) {
         clock.pass(86_400);
         broker.sweep();

@@ -102,7 +102,7 @@ class Scene {
 /** A topic that has ended, told by a client that has seen its end and by one that has not. */
 async function endedTopic(node: RedisNode): Promise<{ lastId: string; endId: string }> {
   const last = await node.publishAtLast("last", "ended");
-  const { end } = await node.hub.publish("ended", { end: true });
+  const { end } = await node.hub.publish("ended", { drafts: [], end: true });
   return { lastId: formatId(last), endId: formatId(end as Position) };
 }
 
