@@ -5,7 +5,9 @@
  * No piece refers to another, so a secret in one message and an attacker's text in another are never compressed together
  * (BREACH). Both in one message still are.
  */
-import { constants, deflateRawSync } from "node:zlib";
+
+/** Loaded when the first piece is compressed: it loads node:stream, too, and both cost 15 ms and 4 MiB at start. */
+const zlib = (): typeof import("node:zlib") => require("node:zlib");
 
 /** Fewer bytes are stored as they are: what compressing them saves is less than 1 in 5. Measured with events of JSON. */
 const deflateBytesMin = 300;
@@ -49,7 +51,7 @@ function pieceOf(source: Uint8Array<ArrayBuffer>, encoded: ArrayBuffer): GzipPie
 
 /** Copied, because zlib's result may be a part of a larger buffer, which it would keep alive. */
 const deflated = (source: Uint8Array<ArrayBuffer>): ArrayBuffer =>
-  new Uint8Array(deflateRawSync(source, { level, finishFlush: constants.Z_FULL_FLUSH })).buffer;
+  new Uint8Array(zlib().deflateRawSync(source, { level, finishFlush: zlib().constants.Z_FULL_FLUSH })).buffer;
 
 function stored(source: Uint8Array<ArrayBuffer>): ArrayBuffer {
   const blocks = Math.ceil(source.length / storedBytesMax);
