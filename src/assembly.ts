@@ -16,6 +16,7 @@ import { echoEndpoint } from "./endpoint/ping/echo.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import { ProgramTopics } from "./endpoint/topics/program.ts";
 import type { Engine, EngineDeps, Evicted, Maintenance } from "./engine/engine.ts";
+import { open as openMemory } from "./engine/memory/open.ts";
 import { guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
@@ -103,7 +104,7 @@ export function assemble(
   };
 }
 
-/** Loads the engine that is used, and no other: SQLite takes 2 MiB. @throws {DataDirectoryError} */
+/** Loads Redis and SQLite only where they are used: SQLite takes 2 MiB. @throws {DataDirectoryError} */
 function openEngine(config: HandlerConfig, deps: EngineDeps): Engine {
   const { redisUrl } = config;
   if (redisUrl) {
@@ -114,8 +115,7 @@ function openEngine(config: HandlerConfig, deps: EngineDeps): Engine {
     const { open }: typeof import("./engine/disk/open.ts") = require("./engine/disk/open.ts");
     return open(config, deps);
   }
-  const { open }: typeof import("./engine/memory/open.ts") = require("./engine/memory/open.ts");
-  return open(config, deps);
+  return openMemory(config, deps);
 }
 
 /** Loaded as the engines are. */

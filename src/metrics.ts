@@ -1,4 +1,4 @@
-/** Counters as plain numbers, so that counting costs the hot path one addition. operations.ts and each engine name theirs. */
+/** Counters as plain numbers: counting costs the hot path one addition. Their names are in endpoint/operations/metrics.ts. */
 
 /** The use of a connection: /ping, a form of /topics, or `refused` for one that was opened only to report why it is closed. */
 export type ConnectionKind = (typeof connectionKinds)[number];

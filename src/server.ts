@@ -4,12 +4,10 @@ import type { Access, AccessKeys } from "./access/access.ts";
 import type { Authorize } from "./access/permissions.ts";
 import { assemble, type Parts } from "./assembly.ts";
 import { watchDescriptors } from "./connection/descriptors.ts";
-import { documentHandlers, frontText } from "./endpoint/documents.ts";
 import { notFound } from "./endpoint/not-found.ts";
-import { Operations } from "./endpoint/operations.ts";
-import { pageHandlers } from "./endpoint/page.ts";
-import { statusEndpoint } from "./endpoint/status.ts";
+import { Operations } from "./endpoint/operations/operations.ts";
 import { listenOptions, operationsListenOptions, readCertificate, requireLoopback } from "./http/listener.ts";
+import { loadedHandlers } from "./http/loaded.ts";
 import { guardHost, guardOrigin, isLoopback } from "./http/origin.ts";
 import { logRefusals } from "./http/refusal-log.ts";
 import { RenewableServer } from "./http/renewable-server.ts";
@@ -137,13 +135,35 @@ function routesWith(config: Config, parts: Parts) {
 
 /** What a server has beside the endpoints for operators. */
 function handlersOf(parts: Parts): Record<string, Handler> {
-  const pages = pageHandlers((context) => frontText(parts, context));
+  const status = async (): Promise<Handler> => (await import("./endpoint/status.ts")).statusEndpoint(parts);
   return {
-    ...pages,
-    "/status": guardOrigin(statusEndpoint(parts), parts),
-    ...documentHandlers({ pages, ...parts }),
+    ...loadedHandlers(documentPaths, () => loadDocuments(parts)),
+    ...loadedHandlers(["/status"], async () => ({ "/status": guardOrigin(await status(), parts) })),
     ...parts.handlers,
   };
+}
+
+/** The page, and what the server says of itself without a browser. */
+const documentPaths = [
+  "/",
+  "/longconnecthtml",
+  "/docs",
+  "/page.js",
+  "/page.css",
+  "/icon.svg",
+  "/client.js",
+  "/llms.txt",
+  "/openapi.json",
+  "/asyncapi.json",
+] as const;
+
+async function loadDocuments(parts: Parts) {
+  const [{ documentHandlers, frontText }, { pageHandlers }] = await Promise.all([
+    import("./endpoint/documents.ts"),
+    import("./endpoint/page.ts"),
+  ]);
+  const pages = pageHandlers((context) => frontText(parts, context));
+  return { ...pages, ...documentHandlers({ pages, ...parts }) };
 }
 
 /** Every setting, for the log. Secrets are only counted. */

@@ -18,7 +18,7 @@ export interface DocumentsDeps extends SummaryDeps {
 }
 
 /** They name the host that the client used, so its commands can be copied. Each file is read at its first request. */
-export function documentHandlers(deps: DocumentsDeps): Record<string, Handler> {
+export function documentHandlers(deps: DocumentsDeps) {
   const text = (type: string, write: (origin: string) => string | Promise<string>): Handler =>
     methods({
       GET: async (context) => {

@@ -67,9 +67,9 @@ describe("src/", () => {
 
   test("an engine is known only to itself and to the file that opens it", () => {
     expect(engineImports(sources)).toEqual([
+      "assembly.ts imports engine/memory/open.ts",
       "assembly.ts imports engine/redis/open.ts",
       "assembly.ts imports engine/disk/open.ts",
-      "assembly.ts imports engine/memory/open.ts",
       "assembly.ts imports engine/disk/maintenance.ts",
     ]);
   });

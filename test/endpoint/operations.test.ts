@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { version } from "../../package.json";
 import { ApiKeys } from "../../src/access/api-keys.ts";
 import { makeToken } from "../../src/command/token.ts";
-import { Operations } from "../../src/endpoint/operations.ts";
+import { Operations } from "../../src/endpoint/operations/operations.ts";
 import { Refusals } from "../../src/http/refusal.ts";
 import { routesOf } from "../../src/http/routes.ts";
 import { createLogger } from "../../src/log.ts";
