@@ -2,6 +2,7 @@
  * Compiles the server into one file with the page inside: `bun run build`.
  *   --outfile dist/longwire          where to write it
  *   --target bun-linux-arm64         for another platform
+ *   --sourcemap                      errors name the lines of the sources
  */
 import { parseArgs } from "node:util";
 import { bundlePage } from "./endpoint/page.ts";
@@ -10,14 +11,16 @@ const { values } = parseArgs({
   options: {
     outfile: { type: "string", default: "dist/longwire" },
     target: { type: "string" },
+    sourcemap: { type: "boolean", default: false },
     "compile-executable-path": { type: "string" },
   },
 });
-const { outfile, target, "compile-executable-path": executablePath } = values;
+const { outfile, target, sourcemap, "compile-executable-path": executablePath } = values;
 
 const { outputs } = await Bun.build({
   entrypoints: ["src/index.ts", "src/engine/disk/worker.ts"],
   minify: true,
+  sourcemap: sourcemap ? "inline" : "none",
   // Together they halve the CPU time until the server answers. Bytecode would otherwise be CommonJS, without top-level await.
   bytecode: true,
   format: "esm",

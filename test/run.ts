@@ -6,8 +6,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { compiledServer } from "./support/compiled.ts";
 import { leftOut, missing } from "./support/tool.ts";
 
+await compiledServer(); // Before several processes would do so at once.
 const folder = await mkdtemp(join(tmpdir(), "longwire-run-"));
 const report = join(folder, "junit.xml");
 try {

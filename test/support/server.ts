@@ -1,6 +1,7 @@
-/** The real server in a process of its own, started as a user would start it. */
+/** The real server in a process of its own, compiled as users download it. */
 import { resolve } from "node:path";
 import type { Subprocess } from "bun";
+import { compiledServer } from "./compiled.ts";
 import { endWithTests } from "./orphans.ts";
 import { until, within } from "./wait.ts";
 
@@ -26,7 +27,7 @@ export interface RunningServer extends AsyncDisposable {
 }
 
 export interface SpawnOptions {
-  /** The command in place of `bun run src/index.ts`: a binary, or Bun with a preload. */
+  /** The command in place of the compiled server: Bun with a preload, or from a shell. */
   readonly command?: readonly string[];
   readonly environment?: Record<string, string>;
   readonly directory?: string;
@@ -46,7 +47,7 @@ export async function spawnServer(
   flags: readonly string[] = [],
   options: SpawnOptions = {},
 ): Promise<RunningServer> {
-  const command = options.command ?? [process.execPath, "run", resolve(root, "src/index.ts")];
+  const command = options.command ?? [await compiledServer()];
   const server = Bun.spawn([...command, ...(options.withoutPort ? [] : ["--port", "0"]), ...flags], {
     cwd: options.directory ?? root,
     env: environment(options.environment),
@@ -103,7 +104,7 @@ export interface Ended {
 
 /** Runs the command to its end. */
 export async function runCommand(flags: readonly string[], options: SpawnOptions = {}): Promise<Ended> {
-  const command = options.command ?? [process.execPath, "run", resolve(root, "src/index.ts")];
+  const command = options.command ?? [await compiledServer()];
   const ended = Bun.spawn([...command, ...flags], {
     cwd: options.directory ?? root,
     env: environment(options.environment),
