@@ -1,2 +1,13 @@
 /** Resolves in the next turn of the event loop, so that others are served in between: resolved promises do not let them. */
-export const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+export function nextTurn(): Promise<void> {
+  next ??= new Promise((resolve) => {
+    setImmediate(() => {
+      next = undefined;
+      resolve();
+    });
+  });
+  return next;
+}
+
+/** Shared by all that wait in one turn. */
+let next: Promise<void> | undefined;
