@@ -1,18 +1,18 @@
 /** The keys of backends, which may do everything. */
 export class ApiKeys {
-  readonly #digests: readonly Buffer[];
+  readonly #keys: readonly { readonly digest: Uint8Array; readonly name: string }[];
 
   constructor(keys: readonly string[]) {
-    this.#digests = keys.map(digest);
+    this.#keys = keys.map((key) => ({ digest: digestOf(key), name: Bun.SHA256.hash(key, "base64url") }));
   }
 
   /** The name of each key. */
   get names(): readonly string[] {
-    return this.#digests.map(nameOf);
+    return this.#keys.map(({ name }) => name);
   }
 
   get isEmpty(): boolean {
-    return this.#digests.length === 0;
+    return this.#keys.length === 0;
   }
 
   includes(key: string | undefined): boolean {
@@ -23,15 +23,13 @@ export class ApiKeys {
    * A name of the key that does not reveal it, for as long as the key is set.
    * Compares with every key, in the same time whether one is right or not.
    */
-  nameOf(key: string): string | undefined {
+  nameOf(given: string): string | undefined {
     if (this.isEmpty) return undefined;
-    const given = digest(key);
-    const matches = this.#digests.map((known) => crypto.timingSafeEqual(known, given));
-    return matches.includes(true) ? nameOf(given) : undefined;
+    const digest = digestOf(given);
+    const matches = this.#keys.filter((key) => crypto.timingSafeEqual(key.digest, digest));
+    return matches[0]?.name;
   }
 }
 
-const nameOf = (digest: Buffer): string => digest.toString("base64url");
-
 /** Digests have one length, as a comparison in constant time needs it. */
-const digest = (text: string): Buffer => new Bun.CryptoHasher("sha256").update(text).digest();
+const digestOf = (text: string): Uint8Array => Bun.SHA256.hash(text, new Uint8Array(32)) as Uint8Array;
