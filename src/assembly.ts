@@ -85,8 +85,8 @@ export function assemble(
     engine,
     program,
     handlers: {
-      [`${prefix}/ping`]: guardOrigin(refusals.answering(echoEndpoint(deps)), deps),
-      [`${topicsPath}*`]: guardOrigin(refusals.answering(topicsEndpoint(deps, topicsPath)), deps),
+      [`${prefix}/ping`]: guardOrigin(echoEndpoint(deps), deps),
+      [`${topicsPath}*`]: guardOrigin(topicsEndpoint(deps, topicsPath), deps),
     },
 
     websocket: <Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data> =>

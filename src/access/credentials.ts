@@ -11,10 +11,10 @@ export function bearerToken({ headers }: Request): string | undefined {
  * subprotocol, the query, a cookie.
  * @param cookie name of the cookie that may carry a token; empty for none
  */
-export function tokenOf({ request, url }: RequestContext, cookie: string): string | undefined {
+export function tokenOf(context: RequestContext, cookie: string): string | undefined {
+  const { request } = context;
   const { headers } = request;
-  const offered = /(?:^|,)\s*bearer\.([^\s,]+)/.exec(headers.get("sec-websocket-protocol") ?? "")?.[1];
-  const token = bearerToken(request) ?? offered ?? (url.searchParams.get("access_token") || undefined);
+  const token = bearerToken(request) ?? offeredToken(request) ?? tokenInQuery(context);
   if (token !== undefined || !cookie) return token;
   // A browser sends the cookie with the requests of every page. guardOrigin has let through only permitted origins; a
   // request without Origin counts only if it is known to come from the server's own page.
@@ -22,3 +22,9 @@ export function tokenOf({ request, url }: RequestContext, cookie: string): strin
   if (!isOwnPage) return undefined;
   return new Bun.CookieMap(headers.get("cookie") ?? "").get(cookie) ?? undefined;
 }
+
+const offeredToken = ({ headers }: Request): string | undefined =>
+  /(?:^|,)\s*bearer\.([^\s,]+)/.exec(headers.get("sec-websocket-protocol") ?? "")?.[1];
+
+const tokenInQuery = (context: RequestContext): string | undefined =>
+  context.search === "" ? undefined : context.url.searchParams.get("access_token") || undefined;

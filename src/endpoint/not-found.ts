@@ -2,7 +2,7 @@
 import { Refusal } from "../http/refusal.ts";
 import type { Handler } from "../http/request-context.ts";
 
-export const notFound: Handler = ({ url }) => {
+export const notFound: Handler = ({ pathname }) => {
   const ways = "The page is at /, the echo line at /ping, topics at /topics/….";
-  throw new Refusal("not_found", `Nothing is at ${url.pathname}. ${ways}`);
+  throw new Refusal("not_found", `Nothing is at ${pathname}. ${ways}`);
 };

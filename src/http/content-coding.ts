@@ -32,8 +32,8 @@ const accepted = "gzip, deflate, br, zstd";
  * @throws {Refusal} for a coding that is not known
  */
 function codingOf(request: Request): Coding | undefined {
-  const header = request.headers.get("content-encoding")?.trim().toLowerCase() ?? "";
-  if (header === "" || header === "identity") return undefined;
+  const header = request.headers.get("content-encoding")?.trim().toLowerCase();
+  if (!header || header === "identity") return undefined;
   const coding = Object.hasOwn(codings, header) ? codings[header] : undefined;
   if (coding) return coding;
   const detail = `Content-Encoding is one of ${accepted}, not "${header.slice(0, 50)}". Send the body in one of them, or as it is.`;

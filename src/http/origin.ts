@@ -3,50 +3,58 @@ import type { Logger } from "../log.ts";
 import type { Config, HandlerConfig } from "../settings/config.ts";
 import { parseAddress } from "../settings/networks.ts";
 import type { Proxies, Target } from "./proxies.ts";
-import { Refusal } from "./refusal.ts";
-import type { Answer, Handler } from "./request-context.ts";
+import { type Answering, Refusal, type Refusals } from "./refusal.ts";
+import type { Answer, Handler, RequestContext } from "./request-context.ts";
 
 /** What the check of the Origin needs of the server. */
 export interface OriginDeps {
   readonly config: Pick<HandlerConfig, "origins" | "tokenCookie">;
   readonly proxies: Proxies;
+  readonly refusals: Refusals;
   readonly log: Logger;
 }
 
 /**
  * Refuses requests of pages that are not permitted. A permitted page gets the headers of CORS (fetch.spec.whatwg.org, "CORS
- * protocol") with every answer. A browser opens a WebSocket and posts text without a preflight, so a preflight alone
- * protects nothing.
+ * protocol") with every answer, refusals included. A browser opens a WebSocket and posts text without a preflight, so a
+ * preflight alone protects nothing.
  */
-export function guardOrigin(
-  handler: Handler,
-  { config: { origins, tokenCookie }, proxies, log }: OriginDeps,
-): Handler {
-  return async (context) => {
-    const { request } = context;
-    const origin = request.headers.get("origin");
-    if (origin === null) {
-      // A browser omits Origin from some requests of pages, and this header from none.
-      if (request.headers.get("sec-fetch-site") !== "cross-site" || origins.includes("*"))
-        // The answer to a POST is not kept by caches, so it need not say what it depends on.
-        return request.method === "POST" ? handler(context) : vary(await handler(context));
+export function guardOrigin(handler: Handler, deps: OriginDeps): Handler {
+  const { origins } = deps.config;
+  const answering = deps.refusals.answering(handler);
+  return (context) => {
+    const { method, headers } = context.request;
+    const origin = headers.get("origin");
+    if (origin !== null) return answerPage(answering, context, origin, deps);
+    // A browser omits Origin from some requests of pages, and this header from none.
+    if (headers.get("sec-fetch-site") === "cross-site" && !origins.includes("*"))
       throw refusalOfOrigin("A page of another site must send Origin to use this server.");
-    }
-    if (!isPermitted(origin, proxies.targetOf(context), origins)) {
-      log.warn({ origin, allow: `--origin ${origin}` }, "a page of another origin was refused");
-      const way = `Its operator allows them by --origin ${origin}`;
-      throw refusalOfOrigin(`Pages of ${origin} may not use this server. ${way}`);
-    }
-    const answer = isPreflight(request) ? preflight(request) : await handler(context);
-    answer?.headers.set("Access-Control-Allow-Origin", origin);
-    answer?.headers.set(
-      "Access-Control-Expose-Headers",
-      "Link, Longwire-Cursor, Longwire-Trimmed, Retry-After",
-    );
-    // Access refuses a token cookie together with origins that any page can have.
-    if (tokenCookie) answer?.headers.set("Access-Control-Allow-Credentials", "true");
-    return vary(answer);
+    // The answer to a POST is not kept by caches, so it need not say what it depends on.
+    return method === "POST" ? handler(context) : answering(context).then(vary);
   };
+}
+
+async function answerPage(
+  answering: Answering,
+  context: RequestContext,
+  origin: string,
+  { config: { origins, tokenCookie }, proxies, log }: OriginDeps,
+): Promise<Answer> {
+  const { request } = context;
+  if (!isPermitted(origin, proxies.targetOf(context), origins)) {
+    log.warn({ origin, allow: `--origin ${origin}` }, "a page of another origin was refused");
+    const way = `Its operator allows them by --origin ${origin}`;
+    throw refusalOfOrigin(`Pages of ${origin} may not use this server. ${way}`);
+  }
+  const answer = isPreflight(request) ? preflight(request) : await answering(context);
+  answer?.headers.set("Access-Control-Allow-Origin", origin);
+  answer?.headers.set(
+    "Access-Control-Expose-Headers",
+    "Link, Longwire-Cursor, Longwire-Trimmed, Retry-After",
+  );
+  // Access refuses a token cookie together with origins that any page can have.
+  if (tokenCookie) answer?.headers.set("Access-Control-Allow-Credentials", "true");
+  return vary(answer);
 }
 
 /**
@@ -59,7 +67,7 @@ export function guardHost(handler: Handler, { config, log }: HostGuardDeps): Han
     ...config.origins.filter((origin) => URL.canParse(origin)).map((origin) => new URL(origin).hostname),
   ];
   return (context) => {
-    const { hostname } = context.url;
+    const { hostname } = context;
     if (isLoopback(hostname) || named.includes(hostname)) return handler(context);
     log.warn(
       { host: hostname, allow: `--origin http://${hostname}` },

@@ -8,7 +8,7 @@ import { formatId } from "../topic/message.ts";
 import { closeCode } from "../wire/close-code.ts";
 import { ItemSizeError } from "../wire/item-size.ts";
 import { type ProblemStatus, problem } from "./problem.ts";
-import type { Handler } from "./request-context.ts";
+import type { Answer, Handler, RequestContext } from "./request-context.ts";
 
 /** The values of the label `reason` of longwire_refused_total. */
 export type RefusalReason = keyof Counters["refused"];
@@ -115,6 +115,9 @@ export function refusalOf(error: unknown): Refusal | undefined {
   return undefined;
 }
 
+/** A handler that throws nothing. */
+export type Answering = (context: RequestContext) => Promise<Answer>;
+
 /** Turns errors into refusals. Each refusal passes here once, on its way to the client, and is counted. */
 export class Refusals {
   readonly #refused: Counters["refused"];
@@ -138,7 +141,7 @@ export class Refusals {
   }
 
   /** A handler that answers what `handler` throws. */
-  answering(handler: Handler): Handler {
+  answering(handler: Handler): Answering {
     return async (context) => {
       try {
         return await handler(context);

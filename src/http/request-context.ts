@@ -1,10 +1,16 @@
 /** One HTTP request on its way through the guards to its endpoint. */
 import type { Server } from "bun";
 
-/** A request with its URL parsed, once for all that read it. */
 export interface RequestContext {
   readonly request: Request;
+  /** Parsed when it is first read: most requests need only the following parts of it. */
   readonly url: URL;
+  /** As `url.hostname`. */
+  readonly hostname: string;
+  /** As `url.pathname`. */
+  readonly pathname: string;
+  /** As `url.search`, but "?" where the query is empty. */
+  readonly search: string;
   /** The `Bun.serve` that received the request: it upgrades it and knows the address of its peer. */
   readonly server: Server<unknown>;
 }

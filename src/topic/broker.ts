@@ -139,18 +139,18 @@ export interface Publication {
   /** Empty only with `end`. Whoever publishes several bounds their number and bytes: they are one step for the engine. */
   readonly drafts: readonly Draft[];
   /** Ends the topic, after the messages. */
-  readonly end?: boolean;
+  readonly end?: boolean | undefined;
   /** Not with `step`. */
-  readonly once?: Once;
+  readonly once?: Once | undefined;
   /** The drafts are the next items of a stream, or there are none and the end follows its items. */
-  readonly step?: StreamStep;
+  readonly step?: StreamStep | undefined;
 }
 
 /** The positions of what a publication appended, or had appended at its first time. */
 export interface Appended {
   /** That of the last message. */
-  readonly message?: Position;
-  readonly end?: Position;
+  readonly message?: Position | undefined;
+  readonly end?: Position | undefined;
 }
 
 /** The record that a step of a stream leaves. The engine adds the positions. */

@@ -16,16 +16,17 @@ const traceStateLengthMax = 512;
  * @throws {DraftError} for a header that a message cannot have as an attribute
  */
 export function attributesOfHeaders(headers: Headers, topics: readonly string[]): Attributes | undefined {
-  // Without a prototype, or a header named ce-__proto__ would set it and be lost.
-  const sent: Record<string, string> = Object.assign(Object.create(null), traceOf(headers));
-  let count = 0;
-  headers.forEach((value, name) => {
-    if (!name.startsWith("ce-")) return;
-    sent[name.slice(3)] = decode(name, value);
-    count++;
-  });
-  if (count > 0) requireEnvelope(sent, topics);
-  return readAttributes(sent);
+  const trace = traceOf(headers);
+  let sent: Record<string, string> | undefined;
+  const all = headers.toJSON();
+  for (const name in all) {
+    if (!name.startsWith("ce-")) continue;
+    // Without a prototype, or a header named ce-__proto__ would set it and be lost.
+    sent ??= Object.create(null) as Record<string, string>;
+    sent[name.slice(3)] = decode(name, all[name] ?? "");
+  }
+  if (sent) requireEnvelope(sent, topics);
+  return sent || trace ? readAttributes({ ...trace, ...sent }) : undefined;
 }
 
 /**
@@ -43,10 +44,10 @@ export function requireEnvelope(
 }
 
 /** The trace of a request, for messages that carry none themselves. */
-function traceOf(headers: Headers): Record<string, string> {
+function traceOf(headers: Headers): Record<string, string> | undefined {
   const parent = headers.get("traceparent");
+  if (parent === null || !traceParent.test(parent)) return undefined;
   const state = headers.get("tracestate");
-  if (parent === null || !traceParent.test(parent)) return {};
   const isKept = state !== null && state.length <= traceStateLengthMax && !/\p{Cc}/u.test(state);
   return isKept ? { traceparent: parent, tracestate: state } : { traceparent: parent };
 }

@@ -2,21 +2,21 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Server } from "bun";
 import { Proxies } from "../../src/http/proxies.ts";
-import type { RequestContext } from "../../src/http/request-context.ts";
+import { ReceivedRequest } from "../../src/http/received-request.ts";
 import { networks } from "../../src/settings/units.ts";
 
 setDefaultTimeout(120_000);
 
 /** @param peer address of the connection; undefined on a unix socket */
-function requestFrom(peer: string | undefined, url: string, headers: Record<string, string>): RequestContext {
+function requestFrom(
+  peer: string | undefined,
+  url: string,
+  headers: Record<string, string>,
+): ReceivedRequest {
   const server = {
     requestIP: () => (peer === undefined ? null : { address: peer, family: "IPv4", port: 1 }),
   };
-  return {
-    request: new Request(url, { headers }),
-    url: new URL(url),
-    server: server as unknown as Server<unknown>,
-  };
+  return new ReceivedRequest(new Request(url, { headers }), server as unknown as Server<unknown>);
 }
 
 const proxiesOf = (trusted: readonly string[]): Proxies => new Proxies(networks.accept(trusted));

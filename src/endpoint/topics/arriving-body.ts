@@ -21,6 +21,9 @@ export interface BodyPurpose extends Purpose {
   readonly permissions: Pick<Permissions, "expiresTime">;
 }
 
+/** Undefined for a body that is larger than a message. */
+export type Body = Uint8Array<ArrayBuffer> | undefined;
+
 /**
  * Reads the body of a request.
  * @returns undefined if the body is larger than a message, of which no more than that was read
@@ -31,34 +34,32 @@ export async function readBody(
   context: RequestContext,
   purpose: BodyPurpose,
   deps: ArrivingBodyDeps,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
+): Promise<Body> {
   const { request } = context;
-  if (!request.body) return new Uint8Array();
   const declared = request.headers.get("content-length");
-  if (declared !== null && Number(declared) > deps.messageBytesMax) return undefined;
-  const source = sourceOf(request, declared === null ? undefined : Number(declared), deps);
-  const whole = source.read();
+  const declaredBytes = declared === null ? Number.NaN : Number(declared);
+  if (declaredBytes > deps.messageBytesMax) return undefined;
+  const source = declaredBytes <= wholeBodyBytesMax ? undefined : piecesOf(request, deps.messageBytesMax);
+  // Bun collects a whole body for half the cost of its pieces, but shows neither how much has arrived nor an end to it.
+  const whole: Promise<Body> = source ? source.read() : request.bytes();
   // Most bodies come with their head. Those are no connections, since nothing waits for them.
-  const isWhole = await Promise.race([whole.then(() => true), nextTurn().then(() => false)]);
-  return isWhole ? await whole : await waitFor(whole, context, purpose, source, deps);
+  await Promise.race([whole, nextTurn()]);
+  if (Bun.peek.status(whole) !== "pending") return await whole;
+  return await waitFor(whole, context, purpose, source ?? { heldBytes: declaredBytes }, deps);
 }
+
+/** A body of which every piece is seen; undefined where there is no body. */
+const piecesOf = ({ body }: Request, bytesMax: number): BoundedBody | undefined =>
+  body === null ? undefined : new BoundedBody(body as ReadableStream<Uint8Array>, bytesMax);
 
 /** Where the bytes come from. */
 interface BodySource {
   readonly heldBytes: number;
-  read(): Promise<Uint8Array<ArrayBuffer> | undefined>;
-  cancel(): Promise<void>;
-}
-
-/** Bun collects a whole body for half the cost of its pieces, but shows neither how much has arrived nor an end to it. */
-function sourceOf(request: Request, declared: number | undefined, deps: ArrivingBodyDeps): BodySource {
-  if (declared !== undefined && declared <= wholeBodyBytesMax)
-    return { heldBytes: declared, read: () => request.bytes(), cancel: async () => undefined };
-  return new BoundedBody(request.body as ReadableStream<Uint8Array>, deps.messageBytesMax);
+  cancel?(): Promise<void>;
 }
 
 /** Counts the request as a connection until its body is whole. Bun itself ends a body that is silent for 12 s. */
-async function waitFor<Body>(
+async function waitFor(
   whole: Promise<Body>,
   context: RequestContext,
   purpose: BodyPurpose,
@@ -79,7 +80,7 @@ async function waitFor<Body>(
     connection = connections.openHttp(context, { handler, expiresTime: purpose.permissions.expiresTime });
     return await Promise.race([whole, refused.promise]);
   } catch (error) {
-    source.cancel().catch((err) => log.debug({ err }, "a body that was cancelled had an error"));
+    source.cancel?.().catch((err) => log.debug({ err }, "a body that was cancelled had an error"));
     throw error;
   } finally {
     connection?.end();

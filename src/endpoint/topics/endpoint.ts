@@ -37,10 +37,10 @@ import { formatId } from "../../topic/message.ts";
 import type { Subscription } from "../../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
 import { attributesOfHeaders } from "../../wire/event-headers.ts";
-import { readBody } from "./arriving-body.ts";
+import { type ArrivingBodyDeps, type Body, readBody } from "./arriving-body.ts";
 import { EventStream, type EventStreamDeps } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
-import { publishBody, readIdempotencyKey } from "./publish.ts";
+import { type PublishDeps, publishBody, readIdempotencyKey } from "./publish.ts";
 import { PublishStream } from "./publish-stream.ts";
 import type { PublishTarget } from "./publish-target.ts";
 import {
@@ -90,6 +90,8 @@ class TopicsEndpoint {
   readonly #socketDeps: TopicSocketDeps;
   readonly #streamDeps: EventStreamDeps;
   readonly #pollDeps: PollDeps;
+  readonly #publishDeps: PublishDeps;
+  readonly #bodyDeps: ArrivingBodyDeps;
 
   constructor(deps: TopicsDeps, path: string) {
     this.#deps = deps;
@@ -98,6 +100,12 @@ class TopicsEndpoint {
     const { replayAheadBytes, streamGatheredBytes } = deps.buffers;
     this.#socketDeps = { ...deps, replayAheadBytes };
     this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax };
+    const { messageBytesMax, historyBytesMax, redisUrl } = config;
+    const isBounded = redisUrl === undefined && historyBytesMax > 0;
+    const requestBytesMax = isBounded ? historyBytesMax * requestHistoryShare : Number.POSITIVE_INFINITY;
+    const { stepBytesMax } = deps.buffers;
+    this.#publishDeps = { hub: deps.hub, messageBytesMax, stepBytesMax, requestBytesMax };
+    this.#bodyDeps = { ...deps, messageBytesMax };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
     this.#streamDeps = {
       ...deps,
@@ -116,10 +124,10 @@ class TopicsEndpoint {
       const isConnection = isSocket || isStream || url.searchParams.has("since");
       const turn = isConnection ? this.#deps.openings.turn(context) : undefined;
       if (turn) await turn;
-      requireNoMistypedParameter(url);
+      requireNoMistypedParameter(context);
       if (!isConnection && url.searchParams.has("wait"))
         throw malformed("wait belongs to a poll, which needs since, such as ?since=-&wait=25s.");
-      const topics = readTopics(url, this.#path, socketTopicsMax);
+      const topics = readTopics(context, this.#path, socketTopicsMax);
       const permissions = await this.#deps.access.authenticate(context);
       for (const topic of topics) await permissions.require("subscribe", topic);
       if (!isConnection) return await this.#inspect(topics);
@@ -135,31 +143,22 @@ class TopicsEndpoint {
   }
 
   async post(context: RequestContext): Promise<Response> {
-    const { request, url } = context;
-    const { access, hub, config, buffers } = this.#deps;
-    requireNoMistypedParameter(url);
-    const topics = readTopics(url, this.#path, socketTopicsMax);
-    const permissions = await access.authenticate(context);
-    const ends = readEnd(url);
+    const { request } = context;
+    requireNoMistypedParameter(context);
+    const topics = readTopics(context, this.#path, socketTopicsMax);
+    const permissions = await this.#deps.access.authenticate(context);
+    const ends = readEnd(context);
+    const action = ends && request.body === null ? "end" : "publish";
     const targets: PublishTarget[] = [];
     for (const topic of topics) {
       if (ends) await permissions.require("end", topic);
-      const isPublished = !ends || request.body !== null;
-      const sender = await permissions.require(isPublished ? "publish" : "end", topic);
-      targets.push({ topic, sender });
+      targets.push({ topic, sender: await permissions.require(action, topic) });
     }
     const kind = streamKindOf(request.headers.get("content-type"));
     if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
-    const { messageBytesMax, historyBytesMax, redisUrl } = config;
-    const isBounded = redisUrl === undefined && historyBytesMax > 0;
     const purpose = { sub: targets[0]?.sender.subject, topics: topics.length, permissions };
-    return await publishBody(request, targets, ends, {
-      hub,
-      messageBytesMax,
-      stepBytesMax: buffers.stepBytesMax,
-      requestBytesMax: isBounded ? historyBytesMax * requestHistoryShare : Number.POSITIVE_INFINITY,
-      readBody: () => readBody(context, purpose, { ...this.#deps, messageBytesMax }),
-    });
+    const read = (): Promise<Body> => readBody(context, purpose, this.#bodyDeps);
+    return await publishBody(request, targets, ends, read, this.#publishDeps);
   }
 
   async #publishStream(

@@ -123,7 +123,7 @@ export class PublishStream implements HttpHandler {
     this.#reader = reader;
     for (;;) {
       this.#requireRunning(); // It may have been stopped before there was a reader to cancel.
-      const { done, value } = await unlessBrokenOff(() => reader.read());
+      const { done, value } = await unlessBrokenOff(reader.read());
       this.#requireRunning();
       if (done) return;
       this.#silentSeconds = 0;

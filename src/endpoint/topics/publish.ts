@@ -2,13 +2,14 @@
 import { readDecoded } from "../../http/content-coding.ts";
 import { malformed, Refusal, refusalOf, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
-import { type Appended, BrokerUnavailable, type Publication } from "../../topic/broker.ts";
-import { type Draft, DraftError, draftOf, isType, SharedData } from "../../topic/draft.ts";
+import { type Appended, BrokerUnavailable } from "../../topic/broker.ts";
+import { type Draft, DraftError, draftOf, essenceOf, SharedData } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { dataBytes, formatId, retainedBytes } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
 import { ItemSizeError } from "../../wire/item-size.ts";
 import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
+import type { Body } from "./arriving-body.ts";
 import { ItemPublisher, stepsOf } from "./item-publisher.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
 
@@ -28,12 +29,11 @@ export interface PublishDeps {
   readonly requestBytesMax: number;
   /** As for `stepsOf`. */
   readonly stepBytesMax: number;
-  /** Reads the body as it was sent. @returns undefined if it is larger than a message */
-  readBody(): Promise<Uint8Array<ArrayBuffer> | undefined>;
 }
 
 /**
  * @param ends whether the topics are to end after the message
+ * @param readBody reads the body as it was sent
  * @throws {DraftError} for a body that its type does not allow
  * @throws {Refusal}
  */
@@ -41,39 +41,54 @@ export async function publishBody(
   request: Request,
   targets: readonly PublishTarget[],
   ends: boolean,
+  readBody: () => Promise<Body>,
   deps: PublishDeps,
 ): Promise<Response> {
-  const { hub, messageBytesMax, readBody } = deps;
+  const { hub, messageBytesMax } = deps;
   const key = readIdempotencyKey(request);
-  const body = await unlessBrokenOff(() => readDecoded(request, messageBytesMax, readBody));
+  const body = await unlessBrokenOff(readDecoded(request, messageBytesMax, readBody));
   if (!body) throw new ItemSizeError(messageBytesMax);
   const contentType = request.headers.get("content-type") ?? undefined;
-  if (contentType !== undefined && isType(contentType, "application/cloudevents-batch+json"))
+  const essence = contentType && essenceOf(contentType);
+  if (essence === "application/cloudevents-batch+json")
     return await publishBatch(batchOf(body, targets), targets, key, ends, deps);
   const read = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, targets);
   const draft = read && targets.length > 1 ? forSeveral(read, targets.length, deps) : read;
-  const publishTo = async ({ topic, sender }: PublishTarget): Promise<PublishedEntry> => {
-    const publication: Publication = {
-      drafts: draft ? [stamped(draft, sender)] : [],
-      ...(ends && { end: true }),
-      ...(key !== undefined && { once: { key, publisher: sender.name } }),
-    };
-    return publishedAs(topic, await hub.publish(topic, publication));
-  };
   // Each on its own: what was published stays published, and the answer lists it.
-  const outcomes = await Promise.allSettled(targets.map(publishTo));
-  const published = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
-  const failed = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []));
+  const outcomes = targets.map(async ({ topic, sender }): Promise<PublishedEntry | UnpublishedTopic> => {
+    try {
+      const once = key === undefined ? undefined : { key, publisher: sender.name };
+      const appended = await hub.publish(topic, {
+        drafts: draft ? [stamped(draft, sender)] : [],
+        end: ends,
+        once,
+      });
+      return publishedAs(topic, appended);
+    } catch (error) {
+      return new UnpublishedTopic(error);
+    }
+  });
+  const published: PublishedEntry[] = [];
+  const failed: unknown[] = [];
+  for (const promise of outcomes) {
+    const outcome = await promise;
+    if (outcome instanceof UnpublishedTopic) failed.push(outcome.error);
+    else published.push(outcome);
+  }
   if (failed.length > 0) throw refusalOfPublication(failed, published);
   return Response.json({ published });
+}
+
+/** A topic that was not published to, and why. */
+class UnpublishedTopic {
+  constructor(readonly error: unknown) {}
 }
 
 const topicsOf = (targets: readonly PublishTarget[]): string[] => targets.map(({ topic }) => topic);
 
 function publishedAs(topic: string, { message, end }: Appended): PublishedEntry {
-  const messageId = message && formatId(message);
-  if (!end) return { topic, id: messageId ?? "" };
-  return { topic, id: formatId(end), ...(messageId !== undefined && { message: messageId }) };
+  if (!end) return { topic, id: message ? formatId(message) : "" };
+  return { topic, id: formatId(end), ...(message && { message: formatId(message) }) };
 }
 
 /** CloudEvents HTTP protocol binding: structured mode by its content type, binary mode for every other. */
@@ -84,7 +99,7 @@ function draftOfBody(
   targets: readonly PublishTarget[],
 ): Draft {
   const topics = topicsOf(targets);
-  if (contentType !== undefined && isType(contentType, "application/cloudevents+json"))
+  if (contentType !== undefined && essenceOf(contentType) === "application/cloudevents+json")
     return draftOfJsonEvent(textOf(body), topics);
   const draft = draftOf(body, contentType);
   const attributes = attributesOfHeaders(request.headers, topics);
@@ -168,9 +183,9 @@ const unknownOutcome = new Refusal(
 const isBrokenOff = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
 
 /** @throws {DraftError} for a body that broke off */
-export async function unlessBrokenOff<Body>(read: () => Promise<Body>): Promise<Body> {
+export async function unlessBrokenOff<Read>(reading: Promise<Read>): Promise<Read> {
   try {
-    return await read();
+    return await reading;
   } catch (error) {
     throw isBrokenOff(error) ? new DraftError("The body broke off.") : error;
   }

@@ -1,5 +1,6 @@
 /** What the URL and headers of a request to /topics ask for. */
 import { malformed } from "../../http/refusal.ts";
+import type { RequestContext } from "../../http/request-context.ts";
 import { pollMessagesMax, pollWaitSecondsMax, requestedLengthMax } from "../../settings/limits.ts";
 import { nearest } from "../../settings/nearest.ts";
 import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";
@@ -19,7 +20,11 @@ export interface TopicStart {
  * @param path what stands before the names
  * @throws {Refusal}
  */
-export function readTopics({ pathname }: URL, path: string, topicsMax: number): string[] {
+export function readTopics(
+  { pathname }: Pick<RequestContext, "pathname">,
+  path: string,
+  topicsMax: number,
+): string[] {
   if (!pathname.startsWith(path)) throw malformed('A topic\'s name has no part "." or "..".');
   const topics = pathname.slice(path.length).split(",").map(decode);
   if (topics.length > topicsMax) throw malformed(`At most ${topicsMax} topics go into one request.`);
@@ -52,9 +57,9 @@ const innocentNames: ReadonlySet<string> = new Set(["id", "at", "form", "rnd", "
  * caches and programs add their own.
  * @throws {Refusal}
  */
-export function requireNoMistypedParameter(url: URL): void {
-  if (url.search === "") return;
-  for (const name of url.searchParams.keys()) {
+export function requireNoMistypedParameter(context: RequestContext): void {
+  if (context.search === "") return;
+  for (const name of context.url.searchParams.keys()) {
     if (parameterNames.includes(name) || innocentNames.has(name)) continue;
     const meant = nearest(name.toLowerCase(), parameterNames, name.length < 5 ? 1 : 2);
     if (meant !== undefined)
@@ -105,8 +110,9 @@ function readLastEventId(header: string, topics: readonly string[]): TopicStart[
 }
 
 /** Whether a POST asks that its topics end: `?end`. @throws {Refusal} */
-export function readEnd(url: URL): boolean {
-  const text = url.searchParams.get("end");
+export function readEnd(context: RequestContext): boolean {
+  if (context.search === "") return false;
+  const text = context.url.searchParams.get("end");
   if (text === null || text === "false") return false;
   if (text === "" || text === "true") return true;
   throw malformed("end takes no value: POST /topics/answers/42?end.");

@@ -1,6 +1,6 @@
 /** From the body of a stream to the messages in it. */
 import { type Attributes, messageType, readAttributes } from "../../topic/attributes.ts";
-import { type Draft, DraftError, isType } from "../../topic/draft.ts";
+import { type Draft, DraftError, essenceOf } from "../../topic/draft.ts";
 import { EventStreamReader, type ReadEvent } from "../../wire/event-stream-reader.ts";
 import { JsonLinesReader } from "../../wire/json-lines-reader.ts";
 
@@ -16,22 +16,19 @@ export interface StreamItems {
 
 export type StreamKind = "events" | "lines";
 
-/** JSON values on lines. None of the names is registered, and each has its users. */
-const lineTypes = [
-  "application/x-ndjson",
-  "application/ndjson",
-  "application/jsonl",
-  "application/jsonlines",
-  "application/json-lines",
-];
+/** JSON values on lines have many names. None of them is registered, and each has its users. */
+const streamKinds: ReadonlyMap<string, StreamKind> = new Map([
+  ["text/event-stream", "events"],
+  ["application/x-ndjson", "lines"],
+  ["application/ndjson", "lines"],
+  ["application/jsonl", "lines"],
+  ["application/jsonlines", "lines"],
+  ["application/json-lines", "lines"],
+]);
 
 /** @returns undefined for the type of a body that is one message */
-export function streamKindOf(contentType: string | null): StreamKind | undefined {
-  if (contentType === null) return undefined;
-  if (isType(contentType, "text/event-stream")) return "events";
-  if (lineTypes.some((type) => isType(contentType, type))) return "lines";
-  return undefined;
-}
+export const streamKindOf = (contentType: string | null): StreamKind | undefined =>
+  contentType === null ? undefined : streamKinds.get(essenceOf(contentType));
 
 /** @param attributes of each message, beside its type */
 export const streamItemsOf = (

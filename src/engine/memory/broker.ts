@@ -158,9 +158,7 @@ export class MemoryBroker implements Broker, EngineSize {
     this.#removeIdle(name);
     let message: Position | undefined;
     for (const draft of drafts) message = this.#appendMessage(topic, draft, now);
-    return end
-      ? { ...(message && { message }), end: this.#appendEnd(topic) }
-      : { ...(message && { message }) };
+    return { message, end: end ? this.#appendEnd(topic) : undefined };
   }
 
   #appendMessage({ log, lastTime }: MemoryTopic, draft: Draft, now: number): Position {
