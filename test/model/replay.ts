@@ -332,8 +332,8 @@ class RealWorld implements AsyncDisposable {
     };
     const newEpoch = `e${this.#clock}`;
     if (step.name === "append") {
-      const content = encodeDraft({ data: String(step.message), contentType: "text/plain" }).toString();
-      const values = [topic, newEpoch, 1000, 3_600_000, "0", 1, "-", content];
+      const content = String(encodeDraft({ data: String(step.message), contentType: "text/plain" }));
+      const values = ["1000 3600000 0 1 none", topic, newEpoch, content];
       const [reached, answer] = ((await run("append", topicKeys, values)) as unknown[]).map(String);
       const [, replid, claimed] = String(reached).split(" ");
       const [epoch = "", offset] = String(answer).split(" ");

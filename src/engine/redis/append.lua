@@ -1,12 +1,15 @@
 -- Appends publications, each with the record of its key, and announces what they append: one step, and an answer for each.
 -- KEYS 1 fence; then for each publication its position, its log, and the record of its key (only with a key)
--- ARGV for each publication: 1 channel, 2 epoch if one begins, 3 messages kept, 4 milliseconds kept, 5 "1" to end the topic,
---      6 number of messages, 7 -; or 7 once, 8 digest; or 7 step, 8 writer, 9 items, 10 first position or -, 11 digest;
---      then the publisher's part of each message
+-- ARGV for each publication: 1 its shape, `<messages kept> <milliseconds kept> <1 to end the topic> <number of messages> <kind>`;
+--      2 channel, 3 epoch if one begins; of the kind once: 4 digest; of the kind step: 4 writer, 5 items, 6 first position or -,
+--      7 digest; then the publisher's part of each message
 -- Returns { `<generation> <replid> <offset of replication>`, answer, … }: a server that was promoted has what was appended if it
 -- has the history of this replid up to that offset.
 -- An answer is `<epoch> <offset of the last message or -> <offset of the end or ->`, CONFLICT, TAKEN, `ENDED <epoch> <offset>`,
 -- or `ERROR <error>`, after which it is unknown what was appended.
+if connected < ACKNOWLEDGE then
+  return redis.error_reply('NOREPLICAS ' .. connected .. ' replicas are connected, ' .. ACKNOWLEDGE .. ' must acknowledge')
+end
 local reached = offset
 
 -- A server that was replaced may have given ids after `last`. The jump leads past all of them, and depends on the server, so
@@ -21,10 +24,34 @@ local function jump_of(position)
   return jump
 end
 
--- Appends the publication whose keys begin at `key`, whose arguments are after `at` and whose messages are after `contents`.
-local function append(key, at, contents)
-  local kind, digest = ARGV[at + 7], ARGV[contents]
-  local record = kind ~= '-' and redis.call('GET', KEYS[key + 2])
+-- The text of the entry after a position, which moves there.
+local function next_entry(position, jump, content)
+  local previous, received = position.last, position.received
+  position.last, position.received = string.format('%.0f', previous + jump), now_text
+  return write_entry(position, previous, received, content)
+end
+
+-- Shapes by their text: most publications of a call have the same.
+local shapes, arguments = {}, { none = 3, once = 4, step = 7 }
+local function shape_of(text)
+  local shape = shapes[text]
+  if shape then return shape end
+  local messages_max, kept, ends, count, kind = string.match(text, '^(%d+) (%d+) (%d) (%d+) (%a+)$')
+  shape = {
+    messages_max = tonumber(messages_max), kept_milliseconds = tonumber(kept), ends = ends == '1', count = tonumber(count),
+    kind = kind, keys = kind == 'none' and 2 or 3, arguments = arguments[kind],
+    -- The log lives for another while after each message. It is told so once in each step of that while, for a step more.
+    step = math.ceil(kept / 16),
+  }
+  shapes[text] = shape
+  return shape
+end
+
+-- Appends the publication whose keys begin at `key`, and whose arguments are after `at`.
+local function append(shape, key, at)
+  local kind, contents = shape.kind, at + shape.arguments
+  local digest = ARGV[contents]
+  local record = kind ~= 'none' and redis.call('GET', KEYS[key + 2])
   if record and kind == 'once' then
     local earlier, answer = string.match(record, '^o (%S+) (.+)$')
     if earlier ~= digest then return 'CONFLICT' end
@@ -36,97 +63,81 @@ local function append(key, at, contents)
   if record then
     local writer
     writer, first, stream_last = string.match(record, '^s (%S+) %d+ (%S+) (%S+)')
-    if writer ~= ARGV[at + 8] then return 'TAKEN' end
-  end
-  if connected < ACKNOWLEDGE then
-    return 'ERROR NOREPLICAS ' .. connected .. ' replicas are connected, ' .. ACKNOWLEDGE .. ' must acknowledge'
+    if writer ~= ARGV[at + 4] then return 'TAKEN' end
   end
 
-  local position = read_position(KEYS[key])
-  local is_replaced = false
+  local position, jump = read_position(KEYS[key], true), 1
   if not position then
-    position = new_position(ARGV[at + 2])
-  elseif not is_current(position) then
-    begin_epoch(position, ARGV[at + 2], KEYS[key + 1])
-    position.is_changed = true
+    position = new_position(ARGV[at + 3])
+    position.generation = fence.generation
   elseif position.generation ~= fence.generation then
-    is_replaced, position.is_changed = true, true
+    change_position(KEYS[key], position)
+    if not is_current(position) then begin_epoch(position, ARGV[at + 3], KEYS[key + 1])
+    elseif position.ended == '-' then jump = jump_of(position) end
+    position.generation = fence.generation
   end
-  position.generation = fence.generation
   if position.ended ~= '-' then
-    write_position(KEYS[key], position)
+    if position.is_changed then write_position(KEYS[key], position) end
     return 'ENDED ' .. position.epoch .. ' ' .. position.last
   end
-  local jump = is_replaced and jump_of(position) or 1
 
   local received_before = tonumber(position.received)
   if now < received_before then
+    change_position(KEYS[key], position)
     position.clamp = position.last .. ':' .. now_text
-    position.is_changed = true
   end
   if now > tonumber(position.time) then position.time = now_text end
 
-  local function next_entry(content)
-    local previous, received = position.last, position.received
-    position.last, position.received = string.format('%.0f', previous + jump), now_text
-    jump = 1
-    return write_entry(position, previous, received, content)
-  end
-
-  local count, texts, message, finish = tonumber(ARGV[at + 6]), {}, '-', '-'
+  local count, texts, message, finish, end_text = shape.count, {}, '-', '-', nil
   for nth = 1, count do
-    texts[nth] = next_entry(ARGV[contents + nth])
-    if nth == 1 and first == '-' and kind == 'step' then
-      first = ARGV[at + 10] ~= '-' and ARGV[at + 10] or position.epoch .. ':' .. position.last
+    texts[nth] = next_entry(position, jump, ARGV[contents + nth])
+    jump = 1
+    if nth == 1 and first == '-' and kind == 'step' and ARGV[at + 6] == '-' then
+      first = position.epoch .. ':' .. position.last
     end
     message = position.last
   end
-  local end_text
-  if ARGV[at + 5] == '1' then
+  if shape.ends then
+    change_position(KEYS[key], position)
     position.ended = position.last .. ':' .. position.received .. ':' .. position.time
-    position.is_changed = true
-    end_text = next_entry('e\n\n')
+    end_text = next_entry(position, jump, 'e\n\n')
     finish = position.last
   end
   -- The first write: a full server refuses it, and nothing has happened.
   write_position(KEYS[key], position, received_before)
   reached = offset + APPEND_BYTES
   if position.is_new then redis.call('DEL', KEYS[key + 1]) end
-  local messages_max = tonumber(ARGV[at + 3])
+  local messages_max = shape.messages_max
   if count > 0 and messages_max > 0 then
     local length = redis.call('RPUSH', KEYS[key + 1], unpack(texts))
     if length > messages_max then redis.call('LTRIM', KEYS[key + 1], -messages_max, -1) end
-    -- The log lives for another while after each message. It is told so once in each step of that while, for a step more.
-    local step = math.ceil(ARGV[at + 4] / 16)
+    local step = shape.step
     if length == count or math.floor(now / step) ~= math.floor(received_before / step) then
-      redis.call('PEXPIRE', KEYS[key + 1], ARGV[at + 4] + step)
+      redis.call('PEXPIRE', KEYS[key + 1], shape.kept_milliseconds + step)
     end
   end
-  for nth = 1, count do redis.call('PUBLISH', ARGV[at + 1], texts[nth]) end
-  if end_text then redis.call('PUBLISH', ARGV[at + 1], end_text) end
+  for nth = 1, count do redis.call('PUBLISH', ARGV[at + 2], texts[nth]) end
+  if end_text then redis.call('PUBLISH', ARGV[at + 2], end_text) end
   local answer = position.epoch .. ' ' .. message .. ' ' .. finish
   if kind == 'once' then
     redis.call('SET', KEYS[key + 2], 'o ' .. digest .. ' ' .. answer, 'EX', KEY_SECONDS)
   elseif kind == 'step' then
     if message ~= '-' then stream_last = position.epoch .. ':' .. message end
-    if first == '-' then first = ARGV[at + 10] end
+    if first == '-' then first = ARGV[at + 6] end
     if finish ~= '-' then finish = position.epoch .. ':' .. finish end
-    local fields = { 's', ARGV[at + 8], ARGV[at + 9], first, stream_last, finish, digest }
+    local fields = { 's', ARGV[at + 4], ARGV[at + 5], first, stream_last, finish, digest }
     redis.call('SET', KEYS[key + 2], table.concat(fields, ' '), 'EX', KEY_SECONDS)
   end
   return answer
 end
 
-local widths = { ['-'] = 7, once = 8, step = 11 }
 local answers, key, at = {}, 2, 0
 while at < #ARGV do
-  local kind = ARGV[at + 7]
-  local contents = at + widths[kind]
-  local is_done, answer = pcall(append, key, at, contents)
+  local shape = shape_of(ARGV[at + 1])
+  local is_done, answer = pcall(append, shape, key, at)
   if not is_done then answer = 'ERROR ' .. (type(answer) == 'table' and answer.err or tostring(answer)) end
   answers[#answers + 1] = answer
-  key = key + (kind == '-' and 2 or 3)
-  at = contents + ARGV[at + 6]
+  key, at = key + shape.keys, at + shape.arguments + shape.count
 end
 table.insert(answers, 1, fence.generation .. ' ' .. replid .. ' ' .. string.format('%.0f', reached))
 return answers

@@ -12,7 +12,6 @@ import {
   type BrokerListener,
   type BrokerState,
   type BrokerTraits,
-  BrokerUnavailable,
   type History,
   IdempotencyConflict,
   type Once,
@@ -21,19 +20,17 @@ import {
   type StreamRecord,
   type TopicState,
 } from "../../topic/broker.ts";
-import { publicationDigest } from "../../topic/digest.ts";
 import type { Position, Since, TopicPosition } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
 import { Epochs } from "../epochs.ts";
 import { Announcements } from "./announcements.ts";
+import { Appends } from "./appends.ts";
 import { Counts } from "./counts.ts";
-import { encodeDraft } from "./entry.ts";
 import { RedisKeys } from "./keys.ts";
-import type { Argument, Reply } from "./link.ts";
 import { Near } from "./near.ts";
 import { piecesOf, topicsPerCommandMax } from "./pieces.ts";
 import { Primary } from "./primary.ts";
-import { appendedOf, arrayOf, claimOf, historyOf, placeOf, positionOf } from "./replies.ts";
+import { arrayOf, historyOf, placeOf, positionOf } from "./replies.ts";
 import { Testimony } from "./testimony.ts";
 import { translated, wordsOf } from "./unavailable.ts";
 
@@ -54,10 +51,6 @@ export interface RedisBrokerSettings extends HistoryLimits {
   /** Milliseconds to add to the clock of Redis, in Lua. Only tests have it. */
   readonly clockAhead?: string;
 }
-
-/** Publications in flight, and their bytes. Beyond it they are refused at once: Redis is too slow for them. */
-const publishesMax = 10_000;
-const publishBytesMax = 64 * 1024 * 1024;
 
 /** Topics in one `inspect` script, which looks into each log. */
 const inspectedPerCommandMax = 100;
@@ -82,10 +75,9 @@ export class RedisBroker implements Broker {
   readonly #testimony = new Testimony();
   readonly #renewal: Timer;
   readonly #near: Near | undefined;
+  readonly #appends: Appends;
   #listener: BrokerListener | undefined;
   #reason = "Redis was not reached yet";
-  #publishes = 0;
-  #publishBytes = 0;
 
   constructor(settings: RedisBrokerSettings, log: Logger) {
     this.#settings = settings;
@@ -120,6 +112,7 @@ export class RedisBroker implements Broker {
       down,
       replaced: missed,
     });
+    this.#appends = new Appends({ limits: settings, keys, primary: this.#primary, testimony });
     this.#announcements = new Announcements({
       ...{ url, replicaUrl, log, node, keys, testimony },
       announced: (entry) => this.#listener?.announced(entry),
@@ -166,32 +159,15 @@ export class RedisBroker implements Broker {
   }
 
   get publishesInFlight(): number {
-    return this.#publishes;
+    return this.#appends.inFlight;
   }
 
   listen(listener: BrokerListener): void {
     this.#listener = listener;
   }
 
-  async publish(topic: string, publication: Publication): Promise<Appended> {
-    const contents = publication.drafts.map(encodeDraft);
-    const bytes = contents.reduce((sum, { length }) => sum + length, 0);
-    if (this.#publishes >= publishesMax || this.#publishBytes + bytes > publishBytesMax)
-      throw new BrokerUnavailable("too many publications wait for Redis");
-    this.#publishes++;
-    this.#publishBytes += bytes;
-    try {
-      const reply = await this.#primary.acknowledged(() => this.#append(topic, contents, publication));
-      const [reached, answer] = arrayOf(reply);
-      const appended = appendedOf(topic, String(answer));
-      const claim = claimOf(String(reached));
-      this.#testimony.acknowledged(topic, appended.end ?? appended.message, claim);
-      this.#primary.acknowledgedIn(claim.generation);
-      return appended;
-    } finally {
-      this.#publishes--;
-      this.#publishBytes -= bytes;
-    }
+  publish(topic: string, publication: Publication): Promise<Appended> {
+    return this.#appends.publish(topic, publication);
   }
 
   async takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
@@ -289,33 +265,8 @@ export class RedisBroker implements Broker {
   async close(): Promise<void> {
     clearInterval(this.#renewal);
     this.#listener = undefined;
+    this.#appends.flush();
     await Promise.all([this.#primary.close(), this.#announcements.close()]);
-  }
-
-  #append(topic: string, contents: readonly Buffer[], publication: Publication): Promise<Reply> {
-    const { once, step, end } = publication;
-    const { messages, ageSeconds } = limitsOf(this.#settings, topic);
-    const keys = [this.#keys.position(topic), this.#keys.log(topic)];
-    const values: Argument[] = [
-      this.#keys.channel(topic),
-      this.#epochs.next(),
-      String(messages),
-      String(ageSeconds * 1000),
-      end ? "1" : "0",
-      String(contents.length),
-    ];
-    if (once) {
-      keys.push(this.#keys.record(topic, once));
-      values.push("once", publicationDigest(publication));
-    } else if (step) {
-      const { writer, items, digest, first } = step;
-      keys.push(this.#keys.record(topic, step.once));
-      const given = first ? `${first.epoch}:${first.offset}` : "-";
-      values.push("step", encodeURIComponent(writer), String(items), given, digest);
-    } else {
-      values.push("-");
-    }
-    return this.#primary.script("append", keys, [...values, ...contents]);
   }
 
   async #positions(topics: readonly string[], renew: boolean): Promise<(TopicPosition | undefined)[]> {

@@ -12,14 +12,14 @@ import { BrokerUnavailable } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { End, Message } from "../../topic/message.ts";
 
-/** The part of an entry that comes from the publisher. */
-export function encodeDraft({ data, contentType, attributes }: Draft): Buffer {
+/** The part of an entry that comes from the publisher. Text stays text, which the client sends without a copy. */
+export function encodeDraft({ data, contentType, attributes }: Draft): string | Buffer {
   const isText = typeof data === "string";
   const kind = isText ? "t" : "b";
   const head = attributes
     ? `${kind.toUpperCase()}${contentType}\n${JSON.stringify(attributes)}\n`
     : `${kind}${contentType}\n`;
-  return isText ? Buffer.from(head + data) : Buffer.concat([Buffer.from(head), data]);
+  return isText ? head + data : Buffer.concat([Buffer.from(head), data]);
 }
 
 const lineFeed = 10;

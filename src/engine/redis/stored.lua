@@ -39,17 +39,31 @@ end
 -- was set back, as `<offset>:<time>` (log.lua); the pasts before this epoch, newest first, as `<epoch>:<last>` (forks.lua); for
 -- a topic that has ended, whose last entry is the end, `<offset of the last message>:<when it was received>:<time of the end>`;
 -- and the offsets that takeovers skipped in this epoch, newest first, as `<after>:<before>`.
-local function read_position(key)
-  local fields = redis.pcall('HMGET', key, 'epoch', 'last', 'time', 'received', 'generation', 'clamp', 'forks', 'ended', 'holes')
+-- What only a change needs is left out of one that is brief, until `change_position`.
+local function read_position(key, is_brief)
+  local fields
+  if is_brief then
+    fields = redis.pcall('HMGET', key, 'epoch', 'last', 'time', 'received', 'generation', 'ended')
+  else
+    fields = redis.pcall('HMGET', key, 'epoch', 'last', 'time', 'received', 'generation', 'ended', 'clamp', 'forks', 'holes')
+  end
   local is_string = fields.err ~= nil
   if is_string then
     fields = { string.match(redis.call('GET', key), '^(%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)$') }
-    fields[9] = '-'
+    fields[6], fields[7], fields[8], fields[9] = fields[8], fields[6], fields[7], '-'
   end
   return fields[1] and {
-    epoch = fields[1], last = fields[2], time = fields[3], received = fields[4], generation = fields[5], clamp = fields[6],
-    forks = fields[7], ended = fields[8], holes = fields[9], is_string = is_string,
+    epoch = fields[1], last = fields[2], time = fields[3], received = fields[4], generation = fields[5], ended = fields[6],
+    clamp = fields[7], forks = fields[8], holes = fields[9], is_string = is_string,
   }
+end
+
+-- Reads the rest of a position, all of which is going to be written.
+local function change_position(key, position)
+  if not position.clamp then
+    position.clamp, position.forks, position.holes = unpack(redis.call('HMGET', key, 'clamp', 'forks', 'holes'))
+  end
+  position.is_changed = true
 end
 
 local function new_position(epoch)

@@ -96,16 +96,25 @@ export class Testimony {
     );
   }
 
-  /** An append was acknowledged. @param position the last that it gave; undefined where it gave none */
-  acknowledged(topic: string, position: Position | undefined, { replid, offset }: Claim): void {
-    const sinceMilliseconds = performance.now();
+  /** Appends were acknowledged. */
+  claimed({ replid, offset }: Claim): void {
     const claimed = this.#claims.get(replid)?.offset ?? 0;
-    setLast(this.#claims, replid, { offset: Math.max(claimed, offset), sinceMilliseconds }, claimsMax);
+    const last = { offset: Math.max(claimed, offset), sinceMilliseconds: performance.now() };
+    setLast(this.#claims, replid, last, claimsMax);
+  }
+
+  /** An append was acknowledged. @param position the last that it gave; undefined where it gave none */
+  acknowledged(topic: string, position: Position | undefined): void {
     if (!position) return;
     const before = this.#acknowledged.get(topic);
     if (before?.epoch === position.epoch && before.offset > position.offset) return; // A repeated key.
-    const { epoch, offset: last } = position;
-    setLast(this.#acknowledged, topic, { epoch, offset: last, sinceMilliseconds }, acknowledgedMax);
+    const { epoch, offset } = position;
+    setLast(
+      this.#acknowledged,
+      topic,
+      { epoch, offset, sinceMilliseconds: performance.now() },
+      acknowledgedMax,
+    );
   }
 
   /**

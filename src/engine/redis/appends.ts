@@ -1,0 +1,156 @@
+/**
+ * What a node publishes. The publications of one turn of the event loop share a call of append.lua, so that they share a round
+ * trip and the look at the fence. Each has an answer of its own; where a call's answer is missing, the outcome of all is unknown.
+ */
+import { type Appended, BrokerUnavailable, type Publication } from "../../topic/broker.ts";
+import { publicationDigest } from "../../topic/digest.ts";
+import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
+import { Epochs } from "../epochs.ts";
+import { encodeDraft } from "./entry.ts";
+import type { RedisKeys } from "./keys.ts";
+import type { Argument, Reply } from "./link.ts";
+import type { Primary } from "./primary.ts";
+import { appendedOf, arrayOf, claimOf } from "./replies.ts";
+import type { Claim, Testimony } from "./testimony.ts";
+
+/** Publications in flight, and their bytes. Beyond it they are refused at once: Redis is too slow for them. */
+const publishesMax = 10_000;
+const publishBytesMax = 64 * 1024 * 1024;
+
+/**
+ * Messages in one call, and their bytes, unless one publication has more. Redis serves nobody else meanwhile: so many take it
+ * about 1 ms. More save nothing: the look at the fence is then less than a fiftieth of a call.
+ */
+const messagesPerCallMax = 128;
+const bytesPerCallMax = 256 * 1024;
+
+export interface AppendsDeps {
+  readonly limits: HistoryLimits;
+  readonly keys: RedisKeys;
+  readonly primary: Primary;
+  readonly testimony: Testimony;
+}
+
+interface WaitingPublication {
+  readonly topic: string;
+  readonly publication: Publication;
+  /** The publisher's parts of the entries. */
+  readonly contents: readonly Argument[];
+  readonly bytes: number;
+  readonly resolve: (appended: Appended) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class Appends {
+  readonly #deps: AppendsDeps;
+  readonly #epochs = new Epochs();
+  /** Those of this turn. */
+  #waiting: WaitingPublication[] = [];
+  #publishes = 0;
+  #bytes = 0;
+
+  constructor(deps: AppendsDeps) {
+    this.#deps = deps;
+  }
+
+  get inFlight(): number {
+    return this.#publishes;
+  }
+
+  /** @throws what `Broker.publish` throws */
+  async publish(topic: string, publication: Publication): Promise<Appended> {
+    const contents = publication.drafts.map(encodeDraft);
+    let bytes = 0;
+    for (const content of contents) bytes += Buffer.byteLength(content);
+    if (this.#publishes >= publishesMax || this.#bytes + bytes > publishBytesMax)
+      throw new BrokerUnavailable("too many publications wait for Redis");
+    this.#publishes++;
+    this.#bytes += bytes;
+    if (this.#waiting.length === 0) setImmediate(() => this.flush());
+    const { promise, resolve, reject } = Promise.withResolvers<Appended>();
+    this.#waiting.push({ topic, publication, contents, bytes, resolve, reject });
+    return await promise;
+  }
+
+  /** Sends what waits for the end of the turn. */
+  flush(): void {
+    let call: WaitingPublication[] = [];
+    let messages = 0;
+    let bytes = 0;
+    for (const waiting of this.#waiting) {
+      messages += waiting.contents.length;
+      bytes += waiting.bytes;
+      if (call.length > 0 && (messages > messagesPerCallMax || bytes > bytesPerCallMax)) {
+        void this.#call(call);
+        call = [];
+        messages = waiting.contents.length;
+        bytes = waiting.bytes;
+      }
+      call.push(waiting);
+    }
+    this.#waiting = [];
+    if (call.length > 0) void this.#call(call);
+  }
+
+  /** Appends in one call, and settles its publications. */
+  async #call(call: readonly WaitingPublication[]): Promise<void> {
+    const { primary } = this.#deps;
+    try {
+      const reply = await primary.acknowledged(() => this.#send(call));
+      const [reached, ...answers] = arrayOf(reply).map(String);
+      this.#settle(call, answers, claimOf(reached ?? ""));
+    } catch (error) {
+      for (const { reject } of call) reject(error);
+    }
+    this.#publishes -= call.length;
+    for (const { bytes } of call) this.#bytes -= bytes;
+  }
+
+  #settle(call: readonly WaitingPublication[], answers: readonly string[], claim: Claim): void {
+    if (answers.length !== call.length)
+      throw new Error(`Redis answered ${call.length} publications with ${answers.length} answers`);
+    const { primary, testimony } = this.#deps;
+    let isAcknowledged = false;
+    for (const [index, { topic, resolve, reject }] of call.entries()) {
+      try {
+        const appended = appendedOf(topic, answers[index] ?? "");
+        testimony.acknowledged(topic, appended.end ?? appended.message);
+        isAcknowledged = true;
+        resolve(appended);
+      } catch (error) {
+        reject(error);
+      }
+    }
+    if (!isAcknowledged) return; // Nothing was written, so no replica has acknowledged what others have appended.
+    testimony.claimed(claim);
+    primary.acknowledgedIn(claim.generation);
+  }
+
+  #send(call: readonly WaitingPublication[]): Promise<Reply> {
+    const keys: string[] = [];
+    const values: Argument[] = [];
+    for (const waiting of call) this.#add(waiting, keys, values);
+    return this.#deps.primary.script("append", keys, values);
+  }
+
+  /** Adds what append.lua takes for a publication. */
+  #add({ topic, publication, contents }: WaitingPublication, keys: string[], values: Argument[]): void {
+    const { limits, keys: names } = this.#deps;
+    const { once, step, end } = publication;
+    const { messages, ageSeconds } = limitsOf(limits, topic);
+    const kind = once ? "once" : step ? "step" : "none";
+    const shape = `${messages} ${ageSeconds * 1000} ${end ? 1 : 0} ${contents.length} ${kind}`;
+    keys.push(names.position(topic), names.log(topic));
+    values.push(shape, names.channel(topic), this.#epochs.next());
+    if (once) {
+      keys.push(names.record(topic, once));
+      values.push(publicationDigest(publication));
+    } else if (step) {
+      const { writer, items, digest, first } = step;
+      keys.push(names.record(topic, step.once));
+      const given = first ? `${first.epoch}:${first.offset}` : "-";
+      values.push(encodeURIComponent(writer), String(items), given, digest);
+    }
+    values.push(...contents);
+  }
+}
