@@ -21,17 +21,15 @@ export interface ViewOptions extends BrowserContextOptions {
   readonly hash?: string;
 }
 
-/** Opens the page in a browser without history, for the tests of one of its panels. */
-async function openPage(
+/** @returns a tab without history */
+async function newTab(
   browser: Browser,
-  url: URL,
-  panel: PanelName,
-  { hasClock = false, hash = "", ...options }: ViewOptions = {},
-): Promise<View> {
-  const context = await browser.newContext({ locale: "en-US", ...options });
+  { hasClock = false, hash: _, ...options }: ViewOptions,
+): Promise<Page> {
+  // Movements would be drawn sixty times a second by the processor.
+  const context = await browser.newContext({ locale: "en-US", reducedMotion: "reduce", ...options });
   context.setDefaultTimeout(120_000);
   const page = await context.newPage();
-  const view = new View(page, panel);
   if (options.javaScriptEnabled !== false) {
     await page.addInitScript(() =>
       document.addEventListener("securitypolicyviolation", (event) =>
@@ -40,11 +38,7 @@ async function openPage(
     );
   }
   if (hasClock) await installClock(page);
-  await page.goto(new URL(hash, url).href);
-  const tab = page.locator(`[data-tab="${panel}"]`);
-  if (options.javaScriptEnabled !== false) await page.locator("main").waitFor();
-  if ((await tab.count()) > 0) await tab.click();
-  return view;
+  return page;
 }
 
 /** Frames stay the browser's own: the log shows in the next frame what it was given, whatever the time is. */
@@ -59,6 +53,8 @@ async function installClock(page: Page): Promise<void> {
 /** One browser and one server for all the tests of a file, which constructs it at its top level. */
 export class SharedBrowser {
   readonly #panel: PanelName;
+  /** The tab of the tests that need no other: each new one is a process of Chromium, which compiles the page anew. */
+  #idleTab: Page | undefined;
   #started: readonly [Browser, RunningServer] | undefined;
 
   /** @param panel the panel that the tests use */
@@ -78,8 +74,34 @@ export class SharedBrowser {
   }
 
   /** @param url the server's page if left out */
-  readonly open = (options: ViewOptions = {}, url = this.server.url): Promise<View> =>
-    openPage(this.#parts[0], url, this.#panel, options);
+  readonly open = async (options: ViewOptions = {}, url = this.server.url): Promise<View> => {
+    const { hash = "", ...special } = options;
+    const isOrdinary = Object.keys(special).length === 0;
+    const idle = isOrdinary ? this.#idleTab : undefined;
+    if (idle) this.#idleTab = undefined;
+    const page = idle ?? (await newTab(this.#parts[0], options));
+    const view = new View(page, this.#panel, () => (isOrdinary ? this.#clear(page) : page.context().close()));
+    await page.goto(new URL(hash, url).href);
+    const tab = page.locator(`[data-tab="${this.#panel}"]`);
+    if (options.javaScriptEnabled !== false) await page.locator("main").waitFor();
+    if ((await tab.count()) > 0) await tab.click();
+    return view;
+  };
+
+  /** Leaves the tab as a new one. */
+  async #clear(page: Page): Promise<void> {
+    for (const event of ["request", "websocket", "pageerror", "console"]) page.removeAllListeners(event);
+    await page.unrouteAll({ behavior: "ignoreErrors" });
+    for (const other of page.context().pages()) if (other !== page) await other.close();
+    await page.evaluate(() => {
+      localStorage.clear();
+      sessionStorage.clear();
+    });
+    await page.mouse.move(0, 0);
+    await page.goto("about:blank");
+    if (this.#idleTab) await page.context().close();
+    else this.#idleTab = page;
+  }
 
   get #parts(): readonly [Browser, RunningServer] {
     if (!this.#started) throw new Error("the browser is used before its tests began");
@@ -98,6 +120,7 @@ export class View implements AsyncDisposable {
   constructor(
     readonly page: Page,
     panel: string,
+    private readonly close: () => Promise<void>,
   ) {
     this.panel = page.locator(`#${panel}`);
     page.on("request", (request) => this.requests.push(request.url()));
@@ -172,7 +195,7 @@ export class View implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.page.context().close();
+    await this.close();
   }
 }
 
