@@ -44,8 +44,10 @@ async function compile(outfile: string): Promise<void> {
 
 /** Changes with every file that goes into the binary, as `make` sees it. */
 async function sourcesKey(): Promise<string> {
-  const sources = "{src/**,public/**,docs/*,package.json,bun.lock,tsconfig.json}";
-  const files = [...new Bun.Glob(sources).scanSync({ cwd: root })].toSorted();
+  // Bun.Glob finds nothing by a pattern whose braces hold both folders and files.
+  const files = ["{src,public}/**", "docs/*", "{package,tsconfig}.json", "bun.lock"]
+    .flatMap((pattern) => [...new Bun.Glob(pattern).scanSync({ cwd: root })])
+    .toSorted();
   const versions = files.map(async (file) => {
     const { size, mtimeMs } = await stat(join(root, file));
     return `${file} ${size} ${mtimeMs}`;
