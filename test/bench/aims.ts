@@ -5,8 +5,14 @@ import type { Measure, Row, Samples } from "./samples.ts";
 import { ratioWords } from "./table.ts";
 
 /** A figure of Longwire is at most `times` the figure of the control. */
-export function atMostTimesControl(samples: Samples, row: Row, measure: Measure, times: number): Aim {
-  const ratio = samples.ratio(row.key, longwire.key, control, measure.key);
+export function atMostTimesControl(
+  samples: Samples,
+  row: Row,
+  measure: Measure,
+  times: number,
+  peer = longwire.key,
+): Aim {
+  const ratio = samples.ratio(row.key, peer, control, measure.key);
   return {
     aim: `${row.heading}: ${measure.heading} at most ×${times} the control's`,
     met: ratio !== undefined && ratio <= times,

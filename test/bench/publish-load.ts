@@ -6,6 +6,8 @@ export interface PublishLoad extends LoadTimes {
   readonly connections: number;
   readonly topics: number;
   readonly payloadBytes: number;
+  /** Text unless it is set. */
+  readonly isJson?: boolean;
   readonly headers?: Readonly<Record<string, string>>;
   /** Sends another `Idempotency-Key` with each request. */
   readonly withKeys?: boolean;
@@ -45,13 +47,14 @@ class PublishLine {
   #line: HttpLine | undefined;
 
   private constructor(port: number, publishLoad: PublishLoad, index: number, load: Load) {
-    const { connections, topics, payloadBytes, withKeys = false } = publishLoad;
+    const { connections, topics, payloadBytes, isJson = false, withKeys = false } = publishLoad;
     this.#load = load;
     const headers = {
       ...publishLoad.headers,
+      ...(isJson ? { "Content-Type": "application/json" } : {}),
       ...(withKeys ? { "Idempotency-Key": keyDigits } : {}),
     };
-    const body = "x".repeat(payloadBytes);
+    const body = isJson ? jsonOf(payloadBytes) : "x".repeat(payloadBytes);
     this.#requests = Array.from({ length: Math.min(topics, requestsMax) }, (_, turn) => {
       const topic = (turn * connections + index) % topics;
       return postRequest({ port, path: `/topics/publish/${topic}`, body, headers });
@@ -84,6 +87,12 @@ class PublishLine {
     this.#load.latencies?.add(performance.now() - this.#sentAt);
     this.send();
   }
+}
+
+/** An object of several members, as applications send them. */
+function jsonOf(bytes: number): string {
+  const order = { kind: "order", id: 4711, paid: true, note: "" };
+  return JSON.stringify({ ...order, note: "x".repeat(bytes - JSON.stringify(order).length) });
 }
 
 function writeDigits(request: Buffer, at: number, number: number): void {
