@@ -333,8 +333,8 @@ class RealWorld implements AsyncDisposable {
     const newEpoch = `e${this.#clock}`;
     if (step.name === "append") {
       const content = String(encodeDraft({ data: String(step.message), contentType: "text/plain" }));
-      const values = ["1000 3600000 0 1 none", topic, newEpoch, content];
-      const [reached, answer] = ((await run("append", topicKeys, values)) as unknown[]).map(String);
+      const values = [newEpoch, "1000 3600000 0 1 none", topic, content];
+      const [reached, answer] = String(await run("append", topicKeys, values)).split("\n");
       const [, replid, claimed] = String(reached).split(" ");
       const [epoch = "", offset] = String(answer).split(" ");
       this.#learnId(step.id, epoch, Number(offset));

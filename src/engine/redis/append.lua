@@ -1,10 +1,10 @@
 -- Appends publications, each with the record of its key, and announces what they append: one step, and an answer for each.
 -- KEYS 1 fence; then for each publication its position, its log, and the record of its key (only with a key)
--- ARGV for each publication: 1 its shape, `<messages kept> <milliseconds kept> <1 to end the topic> <number of messages> <kind>`;
---      2 channel, 3 epoch if one begins; of the kind once: 4 digest; of the kind step: 4 writer, 5 items, 6 first position or -,
---      7 digest; then the publisher's part of each message
--- Returns { `<generation> <replid> <offset of replication>`, answer, … }: a server that was promoted has what was appended if it
--- has the history of this replid up to that offset.
+-- ARGV 1 what epochs that begin are named by; then for each publication: 1 its shape, `<messages kept> <milliseconds kept>
+--      <1 to end the topic> <number of messages> <kind>`; 2 channel; of the kind once: 3 digest; of the kind step: 3 writer,
+--      4 items, 5 first position or -, 6 digest; then the publisher's part of each message
+-- Returns lines: `<generation> <replid> <offset of replication>`, and an answer for each. A server that was promoted has what was
+-- appended if it has the history of this replid up to that offset.
 -- An answer is `<epoch> <offset of the last message or -> <offset of the end or ->`, CONFLICT, TAKEN, `ENDED <epoch> <offset>`,
 -- or `ERROR <error>`, after which it is unknown what was appended.
 if connected < ACKNOWLEDGE then
@@ -32,7 +32,7 @@ local function next_entry(position, jump, content)
 end
 
 -- Shapes by their text: most publications of a call have the same.
-local shapes, arguments = {}, { none = 3, once = 4, step = 7 }
+local shapes, arguments = {}, { none = 2, once = 3, step = 6 }
 local function shape_of(text)
   local shape = shapes[text]
   if shape then return shape end
@@ -45,6 +45,13 @@ local function shape_of(text)
   }
   shapes[text] = shape
   return shape
+end
+
+-- No two topics have one epoch. Names of one length differ because no two calls have the same beginning.
+local begun = 0
+local function new_epoch()
+  begun = begun + 1
+  return ARGV[1] .. string.format('%03d', begun)
 end
 
 -- Appends the publication whose keys begin at `key`, and whose arguments are after `at`.
@@ -63,16 +70,16 @@ local function append(shape, key, at)
   if record then
     local writer
     writer, first, stream_last = string.match(record, '^s (%S+) %d+ (%S+) (%S+)')
-    if writer ~= ARGV[at + 4] then return 'TAKEN' end
+    if writer ~= ARGV[at + 3] then return 'TAKEN' end
   end
 
   local position, jump = read_position(KEYS[key], true), 1
   if not position then
-    position = new_position(ARGV[at + 3])
+    position = new_position(new_epoch())
     position.generation = fence.generation
   elseif position.generation ~= fence.generation then
     change_position(KEYS[key], position)
-    if not is_current(position) then begin_epoch(position, ARGV[at + 3], KEYS[key + 1])
+    if not is_current(position) then begin_epoch(position, new_epoch(), KEYS[key + 1])
     elseif position.ended == '-' then jump = jump_of(position) end
     position.generation = fence.generation
   end
@@ -92,7 +99,7 @@ local function append(shape, key, at)
   for nth = 1, count do
     texts[nth] = next_entry(position, jump, ARGV[contents + nth])
     jump = 1
-    if nth == 1 and first == '-' and kind == 'step' and ARGV[at + 6] == '-' then
+    if nth == 1 and first == '-' and kind == 'step' and ARGV[at + 5] == '-' then
       first = position.epoch .. ':' .. position.last
     end
     message = position.last
@@ -123,21 +130,23 @@ local function append(shape, key, at)
     redis.call('SET', KEYS[key + 2], 'o ' .. digest .. ' ' .. answer, 'EX', KEY_SECONDS)
   elseif kind == 'step' then
     if message ~= '-' then stream_last = position.epoch .. ':' .. message end
-    if first == '-' then first = ARGV[at + 6] end
+    if first == '-' then first = ARGV[at + 5] end
     if finish ~= '-' then finish = position.epoch .. ':' .. finish end
-    local fields = { 's', ARGV[at + 4], ARGV[at + 5], first, stream_last, finish, digest }
+    local fields = { 's', ARGV[at + 3], ARGV[at + 4], first, stream_last, finish, digest }
     redis.call('SET', KEYS[key + 2], table.concat(fields, ' '), 'EX', KEY_SECONDS)
   end
   return answer
 end
 
-local answers, key, at = {}, 2, 0
+local answers, key, at = { '' }, 2, 1
 while at < #ARGV do
   local shape = shape_of(ARGV[at + 1])
   local is_done, answer = pcall(append, shape, key, at)
-  if not is_done then answer = 'ERROR ' .. (type(answer) == 'table' and answer.err or tostring(answer)) end
+  if not is_done then
+    answer = 'ERROR ' .. string.gsub(type(answer) == 'table' and answer.err or tostring(answer), '\n', ' ')
+  end
   answers[#answers + 1] = answer
   key, at = key + shape.keys, at + shape.arguments + shape.count
 end
-table.insert(answers, 1, fence.generation .. ' ' .. replid .. ' ' .. string.format('%.0f', reached))
-return answers
+answers[1] = fence.generation .. ' ' .. replid .. ' ' .. string.format('%.0f', reached)
+return table.concat(answers, '\n')

@@ -10,10 +10,10 @@ import { encodeDraft } from "./entry.ts";
 import type { RedisKeys } from "./keys.ts";
 import type { Argument, Reply } from "./link.ts";
 import type { Primary } from "./primary.ts";
-import { appendedOf, arrayOf, claimOf } from "./replies.ts";
+import { appendedOf, claimOf } from "./replies.ts";
 import type { Claim, Testimony } from "./testimony.ts";
 
-/** Publications in flight, and their bytes. Beyond it they are refused at once: Redis is too slow for them. */
+/** Publications in flight, and their bytes; of a text its characters. Beyond it they are refused at once: Redis is too slow for them. */
 const publishesMax = 10_000;
 const publishBytesMax = 64 * 1024 * 1024;
 
@@ -58,18 +58,18 @@ export class Appends {
   }
 
   /** @throws what `Broker.publish` throws */
-  async publish(topic: string, publication: Publication): Promise<Appended> {
+  publish(topic: string, publication: Publication): Promise<Appended> {
+    const { promise, resolve, reject } = Promise.withResolvers<Appended>();
     const contents = publication.drafts.map(encodeDraft);
     let bytes = 0;
-    for (const content of contents) bytes += Buffer.byteLength(content);
+    for (const content of contents) bytes += content.length;
     if (this.#publishes >= publishesMax || this.#bytes + bytes > publishBytesMax)
-      throw new BrokerUnavailable("too many publications wait for Redis");
+      return Promise.reject(new BrokerUnavailable("too many publications wait for Redis"));
     this.#publishes++;
     this.#bytes += bytes;
     if (this.#waiting.length === 0) setImmediate(() => this.flush());
-    const { promise, resolve, reject } = Promise.withResolvers<Appended>();
     this.#waiting.push({ topic, publication, contents, bytes, resolve, reject });
-    return await promise;
+    return promise;
   }
 
   /** Sends what waits for the end of the turn. */
@@ -97,8 +97,8 @@ export class Appends {
     const { primary } = this.#deps;
     try {
       const reply = await primary.acknowledged(() => this.#send(call));
-      const [reached, ...answers] = arrayOf(reply).map(String);
-      this.#settle(call, answers, claimOf(reached ?? ""));
+      const [reached = "", ...answers] = String(reply).split("\n");
+      this.#settle(call, answers, claimOf(reached));
     } catch (error) {
       for (const { reject } of call) reject(error);
     }
@@ -128,7 +128,7 @@ export class Appends {
 
   #send(call: readonly WaitingPublication[]): Promise<Reply> {
     const keys: string[] = [];
-    const values: Argument[] = [];
+    const values: Argument[] = [this.#epochs.next()];
     for (const waiting of call) this.#add(waiting, keys, values);
     return this.#deps.primary.script("append", keys, values);
   }
@@ -141,7 +141,7 @@ export class Appends {
     const kind = once ? "once" : step ? "step" : "none";
     const shape = `${messages} ${ageSeconds * 1000} ${end ? 1 : 0} ${contents.length} ${kind}`;
     keys.push(names.position(topic), names.log(topic));
-    values.push(shape, names.channel(topic), this.#epochs.next());
+    values.push(shape, names.channel(topic));
     if (once) {
       keys.push(names.record(topic, once));
       values.push(publicationDigest(publication));

@@ -20,24 +20,25 @@ export function appendedOf(topic: string, answer: string): Appended {
   if (epoch === "TAKEN") throw new StreamTakenOver();
   if (epoch === "ENDED") throw new TopicEnded(topic, { epoch: message ?? "", offset: Number(end) });
   if (epoch === "ERROR") throw new BrokerUnavailable(wordsOf(answer.slice("ERROR ".length)));
-  return { ...placeOf("message", message, epoch), ...placeOf("end", end, epoch) };
+  const position = message === "-" ? undefined : { epoch, offset: Number(message) };
+  if (end === "-") return position ? { message: position } : {};
+  return { ...(position && { message: position }), end: { epoch, offset: Number(end) } };
 }
 
-/** @param reached the first of what append.lua returns */
+/** @param reached the first line of what append.lua returns */
 export function claimOf(reached: string): Claim {
   const [generation, replid = "", offset] = reached.split(" ");
   return { generation: Number(generation), replid, offset: Number(offset) };
 }
 
-/** @param place `<epoch>:<offset>`, or an offset where the epoch is given; `-` for none */
+/** @param place `<epoch>:<offset>`; `-` for none */
 export function placeOf<Name extends string>(
   name: Name,
   place: string | undefined,
-  epoch?: string,
 ): { readonly [Key in Name]?: Position } {
   if (place === undefined || place === "-") return {};
-  const [own = "", offset] = epoch === undefined ? place.split(":") : [epoch, place];
-  return { [name]: { epoch: own, offset: Number(offset) } } as { readonly [Key in Name]?: Position };
+  const [epoch = "", offset] = place.split(":");
+  return { [name]: { epoch, offset: Number(offset) } } as { readonly [Key in Name]?: Position };
 }
 
 /** @param reply `{ epoch, last offset, end }` (stored.lua) */
