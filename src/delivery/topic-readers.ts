@@ -107,8 +107,8 @@ class FormReaders {
   #pausedUntilMilliseconds = Number.NEGATIVE_INFINITY;
   /** Set while publishers wait. */
   #pause: Promise<void> | undefined;
-  /** Those that lag, as far as is known. The pause is for them. */
-  #lagging: Reader[] = [];
+  /** Those that lag, as far as is known. The pause is for them. Undefined without a pause. */
+  #lagging: Reader[] | undefined;
 
   constructor(topic: string, form: Form, deps: DeliveryDeps) {
     this.form = form;
@@ -130,7 +130,7 @@ class FormReaders {
   }
 
   get isLagging(): boolean {
-    return this.#lagging.length > 0;
+    return this.#lagging !== undefined && this.#lagging.length > 0;
   }
 
   add(subscription: Subscription, reader: Reader): void {
@@ -186,7 +186,7 @@ class FormReaders {
     if (this.#sincePauseBytes < buffers.checkEveryBytes) return;
     this.#pause ??= this.#waitForReaders(native.publishedBytes - this.#sincePauseBytes).finally(() => {
       this.#pause = undefined;
-      this.#lagging = [];
+      this.#lagging = undefined;
       this.#pausedUntilMilliseconds = performance.now();
     });
     this.#sincePauseBytes = 0;
@@ -201,9 +201,9 @@ class FormReaders {
     const { buffers } = this.#deps;
     const endMilliseconds = this.#pausedUntilMilliseconds + buffers.laggingMilliseconds;
     await nextTurn();
-    this.#lagging = [];
-    if (this.#mayLag(sinceBytes))
-      this.#list.visit((reader) => this.#lags(reader) && this.#lagging.push(reader));
+    const lagging: Reader[] = [];
+    if (this.#mayLag(sinceBytes)) this.#list.visit((reader) => this.#lags(reader) && lagging.push(reader));
+    this.#lagging = lagging;
     for (
       let last = this.#lagging.at(-1);
       last && performance.now() < endMilliseconds;

@@ -42,8 +42,8 @@ const retrySeconds = 1;
 
 export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements LocalTopic<Live> {
   subscriptionCount = 0;
-  /** Resolves when the broker announces the topic here. */
-  readonly ready: Promise<void>;
+  /** Resolves when the broker announces the topic here; undefined from then on. */
+  ready: Promise<void> | undefined;
   readonly live: Live;
   readonly #deps: ChannelDeps<Live>;
   /** The position of the last delivered entry; without an epoch until the broker answered `subscribe`. */
@@ -52,8 +52,8 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
   #end: End | undefined;
   /** The last delivered messages. */
   #recent: TopicLog | undefined;
-  /** Announcements that came before the broker answered `subscribe`. */
-  #early: (Message | End)[] = [];
+  /** Announcements that came before the broker answered `subscribe`, if there are any. */
+  #early: (Message | End)[] | undefined;
   #isLeft = false;
   #isLagging = false;
   #catchingUp: Promise<void> | undefined;
@@ -162,8 +162,9 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
 
   async #subscribe(): Promise<void> {
     this.#startAt(await this.#deps.broker.subscribe(this.topic));
-    const early = this.#early;
-    this.#early = [];
+    this.ready = undefined;
+    const early = this.#early ?? [];
+    this.#early = undefined;
     for (const entry of early) this.announced(entry);
   }
 
@@ -176,6 +177,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
 
   /** Only the last of many are kept: the broker has those before them. */
   #keepEarly(entry: Message | End): void {
+    this.#early ??= [];
     this.#early.push(entry);
     if (this.#early.length > page.messagesMax) this.#early.shift();
   }

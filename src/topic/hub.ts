@@ -143,23 +143,22 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   }
 
   /**
-   * Prepares a subscription. When it resolves, the topic is announced here and the messages after `since` are known.
+   * Prepares a subscription. When it is there, the topic is announced here and the messages after `since` are known.
    * Nothing is sent before its `begin`. The caller must `close` it.
    * @param since undefined means from now on
    * @param requested `since` as the client wrote it, for the gap that may follow
+   * @returns no promise where there is nothing to wait for: a connection of 100 topics would wait 100 times
    * @throws {BrokerUnavailable}
    */
-  async open(topic: string, since: Since | undefined, requested: string): Promise<Subscription<Live>> {
+  open(
+    topic: string,
+    since: Since | undefined,
+    requested: string,
+  ): Subscription<Live> | Promise<Subscription<Live>> {
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     const channel = this.#enter(topic);
-    try {
-      await channel.ready;
-      if (!since) return new Subscription(channel, undefined);
-      return new Subscription(channel, { since, requested, start: await channel.start(since, requested) });
-    } catch (error) {
-      channel.leave();
-      throw error;
-    }
+    if (!since && channel.isSubscribed) return new Subscription(channel, undefined);
+    return this.#prepare(channel, since, requested);
   }
 
   /** The states of topics for people; undefined for a topic that does not exist. @throws {BrokerUnavailable} */
@@ -173,6 +172,21 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     for (const channel of this.#channels.values()) channel.release();
     this.#channels.clear();
     this.#lingering.clear();
+  }
+
+  async #prepare(
+    channel: Channel<Live>,
+    since: Since | undefined,
+    requested: string,
+  ): Promise<Subscription<Live>> {
+    try {
+      await channel.ready;
+      if (!since) return new Subscription(channel, undefined);
+      return new Subscription(channel, { since, requested, start: await channel.start(since, requested) });
+    } catch (error) {
+      channel.leave();
+      throw error;
+    }
   }
 
   #every(seconds: number, task: () => void): void {

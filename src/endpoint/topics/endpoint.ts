@@ -34,7 +34,7 @@ import {
 } from "../../settings/limits.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
-import type { Subscription } from "../../topic/subscription.ts";
+import { Subscription } from "../../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
 import { attributesOfHeaders } from "../../wire/event-headers.ts";
 import { type ArrivingBodyDeps, type Body, readBody } from "./arriving-body.ts";
@@ -51,7 +51,7 @@ import {
   requireNoMistypedParameter,
   type TopicStart,
 } from "./request.ts";
-import { cloudEventsCodec, rawCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
+import { cloudEventsCodec, rawCodec, type SocketCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
 import { type StreamKind, streamItemsOf, streamKindOf } from "./stream-items.ts";
 import { Turn } from "./turn.ts";
 
@@ -88,6 +88,7 @@ class TopicsEndpoint {
   readonly #deps: TopicsDeps;
   readonly #path: string;
   readonly #socketDeps: TopicSocketDeps;
+  readonly #cloudEventsCodec: SocketCodec;
   readonly #streamDeps: EventStreamDeps;
   readonly #pollDeps: PollDeps;
   readonly #publishDeps: PublishDeps;
@@ -99,6 +100,7 @@ class TopicsEndpoint {
     const { config } = deps;
     const { replayAheadBytes, streamGatheredBytes } = deps.buffers;
     this.#socketDeps = { ...deps, replayAheadBytes };
+    this.#cloudEventsCodec = cloudEventsCodec(deps.encodings);
     this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax };
     const { messageBytesMax, historyBytesMax, redisUrl } = config;
     const isBounded = redisUrl === undefined && historyBytesMax > 0;
@@ -129,7 +131,10 @@ class TopicsEndpoint {
         throw malformed("wait belongs to a poll, which needs since, such as ?since=-&wait=25s.");
       const topics = readTopics(context, this.#path, socketTopicsMax);
       const permissions = await this.#deps.access.authenticate(context);
-      for (const topic of topics) await permissions.require("subscribe", topic);
+      for (const topic of topics) {
+        const asked = permissions.require("subscribe", topic);
+        if (asked instanceof Promise) await asked; // Only the rule of an application is waited for.
+      }
       if (!isConnection) return await this.#inspect(topics);
       const starts = readTopicStarts(request, url, topics);
       if (isSocket) return await this.#openSocket(context, permissions, starts);
@@ -189,7 +194,7 @@ class TopicsEndpoint {
     permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Answer> {
-    const { upgrader, native, encodings } = this.#deps;
+    const { upgrader, native } = this.#deps;
     const subprotocol = chooseSubprotocol(context.request, Object.values(subprotocols));
     const isRaw = subprotocol !== subprotocols.cloudEvents;
     if (isRaw && starts.length > 1) {
@@ -208,7 +213,7 @@ class TopicsEndpoint {
         handler: new TopicSocket(
           this.#socketDeps,
           permissions,
-          isRaw ? rawCodec : cloudEventsCodec(encodings),
+          isRaw ? rawCodec : this.#cloudEventsCodec,
           subscriptions,
         ),
         subprotocol,
@@ -276,13 +281,9 @@ class TopicsEndpoint {
     starts: readonly TopicStart[],
     open: (subscriptions: Subscriptions) => Opened | Promise<Opened>,
   ): Promise<Opened> {
-    const { hub, counters } = this.#deps;
-    const results = await Promise.allSettled(
-      starts.map(({ topic, since, requested }) => hub.open(topic, since, requested)),
-    );
-    const subscriptions = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+    const { counters } = this.#deps;
+    const subscriptions = await this.#openAll(starts);
     try {
-      for (const result of results) if (result.status === "rejected") throw result.reason;
       for (const { resumed, gap } of subscriptions) {
         if (resumed) counters.resumes.complete++;
         if (gap) counters.resumes.gap++;
@@ -292,6 +293,20 @@ class TopicsEndpoint {
       closeAll(subscriptions);
       throw error;
     }
+  }
+
+  async #openAll(starts: readonly TopicStart[]): Promise<Subscriptions> {
+    const { hub } = this.#deps;
+    const opening = starts.map(({ topic, since, requested }) => hub.open(topic, since, requested));
+    if (opening.every((one) => one instanceof Subscription)) return opening;
+    const results = await Promise.allSettled(opening);
+    const subscriptions = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+    for (const result of results) {
+      if (result.status === "fulfilled") continue;
+      closeAll(subscriptions);
+      throw result.reason;
+    }
+    return subscriptions;
   }
 
   async #inspect(topics: readonly string[]): Promise<Response> {

@@ -26,15 +26,16 @@ export function readTopics(
   topicsMax: number,
 ): string[] {
   if (!pathname.startsWith(path)) throw malformed('A topic\'s name has no part "." or "..".');
-  const topics = pathname.slice(path.length).split(",").map(decode);
+  const names = pathname.slice(path.length).split(",");
+  const topics = pathname.includes("%") ? names.map(decode) : names;
   if (topics.length > topicsMax) throw malformed(`At most ${topicsMax} topics go into one request.`);
   for (const topic of topics) {
     const fault = faultOfTopicName(topic);
     if (fault) throw malformed(fault);
   }
+  if (new Set(topics).size === topics.length) return topics;
   const twice = topics.find((topic, index) => topics.indexOf(topic) !== index);
-  if (twice !== undefined) throw malformed(`The topic "${twice}" is named twice.`);
-  return topics;
+  throw malformed(`The topic "${twice}" is named twice.`);
 }
 
 function decode(name: string): string {

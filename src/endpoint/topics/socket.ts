@@ -23,7 +23,7 @@ import {
   readRawFrame,
 } from "../../wire/client-frame.ts";
 import { closeCode } from "../../wire/close-code.ts";
-import { ControlEvents, type OpenedTopic } from "../../wire/cloud-events.ts";
+import { ControlEvents } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
 import { stamped } from "./publish-target.ts";
 
@@ -37,51 +37,41 @@ export interface TopicSocketDeps {
   readonly refusals: Refusals;
 }
 
-/** How one subprotocol reads and writes frames. */
-interface SocketCodec {
+/** How one subprotocol reads and writes frames. All its sockets share it. */
+export interface SocketCodec {
   readonly form: typeof forms.raw | typeof forms.cloudEvents;
+  /** Without them a socket is told nothing: a gap closes it. */
+  readonly hasControlEvents: boolean;
   encode(message: Message): string | Uint8Array<ArrayBuffer>;
-  open(socket: Socket, topics: readonly OpenedTopic[]): void;
-  gap(socket: Socket, gap: Gap): void;
-  end(socket: Socket, end: End): void;
   /**
    * @param topic the connection's topic, if it has only one
    * @throws {DraftError}
    */
   read(frame: string | Buffer<ArrayBuffer>, topic: string | undefined): ClientFrame;
-  pong(): string;
 }
 
 /** The published bytes of one topic. */
 export const rawCodec: SocketCodec = {
   form: forms.raw,
+  hasControlEvents: false,
   encode: ({ data }) => data,
-  open: () => undefined,
-  gap: (socket, { requested }) =>
-    void closeSocket(socket, closeCode.cannotResume, `cannot continue after ${requested}`),
-  end: () => undefined,
   read: readRawFrame,
-  pong: () => "pong",
 };
 
 /** Every frame is a CloudEvent. */
-export function cloudEventsCodec(encodings: Encodings): SocketCodec {
-  const control = new ControlEvents();
-  return {
-    form: forms.cloudEvents,
-    encode: (message) => encodings.get("cloudEvents", message),
-    open: (socket, topics) => void socket.send(control.open(topics)),
-    gap: (socket, gap) => void socket.send(control.gap(gap)),
-    end: (socket, end) => void socket.send(control.end(end)),
-    read: readEventFrame,
-    pong: () => control.pong(),
-  };
-}
+export const cloudEventsCodec = (encodings: Encodings): SocketCodec => ({
+  form: forms.cloudEvents,
+  hasControlEvents: true,
+  encode: (message) => encodings.get("cloudEvents", message),
+  read: readEventFrame,
+});
 
+/** Past 12 fields JavaScriptCore takes more than 112 bytes for it. */
 export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Reader {
   readonly #deps: TopicSocketDeps;
   readonly #permissions: Permissions;
   readonly #codec: SocketCodec;
+  readonly #control: ControlEvents | undefined;
   /** Replaced and not changed, because it may be walked meanwhile. */
   subscriptions: readonly Subscription<TopicReaders>[];
   /** Set if the connection was opened for only one topic. */
@@ -104,13 +94,14 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     this.#deps = deps;
     this.#permissions = permissions;
     this.#codec = codec;
+    this.#control = codec.hasControlEvents ? new ControlEvents() : undefined;
     this.subscriptions = subscriptions;
     this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
   }
 
   open(socket: Socket): void {
     this.#socket = socket;
-    this.#codec.open(socket, this.subscriptions);
+    if (this.#control) socket.send(this.#control.open(this.subscriptions));
     for (const subscription of this.subscriptions) subscription.begin(this);
     this.#advance();
   }
@@ -164,7 +155,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     if (this.#publishing) {
       this.#publishing.push(request);
       if (this.#publishing.length >= publishAheadMax) this.#hold(socket);
-    } else if (request === "pong") socket.send(this.#codec.pong());
+    } else if (request === "pong") this.#pong(socket);
     else void this.#publish(socket, request);
   }
 
@@ -216,7 +207,9 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
 
   gap(gap: Gap): void {
     this.#deps.counters.gaps++;
-    if (this.#socket) this.#codec.gap(this.#socket, gap);
+    if (!this.#socket) return;
+    if (this.#control) this.#socket.send(this.#control.gap(gap));
+    else closeSocket(this.#socket, closeCode.cannotResume, `cannot continue after ${gap.requested}`);
   }
 
   live(subscription: Subscription<TopicReaders>): void {
@@ -226,7 +219,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
   end(end: End): void {
     const socket = this.#socket;
     if (!socket) return;
-    this.#codec.end(socket, end);
+    if (this.#control) socket.send(this.#control.end(end));
     if (!this.subscriptions.every(({ isClosed }) => isClosed)) return;
     this.#hasFailed = true;
     closeSocket(socket, closeCode.normal, "ended");
@@ -236,6 +229,10 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     this.#hasFailed = true;
     const { code, message } = this.#deps.refusals.of(error);
     if (this.#socket) closeSocket(this.#socket, code, message);
+  }
+
+  #pong(socket: Socket): void {
+    socket.send(this.#control?.pong() ?? "pong");
   }
 
   /** @returns the bytes that were sent, -1 if they are held, 0 if Bun dropped the frame */
@@ -275,7 +272,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     this.#publishing = waiting;
     try {
       for (let request: ClientFrame | undefined = first; request; request = waiting.shift()) {
-        if (request === "pong") socket.send(this.#codec.pong());
+        if (request === "pong") this.#pong(socket);
         else await this.#publishOne(request);
         if (this.#isHeld && waiting.length === 0) this.#release(socket);
       }
