@@ -29,7 +29,8 @@ export class LiveList<Reader> {
     subscription.liveIndex = -1;
     this.#readers[index] = undefined;
     this.#size--;
-    if (this.#readers.length > 2 * this.#size) this.#closeUp();
+    if (this.#size === 0) this.clear();
+    else if (this.#readers.length > 2 * this.#size) this.#closeUp();
     return reader;
   }
 
@@ -55,7 +56,7 @@ export class LiveList<Reader> {
 
   /** Deletes all. @returns their subscriptions */
   clear(): Subscription[] {
-    const subscriptions = this.#subscriptions.filter(({ liveIndex }) => liveIndex >= 0);
+    const subscriptions = this.#size > 0 ? this.#subscriptions.filter(({ liveIndex }) => liveIndex >= 0) : [];
     for (const subscription of subscriptions) subscription.liveIndex = -1;
     this.#readers = [];
     this.#subscriptions = [];

@@ -62,8 +62,12 @@ const topicPart = /^[\p{L}\p{M}\p{N}._~:-]+$/u;
 
 const ascii = /^[\0-\x7f]*$/;
 
+/** Parts of ASCII, none of which begins with a dot: most names, in which nothing else can be wrong but the length. */
+const plainName = /^[A-Za-z0-9_~:-][A-Za-z0-9._~:-]*(?:\/[A-Za-z0-9_~:-][A-Za-z0-9._~:-]*)*$/;
+
 /** @returns what is wrong with the name, or nothing */
 export function faultOfTopicName(name: string): string | undefined {
+  if (name.length <= topicNameLengthMax && plainName.test(name)) return undefined;
   if (name.length === 0) return "A topic's name must not be empty.";
   if (isTooLong(name))
     return `A topic's name has at most ${topicNameLengthMax} characters and ${topicNameBytesMax} bytes of UTF-8.`;

@@ -49,7 +49,7 @@ export const openData = (topics: readonly OpenedTopic[]): object => ({
     topic,
     id: openId,
     resumed,
-    ...(isTrimmed && { trimmed: true }),
+    trimmed: isTrimmed || undefined, // JSON leaves undefined out.
   })),
 });
 
