@@ -31,6 +31,11 @@ const keys = new RedisKeys("replay", 0);
 const topic = "news";
 const topicKeys = [keys.position(topic), keys.log(topic)];
 
+/** What other publishers have in the call that appends the model's message: before it, and after it, in the same topic, too. */
+const beside = "beside";
+const besideKeys = [keys.position(beside), keys.log(beside)];
+const once = { publisher: "replay", key: "one of all calls" };
+
 /** The last of ARGV, which is taken off, is the time. */
 const clockAhead =
   "(function() local t = redis.call('TIME'); return tonumber(table.remove(ARGV)) - t[1] * 1000 - math.floor(t[2] / 1000) end)()";
@@ -130,6 +135,10 @@ class RealWorld implements AsyncDisposable {
   readonly #lossyTimes = new Names<string>("the time");
   /** By epoch and offset. */
   readonly #ids = new Map<string, number>();
+  /** The model's offsets by the real ids: no two have one. */
+  readonly #offsetsOfIds = new Map<string, number>();
+  /** What others in the calls were answered. */
+  readonly #besideIds = new Set<string>();
   /** The least and the most offset of replication of each step of a history, by replid and offset. */
   readonly #offsets = new Map<string, [least: number, most: number]>();
   /** What an append was answered, by the model's replid and offset. */
@@ -332,11 +341,9 @@ class RealWorld implements AsyncDisposable {
     };
     const newEpoch = `e${this.#clock}`;
     if (step.name === "append") {
-      const content = String(encodeDraft({ data: String(step.message), contentType: "text/plain" }));
-      const values = [newEpoch, "1000 3600000 0 1 none", topic, content];
-      const [reached, answer] = String(await run("append", topicKeys, values)).split("\n");
-      const [, replid, claimed] = String(reached).split(" ");
-      const [epoch = "", offset] = String(answer).split(" ");
+      const [reached = "", answer = ""] = await this.#append(step.message, newEpoch, run);
+      const [, replid, claimed] = reached.split(" ");
+      const [epoch = "", offset] = answer.split(" ");
       this.#learnId(step.id, epoch, Number(offset));
       this.#claims.set(`${replid} ${step.claimed}`, String(claimed));
     } else if (step.name === "subscribe") {
@@ -359,10 +366,33 @@ class RealWorld implements AsyncDisposable {
     }
   }
 
-  async #read(
-    { since, answer }: Step & { readonly name: "read" },
-    run: (name: ScriptName, own: readonly string[], values: readonly (string | number)[]) => Promise<unknown>,
-  ): Promise<void> {
+  /**
+   * Appends the model's message in a call with others: one before it, and one with a key that earlier calls have used, which
+   * is refused unless the server has lost the key.
+   * @returns the line of the call and the answer to the model's message
+   */
+  async #append(message: number, newEpoch: string, run: RunScript): Promise<string[]> {
+    const shape = "1000 3600000 0 1";
+    const content = contentOf(message);
+    const own = [...besideKeys, ...besideKeys, keys.record(beside, once), ...topicKeys, ...besideKeys];
+    const first = [`${shape} none`, beside, content];
+    const refused = [`${shape} once`, beside, `digest ${message}`, content];
+    const values = [newEpoch, ...first, ...refused, `${shape} none`, topic, content, ...first];
+    const [reached = "", ...answers] = String(await run("append", own, values)).split("\n");
+    const [before = "", used = "", answer = "", after = ""] = answers;
+    const offsetOf = (place: string): number => Number(place.split(" ")[1]);
+    const isUsed = used === "CONFLICT";
+    const offsets = [before, ...(isUsed ? [] : [used]), after].map(offsetOf);
+    const following = offsets.map((_, index) => (offsets[0] ?? 0) + index);
+    this.#equal(offsets, following, "the offsets of what others publish in one call");
+    for (const place of isUsed ? [before, after] : [before, used, after]) {
+      this.#equal(this.#besideIds.has(place), false, `that an id of others was given before, ${place},`);
+      this.#besideIds.add(place);
+    }
+    return [reached, answer];
+  }
+
+  async #read({ since, answer }: Step & { readonly name: "read" }, run: RunScript): Promise<void> {
     const values = ["position", ...this.#id(since), 1000, 1_000_000, 3_600_000];
     const reply = (await run("read", topicKeys, values)) as unknown[];
     const [complete, epoch = "", from, , , , ...entries] = reply.map(String);
@@ -411,6 +441,10 @@ class RealWorld implements AsyncDisposable {
     if (known !== undefined && known !== real)
       throw new Error(`the id ${epoch}-${offset} of the model is ${real}, and was ${known}`);
     this.#ids.set(`${epoch} ${offset}`, real);
+    const other = this.#offsetsOfIds.get(`${epoch} ${real}`) ?? offset;
+    if (other !== offset)
+      throw new Error(`the ids ${epoch}-${offset} and ${epoch}-${other} of the model are both ${real}`);
+    this.#offsetsOfIds.set(`${epoch} ${real}`, offset);
   }
 
   #generationOf(generation: number): number {
@@ -494,6 +528,15 @@ class RealWorld implements AsyncDisposable {
       throw new Error(`${what} is ${JSON.stringify(is)} and not ${JSON.stringify(should)}`);
   }
 }
+
+type RunScript = (
+  name: ScriptName,
+  own: readonly string[],
+  values: readonly (string | number)[],
+) => Promise<unknown>;
+
+const contentOf = (message: number): string =>
+  String(encodeDraft({ data: String(message), contentType: "text/plain" }));
 
 const pairs = (text: string): string[][] =>
   text === "-" ? [] : text.split(",").map((pair) => pair.split(":"));

@@ -85,6 +85,59 @@ export function describeSeveral<Kind extends Engine>(contract: Contract<Kind>): 
     );
 
     test(
+      "in the same turn as others has its own answer, also where those are refused",
+      withTopics(async (broker) => {
+        const [topic, ended] = [newTopic(), newTopic()];
+        const end = await endTopic(broker, ended);
+        await post(broker, topic, text("earlier"), once);
+        const taken = { ...once, key: "taken" };
+        await broker.takeStream(topic, taken, "w2");
+        const step = { once: taken, writer: "w1", items: 1, digest: "1 item" };
+        const calls = [
+          publishAll(broker, topic, ["1", "2"]),
+          post(broker, topic, text("not the earlier"), once),
+          publishAll(broker, topic, ["3"]),
+          publishAll(broker, ended, ["late", "later"]),
+          broker.publish(topic, { drafts: [text("of an earlier writer")], step }),
+          post(broker, topic, text("earlier"), once),
+          publishAll(broker, topic, ["4", "5"]),
+        ];
+        const answers = await Promise.all(calls.map((call) => call.catch((error) => error)));
+        const { epoch } = answers[0].message;
+        expect(answers).toEqual([
+          { message: { epoch, offset: 3 } },
+          expect.any(IdempotencyConflict),
+          { message: { epoch, offset: 4 } },
+          expect.any(TopicEnded),
+          expect.any(StreamTakenOver),
+          { epoch, offset: 1 },
+          { message: { epoch, offset: 6 } },
+        ]);
+        expect(answers[3].end).toMatchObject(end);
+        const { messages } = await read(broker, topic, all, answers[6].message);
+        expect(messages.map(({ data }) => data)).toEqual(["earlier", "1", "2", "3", "4", "5"]);
+      }),
+    );
+
+    test(
+      "of many in one turn is whole and in order, more than an engine takes in one step",
+      withTopics(async (broker) => {
+        const topics = [newTopic(), newTopic(), newTopic()];
+        const words = numbered(400);
+        const appended = await Promise.all(
+          words.map((word, nth) => publishAll(broker, topics[nth % 3] ?? "", [word, `${word} again`])),
+        );
+        for (const [index, topic] of topics.entries()) {
+          const mine = words.filter((_, nth) => nth % 3 === index);
+          const { message: last } = appended.filter((_, nth) => nth % 3 === index).at(-1) ?? {};
+          expect(last?.offset).toBe(2 * mine.length);
+          const { messages } = await read(broker, topic, all, last);
+          expect(messages.map(({ data }) => data)).toEqual(mine.flatMap((word) => [word, `${word} again`]));
+        }
+      }),
+    );
+
+    test(
       "appends nothing to a topic that has ended",
       withTopics(async (broker) => {
         const topic = newTopic();
