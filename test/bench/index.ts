@@ -10,6 +10,7 @@ import { disk } from "./disk.ts";
 import { echo } from "./echo.ts";
 import { fanout } from "./fanout.ts";
 import { thisMachine } from "./machine.ts";
+import { openBenchmark } from "./open.ts";
 import { findPart, rewritePart } from "./page-part.ts";
 import { control, longwire, root } from "./peer.ts";
 import { publish } from "./publish.ts";
@@ -31,7 +32,17 @@ interface Flags {
   readonly updateDocs: boolean;
 }
 
-const benchmarks: readonly Benchmark[] = [cluster, disk, echo, fanout, publish, start, storm, stream];
+const benchmarks: readonly Benchmark[] = [
+  cluster,
+  disk,
+  echo,
+  fanout,
+  openBenchmark,
+  publish,
+  start,
+  storm,
+  stream,
+];
 const docs = resolve(root, "docs");
 
 const program = new Command("bun run bench").description("Measures Longwire beside other servers.");

@@ -9,6 +9,7 @@ export interface Opening {
   /** A WebSocket if left out. */
   readonly as?: "socket" | "stream";
   readonly subprotocol?: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 const openSecondsMax = 10;
@@ -134,7 +135,7 @@ export async function openMany<Opened>(
   return opened;
 }
 
-function requestOf({ port, path, as, subprotocol }: Opening): string {
+function requestOf({ port, path, as, subprotocol, headers = {} }: Opening): string {
   const key = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString("base64");
   const upgrade = [
     "Upgrade: websocket",
@@ -146,6 +147,7 @@ function requestOf({ port, path, as, subprotocol }: Opening): string {
   return [
     `GET ${path} HTTP/1.1`,
     `Host: 127.0.0.1:${port}`,
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
     ...(as === "stream" ? ["Accept: text/event-stream"] : upgrade),
     "\r\n",
   ].join("\r\n");
