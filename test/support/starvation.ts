@@ -3,7 +3,7 @@ import type { Random } from "./random.ts";
 import type { RunningServer } from "./server.ts";
 import { type Form, noSightings, numbered, type Sightings, SlowReader } from "./slow-reader.ts";
 import { openEvents, openStream, openTopic } from "./topics.ts";
-import { until } from "./wait.ts";
+import { within } from "./wait.ts";
 
 export interface Starvation {
   readonly server: RunningServer;
@@ -26,6 +26,9 @@ export interface Published {
 /** Messages on their way to the healthy subscribers: with fewer the publisher would wait, with more they would lag. */
 const underWayMax = 192;
 
+/** Messages between two acts of a reader. So many small ones fill its kernel's buffer within a few acts. */
+const burstMessages = 64;
+
 /**
  * Publishes until it is enough.
  * @returns the observations of the slow readers
@@ -44,7 +47,8 @@ export async function starve(starvation: Starvation): Promise<Sightings & { publ
       await new Promise(setImmediate);
     }
     while (!starvation.enough(seen, published)) {
-      while (published.messages - healthy.received() < underWayMax) {
+      await healthy.haveReceived(published.messages + burstMessages - underWayMax);
+      for (let count = 0; count < burstMessages; count++) {
         const data = numbered(published.messages, starvation.bytes(random));
         publisher.send(
           `{"specversion":"1.0","topic":"${topic}","datacontenttype":"text/plain","data":"${data}"}`,
@@ -58,7 +62,7 @@ export async function starve(starvation: Starvation): Promise<Sightings & { publ
       }
       await new Promise(setImmediate);
     }
-    await healthy.finish(published.messages);
+    await healthy.haveReceived(published.messages);
     for (const reader of readers) reader.takeAll();
   } finally {
     for (const reader of readers) reader[Symbol.dispose]();
@@ -67,10 +71,8 @@ export async function starve(starvation: Starvation): Promise<Sightings & { publ
 }
 
 interface Healthy extends AsyncDisposable {
-  /** The number of messages at the slowest of them. @throws if one of them failed */
-  received(): number;
-  /** Waits until all of them have this number of messages. */
-  finish(messages: number): Promise<void>;
+  /** Waits until all of them have this number of messages. @throws if one of them fails */
+  haveReceived(messages: number): Promise<void>;
 }
 
 /** A subscriber in each form that keeps up and must receive every message in order. */
@@ -85,7 +87,9 @@ async function openHealthy(server: RunningServer, topic: string): Promise<Health
   ];
   await stream.next(); // longwire.open
   const counts = sources.map(() => 0);
-  let failure: unknown;
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => undefined); // Whoever waits next gets it.
+  let arrived = Promise.withResolvers<void>();
   let closing = false;
   for (const [index, next] of sources.entries()) {
     const receive = async (): Promise<never> => {
@@ -94,19 +98,21 @@ async function openHealthy(server: RunningServer, topic: string): Promise<Health
         if (!message.startsWith(`${number} `))
           throw new Error(`a healthy subscriber got ${message.slice(0, 20)} in place of ${number}`);
         counts[index] = number + 1;
+        arrived.resolve();
       }
     };
     receive().catch((error) => {
-      if (!closing) failure ??= error;
+      if (!closing) failed.reject(error);
     });
   }
-  const received = (): number => {
-    if (failure) throw failure;
-    return Math.min(...counts);
+  const haveReceived = async (messages: number): Promise<void> => {
+    while (Math.min(...counts) < messages) {
+      arrived = Promise.withResolvers();
+      await Promise.race([arrived.promise, failed.promise]);
+    }
   };
   return {
-    received,
-    finish: (messages) => until(() => received() === messages, "the last message at the healthy subscribers"),
+    haveReceived: (messages) => within(haveReceived(messages), "the messages at the healthy subscribers"),
     [Symbol.asyncDispose]: async () => {
       closing = true;
       raw.terminate();
