@@ -55,8 +55,15 @@ export function atLeastTimes(
 }
 
 /** A figure of Longwire is at most `max`. */
-export function atMost(samples: Samples, row: Row, measure: Measure, max: number, unit: string): Aim {
-  const value = samples.median(row.key, longwire.key, measure.key);
+export function atMost(
+  samples: Samples,
+  row: Row,
+  measure: Measure,
+  max: number,
+  unit: string,
+  peer = longwire.key,
+): Aim {
+  const value = samples.median(row.key, peer, measure.key);
   return {
     aim: `${row.heading}: ${measure.heading} at most ${max.toLocaleString("en-US")}`,
     met: value !== undefined && value <= max,

@@ -12,7 +12,7 @@ for (const [name, expectedPeers, measured] of [
   ["open", ["longwire", "longwire-guarded", "bun"], 3 + 2 + 2 + 1 + 2 + 2 + 2 + 2],
   ["publish", ["longwire", "longwire-guarded", "bun"], 2 * 6],
   ["storm", ["longwire", "bun"], 2 * 3],
-  ["stream", ["longwire", "bun"], 2],
+  ["stream", ["longwire", "bun", "longwire-disk", "longwire-redis"], 2 + 3],
   [
     "disk",
     ["longwire", "longwire-memory", "longwire-engine", "longwire-engine-memory", "bun"],
@@ -21,7 +21,7 @@ for (const [name, expectedPeers, measured] of [
   ["cluster", ["longwire", "bun"], 2 * 2 + 2],
   ["start", ["longwire", "bun", "longwire-compiled"], 3],
 ] as const) {
-  test.skipIf(name === "cluster" && lacks("redis-server"))(
+  test.skipIf((name === "cluster" || name === "stream") && lacks("redis-server"))(
     `the ${name} benchmark runs from end to end and writes its figures and a chart`,
     async () => {
       const out = mkdtempSync(join(tmpdir(), "longwire-bench-test-"));

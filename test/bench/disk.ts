@@ -1,11 +1,10 @@
 /** Topics on disk beside topics in memory, and beside a bare loop of appends with an fdatasync. */
-import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { beginCompanion } from "../support/companion.ts";
 import { atLeastTimes, atMostTimesRow } from "./aims.ts";
 import { type Aim, type Benchmark, loadTimes, type RunOptions, warmUpTimes } from "./benchmark.ts";
 import type { Waits } from "./bystander.ts";
+import { onDisk } from "./engines.ts";
 import { loadMeasures } from "./load.ts";
 import { control, longwire, longwireWith, type Peer, peerFile, type RunningPeer } from "./peer.ts";
 import type { EngineFigures } from "./peers/disk-engine.ts";
@@ -27,19 +26,8 @@ const inProcess = (key: string, heading: string, kind: string): Peer => ({
   }),
 });
 
-/** With a directory that is removed at the end. */
-const onDisk: Peer = {
-  ...longwire,
-  heading: "longwire with --data",
-  prepare: () => {
-    const directory = mkdtempSync(join(tmpdir(), "longwire-bench-disk-"));
-    process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
-    return longwireWith(longwire.key, "", ["--data", directory]).prepare();
-  },
-};
-
 const peers: readonly Peer[] = [
-  onDisk,
+  onDisk(longwire.key),
   longwireWith(inMemory, "longwire in memory", []),
   inProcess(engine, "engine on disk, in process", "disk"),
   inProcess(engineInMemory, "engine in memory, in process", "memory"),

@@ -13,11 +13,15 @@ import { Hub } from "../../../src/topic/hub.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { until } from "../../support/wait.ts";
 import { Latencies } from "../latencies.ts";
+import { cpuMicroseconds } from "../process-usage.ts";
 
 export interface RedisFigures {
   readonly itemsPerSecond: number;
   readonly medianMilliseconds: number;
   readonly p99Milliseconds: number;
+  /** CPU time a message: of both nodes with this load, which is the same for the control, and of Redis. */
+  readonly nodesMicroseconds: number;
+  readonly redisMicroseconds: number;
 }
 
 /** Publishes to a channel at one node; `arrived` is called when the other has it. */
@@ -108,6 +112,7 @@ async function run(inFlight: number, seconds: number): Promise<RedisFigures> {
     waiting.get(channel)?.();
   };
   const began = performance.now();
+  const cpuBefore = [process.pid, redis.pid].map(cpuMicroseconds);
   let count = 0;
   const publishEach = async (channel: string): Promise<void> => {
     while (performance.now() < began + seconds * 1000) {
@@ -119,7 +124,11 @@ async function run(inFlight: number, seconds: number): Promise<RedisFigures> {
     }
   };
   await Promise.all(channels.map(publishEach));
+  const cpuAfter = [process.pid, redis.pid].map(cpuMicroseconds);
+  const [nodes = 0, server = 0] = cpuAfter.map((after, index) => (after - (cpuBefore[index] ?? 0)) / count);
   return {
+    nodesMicroseconds: nodes,
+    redisMicroseconds: server,
     itemsPerSecond: (count / (performance.now() - began)) * 1000,
     medianMilliseconds: latencies.percentile(0.5),
     p99Milliseconds: latencies.percentile(0.99),

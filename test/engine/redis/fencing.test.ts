@@ -182,6 +182,27 @@ describe.skipIf(lacks("redis-server"))("a server that", () => {
     expect({ complete: history?.complete, given }).toEqual({ complete: false, given: ["2"] });
   });
 
+  test("is started twice from one append-only file gives no id twice, also by nodes that know of none", async () => {
+    const redis = await server(...everysec);
+    const publishByAnother = async (...words: readonly string[]): Promise<Position[]> => {
+      await using node = await RedisNode.on(redis);
+      const given: Position[] = [];
+      for (const word of words) given.push(await node.publish(word));
+      return given;
+    };
+    const [first] = await publishByAnother("1", "2", "3");
+    const cutPower = await powerCutLater(redis);
+    await redis.shutdown();
+    await redis.restart();
+    const before = await publishByAnother("4", "5");
+    await cutPower();
+    const after = await publishByAnother("other 4", "other 5");
+    // Both continue the topic, so that only the offsets tell their messages apart.
+    expect(new Set([first, ...before, ...after].map((position) => position?.epoch)).size).toBe(1);
+    expect(new Set([...before, ...after].map(formatId)).size).toBe(4);
+    for (const [one, next] of [before, after]) expect(next?.offset).toBe((one?.offset ?? 0) + 1);
+  });
+
   test("is flushed is a gap", async () => {
     const redis = await server(...everysec);
     const scene = await Scene.on(redis);

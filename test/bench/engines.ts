@@ -1,0 +1,28 @@
+/** Longwire with each of its engines: what they keep is gone with the benchmark. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { RedisServer } from "../support/redis.ts";
+import { longwireWith, type Peer } from "./peer.ts";
+
+export const onDisk = (key: string): Peer => ({
+  key,
+  heading: "longwire with --data",
+  prepare: () => {
+    const directory = mkdtempSync(join(tmpdir(), "longwire-bench-disk-"));
+    process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
+    return longwireWith(key, "", ["--data", directory]).prepare();
+  },
+});
+
+/** With a Redis server of its own, which persists nothing. */
+export const onRedis = (key: string): Peer => ({
+  key,
+  heading: "longwire with --redis",
+  prepare: async () => {
+    if (Bun.which("redis-server") === null) return { missing: "there is no redis-server" };
+    const redis = await RedisServer.start();
+    process.on("exit", () => rmSync(redis.directory, { recursive: true, force: true }));
+    return longwireWith(key, "", ["--redis", redis.url]).prepare();
+  },
+});
