@@ -9,7 +9,7 @@ const root = resolve(import.meta.dir, "../..");
 for (const [name, expectedPeers, measured] of [
   ["echo", ["longwire", "bun"], 2 * 5],
   ["fanout", ["longwire", "bun"], 2 * 14],
-  ["open", ["longwire", "longwire-guarded", "bun"], 3 + 2 + 2 + 1 + 2 + 2 + 2 + 2],
+  ["open", ["longwire", "longwire-guarded", "bun"], 4 * 2 + 2 + 3 * 2],
   ["publish", ["longwire", "longwire-guarded", "bun"], 2 * 6],
   ["storm", ["longwire", "bun"], 2 * 3],
   ["stream", ["longwire", "bun", "longwire-disk", "longwire-redis"], 2 + 3],
