@@ -142,7 +142,7 @@ export class IdempotencyKeys {
     if (count > 0) {
       const after = this.#byCount.get(count);
       if (after) after.add(publisher);
-      else this.#byCount.set(count, new Set([publisher]));
+      else this.#byCount.set(count, before?.size === 0 ? before.add(publisher) : new Set([publisher]));
     }
     if (count > this.#countMax) this.#countMax = count;
     else if (!this.#byCount.has(this.#countMax)) this.#countMax = count;

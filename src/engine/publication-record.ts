@@ -15,7 +15,7 @@ export interface PublicationRecord extends StreamRecord {
   /** By `fingerprintOf`. */
   readonly fingerprint: string;
   /** The request that may continue the stream; undefined for a publication that is no stream. */
-  readonly writer?: string;
+  readonly writer?: string | undefined;
 }
 
 /** Where an engine keeps its records. */
@@ -49,20 +49,14 @@ export function publishRecorded<Result extends Appended>(
   const messages = publication.drafts.length;
   const first = earlier?.first ?? step?.first ?? (message && firstOf(message, messages));
   const last = message ?? earlier?.last;
-  const record: PublicationRecord = {
-    ...{ fingerprint, digest, items: step?.items ?? messages },
-    ...(step && { writer: step.writer }),
-    ...(first && { first }),
-    ...(last && { last }),
-    ...(end && { end }),
-  };
-  records.put(record, once.publisher);
+  const items = step?.items ?? messages;
+  records.put({ fingerprint, digest, items, writer: step?.writer, first, last, end }, once.publisher);
   return appended;
 }
 
 function repeatedAnswer({ digest: earlier, writer, last, end }: PublicationRecord, digest: string): Appended {
   if (writer !== undefined || earlier !== digest) throw new IdempotencyConflict();
-  return { ...(last && { message: last }), ...(end && { end }) };
+  return { message: last, end };
 }
 
 /**

@@ -104,7 +104,9 @@ export function bytesOfAttributes(attributes: Attributes): number {
 }
 
 /** The attributes that a repetition must repeat, in one order whatever the order of `attributes` is. */
-export const repeatedAttributes = (attributes: Attributes): [string, AttributeValue][] =>
-  Object.entries(attributes)
-    .filter(([name]) => !notRepeated.has(name))
-    .sort(([one], [other]) => (one < other ? -1 : 1));
+export function repeatedAttributes(attributes: Attributes): [string, AttributeValue][] {
+  const repeated: [string, AttributeValue][] = [];
+  for (const name in attributes)
+    if (!notRepeated.has(name)) repeated.push([name, attributes[name] as AttributeValue]);
+  return repeated.sort(([one], [other]) => (one < other ? -1 : 1));
+}

@@ -179,10 +179,10 @@ export interface StreamRecord {
   /** The digest of the last step; empty before the first. */
   readonly digest: string;
   /** The positions of the first and the last item. */
-  readonly first?: Position;
-  readonly last?: Position;
+  readonly first?: Position | undefined;
+  readonly last?: Position | undefined;
   /** Set if a step of this stream has ended the topic. */
-  readonly end?: Position;
+  readonly end?: Position | undefined;
 }
 
 export interface Once {

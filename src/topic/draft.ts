@@ -34,10 +34,9 @@ export interface Draft {
   readonly data: string | Uint8Array<ArrayBuffer>;
   /** A media type. Text is JSON only if this is a JSON type. */
   readonly contentType: string;
-  /** Left out where there is none. */
-  readonly attributes?: Attributes;
+  readonly attributes?: Attributes | undefined;
   /** Set where other messages have the same `data`. */
-  readonly shared?: SharedData;
+  readonly shared?: SharedData | undefined;
 }
 
 /** The media type is kept with each message. */

@@ -163,7 +163,18 @@ export class MemoryBroker implements Broker, EngineSize {
 
   #appendMessage({ log, lastTime }: MemoryTopic, draft: Draft, now: number): Position {
     const position = { epoch: log.epoch, offset: log.lastOffset + 1 };
-    const message: Message = { topic: log.topic, ...position, time: lastTime, ...draft };
+    const { data, contentType, attributes, shared } = draft;
+    // Without spreading, which makes two objects of each message, and every collection looks at those that are kept.
+    const message: Message = {
+      topic: log.topic,
+      epoch: position.epoch,
+      offset: position.offset,
+      time: lastTime,
+      data,
+      contentType,
+      attributes,
+      shared,
+    };
     this.#retention.appended(log, log.append(message, now), now);
     this.#listener?.announced(message);
     return position;
