@@ -3,7 +3,7 @@ import type { Logger } from "../log.ts";
 import type { OpenConnection } from "./connection.ts";
 
 export function logOpened(log: Logger, connection: OpenConnection): void {
-  log.debug({ ...described(connection), ...connection.purpose() }, "connection opened");
+  log.debug(described(connection), "connection opened");
 }
 
 /** @param end the code and the reason, where they are known */
@@ -12,15 +12,12 @@ export function logClosed(
   connection: OpenConnection,
   end: { readonly code?: number; readonly reason?: string } = {},
 ): void {
-  const seconds = (performance.now() - connection.openedMilliseconds) / 1000;
-  log.debug(
-    { ...described(connection), ...connection.purpose(), seconds: Number(seconds.toFixed(3)), ...end },
-    "connection closed",
-  );
+  const seconds = Math.round(performance.now() - connection.openedMilliseconds) / 1000;
+  log.debug({ ...described(connection), seconds, ...end }, "connection closed");
 }
 
-const described = ({ number, clientAddress, kind }: OpenConnection): object => ({
-  connection: number,
-  address: clientAddress.address,
-  form: kind,
-});
+function described(connection: OpenConnection): object {
+  const { number, clientAddress, kind } = connection;
+  const { sub, topics } = connection.purpose();
+  return { connection: number, address: clientAddress.address, form: kind, sub, topics };
+}

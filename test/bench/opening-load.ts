@@ -25,7 +25,6 @@ export async function runOpenings(
   const open = (): Promise<Wire> => Wire.open({ port, ...opening });
   const openAndEnd = async (): Promise<void> => (await open()).end();
   const staying = await open();
-  await openMany(count / 2, openAndEnd, atOnce); // The server compiles its hot functions.
   const before = cpuMicroseconds(pid);
   await openMany(count, openAndEnd, atOnce);
   const openingMicroseconds = (cpuMicroseconds(pid) - before) / count;
