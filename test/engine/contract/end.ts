@@ -57,6 +57,18 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
     );
 
     test(
+      "shares its epoch with no other topic, however many end in one turn",
+      withNode(async (broker) => {
+        const epochs: string[] = [];
+        for (const count of [1, 1100, ...Array.from({ length: 40 }, () => 1)]) {
+          const ends = Array.from({ length: count }, () => endTopic(broker, newTopic()));
+          epochs.push(...(await Promise.all(ends)).map(({ epoch }) => epoch));
+        }
+        expect(new Set(epochs).size).toBe(epochs.length);
+      }),
+    );
+
+    test(
       "is reported by subscribe, history, positions and inspect",
       withNodes(async (one, other) => {
         const topic = newTopic();
