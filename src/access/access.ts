@@ -96,14 +96,10 @@ export class Access {
    * A request without a token is not refused here: its permissions refuse each topic that is not public.
    * @throws {Refusal} for a wrong token, and for one that cannot be checked now
    */
-  async authenticate(context: RequestContext): Promise<Permissions> {
-    const { config, authorize } = this.#deps;
-    // Without any key no token can be checked, so none is read.
-    const token = this.#hasKeys ? tokenOf(context, config.tokenCookie) : undefined;
-    const granted = token === undefined ? this.#withoutToken : await this.#permissionsOf(token);
-    return authorize
-      ? new AuthorizedPermissions(granted, authorize, context.request, config.stampSender)
-      : granted;
+  authenticate(context: RequestContext): Permissions | Promise<Permissions> {
+    const granted = this.#granted(context);
+    const { authorize } = this.#deps;
+    return authorize ? this.#extended(granted, authorize, context.request) : granted;
   }
 
   /**
@@ -127,18 +123,32 @@ export class Access {
    * @throws {Refusal}
    */
   async authenticateStatus(context: RequestContext): Promise<Permissions> {
-    const token = this.#hasKeys ? tokenOf(context, this.#deps.config.tokenCookie) : undefined;
-    const permissions = token === undefined ? this.#withoutToken : await this.#permissionsOf(token);
+    const permissions = await this.#granted(context);
     if (permissions.allowsStatus) return permissions;
-    if (this.#hasKeys && token === undefined) throw missing();
+    if (this.#hasKeys && permissions === this.#withoutToken) throw missing();
     const detail =
       'Not allowed to read the status: use the API key, or a token with the claim "status": true.';
     throw new Refusal("permission", detail, { "WWW-Authenticate": 'Bearer error="insufficient_scope"' });
   }
 
-  async #permissionsOf(token: string): Promise<TopicPermissions> {
+  /** What the token of a request allows. Most tokens were presented before, and nothing is waited for. */
+  #granted(context: RequestContext): TopicPermissions | Promise<TopicPermissions> {
+    // Without any key no token can be checked, so none is read.
+    const token = this.#hasKeys ? tokenOf(context, this.#deps.config.tokenCookie) : undefined;
+    if (token === undefined) return this.#withoutToken;
     const ofApiKey = this.#ofApiKeys.get(this.#apiKeys.nameOf(token) ?? "");
-    if (ofApiKey) return ofApiKey;
+    return ofApiKey ?? this.#tokens.known(token) ?? this.#verified(token);
+  }
+
+  async #extended(
+    granted: TopicPermissions | Promise<TopicPermissions>,
+    authorize: Authorize,
+    request: Request,
+  ): Promise<Permissions> {
+    return new AuthorizedPermissions(await granted, authorize, request, this.#deps.config.stampSender);
+  }
+
+  async #verified(token: string): Promise<TopicPermissions> {
     try {
       return await this.#tokens.permissionsOf(token);
     } catch (error) {

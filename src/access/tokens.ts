@@ -63,6 +63,11 @@ export class Tokens {
     this.#kept = new KeptTokens();
   }
 
+  /** The permissions of a token that was verified before; undefined for one that has to be verified. */
+  known(token: string): TopicPermissions | undefined {
+    return token.length > tokenLengthMax ? undefined : this.#kept.get(digestOf(token));
+  }
+
   /**
    * @throws {TokenError}
    * @throws {KeysUnavailable}
@@ -70,14 +75,15 @@ export class Tokens {
   async permissionsOf(token: string): Promise<TopicPermissions> {
     if (token.length > tokenLengthMax)
       throw new TokenError(`A token has at most ${tokenLengthMax} characters.`);
-    const digest = Bun.SHA256.hash(token, "base64url");
     const all = this.#kept;
-    const kept = all.get(digest);
-    if (kept) return kept;
+    const known = this.known(token);
+    if (known) return known;
     if (!this.#verifier) throw new TokenError("The token is not one that this server takes.");
     const verified = await (await this.#verifier).verify(token);
     const permissions = this.#permissionsFor(verified);
-    all.set(digest, { permissions, isCurrent: verified.isCurrent });
+    all.set(digestOf(token), { permissions, isCurrent: verified.isCurrent });
     return permissions;
   }
 }
+
+const digestOf = (token: string): string => Bun.SHA256.hash(token, "base64url");

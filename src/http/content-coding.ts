@@ -3,6 +3,9 @@ import { DraftError } from "../topic/draft-error.ts";
 import { BoundedBody } from "./bounded-body.ts";
 import { Refusal } from "./refusal.ts";
 
+/** Undefined for a body that is larger than a message. */
+export type Body = Uint8Array<ArrayBuffer> | undefined;
+
 interface Coding {
   readonly format: "gzip" | "deflate" | "brotli" | "zstd";
   /** Most bytes of its own output that a decoder keeps, to repeat parts of it. */
@@ -49,14 +52,14 @@ let lastDecoded: Promise<unknown> = Promise.resolve();
  * @throws {Refusal} for a coding that is not known, before anything is read
  * @throws {DraftError} for a body that is not what its coding says
  */
-export async function readDecoded(
-  request: Request,
-  bytesMax: number,
-  read: () => Promise<Uint8Array<ArrayBuffer> | undefined>,
-): Promise<Uint8Array<ArrayBuffer> | undefined> {
+export function readDecoded(request: Request, bytesMax: number, read: () => Promise<Body>): Promise<Body> {
   const coding = codingOf(request);
+  return coding ? readCoded(coding, bytesMax, read) : read();
+}
+
+async function readCoded(coding: Coding, bytesMax: number, read: () => Promise<Body>): Promise<Body> {
   const bytes = await read();
-  if (!coding || !bytes || bytes.length === 0) return bytes;
+  if (!bytes || bytes.length === 0) return bytes;
   const decoded = lastDecoded.then(() =>
     new BoundedBody(new DecodedStream(new Blob([bytes]).stream(), coding).stream, bytesMax).read(),
   );

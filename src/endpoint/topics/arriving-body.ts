@@ -4,6 +4,7 @@ import type { Purpose } from "../../connection/connection.ts";
 import type { Connections } from "../../connection/connections.ts";
 import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
 import { BoundedBody } from "../../http/bounded-body.ts";
+import type { Body } from "../../http/content-coding.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import type { Logger } from "../../log.ts";
 import { nextTurn } from "../../next-turn.ts";
@@ -20,9 +21,6 @@ export interface ArrivingBodyDeps {
 export interface BodyPurpose extends Purpose {
   readonly permissions: Pick<Permissions, "expiresTime">;
 }
-
-/** Undefined for a body that is larger than a message. */
-export type Body = Uint8Array<ArrayBuffer> | undefined;
 
 /**
  * Reads the body of a request.

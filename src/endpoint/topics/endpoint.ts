@@ -11,7 +11,7 @@ import type { HeldBytes } from "../../delivery/held-bytes.ts";
 import type { NativeTopics } from "../../delivery/native-topics.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import { acceptsGzip } from "../../http/accept.ts";
-import { decodedStreamOf } from "../../http/content-coding.ts";
+import { type Body, decodedStreamOf } from "../../http/content-coding.ts";
 import {
   eventStreamHeaders,
   gzipEventStreamHeaders,
@@ -37,7 +37,7 @@ import { formatId } from "../../topic/message.ts";
 import { Subscription } from "../../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
 import { attributesOfHeaders } from "../../wire/event-headers.ts";
-import { type ArrivingBodyDeps, type Body, readBody } from "./arriving-body.ts";
+import { type ArrivingBodyDeps, readBody } from "./arriving-body.ts";
 import { EventStream, type EventStreamDeps } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
 import { type PublishDeps, publishBody, readIdempotencyKey } from "./publish.ts";

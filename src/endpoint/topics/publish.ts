@@ -1,5 +1,5 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
-import { readDecoded } from "../../http/content-coding.ts";
+import { type Body, readDecoded } from "../../http/content-coding.ts";
 import { malformed, Refusal, refusalOf, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
 import { type Appended, BrokerUnavailable } from "../../topic/broker.ts";
@@ -9,7 +9,6 @@ import { dataBytes, formatId, retainedBytes } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
 import { ItemSizeError } from "../../wire/item-size.ts";
 import { draftOfEvent, parseEvent, splitBatch } from "../../wire/json-event.ts";
-import type { Body } from "./arriving-body.ts";
 import { ItemPublisher, stepsOf } from "./item-publisher.ts";
 import { type PublishTarget, stamped } from "./publish-target.ts";
 
