@@ -38,7 +38,8 @@ afterAll(() => browser?.close());
 async function inChromium(wanted: Wanted): Promise<ClientProgram> {
   const page = await browser?.newPage();
   if (!page) throw new Error("there is no browser");
-  await page.goto(server.url.href);
+  // Not the page of the server, which would do much beside.
+  await page.goto(new URL("/healthz", server.url).href);
   return inPage(page, wanted);
 }
 
