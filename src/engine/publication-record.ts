@@ -6,6 +6,7 @@ import {
   type Once,
   type Publication,
   type StreamRecord,
+  type StreamStep,
   StreamTakenOver,
 } from "../topic/broker.ts";
 import { fingerprintOf, publicationDigest } from "../topic/digest.ts";
@@ -24,6 +25,33 @@ export interface Records {
   put(record: PublicationRecord, publisher: string): void;
 }
 
+/** By what a repetition of a publication is recognized, and what its record is made of. Plain data. */
+export interface RecordKey {
+  /** By `fingerprintOf`. */
+  readonly fingerprint: string;
+  readonly publisher: string;
+  readonly digest: string;
+  /** The number of messages. */
+  readonly messages: number;
+  /** For a step of a stream. */
+  readonly step?: Pick<StreamStep, "writer" | "items" | "first">;
+}
+
+/** @returns undefined for a publication that may be repeated */
+export function recordKeyOf(topic: string, publication: Publication): RecordKey | undefined {
+  const { step, drafts, once = step?.once } = publication;
+  if (!once) return undefined;
+  return {
+    fingerprint: fingerprintOf(topic, once),
+    publisher: once.publisher,
+    digest: step?.digest ?? publicationDigest(publication),
+    messages: drafts.length,
+    ...(step && {
+      step: { writer: step.writer, items: step.items, ...(step.first && { first: step.first }) },
+    }),
+  };
+}
+
 /**
  * Appends a publication, unless it is a repetition, and keeps its record.
  * @returns what `append` returns, or else the positions of the first time
@@ -31,26 +59,22 @@ export interface Records {
  * @throws {StreamTakenOver}
  */
 export function publishRecorded<Result extends Appended>(
-  topic: string,
-  publication: Publication,
+  key: RecordKey | undefined,
   records: Records,
   append: () => Result,
 ): Result | Appended {
-  const { once = publication.step?.once, step } = publication;
-  if (!once) return append();
-  const fingerprint = fingerprintOf(topic, once);
+  if (!key) return append();
+  const { fingerprint, publisher, digest, messages, step } = key;
   const earlier = records.get(fingerprint);
-  const digest = step?.digest ?? publicationDigest(publication);
   // A stream whose record the engine has forgotten goes on.
   if (step && earlier && earlier.writer !== step.writer) throw new StreamTakenOver();
   if (!step && earlier) return repeatedAnswer(earlier, digest);
   const appended = append();
   const { message, end } = appended;
-  const messages = publication.drafts.length;
   const first = earlier?.first ?? step?.first ?? (message && firstOf(message, messages));
   const last = message ?? earlier?.last;
   const items = step?.items ?? messages;
-  records.put({ fingerprint, digest, items, writer: step?.writer, first, last, end }, once.publisher);
+  records.put({ fingerprint, digest, items, writer: step?.writer, first, last, end }, publisher);
   return appended;
 }
 

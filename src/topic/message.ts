@@ -156,7 +156,7 @@ function parseTime(text: string): number | undefined {
 }
 
 /** Memory of the objects around a message, and around each of its attributes. Measured: 134 and 48 bytes, and room for gaps. */
-const messageBytes = 150;
+export const messageBytes = 150;
 const attributeBytes = 64;
 
 /** A message's share of a limit on history: data, content type and attributes as they are held, and the objects around them. */

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { spawnDiskServer } from "../support/disk-server.ts";
 import { type Ended, runCommand } from "../support/server.ts";
 import { everyEvent, inspect, openEvents, publish, publishEach } from "../support/topics.ts";
+import { until } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
@@ -31,7 +32,7 @@ describe("a backup", () => {
     expect(exitCode).toBe(0);
     expect(output).toMatch(/is a backup of .*: \d+(\.\d)? [KM]iB\.\n$/);
     const kept = new Database(file, { readonly: true })
-      .query("SELECT offset, data FROM message ORDER BY seq")
+      .query("SELECT offset, data FROM message ORDER BY offset")
       .all();
     // A prefix of what was published, from the first message on.
     expect(kept).toEqual(
@@ -127,20 +128,26 @@ describe("a check", () => {
     });
   });
 
-  test("finds a message that is missing and one that belongs to no topic", async () => {
-    await using server = await spawnDiskServer();
-    await publishEach(server.running, "news", ["one", "two", "three"]);
-    await publish(server.running, "sport", "four");
+  test("finds messages that are missing, those that belong to no topic, and a flipped bit", async () => {
+    await using server = await spawnDiskServer(["--history-bytes", "1MiB"]);
+    const large = "x".repeat(40_000); // Two of them are merged.
+    await publish(server.running, "sport", large);
+    await publishEach(server.running, "news", [large, large, large]);
+    await publish(server.running, "later", "not merged yet");
+    const database = new Database(join(server.data, "longwire.db"));
+    const merged = (): unknown => database.query("SELECT count(*) AS count FROM segment").get();
+    await until(() => Bun.deepEquals(merged(), { count: 4 }), "the first messages to be merged");
     await server.kill();
-    {
-      using database = new Database(join(server.data, "longwire.db"));
-      database.run("DELETE FROM message WHERE data = 'two'");
-      database.run("DELETE FROM topic WHERE name = 'sport'");
-    }
+    database.run("DELETE FROM segment WHERE first = 2");
+    database.run("DELETE FROM topic WHERE name = 'sport'");
+    // The last byte of the text becomes another letter.
+    database.run("UPDATE batch SET entries = CAST(substr(entries, 1, length(entries) - 1) || x'65' AS BLOB)");
+    database.close();
     const { exitCode, output } = await data("check", "--data", server.data);
     expect(exitCode).toBe(1);
-    expect(output).toContain("the topic news has 2 messages and should have those from 1 to 3");
+    expect(output).toMatch(/the topic news has 2 messages and should have those from 1 to 3/);
     expect(output).toContain("1 messages belong to no topic");
+    expect(output).toMatch(/batch \d+ does not match its checksum/);
   });
 });
 

@@ -11,6 +11,8 @@ import {
   openDatabase,
   witnessText,
 } from "./directory.ts";
+import { checksumOf, Entries } from "./entry.ts";
+import { commitsOf, DamagedData } from "./schema.ts";
 
 /** Pages that incremental vacuum gives back in one slice. */
 const slicePages = 256;
@@ -27,6 +29,27 @@ export interface TopicCounts {
   readonly idleCount: number;
 }
 
+interface StateRow {
+  readonly commits: number;
+  readonly latest_time: number;
+  readonly topics: number;
+  readonly idle: number;
+  readonly merged: number;
+}
+
+interface BatchRow {
+  readonly seq: number;
+  readonly previous: number;
+  readonly time: number;
+  readonly checksum: number;
+  readonly entries: Uint8Array<ArrayBuffer>;
+}
+
+/** A batch that is not merged. */
+export interface StoredBatch extends Pick<BatchRow, "seq" | "time"> {
+  readonly entries: Entries;
+}
+
 export class DataFile {
   readonly database: Database;
   /** Whether the disk had no room for `-shm`, and other programs find the file locked. */
@@ -38,6 +61,13 @@ export class DataFile {
   readonly #file: FileRow;
   readonly #witness: number;
   #commits: number;
+  #lastBatch: number;
+  #mergedBatch: number;
+  /** What the row of `state` has. */
+  #savedCounts: TopicCounts;
+  /** What the transaction in progress did with batches. */
+  #hasBatch = false;
+  #deletedUpTo = 0;
   #witnessed = 0;
   /** The transactions at the last sweep, and those that were moved from the write-ahead log when nothing was written. */
   #commitsSwept = 0;
@@ -58,13 +88,15 @@ export class DataFile {
     if (!file) throw new Error(`${this.#path} was not prepared`);
     this.#file = file;
     this.require();
-    const state = this.#get<{ commits: number; latest_time: number; topics: number; idle: number }>(
-      "SELECT commits, latest_time, topics, idle FROM state",
-    );
+    const state = this.#get<StateRow>("SELECT * FROM state");
     if (!state) throw new Error(`${this.#path} has no state`);
-    this.#commits = state.commits;
-    this.latestTime = state.latest_time;
+    const batch = this.#get<BatchRow>("SELECT seq, time FROM batch ORDER BY seq DESC LIMIT 1");
+    this.#commits = commitsOf(database);
+    this.#mergedBatch = state.merged;
+    this.#lastBatch = batch?.seq ?? state.merged;
+    this.latestTime = batch && batch.seq > state.commits ? batch.time : state.latest_time;
     this.counts = { count: state.topics, idleCount: state.idle };
+    this.#savedCounts = this.counts;
     this.#witness = openSync(join(directory, file.witness), "r+");
   }
 
@@ -86,30 +118,76 @@ export class DataFile {
   }
 
   close(): void {
-    closeSync(this.#witness);
-    this.database.close();
+    try {
+      this.writeWitness();
+    } finally {
+      closeSync(this.#witness);
+      this.database.close();
+    }
   }
 
   /** Begins a transaction, if none is in progress. */
   begin(): void {
     if (this.#isWriting) return;
-    this.database.run("BEGIN IMMEDIATE");
+    this.database.query("BEGIN IMMEDIATE").run();
     this.#isWriting = true;
   }
 
-  /** Commits it. When it returns, it is durable. */
-  commit(now: number, { count, idleCount }: TopicCounts): void {
+  /** Appends the entries of the transaction. */
+  appendBatch(bytes: Uint8Array<ArrayBuffer>, time: number): number {
+    const seq = this.#commits + 1;
     this.database
-      .query("UPDATE state SET commits = ?, latest_time = ?, topics = ?, idle = ?")
-      .run(this.#commits + 1, now, count, idleCount);
-    this.database.run("COMMIT");
+      .query("INSERT INTO batch VALUES (?, ?, ?, ?, ?)")
+      .run(seq, this.#lastBatch, time, checksumOf([seq, this.#lastBatch, time], bytes), bytes);
+    this.#hasBatch = true;
+    return seq;
+  }
+
+  /** Deletes batches that are merged. */
+  deleteBatches(upTo: number): void {
+    this.database.query("DELETE FROM batch WHERE seq <= ?").run(upTo);
+    this.#deletedUpTo = upTo;
+  }
+
+  /** The batches that are not merged. @throws {DamagedData} */
+  *batches(): Generator<StoredBatch> {
+    let expected = this.#mergedBatch;
+    const rows = this.database
+      .query("SELECT * FROM batch ORDER BY seq")
+      .iterate() as IterableIterator<BatchRow>;
+    for (const { seq, previous, time, checksum, entries } of rows) {
+      if (previous !== expected || checksum !== checksumOf([seq, previous, time], entries))
+        throw new DamagedData(`batch ${seq}`);
+      expected = seq;
+      yield { seq, time, entries: new Entries(entries) };
+    }
+  }
+
+  /** Commits it. When it returns, it is durable. A batch alone needs no other row. */
+  commit(now: number, { count, idleCount }: TopicCounts): void {
+    const { count: savedCount, idleCount: savedIdle } = this.#savedCounts;
+    if (!this.#hasBatch || count !== savedCount || idleCount !== savedIdle)
+      this.database
+        .query("UPDATE state SET commits = ?, latest_time = ?, topics = ?, idle = ?, merged = ?")
+        .run(this.#commits + 1, now, count, idleCount, this.#deletedUpTo || this.#mergedBatch);
+    this.database.query("COMMIT").run();
     this.#isWriting = false;
     this.#commits++;
+    this.#savedCounts = { count, idleCount };
+    if (this.#hasBatch) this.#lastBatch = this.#commits;
+    if (this.#deletedUpTo > 0) this.#mergedBatch = this.#deletedUpTo;
+    this.#forgetTransaction();
+  }
+
+  #forgetTransaction(): void {
+    this.#hasBatch = false;
+    this.#deletedUpTo = 0;
   }
 
   rollBack(): void {
     const wasWriting = this.#isWriting;
     this.#isWriting = false;
+    this.#forgetTransaction();
     if (wasWriting && this.database.inTransaction) this.database.run("ROLLBACK");
   }
 

@@ -29,7 +29,7 @@ import {
 import { dirname, join, resolve } from "node:path";
 import { DataDirectoryError } from "../data-directory-error.ts";
 import { isFull, releaseReserveIfFull } from "./reserve.ts";
-import { codeOf, migrate, schemaVersion, versionOf } from "./schema.ts";
+import { codeOf, commitsOf, migrate, schemaVersion, versionOf } from "./schema.ts";
 
 export const databaseName = "longwire.db";
 const lockName = "lock";
@@ -332,7 +332,7 @@ function whyCopied(database: Database, directory: string): string | undefined {
     return `${row.witness} is a copy: its inode or birth time is not the recorded one`;
   const [token, number] = readFileSync(path, "utf8").trim().split(/ +/);
   if (token !== row.token) return `${row.witness} is not the file that was recorded`;
-  const { commits } = database.query("SELECT commits FROM state").get() as { commits: number };
+  const commits = commitsOf(database);
   if (Number(number) > commits)
     return `${databaseName} ends at transaction ${commits}, and ${row.witness} knows of ${number}: its end is lost`;
   return undefined;

@@ -1,14 +1,10 @@
 /** What the engine on disk forgets: messages that are too many, too old or too large together, and unused positions. */
-import { limitsOf } from "../../topic/retention.ts";
 import type { DataFile } from "./data-file.ts";
-import type { MessageTable } from "./message-table.ts";
 import type { StoreOptions } from "./protocol.ts";
+import type { SegmentRow, SegmentTable } from "./segment-table.ts";
 import { type DiskTopic, isIdle, type TopicTable } from "./topic-table.ts";
 
-/** Messages that a topic may have on disk beyond its limit, so that they are deleted together. No reader sees them. */
-const surplusMax = 32;
-
-/** Messages, positions or keys that one slice deletes. A slice takes 1 to 5 ms. */
+/** Segments, positions or keys that one slice deletes. A slice takes 1 to 5 ms. */
 export const sliceRows = 500;
 
 /** Bytes on disk of a topic without messages: its row and its places in two indexes. Measured with names of 20 characters. */
@@ -17,12 +13,10 @@ const positionBytes = 200;
 export interface DiskRetentionDeps {
   readonly file: DataFile;
   readonly topics: TopicTable;
-  readonly messages: MessageTable;
+  readonly segments: SegmentTable;
   readonly limits: StoreOptions["limits"];
   /** Names of topics with a subscriber. */
   readonly subscribed: ReadonlySet<string>;
-  /** Topics that the transaction in progress changed. */
-  readonly changed: Set<DiskTopic>;
 }
 
 export class DiskRetention {
@@ -42,72 +36,66 @@ export class DiskRetention {
     return count;
   }
 
-  /** The topic's position lives for its age from now on. */
-  use(topic: DiskTopic, now: number): void {
-    this.#deps.file.begin();
-    topic.used = now;
-    this.#deps.changed.add(topic);
+  /** By how much the file is larger than `--history-bytes`. */
+  get surplusBytes(): number {
+    const { used, pageBytes } = this.#deps.file.pages();
+    return used * pageBytes - this.#deps.limits.historyBytesMax;
   }
 
-  /** Deletes what exceeds `--history-messages` by a number that is worth it. */
-  trim(topic: DiskTopic): void {
-    const { messages } = limitsOf(this.#deps.limits, topic.name);
-    const surplus = topic.last - topic.dropped - messages;
-    if (surplus <= Math.min(surplusMax, messages)) return;
-    this.#dropUpTo(topic, topic.last - messages);
-  }
-
-  #dropUpTo(topic: DiskTopic, offset: number): void {
-    topic.droppedTime = this.#deps.messages.receivedTime(topic, offset);
-    this.#deps.messages.deleteOf(topic, offset);
-    topic.dropped = offset;
+  /** How many topics without messages are too many for `--position-bytes`. */
+  get surplusPositions(): number {
+    return Math.ceil(this.#deps.topics.idleCount - this.#deps.limits.positionBytesMax / positionBytes);
   }
 
   /**
-   * Drops the oldest messages of all topics while they are too old or the file is too large.
-   * @returns whether there may be more to drop
+   * Drops the oldest segments of all topics while they are too old or the file is too large.
+   * @returns how many it dropped; less than `countMax` if there are no more to drop
    */
-  dropOldest(rowsMax: number, now: number): boolean {
-    const { historyAgeSeconds, historyBytesMax, retain } = this.#deps.limits;
-    const { used, pageBytes } = this.#deps.file.pages();
-    const isTooLarge = used * pageBytes > historyBytesMax;
+  dropOldest(countMax: number, now: number): number {
+    const { historyAgeSeconds, retain } = this.#deps.limits;
+    const surplus = this.surplusBytes;
     // Messages of topics with a shorter age are in between: readers do not see them, and they take space until then.
     const ageSecondsMax = Math.max(historyAgeSeconds, ...retain.map(({ ageSeconds }) => ageSeconds));
     const oldest = now - ageSecondsMax * 1000;
-    const [front] = this.#deps.messages.oldest(1);
-    if (!front || (!isTooLarge && front.received >= oldest)) return false;
+    const isKept = (row: SegmentRow): boolean =>
+      this.#deps.segments.receivedTime(row, row.received_last) >= oldest;
+    const [front] = this.#deps.segments.oldest(1);
+    if (!front || (surplus <= 0 && isKept(front))) return 0;
     this.#deps.file.begin();
-    const rows = this.#deps.messages.oldest(rowsMax);
-    const kept = isTooLarge ? -1 : rows.findIndex(({ received }) => received >= oldest);
+    const rows = this.#deps.segments.oldest(countMax);
+    let bytes = 0;
+    const kept = rows.findIndex((row) => {
+      const isSurplus = bytes < surplus;
+      bytes += row.bytes;
+      return !isSurplus && isKept(row);
+    });
     const dropped = kept === -1 ? rows : rows.slice(0, kept);
-    this.#deps.messages.deleteUpTo(dropped.at(-1)?.seq ?? 0);
-    for (const row of dropped) {
-      const topic = this.#deps.topics.byId(row.topic);
-      if (!topic || row.offset <= topic.dropped) continue;
-      topic.dropped = row.offset;
-      topic.droppedTime = row.received;
-      this.#deps.changed.add(topic);
-    }
-    return dropped.length === rowsMax;
+    this.#deps.segments.deleteUpTo(dropped.at(-1)?.id ?? 0);
+    for (const row of dropped) this.#dropped(row);
+    return dropped.length;
+  }
+
+  #dropped(row: SegmentRow): void {
+    const topic = this.#deps.topics.byId(row.topic);
+    if (!topic || row.last <= topic.dropped) return;
+    this.#deps.topics.changes(topic);
+    topic.dropped = Math.min(row.last, topic.merged.last);
+    topic.droppedTime = this.#deps.segments.receivedTime(row, row.received_last);
+    this.#deps.topics.save(topic);
   }
 
   /** @returns whether there may be more to expire */
   expirePositions(now: number): boolean {
-    const { positionAgeSeconds, positionBytesMax } = this.#deps.limits;
-    // Rows that this sweep changes are not yet saved, and a topic must not be both saved and deleted.
-    const expired = this.#deps.topics
-      .idleUntil(now - positionAgeSeconds * 1000, sliceRows)
-      .filter((topic) => !this.#deps.changed.has(topic));
-    const surplus = Math.ceil(this.#deps.topics.idleCount - positionBytesMax / positionBytes);
+    const { positionAgeSeconds } = this.#deps.limits;
+    const expired = this.#deps.topics.idleUntil(now - positionAgeSeconds * 1000, sliceRows);
+    const surplus = this.surplusPositions;
     const evicted =
       surplus > 0 && expired.length === 0
-        ? this.#deps.topics
-            .idleUntil(now, Math.min(surplus, sliceRows))
-            .filter((topic) => !this.#deps.changed.has(topic))
+        ? this.#deps.topics.idleUntil(now, Math.min(surplus, sliceRows))
         : [];
     for (const topic of [...expired, ...evicted]) {
       this.#deps.file.begin();
-      if (this.#deps.subscribed.has(topic.name)) this.use(topic, now);
+      if (this.#deps.subscribed.has(topic.name)) this.#use(topic, now);
       else this.#deps.topics.delete(topic);
     }
     this.#evictedPositions += evicted.filter(({ name }) => !this.#deps.subscribed.has(name)).length;
@@ -125,7 +113,15 @@ export class DiskRetention {
         return;
       }
       const topic = this.#deps.topics.byName(value);
-      if (topic && isIdle(topic) && topic.used < latestUse) this.use(topic, now);
+      if (topic && isIdle(topic) && topic.used < latestUse) this.#use(topic, now);
     }
+  }
+
+  /** The topic's position lives for its age from now on. */
+  #use(topic: DiskTopic, now: number): void {
+    this.#deps.file.begin();
+    this.#deps.topics.changes(topic);
+    topic.used = now;
+    this.#deps.topics.save(topic);
   }
 }

@@ -1,9 +1,14 @@
-/** The rows of `publication`: idempotency keys on disk, beside those in memory where they are looked up. */
+/**
+ * Idempotency keys on disk, beside those in memory where they are looked up. They are entries of the batch with their
+ * publication, and rows of `publication` once that is merged.
+ */
 import type { Database } from "bun:sqlite";
 import { idempotencySeconds } from "../../topic/broker.ts";
 import { IdempotencyKeys } from "../idempotency-keys.ts";
 import type { PublicationRecord } from "../publication-record.ts";
+import { checksumOf } from "./entry.ts";
 import type { Moment } from "./protocol.ts";
+import { DamagedData } from "./schema.ts";
 
 interface KeyRow {
   readonly seq: number;
@@ -13,30 +18,40 @@ interface KeyRow {
   readonly record: string;
   /** In milliseconds since 1970. */
   readonly added: number;
+  readonly checksum: number | null;
 }
 
-/** A record that the transaction in progress adds or replaces. */
-interface ChangedKey {
+/** A record as an entry has it, in JSON. */
+export interface StoredRecord {
   readonly record: PublicationRecord;
   readonly publisher: string;
+}
+
+/** A record that is not merged. */
+interface UnmergedRecord extends StoredRecord {
+  readonly added: number;
 }
 
 export class KeyTable {
   readonly #database: Database;
   readonly #keys: IdempotencyKeys;
-  /** By fingerprint. */
+  /** By fingerprint, as are all of these. */
   readonly #rows = new Map<string, number>();
-  /** Rows of evicted keys. The next transaction deletes them. */
-  #evictedRows: number[] = [];
+  /** Those of the transaction in progress. */
+  readonly #changed = new Map<string, StoredRecord>();
+  /** In the batches that come, and in those that are being merged. */
+  #unmerged = new Map<string, UnmergedRecord>();
+  #merging = new Map<string, UnmergedRecord>();
+  /** Rows of keys that were evicted or replaced. The next merge deletes them. */
+  #surplusRows: number[] = [];
   #evictedCount = 0;
-  /** The keys of the transaction in progress, by fingerprint. */
-  readonly #changed = new Map<string, ChangedKey>();
-  /** Rows that the transaction in progress has replaced, by fingerprint. */
-  readonly #replacedRows = new Map<string, number>();
 
   constructor(database: Database, bytesMax: number, moment: Moment) {
     this.#database = database;
-    this.#keys = new IdempotencyKeys(bytesMax, (key) => this.#evicted(key));
+    this.#keys = new IdempotencyKeys(bytesMax, ({ fingerprint }) => {
+      this.#forget(fingerprint);
+      this.#evictedCount++;
+    });
     this.#load(moment);
     this.#evictedCount = 0;
   }
@@ -50,38 +65,57 @@ export class KeyTable {
     this.#changed.set(record.fingerprint, { record, publisher });
   }
 
-  /** Writes the changed records into the transaction. */
-  save({ now }: Moment): void {
-    // If the transaction fails, these rows stay until they expire.
-    for (const seq of this.#evictedRows.splice(0))
-      this.#database.query("DELETE FROM publication WHERE seq = ?").run(seq);
-    for (const { record, publisher } of this.#changed.values()) {
-      const { fingerprint, ...kept } = record;
-      const replaced = this.#rows.get(fingerprint);
-      if (replaced !== undefined) {
-        this.#database.query("DELETE FROM publication WHERE seq = ?").run(replaced);
-        this.#replacedRows.set(fingerprint, replaced);
-      }
-      const { lastInsertRowid } = this.#database
-        .query("INSERT INTO publication (fingerprint, publisher, record, added) VALUES (?, ?, ?, ?)")
-        .run(fingerprint, publisher, JSON.stringify(kept), now);
-      this.#rows.set(fingerprint, Number(lastInsertRowid));
-    }
+  /** What the transaction in progress adds or replaces. */
+  get changed(): Iterable<StoredRecord> {
+    return this.#changed.values();
   }
 
   /** The transaction is durable. */
-  keepChanges({ monotonic }: Moment): void {
-    for (const { record, publisher } of this.#changed.values()) this.#keys.put(record, publisher, monotonic);
+  keepChanges(moment: Moment): void {
+    for (const stored of this.#changed.values()) this.keep(stored, moment.now, moment);
     this.#changed.clear();
-    this.#replacedRows.clear();
+  }
+
+  /** A record of a batch, which was added at a time. */
+  keep(stored: StoredRecord, added: number, { now, monotonic }: Moment): void {
+    const { fingerprint } = stored.record;
+    // The clock may have been set back since: no key is younger than now.
+    const age = Math.max(0, now - added);
+    if (age > idempotencySeconds * 1000) return;
+    this.#forget(fingerprint);
+    this.#unmerged.set(fingerprint, { ...stored, added });
+    this.#keys.put(stored.record, stored.publisher, monotonic - age);
   }
 
   /** The transaction was rolled back. */
   forgetChanges(): void {
-    for (const fingerprint of this.#changed.keys()) this.#rows.delete(fingerprint);
-    for (const [fingerprint, seq] of this.#replacedRows) this.#rows.set(fingerprint, seq);
     this.#changed.clear();
-    this.#replacedRows.clear();
+  }
+
+  /** What is not merged is merged from now on. */
+  beginMerge(): void {
+    this.#merging = this.#unmerged;
+    this.#unmerged = new Map();
+  }
+
+  /**
+   * Writes a slice of them, in a transaction of the caller's.
+   * @returns what is to be called when it is committed; undefined if there is nothing to write
+   */
+  mergeSlice(countMax: number): (() => void) | undefined {
+    if (this.#merging.size === 0 && this.#surplusRows.length === 0) return undefined;
+    const surplus = this.#surplusRows.slice(0, countMax);
+    for (const seq of surplus) this.#database.query("DELETE FROM publication WHERE seq = ?").run(seq);
+    const written: [string, number][] = [];
+    for (const [fingerprint, unmerged] of this.#merging.entries().take(countMax))
+      written.push([fingerprint, this.#insert(unmerged)]);
+    return () => {
+      this.#surplusRows.splice(0, surplus.length);
+      for (const [fingerprint, seq] of written) {
+        this.#merging.delete(fingerprint);
+        this.#rows.set(fingerprint, seq);
+      }
+    };
   }
 
   /**
@@ -115,22 +149,35 @@ export class KeyTable {
     return count;
   }
 
+  #insert({ record: { fingerprint, ...kept }, publisher, added }: UnmergedRecord): number {
+    const text = JSON.stringify(kept);
+    const { lastInsertRowid } = this.#database
+      .query(
+        "INSERT INTO publication (fingerprint, publisher, record, added, checksum) VALUES (?, ?, ?, ?, ?)",
+      )
+      .run(fingerprint, publisher, text, added, checksumOf([fingerprint, publisher, text, added]));
+    return Number(lastInsertRowid);
+  }
+
   #load({ now, monotonic }: Moment): void {
     const rows = this.#database
       .query("SELECT * FROM publication WHERE added >= ? ORDER BY seq")
       .all(now - idempotencySeconds * 1000) as KeyRow[];
-    for (const { seq, fingerprint, publisher, record, added } of rows) {
-      this.#rows.set(fingerprint, seq);
+    for (const { seq, fingerprint, publisher, record, added, checksum } of rows) {
+      if (checksum !== 0 && checksum !== checksumOf([fingerprint, publisher, record, added]))
+        throw new DamagedData(`the idempotency key in row ${seq}`);
       const kept = JSON.parse(record) as Omit<PublicationRecord, "fingerprint">;
-      // The clock may have been set back since: no key is younger than now.
+      this.#rows.set(fingerprint, seq);
       this.#keys.put({ fingerprint, ...kept }, publisher, monotonic - Math.max(0, now - added));
     }
   }
 
-  #evicted({ fingerprint }: PublicationRecord): void {
+  /** The record of a fingerprint is gone, or another one takes its place. */
+  #forget(fingerprint: string): void {
+    this.#unmerged.delete(fingerprint);
+    this.#merging.delete(fingerprint);
     const row = this.#rows.get(fingerprint);
     this.#rows.delete(fingerprint);
-    if (row !== undefined) this.#evictedRows.push(row);
-    this.#evictedCount++;
+    if (row !== undefined) this.#surplusRows.push(row);
   }
 }

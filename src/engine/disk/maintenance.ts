@@ -7,6 +7,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, s
 import { dirname, join, resolve } from "node:path";
 import { DataDirectoryError } from "../data-directory-error.ts";
 import type { CheckReport, Maintenance } from "../engine.ts";
+import { checkRows } from "./data-check.ts";
 import {
   databaseName,
   fileRowOf,
@@ -29,7 +30,7 @@ function checkData(directory: string): CheckReport {
     const pages = database.query("PRAGMA integrity_check").all() as { integrity_check: string }[];
     const damage = pages.map((row) => row.integrity_check).filter((text) => text !== "ok");
     if (damage.length > 0) return { faults: damage, topics: 0, messages: 0, bytes };
-    return { faults: faultsOf(database), ...countsOf(database), bytes };
+    return { ...checkRows(database, versionOf(database) === 1), bytes };
   } catch (error) {
     if (!isDamage(error)) throw error;
     return { faults: [String(error)], topics: 0, messages: 0, bytes };
@@ -128,35 +129,6 @@ function setAside(directory: string): string | undefined {
   mkdirSync(former);
   for (const name of names) renameSync(join(directory, name), join(former, name));
   return former;
-}
-
-function countsOf(database: Database): { topics: number; messages: number } {
-  return database
-    .query("SELECT (SELECT count(*) FROM topic) AS topics, (SELECT count(*) FROM message) AS messages")
-    .get() as { topics: number; messages: number };
-}
-
-/** A topic has each of its messages after `dropped` up to `last`, and a message has a topic. */
-function faultsOf(database: Database): string[] {
-  const incomplete = database
-    .query(
-      `SELECT name, last, dropped, coalesce(count, 0) AS count FROM topic
-         LEFT JOIN (SELECT topic, count(*) AS count, min(offset) AS first, max(offset) AS latest FROM message GROUP BY topic)
-           AS own ON own.topic = topic.id
-         WHERE coalesce(count, 0) <> last - dropped OR (count > 0 AND (first <> dropped + 1 OR latest <> last))
-         LIMIT 100`,
-    )
-    .all() as { name: string; last: number; dropped: number; count: number }[];
-  const { strays } = database
-    .query("SELECT count(*) AS strays FROM message WHERE topic NOT IN (SELECT id FROM topic)")
-    .get() as { strays: number };
-  return [
-    ...incomplete.map(
-      ({ name, last, dropped, count }) =>
-        `the topic ${name} has ${count} messages and should have those from ${dropped + 1} to ${last}`,
-    ),
-    ...(strays > 0 ? [`${strays} messages belong to no topic`] : []),
-  ];
 }
 
 const isDamage = (error: unknown): boolean => /^SQLITE_(CORRUPT|NOTADB|IOERR|ERROR)/.test(codeOf(error));

@@ -30,6 +30,11 @@ const metricsOf = (meter: DiskMeter): Metric[] => [
     () => meter.operations,
   ),
   count("longwire_disk_commit_failures_total", "Transactions that failed.", () => meter.failures),
+  gauge(
+    "longwire_disk_unmerged_bytes",
+    "Bytes of messages that are committed and not merged into segments.",
+    () => meter.usage.unmergedBytes,
+  ),
   gauge("longwire_disk_file_bytes", "Size of the data file.", () => meter.usage.fileBytes),
   gauge("longwire_disk_wal_bytes", "Size of its write-ahead log.", () => meter.usage.walBytes),
 ];

@@ -1,9 +1,9 @@
-/** What a node and its Worker say to each other. Columns and not rows: an array of strings costs less to copy than objects. */
-import type { Once, Page, Publication, StreamStep, TopicState } from "../../topic/broker.ts";
-import type { Draft } from "../../topic/draft.ts";
+/** What a node and its Worker say to each other. Messages are bytes, as entry.ts has them: they are copied, not cloned. */
+import type { Once, Page, TopicState } from "../../topic/broker.ts";
 import type { End, Position, Since, TopicPosition } from "../../topic/message.ts";
 import type { EngineLimits } from "../engine.ts";
-import type { OutcomeColumns } from "./outcomes.ts";
+import type { RecordKey } from "../publication-record.ts";
+import type { Outcomes } from "./outcomes.ts";
 
 /** The node's clock: the Worker has none of its own. */
 export interface Moment {
@@ -13,29 +13,23 @@ export interface Moment {
   readonly monotonic: number;
 }
 
-export type Operation =
-  | { readonly kind: "publish"; readonly topic: string; readonly publication: Publication }
-  | { readonly kind: "takeStream"; readonly topic: string; readonly once: Once; readonly writer: string }
-  /** Brings the topic into being. */
-  | { readonly kind: "subscribe"; readonly topic: string }
-  | { readonly kind: "unsubscribe"; readonly topic: string };
+/** The operations of one transaction. */
+export interface Batch {
+  /** Of one operation after the other. The topic of an entry is the place of its name. */
+  readonly entries: Uint8Array<ArrayBuffer>;
+  /** Number of operations. */
+  readonly operations: number;
+  /** Of the topics, each once. */
+  readonly names: readonly string[];
+  /** Of publications with an idempotency key, by the place of the operation. */
+  readonly keys: ReadonlyMap<number, RecordKey>;
+  /** Of streams that are taken over. */
+  readonly takeovers: ReadonlyMap<number, Takeover>;
+}
 
-/** The operations of one transaction, by column. */
-export interface OperationColumns {
-  readonly kinds: Operation["kind"][];
-  readonly topics: string[];
-  /** The number of messages. */
-  readonly counts: number[];
-  /** Those of the messages of all operations, in their order, as are the next two. */
-  readonly data: Draft["data"][];
-  readonly contentTypes: string[];
-  /** In JSON. */
-  readonly attributes: (string | null)[];
-  readonly ends: boolean[];
-  readonly onces: (Once | undefined)[];
-  readonly steps: (StreamStep | undefined)[];
-  /** Only for `takeStream`. */
-  readonly writers: (string | undefined)[];
+export interface Takeover {
+  readonly once: Once;
+  readonly writer: string;
 }
 
 export interface StoreOptions {
@@ -47,7 +41,7 @@ export interface StoreOptions {
 /** What a Worker is asked. */
 export type WorkerQuestion =
   | ({ readonly kind: "open" } & StoreOptions)
-  | { readonly kind: "commit"; readonly operations: OperationColumns }
+  | { readonly kind: "commit"; readonly batch: Batch }
   | { readonly kind: "history"; readonly topic: string; readonly since: Since; readonly page: Page }
   | { readonly kind: "positions"; readonly topics: readonly string[] }
   | { readonly kind: "inspect"; readonly topics: readonly string[] }
@@ -57,23 +51,14 @@ export type WorkerQuestion =
 /** The answer has the same id. */
 export type WorkerRequest = Moment & { readonly id: number } & WorkerQuestion;
 
-/** Messages of one topic. */
-export interface MessageColumns {
-  readonly offsets: number[];
-  readonly times: number[];
-  readonly contentTypes: string[];
-  /** In JSON. */
-  readonly attributes: (string | null)[];
-  readonly data: Draft["data"][];
-}
-
-/** `History` whose messages are columns. */
-export interface HistoryColumns extends MessageColumns {
+/** `History` whose messages are entries. */
+export interface StoredHistory {
   readonly complete: boolean;
   readonly isTrimmed: boolean;
   readonly from: Position;
   readonly position: Position;
   readonly end: End | undefined;
+  readonly entries: Uint8Array<ArrayBuffer>;
 }
 
 export type StoredTopic = Omit<TopicState, "subscribers">;
@@ -91,6 +76,8 @@ export interface DiskUsage {
   readonly historyBytes: number;
   readonly fileBytes: number;
   readonly walBytes: number;
+  /** Bytes of entries that are not merged. */
+  readonly unmergedBytes: number;
   /** Positions and keys that were forgotten before their time since the last answer. */
   readonly evictedPositions: number;
   readonly evictedKeys: number;
@@ -102,6 +89,7 @@ export const emptyUsage: DiskUsage = {
   historyBytes: 0,
   fileBytes: 0,
   walBytes: 0,
+  unmergedBytes: 0,
   evictedPositions: 0,
   evictedKeys: 0,
 };
@@ -116,12 +104,12 @@ export type WorkerAnswer = { readonly id: number } & (
     }
   | {
       readonly kind: "committed";
-      readonly results: OutcomeColumns;
+      readonly outcomes: Outcomes;
       /** Time that the transaction took, with its fsync. */
       readonly milliseconds: number;
       readonly failure?: Failure;
     }
-  | { readonly kind: "history"; readonly history: HistoryColumns | undefined }
+  | { readonly kind: "history"; readonly history: StoredHistory | undefined }
   | { readonly kind: "positions"; readonly positions: (TopicPosition | undefined)[] }
   | { readonly kind: "inspected"; readonly topics: (StoredTopic | undefined)[] }
   | { readonly kind: "swept"; readonly usage: DiskUsage; readonly failure?: Failure }

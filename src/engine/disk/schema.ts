@@ -1,11 +1,19 @@
 /**
- * Every table of `longwire.db`. `user_version` is the version of the schema: an older one is migrated in a transaction.
+ * Every table of `longwire.db`. `user_version` is the version of the schema: an older one is migrated at the start.
  *
- * Messages of all topics are rows in the order in which they came, so that appending writes at the end of one table, and
- * retention deletes at its beginning. Offsets of a topic have no hole: its messages are those after `dropped` up to `last`.
- * A topic's epoch is the file's generation and the topic's number. So one row begins a new epoch for every topic.
+ * A commit appends one row to `batch`. Batches are merged in the background into rows of `segment`, each with entries of one
+ * topic, from which history is read and which retention deletes. Entries are bytes, as entry.ts describes them, and the view
+ * `message` shows them as rows to other programs.
+ *
+ * A row of `topic` is what was merged: the entries of the topic in `batch` with a greater offset are newer. Offsets of a topic
+ * have no hole: its messages are those after `dropped` up to the last one. A topic's epoch is the file's generation and the
+ * topic's number. So one row begins a new epoch for every topic.
  */
 import { type Database, SQLiteError } from "bun:sqlite";
+import { messageView } from "./message-view.ts";
+
+/** Segments that are merged have at least this number. Smaller ones hold messages of schema 1, which are older. */
+export const firstMergedSegment = 2 ** 40;
 
 const migrations: readonly string[] = [
   `
@@ -22,7 +30,7 @@ const migrations: readonly string[] = [
   );
   CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
-    commits INTEGER NOT NULL,      -- The number of the last transaction. The second file has it too, at most 1 s later.
+    commits INTEGER NOT NULL,      -- The number of the last transaction, unless a batch has a greater one.
     latest_time INTEGER NOT NULL,  -- By the clock. A clock that is earlier at the next start was set back.
     topics INTEGER NOT NULL,       -- Number of topics, and of those without a message.
     idle INTEGER NOT NULL
@@ -62,6 +70,36 @@ const migrations: readonly string[] = [
     added INTEGER NOT NULL
   );
   `,
+  `
+  ALTER TABLE message RENAME TO old_message;       -- Moved into segments in the background, then dropped.
+  ALTER TABLE clock_step RENAME TO old_clock_step;
+  ALTER TABLE topic ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;       -- CRC-32. 0 in rows that schema 1 wrote.
+  ALTER TABLE publication ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE state ADD COLUMN merged INTEGER NOT NULL DEFAULT 0;         -- The last batch that was merged and deleted.
+  CREATE TABLE batch (
+    seq INTEGER PRIMARY KEY,       -- The number of its transaction.
+    previous INTEGER NOT NULL,     -- The seq of the batch before it.
+    time INTEGER NOT NULL,         -- By the clock.
+    checksum INTEGER NOT NULL,     -- CRC-32 of "seq previous time" and the entries.
+    entries BLOB NOT NULL          -- Of all topics, in their order.
+  );
+  CREATE TABLE segment (
+    id INTEGER PRIMARY KEY,        -- Within a topic it grows with the offsets.
+    topic INTEGER NOT NULL,
+    first INTEGER NOT NULL,        -- Offsets of its first and last message.
+    last INTEGER NOT NULL,
+    received INTEGER NOT NULL,     -- By the clock, of its first and last message.
+    received_last INTEGER NOT NULL,
+    checksum INTEGER NOT NULL,     -- CRC-32 of "topic first last" and the entries.
+    entries BLOB NOT NULL
+  );
+  CREATE UNIQUE INDEX segment_of_topic ON segment (topic, first);
+  CREATE TABLE clock_step (        -- The clock was set back: segments up to this one count as received by time at the latest.
+    segment INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL
+  );
+  ${messageView}
+  `,
 ];
 
 export const schemaVersion = migrations.length;
@@ -70,10 +108,37 @@ export function versionOf(database: Database): number {
   return Number((database.query("PRAGMA user_version").get() as { user_version: number }).user_version);
 }
 
-/** Brings an older schema up to date. The caller has begun a transaction. */
+/** Brings an older schema up to date: no row is touched. The caller has begun a transaction. */
 export function migrate(database: Database): void {
-  for (const migration of migrations.slice(versionOf(database))) database.run(migration);
+  const version = versionOf(database);
+  for (const migration of migrations.slice(version)) database.run(migration);
+  if (version === 0) dropOldTables(database);
   database.run(`PRAGMA user_version = ${schemaVersion}`);
+}
+
+/** Those of schema 1, once they are empty. */
+export function dropOldTables(database: Database): void {
+  database.run("DROP TABLE IF EXISTS old_message; DROP TABLE IF EXISTS old_clock_step");
+}
+
+export const hasTable = (database: Database, name: string): boolean =>
+  database.query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").get(name) !== null;
+
+/** The number of the last transaction. The caller knows that the schema is the current one. */
+export const commitsOf = (database: Database): number =>
+  (
+    database
+      .query("SELECT max(commits, coalesce((SELECT max(seq) FROM batch), 0)) AS commits FROM state")
+      .get() as {
+      commits: number;
+    }
+  ).commits;
+
+/** A row whose checksum is not that of its content, or that is not where it must be. */
+export class DamagedData extends Error {
+  constructor(what: string) {
+    super(`the data is damaged: ${what}. Look with "longwire data check"`);
+  }
 }
 
 /** The code of a `SQLiteError`, such as `SQLITE_FULL`. */

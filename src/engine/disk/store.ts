@@ -1,65 +1,64 @@
-/** The topics in SQLite: appending and reading. It blocks its thread, so it lives in the Worker. No timer, no clock. */
-import { type Appended, type Page, type Publication, TopicEnded } from "../../topic/broker.ts";
-import type { Draft } from "../../topic/draft.ts";
-import type { Position, Since, TopicPosition } from "../../topic/message.ts";
-import { limitsOf, type TopicLimits } from "../../topic/retention.ts";
-import { publishRecorded, type Records, takeRecordedStream } from "../publication-record.ts";
-import { publicationAt } from "./columns.ts";
+/** The topics in SQLite. It blocks its thread, so it lives in the Worker. No timer, no clock. */
+import type { Page } from "../../topic/broker.ts";
+import type { Since, TopicPosition } from "../../topic/message.ts";
+import { BatchWriter } from "./batch-writer.ts";
 import { DataFile } from "./data-file.ts";
+import { DiskLog } from "./disk-log.ts";
 import { DiskRetention, sliceRows } from "./disk-retention.ts";
 import { KeyTable } from "./key-table.ts";
-import { MessageTable } from "./message-table.ts";
-import {
-  isTooLarge,
-  noOutcomes,
-  type OutcomeColumns,
-  outcomes,
-  pushFailure,
-  pushOutcome,
-} from "./outcomes.ts";
-import type {
-  DiskUsage,
-  HistoryColumns,
-  Moment,
-  OperationColumns,
-  StoredTopic,
-  StoreOptions,
-} from "./protocol.ts";
-import { type DiskTopic, TopicTable } from "./topic-table.ts";
+import { Merger } from "./merger.ts";
+import { OldMessages } from "./old-messages.ts";
+import type { Outcomes } from "./outcomes.ts";
+import type { Batch, DiskUsage, Moment, StoredHistory, StoredTopic, StoreOptions } from "./protocol.ts";
+import { recover } from "./recovery.ts";
+import { SegmentTable } from "./segment-table.ts";
+import { TopicReader } from "./topic-reader.ts";
+import { TopicTable } from "./topic-table.ts";
 
 /** A clock that is adjusted goes back by less. Ageing need not follow such small steps. */
 const clockStepMilliseconds = 1000;
 
+/** Segments that a slice of merging drops at least, so that the file stays within `--history-bytes` while it grows. */
+const droppedPerMerge = 64;
+
 export class Store {
-  readonly #opening: StoreOptions;
   readonly #file: DataFile;
   readonly #topics: TopicTable;
-  readonly #messages: MessageTable;
+  readonly #segments: SegmentTable;
+  readonly #old: OldMessages;
   readonly #keys: KeyTable;
+  readonly #merger: Merger;
+  readonly #reader: TopicReader;
+  readonly #writer: BatchWriter;
   readonly #retention: DiskRetention;
   #latestTime: number;
-  /** Topics that the transaction changed. */
-  readonly #changed = new Set<DiskTopic>();
   readonly subscribed: Set<string>;
 
-  constructor(opening: StoreOptions, moment: Moment) {
-    const { directory, limits } = opening;
-    this.#opening = opening;
-    this.subscribed = new Set(opening.subscribed);
-    this.#file = new DataFile(directory);
-    const { database } = this.#file;
-    this.#latestTime = this.#file.latestTime;
-    this.#topics = new TopicTable(database, this.#file.counts);
-    this.#messages = new MessageTable(database);
-    this.#keys = new KeyTable(database, limits.idempotencyBytesMax, moment);
-    this.#retention = new DiskRetention({
-      file: this.#file,
-      topics: this.#topics,
-      messages: this.#messages,
-      limits,
+  /** @throws an error of SQLite, `FileGone` or `DamagedData` */
+  constructor({ directory, limits, subscribed }: StoreOptions, moment: Moment) {
+    this.subscribed = new Set(subscribed);
+    const file = new DataFile(directory);
+    this.#file = file;
+    const { database } = file;
+    this.#latestTime = file.latestTime;
+    const topics = new TopicTable(database, file.counts);
+    const segments = new SegmentTable(database);
+    const old = new OldMessages(database);
+    const keys = new KeyTable(database, limits.idempotencyBytesMax, moment);
+    [this.#topics, this.#segments, this.#old, this.#keys] = [topics, segments, old, keys];
+    this.#merger = new Merger({ file, topics, segments, old, keys, limits });
+    const log = new DiskLog(segments, old, () => this.#merger.unmerged);
+    const { generation, sinceTime } = file;
+    this.#reader = new TopicReader({
+      ...{ topics, log, limits, generation, sinceTime },
       subscribed: this.subscribed,
-      changed: this.#changed,
     });
+    this.#writer = new BatchWriter({
+      ...{ file, topics, segments, old, keys, reader: this.#reader },
+      subscribed: this.subscribed,
+    });
+    this.#retention = new DiskRetention({ file, topics, segments, limits, subscribed: this.subscribed });
+    recover({ file, topics, keys, into: this.#merger.filling }, moment);
   }
 
   get sinceTime(): number {
@@ -76,63 +75,42 @@ export class Store {
 
   /**
    * Applies the operations in one transaction. When it returns, it is durable.
-   * @throws an error of SQLite or `FileGone`: nothing was done, or it is unknown
+   * @throws an error of SQLite, `FileGone` or `DamagedData`: nothing was done, or it is unknown
    */
-  commit(operations: OperationColumns, moment: Moment): OutcomeColumns {
-    const results = noOutcomes();
-    this.#transaction(moment.now, () => {
-      this.#noticeTime(moment.now);
-      let start = 0;
-      for (const [index, kind] of operations.kinds.entries()) {
-        const topic = operations.topics[index] ?? "";
-        const publication = publicationAt(operations, index, start);
-        start += publication.drafts.length;
-        if (kind === "publish") this.#publish(topic, publication, moment, results);
-        else if (kind === "takeStream") this.#takeStream(operations, index, moment, results);
-        else if (kind === "subscribe") this.#subscribe(topic, moment.now, results);
-        else this.#unsubscribe(topic, moment.now, results);
-      }
-      if (!this.#file.isWriting) return;
-      this.#retention.dropOldest(Math.max(2 * operations.kinds.length, 16), moment.now);
-      this.#keys.save(moment);
-    });
-    this.#file.require();
+  commit(batch: Batch, moment: Moment): Outcomes {
+    this.#noticeTime(moment.now);
+    while (this.#merger.isLate) this.mergeSlice(moment.now);
+    const { outcomes, entries, seq } = this.#transaction(moment.now, () => this.#writer.write(batch, moment));
+    if (seq > 0) this.#merger.filling.add(seq, entries, moment.now, (id) => this.#topics.byId(id));
     this.#keys.keepChanges(moment);
-    return results;
+    this.#file.require();
+    return outcomes;
+  }
+
+  /** @param now by the clock */
+  isMergeDue(now: number): boolean {
+    return this.#merger.isDue(now);
+  }
+
+  /** Merges a slice of what was committed, and drops what is too much then. */
+  mergeSlice(now: number): void {
+    const merged = this.#transaction(now, () => {
+      this.#file.begin();
+      const committed = this.#merger.slice();
+      if (!this.#old.areLeft) this.#retention.dropOldest(droppedPerMerge, now);
+      return committed;
+    });
+    merged();
   }
 
   /** The position of a topic that exists, where nothing can be written. */
   existing(name: string, now: number): TopicPosition | undefined {
-    const topic = this.#known(name, now);
-    return topic && this.#topicPositionOf(topic);
+    return this.#reader.position(name, now);
   }
 
-  history(name: string, since: Since, page: Page, now: number): HistoryColumns | undefined {
+  history(name: string, since: Since, page: Page, now: number): StoredHistory | undefined {
     this.#noticeTime(now);
-    const topic = this.#known(name, now);
-    if (!topic) return undefined;
-    const { end, ...position } = this.#topicPositionOf(topic);
-    const { epoch } = position;
-    const first = this.#firstVisible(topic, now);
-    let start = first;
-    let complete = true;
-    if (since.kind === "position") {
-      const { offset } = since.position;
-      complete = since.position.epoch === epoch && offset >= first - 1 && offset <= position.offset;
-      if (complete) start = offset + 1;
-    } else if (since.kind === "time") {
-      complete = this.#droppedTime(topic, first) < since.time && this.sinceTime <= since.time;
-      start = this.#messages.firstSince(topic, first, since.time);
-    } else if (since.kind === "last") {
-      start = Math.max(first, topic.last - since.count + 1);
-    } else if (since.kind === "unknown") {
-      complete = false;
-    }
-    const columns = this.#messages.page(topic, start, page);
-    const from = { epoch, offset: start - 1 };
-    // What came after a message that is older than the file's generation may have been lost with the file's end.
-    const isTrimmed = from.offset > 0 || (columns.times[0] ?? now) < this.sinceTime;
-    return { complete, isTrimmed, from, position, end, ...columns };
+    return this.#reader.history(name, since, page, now);
   }
 
   positions(names: readonly string[], now: number): (TopicPosition | undefined)[] {
@@ -141,30 +119,22 @@ export class Store {
 
   inspect(names: readonly string[], now: number): (StoredTopic | undefined)[] {
     this.#noticeTime(now);
-    return names.map((name) => {
-      const topic = this.#known(name, now);
-      if (!topic) return undefined;
-      return {
-        position: this.#topicPositionOf(topic),
-        retained: topic.last - this.#firstVisible(topic, now) + 1,
-      };
-    });
+    return names.map((name) => this.#reader.inspect(name, now));
   }
 
   /**
-   * Forgets a slice of what became too old, and gives space back.
+   * Forgets a slice of what became too old, moves a slice of what an older version wrote, and gives space back.
    * @returns whether there is more to do
    */
   sweep(moment: Moment): boolean {
     const { now } = moment;
-    let isBehind = false;
-    this.#transaction(now, () => {
-      this.#noticeTime(now);
-      isBehind = this.#retention.dropOldest(sliceRows, now);
-      isBehind = this.#expireKeys(moment) || isBehind;
-      isBehind = this.#retention.expirePositions(now) || isBehind;
-      this.#retention.refreshSubscribed(now);
-    });
+    this.#noticeTime(now);
+    let isBehind = this.#transaction(now, () => this.#forget(moment));
+    if (this.#old.areLeft) isBehind = this.#moveSlice(now) || isBehind;
+    if (this.#merger.isDue(now) || this.#mustDropUnmerged()) {
+      this.mergeSlice(now);
+      isBehind = true;
+    }
     this.#topics.keepChanges();
     this.#file.require();
     this.#file.writeWitness();
@@ -186,128 +156,36 @@ export class Store {
       historyBytes: used * pageBytes,
       fileBytes: pages * pageBytes,
       walBytes: this.#file.walBytes,
+      unmergedBytes: this.#merger.bytes,
       evictedPositions: this.#retention.takeEvictedCount(),
       evictedKeys: this.#keys.takeEvictedCount(),
     };
   }
 
-  #publish(name: string, publication: Publication, moment: Moment, results: OutcomeColumns): void {
-    try {
-      const done = publishRecorded(name, publication, this.#records(moment), () =>
-        this.#append(name, publication, moment.now),
-      );
-      const outcome = "time" in done ? outcomes.done : outcomes.repeated;
-      pushOutcome(results, outcome, { position: done.message, ...done });
-    } catch (error) {
-      // With several messages some may be written: the transaction undoes them.
-      if (publication.drafts.length > 1 && isTooLarge(error)) throw error;
-      pushFailure(results, error);
-    }
+  #forget(moment: Moment): boolean {
+    const { now } = moment;
+    // Before what was migrated is moved, newer segments would be the oldest.
+    let isBehind = !this.#old.areLeft && this.#retention.dropOldest(sliceRows, now) === sliceRows;
+    isBehind = this.#expireKeys(moment) || isBehind;
+    isBehind = this.#retention.expirePositions(now) || isBehind;
+    this.#retention.refreshSubscribed(now);
+    return isBehind;
   }
 
-  #records(moment: Moment): Records {
-    return {
-      get: (fingerprint) => this.#keys.get(fingerprint, moment),
-      put: (record, publisher) => this.#keys.put(record, publisher),
-    };
-  }
-
-  #takeStream(
-    { topics, onces, writers }: OperationColumns,
-    index: number,
-    moment: Moment,
-    results: OutcomeColumns,
-  ): void {
-    const once = onces[index];
-    const writer = writers[index];
-    if (!once || writer === undefined) throw new Error("a stream has a key and a writer");
-    try {
-      const record = takeRecordedStream(topics[index] ?? "", once, writer, this.#records(moment));
+  #moveSlice(now: number): boolean {
+    const moved = this.#transaction(now, () => {
       this.#file.begin();
-      pushOutcome(results, outcomes.done, { record });
-    } catch (error) {
-      pushFailure(results, error);
-    }
+      return this.#old.moveSlice(this.#topics, this.#segments);
+    });
+    moved();
+    return this.#old.areLeft;
   }
 
-  /** @throws {TopicEnded} */
-  #append(name: string, { drafts, end = false }: Publication, now: number): AppendedNow {
-    const known = this.#known(name, now);
-    if (known?.ended) throw new TopicEnded(name, this.#positionOf(known));
-    this.#file.begin();
-    const topic = known ?? this.#knownOrNew(name, now);
-    const time = Math.max(now, topic.time); // A clock that was set back must not make a topic's time decrease.
-    for (const draft of drafts) this.#appendMessage(topic, draft, time, now);
-    const message = drafts.length > 0 ? this.#positionOf(topic) : undefined;
-    if (end) topic.ended = 1;
-    topic.time = time;
-    topic.used = now;
-    this.#changed.add(topic);
-    return { ...(message && { message }), ...(end && { end: this.#positionOf(topic) }), time };
-  }
-
-  #appendMessage(
-    topic: DiskTopic,
-    { data, contentType, attributes }: Draft,
-    time: number,
-    now: number,
-  ): void {
-    const offset = topic.last + 1;
-    if (this.#limitsOf(topic).messages > 0) {
-      const text = attributes === undefined ? null : JSON.stringify(attributes);
-      this.#messages.insert(topic, { offset, time, content_type: contentType, attributes: text, data }, now);
-    } else {
-      topic.dropped = offset;
-      topic.droppedTime = now;
-    }
-    topic.last = offset;
-  }
-
-  #subscribe(name: string, now: number, results: OutcomeColumns): void {
-    let topic = this.#known(name, now);
-    if (!topic) {
-      this.#file.begin(); // The epoch is on disk before its first subscriber knows of it.
-      topic = this.#knownOrNew(name, now);
-    }
-    this.subscribed.add(name);
-    const position = this.#topicPositionOf(topic);
-    pushOutcome(results, outcomes.done, { position, end: position.end, time: topic.time });
-  }
-
-  #unsubscribe(name: string, now: number, results: OutcomeColumns): void {
-    const topic = this.subscribed.has(name) ? this.#known(name, now) : undefined;
-    this.subscribed.delete(name);
-    if (topic) this.#retention.use(topic, now);
-    pushOutcome(results, outcomes.done, {});
-  }
-
-  /** Commits what `work` writes, or undoes it: in memory, too. */
-  #transaction(now: number, work: () => void): void {
-    try {
-      work();
-      if (this.#file.isWriting) this.#end(now);
-    } catch (error) {
-      this.#rollBack();
-      throw error;
-    }
-  }
-
-  /** Writes the topics that changed, and commits. */
-  #end(now: number): void {
-    for (const topic of this.#changed) {
-      this.#retention.trim(topic);
-      this.#topics.save(topic);
-    }
-    this.#changed.clear();
-    this.#file.commit(now, this.#topics);
-    this.#topics.keepChanges();
-  }
-
-  #rollBack(): void {
-    this.#changed.clear();
-    this.#topics.forgetChanges();
-    this.#keys.forgetChanges();
-    this.#file.rollBack();
+  /** Retention drops segments and positions, and what it has to drop is not merged. */
+  #mustDropUnmerged(): boolean {
+    if (this.#merger.bytes === 0 || this.#old.areLeft) return false;
+    const { surplusBytes, surplusPositions } = this.#retention;
+    return surplusPositions > 0 || (surplusBytes > 0 && this.#segments.oldest(1).length === 0);
   }
 
   #expireKeys(moment: Moment): boolean {
@@ -318,57 +196,19 @@ export class Store {
     return expired.count === sliceRows;
   }
 
-  /** @returns a topic whose position is known */
-  #known(name: string, now: number): DiskTopic | undefined {
-    const topic = this.#topics.byName(name);
-    return topic && this.#isExpired(topic, now) ? undefined : topic;
-  }
-
-  #knownOrNew(name: string, now: number): DiskTopic {
-    const topic = this.#topics.byName(name);
-    if (topic && !this.#isExpired(topic, now)) return topic;
-    if (topic) {
-      this.#messages.deleteOf(topic, topic.last);
-      this.#changed.delete(topic);
-      this.#topics.delete(topic);
+  /** Commits what `work` writes, or undoes it: in memory, too. */
+  #transaction<Result>(now: number, work: () => Result): Result {
+    try {
+      const result = work();
+      if (this.#file.isWriting) this.#file.commit(now, this.#topics);
+      this.#topics.keepChanges();
+      return result;
+    } catch (error) {
+      this.#topics.forgetChanges();
+      this.#keys.forgetChanges();
+      this.#file.rollBack();
+      throw error;
     }
-    return this.#topics.create(name, now);
-  }
-
-  #isExpired(topic: DiskTopic, now: number): boolean {
-    return (
-      topic.used + this.#opening.limits.positionAgeSeconds * 1000 <= now &&
-      !this.subscribed.has(topic.name) &&
-      this.#firstVisible(topic, now) > topic.last
-    );
-  }
-
-  /** That of the topic's end, where it has ended. */
-  #positionOf({ id, last, ended }: DiskTopic): Position {
-    return { epoch: this.#file.generation + id.toString(36), offset: last + ended };
-  }
-
-  #topicPositionOf(topic: DiskTopic): TopicPosition {
-    const position = this.#positionOf(topic);
-    if (!topic.ended) return position;
-    return { ...position, end: { topic: topic.name, ...position, time: topic.time, isEnd: true } };
-  }
-
-  #limitsOf({ name }: DiskTopic): TopicLimits {
-    return limitsOf(this.#opening.limits, name);
-  }
-
-  /** The offset of the first message that readers see; one more than the last where there is none. */
-  #firstVisible(topic: DiskTopic, now: number): number {
-    const { messages, ageSeconds } = this.#limitsOf(topic);
-    const first = Math.max(topic.dropped, topic.last - messages) + 1;
-    return this.#messages.firstSince(topic, first, now - ageSeconds * 1000);
-  }
-
-  /** When the last message that readers do not see was received. */
-  #droppedTime(topic: DiskTopic, firstVisible: number): number {
-    if (firstVisible - 1 > topic.dropped) return this.#messages.receivedTime(topic, firstVisible - 1);
-    return topic.droppedTime ?? Number.NEGATIVE_INFINITY;
   }
 
   /** If the clock was set back, ages are counted from the new time on: a clock that was ahead must not stop ageing. */
@@ -377,18 +217,15 @@ export class Store {
     this.#latestTime = now;
   }
 
+  /** Everything is merged first, so that what is not merged came after the step. */
   #setClockBack(now: number): void {
+    while (this.#merger.bytes > 0) this.mergeSlice(now);
     this.#transaction(now, () => {
       this.#file.begin();
-      this.#messages.clockWasSetBack(now);
+      this.#segments.clockWasSetBack(now);
       this.#file.database.query("UPDATE topic SET dropped_time = ?1 WHERE dropped_time > ?1").run(now);
       this.#file.database.query("UPDATE topic SET used = ?1 WHERE used > ?1").run(now);
-      this.#topics.forgetCached();
     });
+    this.#topics.forgetCached();
   }
-}
-
-/** What was appended, and the time of the last of it. */
-interface AppendedNow extends Appended {
-  readonly time: number;
 }

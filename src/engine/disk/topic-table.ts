@@ -1,37 +1,46 @@
-/** The rows of `topic`, the recently used ones in memory. */
+/** The rows of `topic`, the recently used ones and those with unmerged entries in memory. */
 import type { Database } from "bun:sqlite";
 import type { TopicCounts } from "./data-file.ts";
+import { checksumOf } from "./entry.ts";
+import { DamagedData } from "./schema.ts";
 
-export interface DiskTopic {
-  readonly id: number;
-  readonly name: string;
-  /** The columns of the same names, as schema.ts explains them. */
+/** What a row has of the topic's log. */
+export interface TopicEnd {
   last: number;
   ended: 0 | 1;
   time: number;
+}
+
+export interface DiskTopic extends TopicEnd {
+  readonly id: number;
+  readonly name: string;
+  /** The columns of the same names, as schema.ts explains them. */
   dropped: number;
   droppedTime: number | null;
   used: number;
+  /** As far as its entries are merged: what its row has. */
+  merged: Readonly<TopicEnd>;
+  /** In how many memory tables it has entries. It is not forgotten meanwhile. */
+  pins: number;
+  isDeleted: boolean;
   /** Whether it counts among the idle ones. */
   wasIdle: boolean;
 }
 
-interface TopicRow {
+interface TopicRow extends TopicEnd {
   readonly id: number;
   readonly name: string;
-  readonly last: number;
-  readonly ended: 0 | 1;
-  readonly time: number;
   readonly dropped: number;
   readonly dropped_time: number | null;
   readonly used: number;
+  readonly checksum: number | null;
 }
 
-/** Topics in memory, about 300 bytes each. Past it all are forgotten, and those in use are read again. */
+/** Topics in memory, about 400 bytes each. Past it all are forgotten but the pinned ones, and those in use are read again. */
 const cachedMax = 20_000;
 
-/** Without a message on disk. */
-export const isIdle = ({ dropped, last }: DiskTopic): boolean => dropped === last;
+/** Without a message that is merged. */
+export const isIdle = ({ dropped, merged }: DiskTopic): boolean => dropped >= merged.last;
 
 export class TopicTable {
   /** Number of topics, and of those that are idle. */
@@ -40,20 +49,26 @@ export class TopicTable {
   readonly #database: Database;
   readonly #byName = new Map<string, DiskTopic>();
   readonly #byId = new Map<number, DiskTopic>();
-  #savedCounts: readonly [number, number];
+  /** Undoes in memory what the transaction in progress changed, the last change first. */
+  #undo: (() => void)[] = [];
+  readonly #changed = new Set<DiskTopic>();
+  #forgetPast = cachedMax;
+  #lastId: number;
 
   constructor(database: Database, { count, idleCount }: TopicCounts) {
     this.#database = database;
     this.count = count;
     this.idleCount = idleCount;
-    this.#savedCounts = [count, idleCount];
+    const sequence = database.query("SELECT seq FROM sqlite_sequence WHERE name = 'topic'").get();
+    this.#lastId = (sequence as { readonly seq: number } | null)?.seq ?? 0;
   }
 
   byName(name: string): DiskTopic | undefined {
-    return (
-      this.#byName.get(name) ??
-      this.#read(this.#database.query("SELECT * FROM topic WHERE name = ?").get(name))
-    );
+    const known = this.#byName.get(name);
+    if (known) return known;
+    const read = this.#read(this.#database.query("SELECT * FROM topic WHERE name = ?").get(name));
+    if (read && read.name !== name) throw new DamagedData(`the index of the topic "${name}"`);
+    return read;
   }
 
   byId(id: number): DiskTopic | undefined {
@@ -65,76 +80,130 @@ export class TopicTable {
     const rows = this.#database
       .query("SELECT * FROM topic WHERE dropped = last AND used <= ? ORDER BY used LIMIT ?")
       .all(time, countMax) as TopicRow[];
-    return rows.map((row) => this.#byId.get(row.id) ?? (this.#read(row) as DiskTopic));
+    return rows
+      .map((row) => this.#byId.get(row.id) ?? (this.#read(row) as DiskTopic))
+      .filter(({ pins }) => pins === 0);
   }
 
   create(name: string, now: number): DiskTopic {
-    const { lastInsertRowid } = this.#database
-      .query("INSERT INTO topic (name, last, ended, time, dropped, used) VALUES (?, 0, 0, 0, 0, ?)")
-      .run(name, now);
+    const id = ++this.#lastId;
+    const start = { last: 0, ended: 0, time: 0 } as const;
+    const topic: DiskTopic = {
+      ...start,
+      ...{ id, name, dropped: 0, droppedTime: null, used: now },
+      ...{ merged: start, pins: 0, isDeleted: false, wasIdle: true },
+    };
+    this.#database
+      .query("INSERT INTO topic VALUES (?, ?, 0, 0, 0, 0, NULL, ?, ?)")
+      .run(id, name, now, rowChecksum(topic));
     this.count++;
     this.idleCount++;
-    const id = Number(lastInsertRowid);
-    return this.#keep({
-      id,
-      name,
-      last: 0,
-      ended: 0,
-      time: 0,
-      dropped: 0,
-      droppedTime: null,
-      used: now,
-      wasIdle: true,
+    this.#undo.push(() => {
+      this.#forget(topic);
+      this.count--;
+      this.idleCount--;
+      this.#lastId--;
+    });
+    return this.#keep(topic);
+  }
+
+  /** Call it before the first change of a topic in a transaction. */
+  changes(topic: DiskTopic): void {
+    if (this.#changed.has(topic)) return;
+    this.#changed.add(topic);
+    const before = { ...topic };
+    this.#undo.push(() => {
+      const { pins } = topic;
+      Object.assign(topic, before, { pins });
     });
   }
 
+  /** Writes what is merged, and what does not depend on the log. */
   save(topic: DiskTopic): void {
+    const { merged, dropped, droppedTime, used, id } = topic;
     this.#database
       .query(
-        "UPDATE topic SET last = ?, ended = ?, time = ?, dropped = ?, dropped_time = ?, used = ? WHERE id = ?",
+        "UPDATE topic SET last = ?, ended = ?, time = ?, dropped = ?, dropped_time = ?, used = ?, checksum = ? WHERE id = ?",
       )
-      .run(topic.last, topic.ended, topic.time, topic.dropped, topic.droppedTime, topic.used, topic.id);
-    if (topic.wasIdle !== isIdle(topic)) this.idleCount += isIdle(topic) ? 1 : -1;
+      .run(
+        ...[merged.last, merged.ended, merged.time],
+        ...[Math.min(dropped, merged.last), droppedTime, used, rowChecksum(topic), id],
+      );
+    if (topic.wasIdle === isIdle(topic)) return;
+    const change = isIdle(topic) ? 1 : -1;
+    this.idleCount += change;
+    this.#undo.push(() => {
+      this.idleCount -= change;
+    });
     topic.wasIdle = isIdle(topic);
-    // Kept again: it may have been forgotten while the transaction held it.
-    this.#keep(topic);
   }
 
   delete(topic: DiskTopic): void {
+    const { wasIdle } = topic;
     this.#database.query("DELETE FROM topic WHERE id = ?").run(topic.id);
-    this.#byName.delete(topic.name);
-    this.#byId.delete(topic.id);
+    this.#forget(topic);
+    topic.isDeleted = true;
     this.count--;
-    if (topic.wasIdle) this.idleCount--;
+    if (wasIdle) this.idleCount--;
+    this.#undo.push(() => {
+      topic.isDeleted = false;
+      this.#keep(topic);
+      this.count++;
+      if (wasIdle) this.idleCount++;
+    });
   }
 
   /** The transaction was committed. */
   keepChanges(): void {
-    this.#savedCounts = [this.count, this.idleCount];
-    if (this.#byName.size > cachedMax) this.forgetCached();
+    this.#undo = [];
+    this.#changed.clear();
+    if (this.#byId.size > this.#forgetPast) this.forgetCached();
   }
 
   /** The transaction was rolled back. */
   forgetChanges(): void {
-    [this.count, this.idleCount] = this.#savedCounts;
-    this.forgetCached();
+    for (const undo of this.#undo.reverse()) undo();
+    this.#undo = [];
+    this.#changed.clear();
   }
 
+  /** Not within a transaction, so that a topic is never two objects. */
   forgetCached(): void {
-    this.#byName.clear();
-    this.#byId.clear();
+    for (const topic of this.#byId.values()) if (topic.pins === 0) this.#forget(topic);
+    this.#forgetPast = Math.max(cachedMax, 2 * this.#byId.size);
   }
 
   #read(found: unknown): DiskTopic | undefined {
     if (!found) return undefined;
-    const { dropped_time, ...row } = found as TopicRow;
-    return this.#keep({ ...row, droppedTime: dropped_time, wasIdle: row.dropped === row.last });
+    const { dropped_time, checksum, last, ended, time, ...row } = found as TopicRow;
+    const merged = { last, ended, time };
+    const topic: DiskTopic = {
+      ...row,
+      ...merged,
+      ...{ merged, droppedTime: dropped_time, pins: 0, isDeleted: false, wasIdle: row.dropped === last },
+    };
+    if (checksum !== 0 && checksum !== rowChecksum(topic))
+      throw new DamagedData(`the row of topic ${row.id}, "${row.name}"`);
+    return this.#keep(topic);
   }
 
-  /** Only between transactions may any be forgotten, so that a topic is never two objects. */
   #keep(topic: DiskTopic): DiskTopic {
     this.#byName.set(topic.name, topic);
     this.#byId.set(topic.id, topic);
     return topic;
   }
+
+  #forget(topic: DiskTopic): void {
+    this.#byName.delete(topic.name);
+    this.#byId.delete(topic.id);
+  }
 }
+
+/** What may change in all rows at once, `dropped_time` and `used`, is not covered. */
+export const rowChecksum = ({
+  id,
+  name,
+  merged,
+  dropped,
+}: Pick<DiskTopic, "id" | "name" | "merged" | "dropped">): number =>
+  checksumOf([id, name, merged.last, merged.ended, merged.time, Math.min(dropped, merged.last)]);

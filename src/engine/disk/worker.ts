@@ -4,18 +4,19 @@
  */
 import { FileGone } from "./data-file.ts";
 import { identityOf, messageOf, rewriteLog } from "./directory.ts";
-import { noOutcomes, type OutcomeColumns, outcomes, pushOutcome } from "./outcomes.ts";
+import { Entries, entryKinds } from "./entry.ts";
+import { noOutcomes, type Outcomes, outcomes } from "./outcomes.ts";
 import {
+  type Batch,
   emptyUsage,
   type Failure,
   type Moment,
-  type OperationColumns,
   type StoreOptions,
   type WorkerAnswer,
   type WorkerRequest,
 } from "./protocol.ts";
 import { isFull, releaseReserve, requireReserve } from "./reserve.ts";
-import { codeOf } from "./schema.ts";
+import { codeOf, DamagedData } from "./schema.ts";
 import { Store } from "./store.ts";
 
 declare const self: Worker;
@@ -43,6 +44,7 @@ const readSliceMilliseconds = 5;
 self.onmessage = ({ data: request }: MessageEvent<WorkerRequest>) => {
   if (!isRead(request)) {
     self.postMessage(answerTo(request));
+    if (request.kind === "commit") mergeSlice(request.now);
     return;
   }
   reads.push({ request, sinceMilliseconds: performance.now() });
@@ -74,7 +76,7 @@ function answerTo(request: WorkerRequest): WorkerAnswer {
         opening = request;
         return open(id, request);
       case "commit":
-        return commit(id, request.operations, request);
+        return commit(id, request.batch, request);
       case "history": {
         const { topic, since, page, now } = request;
         return { id, kind: "history", history: opened(request).history(topic, since, page, now) };
@@ -132,36 +134,46 @@ function openedForWriting(moment: Moment): Store {
   return opened(moment);
 }
 
-function commit(id: number, operations: OperationColumns, moment: Moment): WorkerAnswer {
+function commit(id: number, batch: Batch, moment: Moment): WorkerAnswer {
   const began = performance.now();
   try {
     const current = openedForWriting(moment);
     requireReserve(opening?.directory ?? "");
-    const results = current.commit(operations, moment);
+    const outcomes = current.commit(batch, moment);
     failure = undefined;
-    return { id, kind: "committed", results, milliseconds: performance.now() - began };
+    return { id, kind: "committed", outcomes, milliseconds: performance.now() - began };
   } catch (error) {
     failure = failed(error);
-    const results = withoutWriting(operations, moment);
-    return { id, kind: "committed", results, milliseconds: performance.now() - began, failure };
+    const outcomes = withoutWriting(batch, moment);
+    return { id, kind: "committed", outcomes, milliseconds: performance.now() - began, failure };
   }
 }
 
 /** Subscribers of topics that exist need no write. */
-function withoutWriting({ kinds, topics }: OperationColumns, moment: Moment): OutcomeColumns {
-  const results = noOutcomes();
-  for (const [index, kind] of kinds.entries()) {
-    const topic = topics[index] ?? "";
-    const position =
-      kind === "subscribe" && !failure?.isGone ? store?.existing(topic, moment.now) : undefined;
-    if (position) store?.subscribed.add(topic);
-    pushOutcome(results, position ? outcomes.done : outcomes.failed, {
-      position,
-      end: position?.end,
-      time: position?.end?.time,
-    });
+function withoutWriting(batch: Batch, moment: Moment): Outcomes {
+  const results = noOutcomes(batch.operations);
+  const entries = new Entries(batch.entries);
+  let index = 0;
+  for (const at of entries.places()) {
+    const isSubscription = entries.kindAt(at) === entryKinds.subscribe && !failure?.isGone;
+    const name = batch.names[entries.topicAt(at)] ?? "";
+    const position = isSubscription ? store?.existing(name, moment.now) : undefined;
+    if (position) {
+      store?.subscribed.add(name);
+      results.others.set(index, { position, end: position.end, time: position.end?.time });
+    } else results.codes[index] = outcomes.failed;
+    if (entries.isLastAt(at)) index++;
   }
   return results;
+}
+
+/** In the time in which the node handles the answer. */
+function mergeSlice(now: number): void {
+  try {
+    if (!isLogInDoubt && store?.isMergeDue(now)) store.mergeSlice(now);
+  } catch (error) {
+    failure = failed(error);
+  }
 }
 
 function sweep(id: number, moment: Moment): WorkerAnswer {
@@ -206,7 +218,12 @@ function failed(error: unknown): Failure {
     if (opening) releaseReserve(opening.directory);
   } else if (code.startsWith("SQLITE_IOERR")) {
     isLogInDoubt = true;
-  } else if (!isGone && !isLogInDoubt && !harmless.some((known) => code.startsWith(known))) {
+  } else if (
+    !isGone &&
+    !isLogInDoubt &&
+    !(error instanceof DamagedData) &&
+    !harmless.some((known) => code.startsWith(known))
+  ) {
     discard();
   }
   return { reason: reasonOf(error, code, isGone), isGone };

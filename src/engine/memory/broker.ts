@@ -23,7 +23,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { IdempotencyKeys } from "../idempotency-keys.ts";
-import { publishRecorded, type Records, takeRecordedStream } from "../publication-record.ts";
+import { publishRecorded, type Records, recordKeyOf, takeRecordedStream } from "../publication-record.ts";
 
 export interface MemoryBrokerOptions {
   readonly clock?: Clock;
@@ -85,7 +85,8 @@ export class MemoryBroker implements Broker, EngineSize {
   }
 
   async publish(name: string, publication: Publication): Promise<Appended> {
-    return publishRecorded(name, publication, this.#records, () => this.#append(name, publication));
+    const key = recordKeyOf(name, publication);
+    return publishRecorded(key, this.#records, () => this.#append(name, publication));
   }
 
   async takeStream(name: string, once: Once, writer: string): Promise<StreamRecord> {

@@ -153,9 +153,7 @@ test("a publication whose record cannot be kept is not kept either, so that its 
   const broker = await engine.node();
   const first = await post(broker, "news", text("one"));
   using database = new Database(join(engine.directory, "longwire.db"));
-  database.run(
-    "CREATE TRIGGER refusing BEFORE INSERT ON publication BEGIN SELECT RAISE(ABORT, 'refused'); END",
-  );
+  database.run("CREATE TRIGGER refusing BEFORE INSERT ON batch BEGIN SELECT RAISE(ABORT, 'refused'); END");
   const once = { key: "key", publisher: "publisher" };
   expect(await failureOf(post(broker, "news", text("two"), once))).toBeInstanceOf(BrokerUnavailable);
   database.run("DROP TRIGGER refusing");

@@ -1,7 +1,7 @@
 /** Faults of the disk under a running server: publishing is refused, subscribers stay, and it recovers by itself. */
 import { Database } from "bun:sqlite";
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { closeSync, openSync, renameSync, statSync, writeFileSync, writeSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type DiskServer, spawnDiskServer } from "../../support/disk-server.ts";
 import { FailingDisk } from "../../support/failing-disk.ts";
@@ -128,21 +128,30 @@ describe("publishing is 503 within 3 s, subscribers stay, and all goes on by its
   });
 });
 
-test("damage that a start cannot see is 503 with the reason when it is met, and the check finds it", async () => {
-  await using server = await spawnDiskServer(["--history-messages", "1000"]);
-  await Promise.all(Array.from({ length: 300 }, () => publish(server.running, "news", "x".repeat(4000))));
+/** Flips a bit in each place of a file that has a text. */
+function flipBit(path: string, text: string): void {
+  const bytes = readFileSync(path);
+  for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1))
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+  writeFileSync(path, bytes);
+}
+
+test("a flipped bit in a message is 503 with the reason when it is read, and the check finds it", async () => {
+  await using server = await spawnDiskServer(["--history-messages", "1000", "--history-bytes", "4MiB"]);
+  const flipped = "the message with the flipped bit";
+  await publish(server.running, "news", flipped);
+  // So much that it is merged.
+  await Promise.all(Array.from({ length: 100 }, () => publish(server.running, "news", "x".repeat(4000))));
+  const last = await publish(server.running, "sport", "whole");
   server.running.process.kill("SIGTERM");
   await server.running.process.exited;
-  const path = join(server.data, "longwire.db");
-  const { size } = statSync(path);
-  const file = openSync(path, "r+");
-  for (let at = 200 * 1024; at < size - 64 * 1024; at += 4096)
-    writeSync(file, Buffer.alloc(4096, 0xa5), 0, 4096, at);
-  closeSync(file);
+  flipBit(join(server.data, "longwire.db"), flipped);
   const running = await server.start();
   const response = await fetch(new URL("/topics/news?since=all&limit=1000", running.url));
   expect(response.status).toBe(503);
-  await running.logged("could not be read");
+  expect((await running.logged("could not be read")).reason).toContain("the data is damaged: segment");
+  expect((await everyEvent(running, "sport")).map(({ id }) => id)).toEqual([last]);
+  await publish(running, "news", "after");
   await server.kill();
   const check = Bun.spawnSync([
     process.execPath,
@@ -154,5 +163,5 @@ test("damage that a start cannot see is 503 with the reason when it is met, and 
     server.data,
   ]);
   expect(check.exitCode).toBe(1);
-  expect(check.stdout.toString()).toContain("The data is damaged:");
+  expect(check.stdout.toString()).toContain("does not match its checksum");
 });

@@ -40,7 +40,9 @@ const witnessOf = (directory: string): string => {
 /** Whether the second file has the number of the last transaction. */
 function witnessed(directory: string): boolean {
   using database = new Database(join(directory, "longwire.db"));
-  const { commits } = database.query("SELECT commits FROM state").get() as { commits: number };
+  const { commits } = database
+    .query("SELECT max(commits, (SELECT coalesce(max(seq), 0) FROM batch)) AS commits FROM state")
+    .get() as { commits: number };
   return Number(readFileSync(witnessOf(directory), "utf8").trim().split(/ +/)[1]) === commits;
 }
 

@@ -3,6 +3,8 @@ import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { checksumOf, EntryWriter, entryKinds } from "../../../src/engine/disk/entry.ts";
+import { rowChecksum } from "../../../src/engine/disk/topic-table.ts";
 import { cpuMicroseconds } from "../../bench/process-usage.ts";
 import { type DiskServer, spawnDiskServer } from "../../support/disk-server.ts";
 import { sampleOf, scrape } from "../../support/prometheus.ts";
@@ -65,17 +67,42 @@ test("--position-bytes bounds the topics without messages, and counts those that
   expect((await inspect(server.running, "t/999")).position).toEndWith("-1");
 });
 
-/** Writes rows as a server would have, faster. */
+/** Writes what a server would have, faster: topics that have as many messages each, in one segment for each topic and part. */
 function fill({ data }: DiskServer, topics: number, messages: number, bytes: number): void {
   using database = new Database(join(data, "longwire.db"));
   const now = Date.now();
+  const each = messages / topics;
+  const perSegment = Math.max(1, Math.min(each, Math.floor((64 * KiB) / bytes)));
+  const writer = new EntryWriter();
   database.transaction(() => {
-    database.run(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${topics})
-      INSERT INTO topic (id, name, last, ended, time, dropped, used)
-      SELECT i, 'filled/' || i, ${messages / topics}, 0, ${now}, 0, ${now} FROM n`);
-    database.run(`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ${messages - 1})
-      INSERT INTO message (topic, offset, time, received, content_type, data)
-      SELECT i % ${topics} + 1, i / ${topics} + 1, ${now}, ${now}, 'text/plain', i || ' ' || hex(zeroblob(${bytes / 2})) FROM n`);
+    for (let id = 1; id <= topics; id++) {
+      const row = {
+        id,
+        name: `filled/${id}`,
+        dropped: 0,
+        merged: { last: each, ended: 0, time: now },
+      } as const;
+      database
+        .query("INSERT INTO topic VALUES (?, ?, ?, 0, ?, 0, NULL, ?, ?)")
+        .run(id, row.name, each, now, now, rowChecksum(row));
+      for (let first = 1; first <= each; first += perSegment) {
+        const last = Math.min(each, first + perSegment - 1);
+        writer.length = 0;
+        for (let offset = first; offset <= last; offset++) {
+          const body = {
+            kind: entryKinds.text,
+            contentType: "text/plain",
+            data: `${offset} `.padEnd(bytes, "x"),
+          };
+          const at = writer.write(body, true);
+          writer.entries.placeAt(at, { topic: id, offset, time: now, received: now });
+        }
+        const run = writer.entries.bytes;
+        database
+          .query("INSERT INTO segment VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")
+          .run(id, first, last, now, now, checksumOf([id, first, last], run), run);
+      }
+    }
     database.run(`UPDATE state SET topics = ${topics}, commits = commits + 1`);
   })();
 }

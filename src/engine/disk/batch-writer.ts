@@ -1,0 +1,220 @@
+/** From the operations of a batch to its row: each entry gets its place in its topic. */
+import { TopicEnded } from "../../topic/broker.ts";
+import type { Position } from "../../topic/message.ts";
+import { publishRecorded, type Records, takeRecordedStream } from "../publication-record.ts";
+import type { DataFile } from "./data-file.ts";
+import { Entries, EntryWriter, entryKinds } from "./entry.ts";
+import type { KeyTable } from "./key-table.ts";
+import type { OldMessages } from "./old-messages.ts";
+import { noOutcomes, type Outcomes, setFailure } from "./outcomes.ts";
+import type { Batch, Moment } from "./protocol.ts";
+import type { SegmentTable } from "./segment-table.ts";
+import type { TopicReader } from "./topic-reader.ts";
+import type { DiskTopic, TopicTable } from "./topic-table.ts";
+
+export interface BatchWriterDeps {
+  readonly file: DataFile;
+  readonly topics: TopicTable;
+  readonly segments: SegmentTable;
+  readonly old: OldMessages;
+  readonly keys: KeyTable;
+  readonly reader: TopicReader;
+  readonly subscribed: Set<string>;
+}
+
+export interface WrittenBatch {
+  readonly outcomes: Outcomes;
+  readonly entries: Entries;
+  /** 0 where nothing was written. */
+  readonly seq: number;
+}
+
+/** A batch on its way. */
+interface Writing {
+  readonly batch: Batch;
+  readonly entries: Entries;
+  readonly outcomes: Outcomes;
+  readonly moment: Moment;
+  /** Whether an entry has a place, so that the batch is kept. */
+  isKept: boolean;
+}
+
+export class BatchWriter {
+  readonly #deps: BatchWriterDeps;
+
+  constructor(deps: BatchWriterDeps) {
+    this.#deps = deps;
+  }
+
+  /** In a transaction of the caller's, which begins here if there is something to write. */
+  write(batch: Batch, moment: Moment): WrittenBatch {
+    const entries = new Entries(batch.entries);
+    const writing = { batch, entries, moment, outcomes: noOutcomes(batch.operations), isKept: false };
+    let index = 0;
+    for (let at = 0; at < batch.entries.length; index++) at = this.#operation(writing, index, at);
+    for (const name of batch.names) {
+      const topic = this.#deps.reader.known(name, moment.now);
+      writing.outcomes.epochs.push(topic ? this.#deps.reader.epochOf(topic) : "");
+    }
+    return { outcomes: writing.outcomes, ...this.#append(writing) };
+  }
+
+  #append({ entries, isKept, moment }: Writing): Omit<WrittenBatch, "outcomes"> {
+    const records = [...this.#deps.keys.changed];
+    if (!isKept && records.length === 0) return { entries, seq: 0 };
+    this.#deps.file.begin();
+    const all = records.length > 0 ? withRecords(entries, records, moment.now) : entries;
+    return { entries: all, seq: this.#deps.file.appendBatch(all.bytes, moment.now) };
+  }
+
+  /** @returns where the next operation begins */
+  #operation(writing: Writing, index: number, at: number): number {
+    const { entries, batch, outcomes } = writing;
+    let last = at;
+    while (!entries.isLastAt(last)) last = entries.after(last);
+    const name = batch.names[entries.topicAt(at)] ?? "";
+    const run = { at, last, name };
+    const kind = entries.kindAt(at);
+    if (kind === entryKinds.subscribe) this.#subscribe(writing, index, run);
+    else if (kind === entryKinds.use) this.#unsubscribe(writing, run);
+    else if (kind !== entryKinds.void) {
+      try {
+        if (kind === entryKinds.takeStream) this.#takeStream(writing, index, run);
+        else this.#publish(writing, index, run);
+      } catch (error) {
+        setFailure(outcomes, index, error);
+        setVoid(entries, run);
+      }
+    }
+    return entries.after(last);
+  }
+
+  #publish(writing: Writing, index: number, run: Run): void {
+    const { batch, outcomes, moment } = writing;
+    const appended = publishRecorded(batch.keys.get(index), this.#records(moment), () =>
+      this.#appendRun(writing, run),
+    );
+    if ("time" in appended) {
+      outcomes.offsets[index] = (appended.end ?? appended.message)?.offset ?? 0;
+      outcomes.times[index] = appended.time;
+    } else {
+      outcomes.others.set(index, { position: appended.message, end: appended.end });
+      setVoid(writing.entries, run);
+    }
+  }
+
+  /** @throws {TopicEnded} */
+  #appendRun(writing: Writing, run: Run) {
+    const { entries, moment } = writing;
+    const { reader, topics, file } = this.#deps;
+    const known = reader.known(run.name, moment.now);
+    if (known?.ended) throw new TopicEnded(run.name, reader.positionOf(known));
+    file.begin();
+    const topic = known ?? this.#create(run.name, moment.now);
+    topics.changes(topic);
+    topic.time = Math.max(moment.now, topic.time); // A clock that was set back must not make a topic's time decrease.
+    topic.used = moment.now;
+    let message: Position | undefined;
+    const keepsNone = reader.limitsOf(topic).messages === 0;
+    for (let at = run.at; at <= run.last; at = entries.after(at)) {
+      if (entries.kindAt(at) === entryKinds.end) topic.ended = 1;
+      else message = this.#appendMessage(topic, entries, at, keepsNone, moment.now);
+      const { id, last, ended, time } = topic;
+      entries.placeAt(at, { topic: id, offset: last + ended, time, received: moment.now });
+    }
+    writing.isKept = true;
+    return {
+      ...(message && { message }),
+      ...(topic.ended && { end: reader.positionOf(topic) }),
+      time: topic.time,
+    };
+  }
+
+  #appendMessage(topic: DiskTopic, entries: Entries, at: number, keepsNone: boolean, now: number): Position {
+    topic.last++;
+    if (keepsNone) {
+      entries.setKindAt(at, entryKinds.passed);
+      topic.dropped = topic.last;
+      topic.droppedTime = now;
+    }
+    return this.#deps.reader.positionOf(topic);
+  }
+
+  #takeStream({ batch, outcomes, entries, moment }: Writing, index: number, run: Run): void {
+    const takeover = batch.takeovers.get(index);
+    if (!takeover) throw new Error("a stream that is taken over has a key and a writer");
+    const record = takeRecordedStream(run.name, takeover.once, takeover.writer, this.#records(moment));
+    outcomes.others.set(index, { record });
+    setVoid(entries, run);
+  }
+
+  #subscribe({ entries, outcomes, moment }: Writing, index: number, run: Run): void {
+    const { reader, file, subscribed } = this.#deps;
+    let topic = reader.known(run.name, moment.now);
+    if (!topic) {
+      file.begin(); // The epoch is on disk before its first subscriber knows of it.
+      topic = this.#create(run.name, moment.now);
+    }
+    subscribed.add(run.name);
+    const position = reader.topicPositionOf(topic);
+    outcomes.others.set(index, { position, end: position.end, time: topic.time });
+    setVoid(entries, run);
+  }
+
+  #unsubscribe(writing: Writing, run: Run): void {
+    const { entries, moment } = writing;
+    const { reader, topics, subscribed } = this.#deps;
+    const topic = subscribed.has(run.name) ? reader.known(run.name, moment.now) : undefined;
+    subscribed.delete(run.name);
+    if (!topic) {
+      setVoid(entries, run);
+      return;
+    }
+    topics.changes(topic);
+    topic.used = moment.now;
+    const { id, last, ended, time } = topic;
+    entries.placeAt(run.at, { topic: id, offset: last + ended, time, received: moment.now });
+    writing.isKept = true;
+  }
+
+  /** A topic that is expired begins anew. */
+  #create(name: string, now: number): DiskTopic {
+    const { topics, segments, old } = this.#deps;
+    const expired = topics.byName(name);
+    if (expired) {
+      segments.deleteOf(expired, expired.last);
+      old.deleteOf(expired, expired.last);
+      topics.delete(expired);
+    }
+    return topics.create(name, now);
+  }
+
+  #records(moment: Moment): Records {
+    return {
+      get: (fingerprint) => this.#deps.keys.get(fingerprint, moment),
+      put: (record, publisher) => this.#deps.keys.put(record, publisher),
+    };
+  }
+}
+
+/** The entries of one operation: where the first and the last begin, and the name of their topic. */
+interface Run {
+  readonly at: number;
+  readonly last: number;
+  readonly name: string;
+}
+
+function setVoid(entries: Entries, { at, last }: Run): void {
+  for (let next = at; next <= last; next = entries.after(next)) entries.setKindAt(next, entryKinds.void);
+}
+
+function withRecords(entries: Entries, records: readonly object[], received: number): Entries {
+  const writer = new EntryWriter(entries.bytes.length + 512 * records.length);
+  writer.copy(entries.bytes);
+  for (const record of records) {
+    const data = JSON.stringify(record);
+    const at = writer.write({ kind: entryKinds.record, contentType: "", data }, true);
+    writer.entries.setReceivedAt(at, received);
+  }
+  return writer.entries;
+}
