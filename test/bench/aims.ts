@@ -54,6 +54,23 @@ export function atLeastTimes(
   };
 }
 
+/** A figure of one peer is at most `times` that of another. */
+export function atMostTimes(
+  samples: Samples,
+  row: Row,
+  measure: Measure,
+  peer: string,
+  against: string,
+  times: number,
+): Aim {
+  const ratio = samples.ratio(row.key, peer, against, measure.key);
+  return {
+    aim: `${row.heading}: ${measure.heading} at most ×${times} those of ${against}`,
+    met: ratio !== undefined && ratio <= times,
+    found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
+  };
+}
+
 /** A figure of Longwire is at most `max`. */
 export function atMost(
   samples: Samples,

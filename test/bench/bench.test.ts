@@ -16,7 +16,7 @@ for (const [name, expectedPeers, measured] of [
   [
     "disk",
     ["longwire", "longwire-memory", "longwire-engine", "longwire-engine-memory", "bun"],
-    3 * 3 + 2 * 3,
+    2 * 3 + 4 * 2,
   ],
   ["cluster", ["longwire", "bun"], 2 * 2 + 2],
   ["start", ["longwire", "bun", "longwire-compiled"], 3],

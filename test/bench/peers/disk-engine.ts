@@ -1,26 +1,46 @@
 /**
  * Engines in one process, without HTTP: `bun run disk-engine.ts disk|memory|bare`. `GET /run?inFlight=64&seconds=1` publishes
- * with so many publications in flight and answers with figures. `bare` is a loop that appends as many lines to a file and
- * waits for one fdatasync.
+ * with so many publications in flight and answers with figures. A reader reads meanwhile, and retention deletes. `bare` is a
+ * loop that appends as many lines to a file in one write and waits for one fdatasync.
  */
-import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  fdatasyncSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DiskBroker } from "../../../src/engine/disk/broker.ts";
 import { MemoryBroker } from "../../../src/engine/memory/broker.ts";
 import { createLogger } from "../../../src/log.ts";
 import { completeConfig, handlerSettings } from "../../../src/settings/config.ts";
-import type { Broker } from "../../../src/topic/broker.ts";
+import type { Broker, Page } from "../../../src/topic/broker.ts";
 import { Latencies } from "../latencies.ts";
 
 export interface EngineFigures {
   readonly itemsPerSecond: number;
   readonly medianMilliseconds: number;
   readonly p99Milliseconds: number;
+  /** Of all files at the end. */
+  readonly filesMebibytes: number;
 }
 
 const topics = 100;
+
+/** So few that retention deletes as many as are appended, soon after the begin. */
+const historyMessages = 1000;
+const readerPauseMilliseconds = 5;
+
+/** The file of the bare loop is cut off then: it would fill the disk in a minute. */
+const bareBytesMax = 256 * 1024 * 1024;
 const data = "x".repeat(256);
+const wholePage: Page = { messagesMax: 1000, bytesMax: 16 * 1024 * 1024 };
 const directory = mkdtempSync(join(tmpdir(), "longwire-bench-disk-"));
 for (const signal of ["exit", "SIGTERM", "SIGINT"] as const)
   process.on(signal, () => rmSync(directory, { recursive: true, force: true }));
@@ -41,7 +61,7 @@ const server = Bun.serve({
 console.log(server.url.href);
 
 async function openEngine(): Promise<Broker> {
-  const limits = { ...completeConfig(handlerSettings, { data: directory }), retain: [] };
+  const limits = { ...completeConfig(handlerSettings, { data: directory }), historyMessages, retain: [] };
   const workerUrl = new URL("../../../src/engine/disk/worker.ts", import.meta.url);
   const broker =
     kind === "disk"
@@ -59,14 +79,20 @@ function publisherOf(broker: Broker) {
     let count = 0;
     const publishEach = async (): Promise<void> => {
       let sentAt = performance.now();
-      while (sentAt < began + seconds * 1000) {
+      do {
         await broker.publish(`bench/${count++ % topics}`, { drafts: [{ data, contentType: "text/plain" }] });
         const now = performance.now();
         latencies.add(now - sentAt);
         sentAt = now;
+      } while (sentAt < began + seconds * 1000); // Once at least: a busy machine may lose a quick run's time before it.
+    };
+    const readEach = async (): Promise<void> => {
+      for (let turn = 0; performance.now() < began + seconds * 1000; turn++) {
+        await broker.history(`bench/${turn % topics}`, { kind: "all" }, wholePage);
+        await Bun.sleep(readerPauseMilliseconds);
       }
     };
-    await Promise.all(Array.from({ length: inFlight }, publishEach));
+    await Promise.all([readEach(), ...Array.from({ length: inFlight }, publishEach)]);
     return figuresOf(count, performance.now() - began, latencies);
   };
 }
@@ -74,11 +100,15 @@ function publisherOf(broker: Broker) {
 async function runBare(inFlight: number, seconds: number): Promise<EngineFigures> {
   const latencies = new Latencies();
   const file = openSync(join(directory, "bare"), "w");
-  const line = Buffer.from(data);
+  const batch = Buffer.from(data.repeat(inFlight));
   const began = performance.now();
-  let count = 0;
+  let [count, at] = [0, 0];
   for (let sentAt = began; sentAt < began + seconds * 1000; ) {
-    for (let index = 0; index < inFlight; index++) writeSync(file, line);
+    if (at > bareBytesMax) {
+      ftruncateSync(file, 0);
+      at = 0;
+    }
+    at += writeSync(file, batch, 0, batch.length, at);
     fdatasyncSync(file);
     count += inFlight;
     const now = performance.now();
@@ -94,5 +124,9 @@ function figuresOf(count: number, milliseconds: number, latencies: Latencies): E
     itemsPerSecond: (count / milliseconds) * 1000,
     medianMilliseconds: latencies.percentile(0.5),
     p99Milliseconds: latencies.percentile(0.99),
+    filesMebibytes: bytesOfFiles() / 1024 ** 2,
   };
 }
+
+const bytesOfFiles = (): number =>
+  readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
