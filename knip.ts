@@ -13,6 +13,7 @@ export default ({ production = false }: { readonly production?: boolean }): Knip
     "test/**/*.test.ts",
     "test/fuzz/{resume,slow-readers}.ts",
     "test/bench/peers/*.{ts,mjs}",
+    "test/power/{judge,relaxed-worker,writer}.ts", // Programs that the tests of power cuts start.
     "test/support/{application,bursting-program,busy,chromium-keeper,disk-worker,faults,lossy-engine,two-handlers}.ts", // Programs that tests start.
   ],
   project: ["src/**!", "public/**/*.{ts,tsx}!", "test/**"],

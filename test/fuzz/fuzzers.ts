@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { replayWalk } from "../model/replay.ts";
 import { rules } from "../model/scripts.ts";
 import { walk } from "../model/walk.ts";
-import { FailingDisk } from "../support/failing-disk.ts";
+import { cutPower } from "../power/cuts.ts";
 import { emptyKillTally, runKills } from "../support/kills.ts";
 import { fireAt } from "../support/producers-under-fire.ts";
 import { Random } from "../support/random.ts";
@@ -62,15 +62,19 @@ const kills: Fuzzer = {
     }),
 };
 
-/** Power cuts after syncs failed for a while, 5 times a seed. */
+/** 24 power cuts a seed; in half of them after syncs failed, in a quarter while retention deletes. */
 const powerCuts: Fuzzer = {
   name: "power-cuts",
   run: (firstSeed, isEnough) =>
     forEachSeed("power-cuts", firstSeed, isEnough, async (seed) => {
-      const tally = emptyKillTally();
-      using disk = new FailingDisk();
-      await runKills({ random: new Random(seed), kills: 5, historyMessages: 1_000_000, disk, tally });
-      return tally.acknowledged;
+      const random = new Random(seed);
+      const rounds = [1_000_000, 1_000_000, 20, 1_000_000].map((historyMessages, round) => ({
+        ...{ historyMessages, publications: random.between(200, 1500), secondsMin: random.below(3) },
+        ...(round % 2 === 1 && {
+          failing: { syncs: random.pick([1, 1, 5, 50]), nameEnd: random.pick(["", "-wal", "longwire.db"]) },
+        }),
+      }));
+      return (await cutPower({ seed, rounds, cuts: 6 })).acknowledged;
     }),
 };
 

@@ -1,10 +1,6 @@
 /* Loaded before libc: writes and syncs of files whose path has "longwire.db" fail while the file $FAULT_FILE exists.
    Its text is the number of the error, such as 5 for EIO and 30 for EROFS; with " sync" behind it only syncs fail, and
-   with the end of a path behind that only those of one file.
-
-   $DURABLE_DIRECTORY, if set, receives what a power cut leaves of these files. A sync that succeeds copies the pages that
-   were dirty. One that fails copies none, and they count as clean all the same, as in Linux: no later sync writes them.
-   The kernel says which pages are dirty (cachestat, Linux 6.5), however they were written. */
+   with the end of a path behind that only those of one file. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,12 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#define PAGE 4096
-#define CACHESTAT 451
 
 /* Its path, if it is one of the files that are watched; else "". */
 static const char *path_of(int file, char path[4096]) {
@@ -58,47 +49,13 @@ ssize_t pwrite(int file, const void *bytes, size_t count, off_t offset) {
   return pwrite64(file, bytes, count, offset);
 }
 
-static int is_dirty(int file, off_t page) {
-  struct { unsigned long long offset, length; } range = {page * PAGE, PAGE};
-  struct { unsigned long long cached, dirty, written, evicted, evicted_recently; } pages = {0};
-  if (syscall(CACHESTAT, file, &range, &pages, 0)) abort();
-  return pages.dirty > 0;
-}
-
 /* A sync by the name of its function. */
 static int sync_file(int file, const char *name) {
   int (*next)(int) = dlsym(RTLD_NEXT, name);
   int fault = fault_of(file, 1);
-  const char *durable = getenv("DURABLE_DIRECTORY");
-  char path[4096], copy_path[8192], bytes[PAGE];
-  struct stat status;
-  if (durable && *path_of(file, path) && fstat(file, &status) == 0) {
-    snprintf(copy_path, sizeof copy_path, "%s%s", durable, strrchr(path, '/'));
-    int copy = open(copy_path, O_RDWR | O_CREAT, 0600);
-    for (off_t page = 0; page * PAGE < status.st_size && !fault; page++)
-      if (is_dirty(file, page)) {
-        ssize_t count = pread(file, bytes, PAGE, page * PAGE);
-        if (count > 0 && syscall(SYS_pwrite64, copy, bytes, count, page * PAGE) != count) abort();
-      }
-    if (!fault && syscall(SYS_ftruncate, copy, status.st_size)) abort();
-    close(copy);
-    int result = next(file);
-    if (!fault) return result;
-  }
   if (!fault) return next(file);
   errno = fault;
   return -1;
-}
-
-int unlink(const char *path) {
-  const char *durable = getenv("DURABLE_DIRECTORY");
-  int (*next)(const char *) = dlsym(RTLD_NEXT, "unlink");
-  if (durable && strstr(path, "longwire.db")) {
-    char copy_path[8192];
-    snprintf(copy_path, sizeof copy_path, "%s%s", durable, strrchr(path, '/'));
-    next(copy_path);
-  }
-  return next(path);
 }
 
 int fdatasync(int file) { return sync_file(file, "fdatasync"); }

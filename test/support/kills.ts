@@ -3,14 +3,17 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Acknowledged } from "./acknowledged.ts";
-import type { FailingDisk } from "./failing-disk.ts";
 import { Follower, lastMessage, openLines, openSurviving } from "./followers.ts";
 import type { Random } from "./random.ts";
 import { type RunningServer, type SpawnOptions, spawnServer } from "./server.ts";
 import { everyEvent, type ReceivedEvent, topicsUrl } from "./topics.ts";
 import { until, within } from "./wait.ts";
 
+/** Of the followers. */
 const topics = ["one", "two"] as const;
+
+/** Many others in turn: what is kept of them is merged and deleted meanwhile. */
+const others = Array.from({ length: 50 }, (_, index) => `others/${index}`);
 
 /** What happened in a run: where one of them is 0, the run has shown nothing. */
 export interface KillTally {
@@ -38,15 +41,12 @@ export interface KillRun {
   /** Retention deletes all the time if it keeps few messages; then gaps are allowed. */
   readonly historyMessages: number;
   readonly spawn?: SpawnOptions | undefined;
-  /** Before each kill its syncs fail for a while, and with the kill its power is cut. */
-  readonly disk?: FailingDisk | undefined;
   readonly tally: KillTally;
 }
 
 /** @throws if an acknowledged message is missing, doubled or out of order, or a follower was told a gap where none was */
 export async function runKills(run: KillRun): Promise<void> {
-  const { random, kills, historyMessages, disk, tally } = run;
-  const spawn = disk ? { ...run.spawn, environment: disk.environmentWithPower } : run.spawn;
+  const { random, kills, historyMessages, spawn, tally } = run;
   const directory = await mkdtemp(join(tmpdir(), "longwire-kills-"));
   const flags = ["--data", directory, "--history-messages", String(historyMessages), "--log-level", "warn"];
   let server = await spawnServer(flags, spawn);
@@ -55,23 +55,15 @@ export async function runKills(run: KillRun): Promise<void> {
     const load = new Load({ url, socketUrl }, random, tally);
     const done = load.run();
     for (let kill = 0; kill < kills; kill++) {
-      const acknowledgedMin = (kill + 1) * 25; // However busy the machine is, each kill falls into a load.
-      await Promise.race([load.hasAcknowledged(acknowledgedMin), done]);
+      await Promise.race([load.isUnderWay(kill), done]);
       await Promise.race([Bun.sleep(random.between(20, 400)), done]); // The moment of the kill is what is random.
-      if (disk) await failSyncs(disk, random);
-      server = await killAndStart(server, [...flags, "--port", url.port], {
-        ...{ random, spawn, tally },
-        killed: () => {
-          const chance = random.pick([0, 0.1, 0.5]);
-          disk?.cutPower(directory, () => random.chance(chance));
-        },
-      });
+      server = await killAndStart(server, [...flags, "--port", url.port], { random, spawn, tally });
     }
     load.finish();
     await within(done, "publishers and followers to finish", 60);
     const complaints = server.log().filter(({ msg }) => String(msg).includes("epoch"));
     if (complaints.length > 0) throw new Error(`the log has ${JSON.stringify(complaints[0])}`);
-    for (const topic of topics) load.check(topic, await everyEvent(server, topic));
+    for (const topic of load.topics) load.check(topic, await everyEvent(server, topic));
     if (historyMessages > load.acknowledged.count) load.requireNoGaps();
     load.count(tally);
   } finally {
@@ -80,28 +72,14 @@ export async function runKills(run: KillRun): Promise<void> {
   }
 }
 
-/** Then the server is used again for a moment, which is what the cut must not lose. */
-async function failSyncs(disk: FailingDisk, random: Random): Promise<void> {
-  disk.fail("5 sync");
-  await Bun.sleep(random.between(300, 1500));
-  disk.mend();
-  await Bun.sleep(random.between(0, 3000));
-}
-
 async function killAndStart(
   server: RunningServer,
   flags: readonly string[],
-  {
-    random,
-    spawn,
-    tally,
-    killed,
-  }: Pick<KillRun, "random" | "spawn" | "tally"> & { readonly killed: () => void },
+  { random, spawn, tally }: Pick<KillRun, "random" | "spawn" | "tally">,
 ): Promise<RunningServer> {
   server.process.kill("SIGKILL");
   await server.process.exited;
   tally.kills++;
-  killed();
   const options = { ...spawn, withoutPort: true };
   while (random.chance(0.3)) {
     // Within the start: while the directory is taken over, or just after.
@@ -117,7 +95,7 @@ async function killAndStart(
 
 /** Publishers that repeat until they have an answer, and followers that return until they have everything. */
 export class Load {
-  readonly topics = topics;
+  readonly topics = [...topics, ...others];
   readonly acknowledged = new Acknowledged();
   readonly #server: Pick<RunningServer, "url" | "socketUrl">;
   readonly #followers: readonly Follower[];
@@ -139,11 +117,18 @@ export class Load {
       await Promise.all(["a", "b", "c"].map((name) => this.#publishEach(topic, name)));
       await this.#publish(topic, lastMessage, `${topic} last`);
     });
-    await Promise.all([following, ...publishing]);
+    await Promise.all([following, ...publishing, this.#publishToOthers()]);
   }
 
-  async hasAcknowledged(count: number): Promise<void> {
-    await until(() => this.acknowledged.count >= count, `${count} acknowledgements`, 60);
+  /** However busy the machine is, each kill falls into a load, and cuts off each follower. @param kills so far */
+  async isUnderWay(kills: number): Promise<void> {
+    await until(
+      () =>
+        this.acknowledged.count >= (kills + 1) * 25 &&
+        this.#followers.every(({ connections }) => connections > kills),
+      "publications and followers after a kill",
+      60,
+    );
   }
 
   finish(): void {
@@ -175,6 +160,14 @@ export class Load {
   async #publishEach(topic: string, name: string): Promise<void> {
     for (let count = 0; !this.#isFinishing; count++)
       await this.#publish(topic, `${name} ${count}`, `${topic} ${name} ${count}`);
+  }
+
+  async #publishToOthers(): Promise<void> {
+    let count = 0;
+    for (; count < others.length || !this.#isFinishing; count++) {
+      const topic = others[count % others.length] ?? "";
+      await this.#publish(topic, `${count}`, `${topic} ${count}`);
+    }
   }
 
   async #publish(topic: string, body: string, key: string): Promise<void> {

@@ -4,8 +4,6 @@
  * line of packages of npm.
  */
 
-import { tmpdir } from "node:os";
-
 interface Tool {
   /** The commands that will do, the first one installed is used. The name of the tool if left out. */
   readonly commands?: readonly string[];
@@ -20,7 +18,7 @@ interface Tool {
 const tools = {
   caddy: { debianPackages: ["caddy"] },
   cc: {
-    trial: ["-fsyntax-only", "-include", "dlfcn.h", "-x", "c", "/dev/null"],
+    trial: ["-fsyntax-only", "-include", "dlfcn.h", "-include", "linux/seccomp.h", "-x", "c", "/dev/null"],
     debianPackages: ["gcc", "libc6-dev"],
   },
   // The shell has no window, which costs a third of the processor time.
@@ -37,16 +35,6 @@ const tools = {
   curl: { debianPackages: ["curl"] },
   "firefox-esr": { debianPackages: ["firefox-esr"] },
   haproxy: { debianPackages: ["haproxy"] },
-  // Only of files on a disk does the kernel say which pages are dirty (cachestat), and since 6.5.
-  "Linux 6.5 with temporary files on a disk": {
-    commands: ["sh"],
-    trial: [
-      "-c",
-      `(echo 6.5; uname -r) | sort --version-sort --check=quiet &&
-        ! stat --file-system --format=%T "$0" | grep --quiet --extended-regexp "tmpfs|overlay"`,
-      tmpdir(),
-    ],
-  },
   nginx: { debianPackages: ["nginx"] },
   "Node 20.10": {
     commands: ["node"],

@@ -15,7 +15,7 @@ test("kills lose no acknowledged message, double none, and are no gap", async ()
   const { acknowledged, kills, returns, repeats, gaps } = await run(1_000_000);
   expect(kills).toBe(5);
   expect(acknowledged).toBeGreaterThan(100);
-  expect(returns).toBeGreaterThan(6 * 5); // Each of the followers, after each kill.
+  expect(returns).toBeGreaterThanOrEqual(6 * 5); // Each of the followers, after each kill.
   expect(repeats).toBeGreaterThan(0);
   expect(gaps).toBe(0);
 });

@@ -1,43 +1,31 @@
-/** A power cut after syncs failed. The same at random moments under load: `bun run fuzz power-cuts --minutes 20`. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { type DiskServer, spawnDiskServer } from "../../support/disk-server.ts";
-import { FailingDisk } from "../../support/failing-disk.ts";
+/** Power cuts. The same for longer: `bun run fuzz power-cuts --seeds 12`. */
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { cutPower } from "../../power/cuts.ts";
+import { seed } from "../../support/random.ts";
 import { lacks } from "../../support/tool.ts";
-import { everyEvent, post, publish } from "../../support/topics.ts";
+import { failureOf } from "../contract/messages.ts";
 
 setDefaultTimeout(120_000);
 
-/** The bodies of the topic's messages, by id. */
-const shown = async ({ running }: DiskServer): Promise<Record<string, unknown>> =>
-  Object.fromEntries((await everyEvent(running, "news")).map(({ id, data }) => [id, data]));
+const publications = 150;
+const short = { publications, secondsMin: 0 };
+const unlimited = { ...short, historyMessages: 1_000_000 };
 
-/** @param fault of the disk after all its syncs failed for a while */
-async function outlivesPowerCut(fault: string | undefined): Promise<void> {
-  using disk = new FailingDisk();
-  await using server = await spawnDiskServer([], { environment: disk.environmentWithPower });
-  const before = await publish(server.running, "news", "before");
-  disk.fail("5 sync");
-  const refused = await post(server.running, "news", "in doubt", { "Content-Type": "text/plain" });
-  expect(refused.status).toBe(503);
-  // Readers get what was synced, and not what a power cut would take from them.
-  expect(await shown(server)).toEqual({ [before]: "before" });
-  if (fault === undefined) disk.mend();
-  else disk.fail(fault);
-  await server.running.logged("the disk takes messages again");
-  const after = await publish(server.running, "news", "after");
-  const answered = await shown(server);
-  expect(answered).toMatchObject({ [before]: "before", [after]: "after" });
-  await server.kill();
-  disk.cutPower(server.data, () => false);
-  disk.mend();
-  await server.start();
-  expect(await shown(server)).toEqual(answered);
-}
+test.skipIf(lacks("cc"))(
+  "a power cut loses nothing acknowledged, whatever it leaves of what was not synced",
+  async () => {
+    const failing = { syncs: 1, nameEnd: "-wal" };
+    const rounds = [unlimited, { ...short, historyMessages: 5, failing }];
+    const { cuts, acknowledged, failedSyncs } = await cutPower({ seed, rounds, cuts: 4 });
+    expect(cuts).toBe(8);
+    expect(acknowledged).toBeGreaterThan(publications);
+    expect(failedSyncs).toBe(1);
+  },
+);
 
-describe("what is answered after a failed sync outlives a power cut, where then", () => {
-  for (const [what, fault] of [
-    ["all syncs work", undefined],
-    ["those of the write-ahead log work, and those of the file do not", "5 sync longwire.db"],
-  ] as const)
-    test.skipIf(lacks("cc", "Linux 6.5 with temporary files on a disk"))(what, () => outlivesPowerCut(fault));
+test.skipIf(lacks("cc"))("the same cuts find out an engine whose commits are not synced", async () => {
+  const worker = new URL("../../power/relaxed-worker.ts", import.meta.url);
+  expect(String(await failureOf(cutPower({ seed, rounds: [unlimited], cuts: 4, worker })))).toMatch(
+    /lost|is gone/,
+  );
 });
