@@ -53,6 +53,20 @@ test("a server without tokens loads no package, also for its page", async () => 
   expect(withPage).toEqual([resolve(root, "package.json")]); // Its version.
 });
 
+test("a start loads no code of what is not asked for yet", async () => {
+  const program = `
+    import { createServer } from ${JSON.stringify(resolve(root, "src/longwire.ts"))};
+    const later = /(?:endpoint\\/(?:page|documents|status|operations\\/metrics)|access\\/jwt|engine\\/(?:disk|redis)\\/\\w+)\\.ts$/;
+    const loaded = () => Object.keys(require.cache).flatMap((file) => later.exec(file)?.[0] ?? []).sort();
+    await using server = await createServer({ port: 0, logLevel: "silent" });
+    const atStart = loaded();
+    await (await fetch(new URL("/metrics", server.url))).text();
+    console.log(JSON.stringify({ atStart, withMetrics: loaded() }));`;
+  const { exitCode, output, errors } = await runCommand(["-e", program], { command: [process.execPath] });
+  expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "" });
+  expect(JSON.parse(output)).toEqual({ atStart: [], withMetrics: ["endpoint/operations/metrics.ts"] });
+});
+
 describe("createServer", () => {
   test("serves the page and the line on a free port, which is in its url", async () => {
     await using server = await createServer({ port: 0, ...quiet });

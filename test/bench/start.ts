@@ -33,7 +33,8 @@ export const start: Benchmark = {
     sections: [{ rows: [row], measures: [time, cpu, memory] }],
     aims: (samples) => [
       atMostTimesControl(samples, row, time, 3),
-      atMostTimesControl(samples, row, memory, 1.5),
+      atMostTimesControl(samples, row, cpu, 4),
+      atMostTimesControl(samples, row, memory, 1.33),
     ],
   }),
 };

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, jest, setDefaultTimeout, test } from "bun:test";
 import { BrokerUnavailable } from "../../src/topic/broker.ts";
 import type { Message, Position } from "../../src/topic/message.ts";
+import { Subscription } from "../../src/topic/subscription.ts";
 import { post, text } from "../engine/contract/messages.ts";
 import { after, closeStages, events, openStage, replays, settled } from "../support/hub-stage.ts";
 
@@ -240,6 +241,20 @@ describe("while subscribers need time to take what they were given", () => {
       expect(told).toEqual(["live", ...events("message", 1, 3)]);
     }
   });
+});
+
+test("a subscription from now on to a topic that is announced here is there at once, and any other later", async () => {
+  const stage = openStage();
+  const [first] = await stage.publish(1);
+  const coming = stage.hub.open("news", undefined, "");
+  expect(coming).toBeInstanceOf(Promise);
+  const live = await coming;
+  const next = stage.hub.open("news", undefined, "");
+  expect(next).toBeInstanceOf(Subscription);
+  expect(stage.hub.open("news", after(first), "first")).toBeInstanceOf(Promise);
+  expect(stage.hub.subscriberCount("news")).toBe(3);
+  live.close();
+  expect(stage.hub.subscriberCount("news")).toBe(2);
 });
 
 describe("an engine that is away", () => {
