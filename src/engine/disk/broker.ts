@@ -236,7 +236,7 @@ export class DiskBroker implements Broker, EngineSize {
   #flush(): void {
     if (this.#queue.isCommitting || !this.#isOpened || this.#isClosed) return;
     const batch = this.#queue.begin();
-    if (batch) this.#commitId = this.#link.send({ kind: "commit", batch });
+    if (batch) this.#commitId = this.#link.send({ kind: "commit", batch }, [batch.entries.buffer]);
   }
 
   async #read(question: WorkerQuestion): Promise<WorkerAnswer> {

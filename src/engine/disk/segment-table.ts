@@ -111,7 +111,8 @@ export class SegmentTable {
 
   /** The clock was set back: the segments until now count as received by `now` at the latest. */
   clockWasSetBack(now: number): void {
-    const step = { segment: this.#lastId(), time: now };
+    // Those that are still to be moved from schema 1 are older, too.
+    const step = { segment: Math.max(this.#lastId(), firstMergedSegment - 1), time: now };
     this.#database.query("DELETE FROM clock_step WHERE time >= ?").run(now);
     this.#database.query("INSERT OR REPLACE INTO clock_step VALUES (?, ?)").run(step.segment, step.time);
     this.#clockSteps = [...this.#clockSteps.filter(({ time }) => time < now), step];

@@ -47,12 +47,17 @@ export class WorkerLink {
     this.#start();
   }
 
-  /** Sends something whose answer comes by `answered`. @returns the answer's id */
-  send(question: WorkerQuestion): number {
+  /**
+   * Sends something whose answer comes by `answered`.
+   * @param transferred memory that becomes the Worker's, and is not copied
+   * @returns the answer's id
+   */
+  send(question: WorkerQuestion, transferred: ArrayBuffer[] = []): number {
     const id = ++this.#lastId;
     const { clock } = this.#deps;
     this.#worker?.ref(); // A program that waits for its publication must not end before.
-    this.#worker?.postMessage({ ...question, now: clock.now(), monotonic: clock.monotonic(), id });
+    const moment = { now: clock.now(), monotonic: clock.monotonic() };
+    this.#worker?.postMessage({ ...question, ...moment, id }, transferred);
     return id;
   }
 
