@@ -14,7 +14,7 @@ import { Unmerged, type UnmergedTopic } from "./unmerged.ts";
 
 /** Entries in memory before they are merged. More make longer segments, and a start that reads more. */
 const mergeBytesMax = 4 * 1024 * 1024;
-const mergeBytesMin = 64 * 1024;
+const mergeBytesMin = 4 * 1024;
 const mergeBatchesMax = 4096;
 
 /** A quiet topic's position in its row is not older. */
