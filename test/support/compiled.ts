@@ -48,6 +48,9 @@ async function sourcesKey(): Promise<string> {
   const files = ["{src,public}/**", "docs/*", "{package,tsconfig}.json", "bun.lock"]
     .flatMap((pattern) => [...new Bun.Glob(pattern).scanSync({ cwd: root })])
     .toSorted();
+  // Else every change would be tested by an old binary.
+  for (const file of ["src/index.ts", "public/page.tsx", "docs/protocol.md", "package.json", "bun.lock"])
+    if (!files.includes(file)) throw new Error(`the compiled server does not follow ${file}`);
   const versions = files.map(async (file) => {
     const { size, mtimeMs } = await stat(join(root, file));
     return `${file} ${size} ${mtimeMs}`;
