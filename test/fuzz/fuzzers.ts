@@ -5,6 +5,7 @@ import { replayWalk } from "../model/replay.ts";
 import { rules } from "../model/scripts.ts";
 import { walk } from "../model/walk.ts";
 import { cutPower } from "../power/cuts.ts";
+import { flipBits } from "../power/flips.ts";
 import { emptyKillTally, runKills } from "../support/kills.ts";
 import { fireAt } from "../support/producers-under-fire.ts";
 import { Random } from "../support/random.ts";
@@ -78,6 +79,17 @@ const powerCuts: Fuzzer = {
     }),
 };
 
+/** A flipped bit in every page of a data file. */
+const flips: Fuzzer = {
+  name: "flips",
+  run: (firstSeed, isEnough) =>
+    forEachSeed("flips", firstSeed, isEnough, async (seed) => {
+      const { flips, refused } = await flipBits(seed, 500, Number.POSITIVE_INFINITY);
+      if (refused === 0) throw new Error("no flip had an effect");
+      return flips;
+    }),
+};
+
 /** Streams whose producers break and repeat, and readers that are cut: each reader gets each token once. */
 const streams: Fuzzer = {
   name: "streams",
@@ -128,7 +140,7 @@ const traces: Fuzzer = {
 };
 
 export const fuzzers: readonly Fuzzer[] = [
-  ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts, model, traces],
+  ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts, flips, model, traces],
   ...Object.entries({
     "broker-unreliable": "topic/broker-unreliable",
     client: "client/client",

@@ -21,7 +21,7 @@ const unacknowledgedMax = 100;
 const { read } = new Waits(realTime);
 
 /** On a busy machine an engine may refuse for a moment what it would not refuse otherwise. */
-async function patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+export async function patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await ask();
