@@ -1,5 +1,6 @@
 /** Rounds of power cuts: each records a program, cuts its power in every way, and goes on with what one of the cuts left. */
 import { Random } from "../support/random.ts";
+import type { OldData } from "./fixtures/old-data.ts";
 import { survivals } from "./replay.ts";
 import { limitsWith, PowerStage, workerUrl } from "./stage.ts";
 import type { WriterOptions } from "./writer.ts";
@@ -9,6 +10,8 @@ export interface PowerCuts {
   readonly rounds: readonly Round[];
   /** In each round. */
   readonly cuts: number;
+  /** What the directory has before the first round. */
+  readonly oldData?: OldData;
   /** Of the program that writes. */
   readonly worker?: URL;
 }
@@ -34,10 +37,12 @@ export async function cutPower({
   seed,
   rounds,
   cuts: cutsOfRound,
+  oldData,
   worker = workerUrl,
 }: PowerCuts): Promise<CutTally> {
   const random = new Random(seed);
   using stage = new PowerStage(worker);
+  if (oldData) stage.adopt(oldData);
   let [cuts, acknowledged, failedSyncs] = [0, 0, 0];
   for (const [round, { historyMessages, ...run }] of rounds.entries()) {
     const firstNumber = (seed % 10) * numbersOfSeed + round * numbersOfRound;

@@ -17,6 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineLimits } from "../../src/engine/engine.ts";
 import { Random } from "../support/random.ts";
+import { makeOwn, type OldData } from "./fixtures/old-data.ts";
 import { type Entry, WriteJournal } from "./journal.ts";
 import type { Case } from "./judge.ts";
 import { type Files, filesAfterCut, type KeptFile, type Survival } from "./replay.ts";
@@ -63,6 +64,19 @@ export class PowerStage implements Disposable {
     this.#workerUrl = worker;
     mkdirSync(this.#directory);
     mkdirSync(this.#kept);
+  }
+
+  /** Begins with a data file of an earlier program, as if it had been made here just now. */
+  adopt({ database, acknowledged }: OldData): void {
+    const path = join(this.#directory, "longwire.db");
+    writeFileSync(path, database);
+    makeOwn(path);
+    const names = readdirSync(this.#directory).filter((name) => !isLeftAlone(name));
+    for (const name of names) linkSync(join(this.#directory, name), join(this.#kept, name));
+    this.#files = new Map(
+      names.map((name) => [name, { id: name, bytes: readFileSync(join(this.#directory, name)) }]),
+    );
+    this.#acknowledged = acknowledged;
   }
 
   /** Lets a program write until it has done enough, and kills it. */
