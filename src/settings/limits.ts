@@ -125,11 +125,14 @@ export const frameOverheadBytes = 64;
 
 /**
  * Items of one stream or batch that are published in one step of the engine, and in one turn: a piece of a body may hold
- * 10,000. In bytes, several are at most `checkedShare` of `--max-buffered`, so that publishers wait for readers that lag
- * before they are cut, and at most a number for which a step holds Redis up for less than 1 ms.
+ * 10,000. In bytes, several are in each form at most `checkedShare` of `--max-buffered`, so that publishers wait for readers
+ * that lag before they are cut, and at most a number for which a step holds Redis up for less than 1 ms.
  */
 export const stepItemsMax = 64;
 export const stepBytesCap = 256 * KiB;
+
+/** Bytes that one byte of a message may take in a form: a line feed 7 in an event stream, a control character 6 in JSON. */
+export const formGrowthMax = 7;
 
 /** Connections looked at by the heartbeat in one turn. A ping takes 16 µs, so that is 1 ms. */
 export const heartbeatsPerTurnMax = 64;

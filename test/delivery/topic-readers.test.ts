@@ -5,6 +5,7 @@ import { bufferLimits } from "../../src/delivery/buffer-limits.ts";
 import { forms } from "../../src/delivery/forms.ts";
 import type { TopicReaders } from "../../src/delivery/topic-readers.ts";
 import { nextTurn } from "../../src/next-turn.ts";
+import { stepItemsMax } from "../../src/settings/limits.ts";
 import { messageOf, ReaderStage } from "../support/topic-readers.ts";
 import { until } from "../support/wait.ts";
 
@@ -162,6 +163,25 @@ test("publishing is not slowed down below 2 MiB a second by readers that lag", (
   for (const bufferedBytesMax of [4 * KiB, 2 * MiB, 1024 * MiB]) {
     const limits = bufferLimits({ bufferedBytesMax, bufferedBytesTotalMax: 0, messageBytesMax: 1024 });
     expect(limits.checkEveryBytes / (limits.laggingMilliseconds / 1000)).toBe(2 * MiB);
+  }
+});
+
+test("several messages of one step cut no reader that does not lag, however much they grow in its form", () => {
+  for (const [form, text] of [
+    [forms.poll, "\u0001"],
+    [forms.eventStream, "\n"],
+  ] as const) {
+    const limits = { bufferedBytesMax: 2 * MiB, bufferedBytesTotalMax: 0, messageBytesMax: MiB };
+    const { laggingBytes, stepBytesMax } = bufferLimits(limits);
+    const stage = new ReaderStage({ bufferedBytesMax: 2 * MiB });
+    const topic = stage.topic();
+    const reader = stage.reader([topic], form);
+    reader.keeps = (bytes) => bytes;
+    reader.unsentBytes = laggingBytes;
+    const count = Math.min(stepItemsMax, Math.floor(stepBytesMax / 4000));
+    for (let number = 0; number < count; number++) topic.deliver(messageOf(text.repeat(4000)));
+    expect(stage.counters.cut.slow).toBe(0);
+    expect(reader.received).toHaveLength(count);
   }
 });
 
