@@ -83,6 +83,7 @@ export class Store {
     const { outcomes, entries, seq } = this.#transaction(moment.now, () => this.#writer.write(batch, moment));
     if (seq > 0) this.#merger.filling.add(seq, entries, moment.now, (id) => this.#topics.byId(id));
     this.#keys.keepChanges(moment);
+    this.#topics.forgetSurplus();
     this.#file.require();
     return outcomes;
   }
@@ -135,7 +136,7 @@ export class Store {
       this.mergeSlice(now);
       isBehind = true;
     }
-    this.#topics.keepChanges();
+    this.#topics.forgetSurplus();
     this.#file.require();
     this.#file.writeWitness();
     isBehind = this.#file.giveSpaceBack() || isBehind;

@@ -157,7 +157,6 @@ export class TopicTable {
   keepChanges(): void {
     this.#undo = [];
     this.#changed.clear();
-    if (this.#byId.size > this.#forgetPast) this.forgetCached();
   }
 
   /** The transaction was rolled back. */
@@ -167,7 +166,15 @@ export class TopicTable {
     this.#changed.clear();
   }
 
-  /** Not within a transaction, so that a topic is never two objects. */
+  /** Bounds the topics in memory. Call it after each commit, as `forgetCached`. */
+  forgetSurplus(): void {
+    if (this.#byId.size > this.#forgetPast) this.forgetCached();
+  }
+
+  /**
+   * Not within a transaction, so that a topic is never two objects, and not before the topics of a new batch are pinned: their
+   * rows do not have its messages.
+   */
   forgetCached(): void {
     for (const topic of this.#byId.values()) if (topic.pins === 0) this.#forget(topic);
     this.#forgetPast = Math.max(cachedMax, 2 * this.#byId.size);

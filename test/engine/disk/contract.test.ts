@@ -164,6 +164,23 @@ test("a publication whose record cannot be kept is not kept either, so that its 
   expect(messages.map(({ data }) => data)).toEqual(["one", "two"]);
 });
 
+test("more topics than memory holds go on where they are, also those whose messages are not merged yet", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const broker = await engine.node();
+  // The table of topics forgets past 20,000, which is in the last thousand.
+  const [thousand, thousands] = [1000, 21];
+  const publishIn = (first: number) =>
+    Promise.all(
+      Array.from({ length: thousand }, (_, index) => post(broker, `t/${first + index}`, text("x"))),
+    );
+  let last = await publishIn(0);
+  for (let index = 1; index < thousands; index++) last = await publishIn(index * thousand);
+  const again = await publishIn((thousands - 1) * thousand);
+  expect(again).toEqual(last.map(({ epoch, offset }) => ({ epoch, offset: offset + 1 })));
+});
+
 test("a topic with a subscriber keeps its epoch past the age of positions, before any sweep", async () => {
   await using stack = new AsyncDisposableStack();
   const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
