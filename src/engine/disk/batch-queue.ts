@@ -17,13 +17,14 @@ const bytesMax = 64 * 1024 * 1024;
 const batchOperationsMax = 8192;
 const batchBytesMax = 8 * 1024 * 1024;
 
+/** Memory that is kept for the next batch. */
+const reusedBytesMax = 1024 * 1024;
+
 export interface PublishOperation {
   readonly kind: "publish";
   readonly topic: string;
   readonly publication: Publication;
 }
-
-const capacityMin = 4096;
 
 export type Operation =
   | PublishOperation
@@ -66,9 +67,8 @@ class OpenBatch {
   readonly #keys: Map<number, NonNullable<ReturnType<typeof recordKeyOf>>> = new Map();
   readonly #takeovers = new Map<number, Takeover>();
 
-  /** @param capacity bytes that are expected */
-  constructor(capacity: number) {
-    this.#writer = new EntryWriter(capacity);
+  constructor(memory: ArrayBuffer | undefined) {
+    this.#writer = new EntryWriter(memory);
   }
 
   get bytes(): number {
@@ -158,8 +158,8 @@ export class BatchQueue {
   #committing: readonly PendingOperation[] = [];
   #operations = 0;
   #bytes = 0;
-  /** What the next batch is expected to need. */
-  #capacity = capacityMin;
+  /** That of the batch that was committed last, for the next one. */
+  #memory: ArrayBuffer | undefined;
 
   get isCommitting(): boolean {
     return this.#committing.length > 0;
@@ -185,7 +185,8 @@ export class BatchQueue {
   #add(operation: Operation, deadline: number): PendingOperation {
     let open = this.#open.at(-1);
     if (!open || open.isFull) {
-      open = new OpenBatch(this.#capacity);
+      open = new OpenBatch(this.#memory);
+      this.#memory = undefined;
       this.#open.push(open);
     }
     const pending = addTo(open, operation, deadline);
@@ -194,12 +195,16 @@ export class BatchQueue {
     return pending;
   }
 
+  /** Takes the memory of a batch for another one. */
+  reuse(memory: ArrayBuffer): void {
+    if (memory.byteLength <= reusedBytesMax) this.#memory = memory;
+  }
+
   /** Begins the next commit. @returns undefined if there is nothing to commit */
   begin(): Batch | undefined {
     const next = this.#open.shift();
     if (!next || next.pending.length === 0) return undefined;
     this.#committing = next.pending;
-    this.#capacity = Math.max(capacityMin, Math.ceil(next.bytes * 1.25));
     return next.batch;
   }
 

@@ -209,7 +209,7 @@ function setVoid(entries: Entries, { at, last }: Run): void {
 }
 
 function withRecords(entries: Entries, records: readonly object[], received: number): Entries {
-  const writer = new EntryWriter(entries.bytes.length + 512 * records.length);
+  const writer = new EntryWriter();
   writer.copy(entries.bytes);
   for (const record of records) {
     const data = JSON.stringify(record);

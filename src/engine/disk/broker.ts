@@ -261,8 +261,10 @@ export class DiskBroker implements Broker, EngineSize {
     }
   }
 
-  #committed({ id, outcomes, milliseconds, failure }: Extract<WorkerAnswer, { kind: "committed" }>): void {
+  #committed(answer: Extract<WorkerAnswer, { kind: "committed" }>): void {
+    const { id, outcomes, memory, milliseconds, failure } = answer;
     if (id !== this.#commitId) return;
+    this.#queue.reuse(memory);
     if (failure) this.#failed(failure);
     else this.#recovered();
     const operations = this.#queue.end(outcomes, {

@@ -165,9 +165,10 @@ export class EntryWriter {
   #view: DataView;
   length = 0;
 
-  constructor(capacity = 4096) {
-    this.#bytes = Buffer.allocUnsafeSlow(capacity);
-    this.#view = new DataView(this.#bytes.buffer);
+  /** @param memory used before: new memory costs page faults */
+  constructor(memory = new ArrayBuffer(4096)) {
+    this.#bytes = Buffer.from(memory);
+    this.#view = new DataView(memory);
   }
 
   get capacity(): number {

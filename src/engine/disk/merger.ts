@@ -41,7 +41,7 @@ export class Merger {
   #merging: Unmerged | undefined;
   /** The memory of the table that was merged last, for the next one. */
   #spare: EntryWriter | undefined;
-  readonly #writer = new EntryWriter(2 * segmentBytesMax);
+  readonly #writer = new EntryWriter();
 
   constructor(deps: MergerDeps) {
     this.#deps = deps;

@@ -105,6 +105,8 @@ export type WorkerAnswer = { readonly id: number } & (
   | {
       readonly kind: "committed";
       readonly outcomes: Outcomes;
+      /** That of the batch's entries, for another batch. */
+      readonly memory: ArrayBuffer;
       /** Time that the transaction took, with its fsync. */
       readonly milliseconds: number;
       readonly failure?: Failure;

@@ -25,8 +25,8 @@ export class Unmerged {
   /** When the first batch came. */
   since = 0;
 
-  /** @param writer an empty one: memory that was used before costs no page faults */
-  constructor(writer: EntryWriter = new EntryWriter(64 * 1024)) {
+  /** @param writer an empty one, maybe with memory that was used before */
+  constructor(writer = new EntryWriter()) {
     this.writer = writer;
   }
 

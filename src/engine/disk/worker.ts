@@ -43,7 +43,8 @@ const readSliceMilliseconds = 5;
 
 self.onmessage = ({ data: request }: MessageEvent<WorkerRequest>) => {
   if (!isRead(request)) {
-    self.postMessage(answerTo(request));
+    const answer = answerTo(request);
+    self.postMessage(answer, answer.kind === "committed" ? [answer.memory] : []);
     if (request.kind === "commit") mergeSlice(request.now);
     return;
   }
@@ -136,16 +137,17 @@ function openedForWriting(moment: Moment): Store {
 
 function commit(id: number, batch: Batch, moment: Moment): WorkerAnswer {
   const began = performance.now();
+  const memory = batch.entries.buffer;
   try {
     const current = openedForWriting(moment);
     requireReserve(opening?.directory ?? "");
     const outcomes = current.commit(batch, moment);
     failure = undefined;
-    return { id, kind: "committed", outcomes, milliseconds: performance.now() - began };
+    return { id, kind: "committed", outcomes, memory, milliseconds: performance.now() - began };
   } catch (error) {
     failure = failed(error);
     const outcomes = withoutWriting(batch, moment);
-    return { id, kind: "committed", outcomes, milliseconds: performance.now() - began, failure };
+    return { id, kind: "committed", outcomes, memory, milliseconds: performance.now() - began, failure };
   }
 }
 
