@@ -87,6 +87,7 @@ export class PowerStage implements Disposable {
       [process.execPath, "run", join(import.meta.dir, "writer.ts"), JSON.stringify(options)],
       {
         env: { ...process.env, ...this.#journal.environment(this.#directory) },
+        stdin: "pipe", // It ends with this process.
         stdout: "pipe",
         stderr: "pipe",
       },

@@ -48,7 +48,11 @@ const failAt = random.below(options.publications);
 let acknowledged = 0;
 let isEnough = false;
 let next = options.firstNumber;
-await Promise.all([...Array.from({ length: inFlight }, publishEach), writeStreams(), read()]);
+await Promise.race([
+  Promise.all([...Array.from({ length: inFlight }, publishEach), writeStreams(), read()]),
+  Bun.stdin.text(), // Its end is that of the process that started this one.
+]);
+process.exit();
 
 async function publishEach(): Promise<void> {
   for (;;) {
