@@ -16,6 +16,8 @@ import { Unmerged, type UnmergedTopic } from "./unmerged.ts";
 const mergeBytesMax = 4 * 1024 * 1024;
 const mergeBytesMin = 4 * 1024;
 const mergeBatchesMax = 4096;
+/** A topic takes about 1 KiB in memory and a row in a merge: a commit that has to wait for one waits for no more topics. */
+const mergeTopicsMax = 4096;
 
 /** A quiet topic's position in its row is not older. */
 const mergeAfterMilliseconds = 60_000;
@@ -106,7 +108,8 @@ export class Merger {
   }
 
   #isFull(): boolean {
-    return this.#filling.bytes >= this.#mergeBytes || this.#filling.batches >= mergeBatchesMax;
+    const { bytes, batches, topics } = this.#filling;
+    return bytes >= this.#mergeBytes || batches >= mergeBatchesMax || topics.size >= mergeTopicsMax;
   }
 
   #mergeTopics(merging: Unmerged): UnmergedTopic[] {
