@@ -86,7 +86,7 @@ export class SegmentTable {
     this.#database
       .query("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
       .run(
-        id ?? Math.max(this.#lastId() + 1, firstMergedSegment),
+        id ?? this.#nextId(),
         ...[topic.id, first, last, received, receivedLast, checksumOf([topic.id, first, last], run.bytes)],
         run.bytes,
       );
@@ -121,6 +121,11 @@ export class SegmentTable {
   receivedTime({ id }: Pick<SegmentRow, "id">, received: number): number {
     const step = this.#clockSteps.find(({ segment }) => segment >= id);
     return step ? Math.min(received, step.time) : received;
+  }
+
+  /** Greater than those of the last clock step, which may have been deleted: a step does not cover what comes after it. */
+  #nextId(): number {
+    return Math.max(this.#lastId(), firstMergedSegment - 1, this.#clockSteps.at(-1)?.segment ?? 0) + 1;
   }
 
   #lastId(): number {
