@@ -38,6 +38,8 @@ export class Store {
   constructor({ directory, limits, subscribed }: StoreOptions, moment: Moment) {
     this.subscribed = new Set(subscribed);
     const file = new DataFile(directory);
+    using opened = new DisposableStack();
+    opened.defer(() => file.close()); // Damage is met again at each try, and would hold two files each time.
     this.#file = file;
     const { database } = file;
     this.#latestTime = file.latestTime;
@@ -59,6 +61,7 @@ export class Store {
     });
     this.#retention = new DiskRetention({ file, topics, segments, limits, subscribed: this.subscribed });
     recover({ file, topics, keys, into: this.#merger.filling }, moment);
+    opened.move();
   }
 
   get sinceTime(): number {
