@@ -52,10 +52,6 @@ export class BatchWriter {
     const writing = { batch, entries, moment, outcomes: noOutcomes(batch.operations), isKept: false };
     let index = 0;
     for (let at = 0; at < batch.entries.length; index++) at = this.#operation(writing, index, at);
-    for (const name of batch.names) {
-      const topic = this.#deps.reader.known(name, moment.now);
-      writing.outcomes.epochs.push(topic ? this.#deps.reader.epochOf(topic) : "");
-    }
     return { outcomes: writing.outcomes, ...this.#append(writing) };
   }
 
@@ -75,16 +71,14 @@ export class BatchWriter {
     const name = batch.names[entries.topicAt(at)] ?? "";
     const run = { at, last, name };
     const kind = entries.kindAt(at);
-    if (kind === entryKinds.subscribe) this.#subscribe(writing, index, run);
-    else if (kind === entryKinds.use) this.#unsubscribe(writing, run);
-    else if (kind !== entryKinds.void) {
-      try {
-        if (kind === entryKinds.takeStream) this.#takeStream(writing, index, run);
-        else this.#publish(writing, index, run);
-      } catch (error) {
-        setFailure(outcomes, index, error);
-        setVoid(entries, run);
-      }
+    try {
+      if (kind === entryKinds.subscribe) this.#subscribe(writing, index, run);
+      else if (kind === entryKinds.use) this.#unsubscribe(writing, run);
+      else if (kind === entryKinds.takeStream) this.#takeStream(writing, index, run);
+      else if (kind !== entryKinds.void) this.#publish(writing, index, run);
+    } catch (error) {
+      setFailure(outcomes, index, error);
+      setVoid(entries, run);
     }
     return entries.after(last);
   }
@@ -105,12 +99,13 @@ export class BatchWriter {
 
   /** @throws {TopicEnded} */
   #appendRun(writing: Writing, run: Run) {
-    const { entries, moment } = writing;
+    const { entries, moment, outcomes } = writing;
     const { reader, topics, file } = this.#deps;
     const known = reader.known(run.name, moment.now);
     if (known?.ended) throw new TopicEnded(run.name, reader.positionOf(known));
     file.begin();
     const topic = known ?? this.#create(run.name, moment.now);
+    outcomes.epochs[entries.topicAt(run.at)] = reader.epochOf(topic);
     topics.changes(topic);
     topic.time = Math.max(moment.now, topic.time); // A clock that was set back must not make a topic's time decrease.
     topic.used = moment.now;

@@ -1,12 +1,13 @@
 /** How the operations of a batch came out: on the way from the Worker to the node, with the errors. */
 import {
-  type BrokerUnavailable,
+  BrokerUnavailable,
   IdempotencyConflict,
   type StreamRecord,
   StreamTakenOver,
   TopicEnded,
 } from "../../topic/broker.ts";
 import type { Position } from "../../topic/message.ts";
+import { DamagedData } from "./schema.ts";
 
 export const outcomes = {
   done: 0,
@@ -36,6 +37,8 @@ export interface OtherOutcome {
   /** The end's. */
   readonly time?: number | undefined;
   readonly record?: StreamRecord | undefined;
+  /** Why it failed, where the rest of its batch did not. */
+  readonly reason?: string | undefined;
 }
 
 export const noOutcomes = (operations: number): Outcomes => ({
@@ -53,6 +56,9 @@ export function setFailure({ codes, others }: Outcomes, index: number, error: un
   else if (error instanceof TopicEnded) {
     codes[index] = outcomes.ended;
     others.set(index, { end: error.end });
+  } else if (error instanceof DamagedData) {
+    codes[index] = outcomes.failed;
+    others.set(index, { reason: error.message });
   } else throw error;
 }
 
@@ -63,7 +69,7 @@ export function failureAt(
   topic: string,
   unavailable: BrokerUnavailable,
 ): Error | undefined {
-  const end = others.get(index)?.end;
+  const { end, reason } = others.get(index) ?? {};
   switch (codes[index]) {
     case outcomes.done:
       return undefined;
@@ -74,6 +80,6 @@ export function failureAt(
     case outcomes.ended:
       return end ? new TopicEnded(topic, end) : unavailable;
     default:
-      return unavailable;
+      return reason === undefined ? unavailable : new BrokerUnavailable(reason);
   }
 }

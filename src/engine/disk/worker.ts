@@ -159,14 +159,30 @@ function withoutWriting(batch: Batch, moment: Moment): Outcomes {
   for (const at of entries.places()) {
     const isSubscription = entries.kindAt(at) === entryKinds.subscribe && !failure?.isGone;
     const name = batch.names[entries.topicAt(at)] ?? "";
-    const position = isSubscription ? store?.existing(name, moment.now) : undefined;
-    if (position) {
-      store?.subscribed.add(name);
-      results.others.set(index, { position, end: position.end, time: position.end?.time });
-    } else results.codes[index] = outcomes.failed;
+    if (!isSubscription || !subscribeWithoutWriting(results, index, name, moment))
+      results.codes[index] = outcomes.failed;
     if (entries.isLastAt(at)) index++;
   }
   return results;
+}
+
+/** @returns whether the topic exists and can be read */
+function subscribeWithoutWriting(
+  { others }: Outcomes,
+  index: number,
+  name: string,
+  { now }: Moment,
+): boolean {
+  try {
+    const position = store?.existing(name, now);
+    if (!position) return false;
+    store?.subscribed.add(name);
+    others.set(index, { position, end: position.end, time: position.end?.time });
+    return true;
+  } catch (error) {
+    others.set(index, { reason: messageOf(error) });
+    return false;
+  }
 }
 
 /** In the time in which the node handles the answer. */

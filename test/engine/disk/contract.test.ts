@@ -1,12 +1,14 @@
 /** The engine on disk: the contract of every engine, and what a restart must not change. */
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../../src/engine/clock.ts";
 import { DiskBroker } from "../../../src/engine/disk/broker.ts";
+import { OwnedDirectory } from "../../../src/engine/disk/directory.ts";
+import { Store } from "../../../src/engine/disk/store.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
 import { BrokerUnavailable, idempotencySeconds, TopicEnded } from "../../../src/topic/broker.ts";
 import { recordingLog } from "../../support/recording-log.ts";
@@ -169,16 +171,96 @@ test("more topics than memory holds go on where they are, also those whose messa
   const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
   stack.defer(() => engine.close());
   const broker = await engine.node();
-  // The table of topics forgets past 20,000, which is in the last thousand.
-  const [thousand, thousands] = [1000, 21];
-  const publishIn = (first: number) =>
-    Promise.all(
-      Array.from({ length: thousand }, (_, index) => post(broker, `t/${first + index}`, text("x"))),
-    );
-  let last = await publishIn(0);
-  for (let index = 1; index < thousands; index++) last = await publishIn(index * thousand);
-  const again = await publishIn((thousands - 1) * thousand);
-  expect(again).toEqual(last.map(({ epoch, offset }) => ({ epoch, offset: offset + 1 })));
+  const names = (prefix: string) => Array.from({ length: 1000 }, (_, index) => `${prefix}/${index}`);
+  // The table of topics forgets past 20,000, which is in the publications that follow.
+  for (let thousand = 0; thousand < 20; thousand++)
+    await Promise.all(names(`quiet/${thousand}`).map((topic) => broker.subscribe(topic)));
+  const publish = () => Promise.all(names("loud").map((topic) => post(broker, topic, text("x"))));
+  const last = await publish();
+  expect(await publish()).toEqual(last.map(({ epoch }) => ({ epoch, offset: 2 })));
+});
+
+test("messages of thousands of topics are merged early: a commit that waits for a merge waits for few topics", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const broker = await engine.node();
+  const topics = Array.from({ length: 4096 }, (_, index) => `t/${index}`);
+  await Promise.all(topics.map((topic) => post(broker, topic, text("x"))));
+  using database = new Database(join(engine.directory, "longwire.db"), { readonly: true });
+  // Less than 4 MiB and less than a minute after they came.
+  await until(() => database.query("SELECT id FROM segment").get() !== null, "a merge to begin");
+});
+
+test("a damaged row of a topic is that topic's failure, and others are published and subscribed to", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const before = await engine.node();
+  await before.subscribe("damaged");
+  const first = await post(before, "sound", text("one"));
+  await before.close();
+  using database = new Database(join(engine.directory, "longwire.db"));
+  database.run("UPDATE topic SET checksum = checksum + 1 WHERE name = 'damaged'");
+  const broker = await engine.node();
+  const [subscription, publication, sound] = await Promise.all([
+    failureOf(broker.subscribe("damaged")),
+    failureOf(post(broker, "damaged", text("two"))),
+    post(broker, "sound", text("two")),
+  ]);
+  for (const failure of [subscription, publication]) {
+    expect(failure).toBeInstanceOf(BrokerUnavailable);
+    expect((failure as BrokerUnavailable).reason).toContain('the row of topic 1, "damaged"');
+  }
+  expect(sound).toEqual({ ...first, offset: 2 });
+  expect(await broker.subscribe("sound")).toEqual(sound);
+});
+
+test("a damaged batch is tried again without holding more files each time", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const before = await engine.node();
+  await post(before, "news", text("one"));
+  await before.close();
+  using database = new Database(join(engine.directory, "longwire.db"));
+  database.run("UPDATE batch SET checksum = checksum + 1");
+  const now = Date.now();
+  using _owned = new OwnedDirectory(engine.directory, now);
+  const open = () =>
+    new Store({ directory: engine.directory, limits, subscribed: [] }, { now, monotonic: 0 });
+  const heldFiles = (): number =>
+    readdirSync("/proc/self/fd").filter((name) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${name}`).startsWith(engine.directory);
+      } catch {
+        return false; // The descriptor of the listing itself.
+      }
+    }).length;
+  expect(open).toThrow("batch 1");
+  const held = heldFiles();
+  for (let time = 0; time < 5; time++) expect(open).toThrow("batch 1");
+  expect(heldFiles()).toBe(held);
+});
+
+test("a clock that was set back makes no later message older, when all earlier ones are gone", async () => {
+  await using stack = new AsyncDisposableStack();
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
+  stack.defer(() => engine.close());
+  const broker = await engine.node();
+  using database = new Database(join(engine.directory, "longwire.db"), { readonly: true });
+  const segments = (): number =>
+    (database.query("SELECT count(*) AS count FROM segment").get() as { count: number }).count;
+  await post(broker, "news", text("one"));
+  engine.setClock(-10);
+  await until(() => segments() === 1, "the step to be noticed");
+  engine.pass(limits.historyAgeSeconds + 100);
+  await until(() => segments() === 0, "the message to be dropped");
+  const second = await post(broker, "news", text("two"));
+  engine.pass(70);
+  await until(() => segments() === 1, "the second message to be merged");
+  const { messages } = await read(broker, "news", all, second);
+  expect(messages.map(({ data }) => data)).toEqual(["two"]);
 });
 
 test("a topic with a subscriber keeps its epoch past the age of positions, before any sweep", async () => {
