@@ -143,7 +143,8 @@ export class BatchWriter {
     setVoid(entries, run);
   }
 
-  #subscribe({ entries, outcomes, moment }: Writing, index: number, run: Run): void {
+  /** The entry stays as it is: if the commit fails, a topic that exists can still be subscribed to. */
+  #subscribe({ outcomes, moment }: Writing, index: number, run: Run): void {
     const { reader, file, subscribed } = this.#deps;
     let topic = reader.known(run.name, moment.now);
     if (!topic) {
@@ -153,7 +154,6 @@ export class BatchWriter {
     subscribed.add(run.name);
     const position = reader.topicPositionOf(topic);
     outcomes.others.set(index, { position, end: position.end, time: topic.time });
-    setVoid(entries, run);
   }
 
   #unsubscribe(writing: Writing, run: Run): void {

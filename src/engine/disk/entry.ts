@@ -27,7 +27,7 @@ export const entryKinds = {
   record: 5,
   /** A message of a topic that keeps none. */
   passed: 6,
-  /** On the way to the Worker only: it writes neither. */
+  /** On the way to the Worker: it writes nothing of them. */
   subscribe: 7,
   takeStream: 8,
 } as const;
@@ -35,6 +35,14 @@ export const entryKinds = {
 export type EntryKind = (typeof entryKinds)[keyof typeof entryKinds];
 
 const headerBytes = 44;
+
+const placed: ReadonlySet<number> = new Set([
+  ...[entryKinds.text, entryKinds.binary, entryKinds.passed],
+  ...[entryKinds.end, entryKinds.use],
+]);
+
+/** Whether entries of a kind belong to a topic. Others are passed over. */
+export const hasPlace = (kind: number): boolean => placed.has(kind);
 
 /** SQLite takes 10^9 bytes in a row. */
 const entryBytesMax = 900_000_000;

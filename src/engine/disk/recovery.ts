@@ -1,6 +1,6 @@
 /** The start: what was committed and not merged, from `batch` into memory. */
 import type { DataFile } from "./data-file.ts";
-import { type Entries, entryKinds } from "./entry.ts";
+import { type Entries, entryKinds, hasPlace } from "./entry.ts";
 import type { KeyTable, StoredRecord } from "./key-table.ts";
 import type { Moment } from "./protocol.ts";
 import { DamagedData } from "./schema.ts";
@@ -24,7 +24,7 @@ export function recover({ file, topics, keys, into }: RecoveryParts, moment: Mom
       if (kind === entryKinds.record) {
         const stored = JSON.parse(decoder.decode(entries.dataAt(at))) as StoredRecord;
         keys.keep(stored, entries.receivedAt(at), moment);
-      } else if (kind !== entryKinds.void) {
+      } else if (hasPlace(kind)) {
         const topic = topics.byId(entries.topicAt(at));
         // A slice has merged it before the server ended.
         if (!topic || isMerged(topic, entries, at)) entries.setKindAt(at, entryKinds.void);

@@ -2,7 +2,7 @@
  * The entries of batches that are not merged yet, as a table in memory: a copy of their bytes, and for each topic the places
  * of its messages. It is filled, then merged, and there are at most two. It is rebuilt from `batch` at the start.
  */
-import { type Entries, EntryWriter, entryKinds } from "./entry.ts";
+import { type Entries, EntryWriter, entryKinds, hasPlace } from "./entry.ts";
 import type { DiskTopic, TopicEnd } from "./topic-table.ts";
 
 /** What a table has of a topic. */
@@ -47,8 +47,7 @@ export class Unmerged {
     this.lastBatch = seq;
     if (this.batches++ === 0) this.since = time;
     for (const at of batch.places()) {
-      const kind = batch.kindAt(at);
-      if (kind === entryKinds.void || kind === entryKinds.record) continue;
+      if (!hasPlace(batch.kindAt(at))) continue;
       const topic = topicOf(batch.topicAt(at));
       if (topic) this.#addEntry(topic, batch, at, base);
     }
