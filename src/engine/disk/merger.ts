@@ -132,6 +132,8 @@ export class Merger {
     if (surplus >= first && places.length > 0 && surplus > topic.dropped)
       this.#drop(topic, surplus, entries.receivedAt(places[surplus - first] ?? 0));
     else if (surplus > topic.dropped) this.#dropSegments(topic, surplus);
+    // Messages that were published and not kept: nobody sees those before them.
+    if (topic.dropped > topic.merged.last) this.#deleteUpTo(topic, topic.merged.last);
     topic.merged = end;
     const bytes = this.#write(topic, entries, places.slice(Math.max(0, topic.dropped + 1 - first)));
     topics.save(topic);
@@ -140,10 +142,14 @@ export class Merger {
 
   /** Deletes what exceeds `--history-messages`: messages up to one that is not merged yet. */
   #drop(topic: DiskTopic, offset: number, received: number): void {
-    this.#deps.segments.deleteOf(topic, offset);
-    this.#deps.old.deleteOf(topic, offset);
+    this.#deleteUpTo(topic, offset);
     topic.dropped = offset;
     topic.droppedTime = received;
+  }
+
+  #deleteUpTo(topic: DiskTopic, offset: number): void {
+    this.#deps.segments.deleteOf(topic, offset);
+    this.#deps.old.deleteOf(topic, offset);
   }
 
   /** The same, by whole segments. No reader sees the messages that stay for now. */

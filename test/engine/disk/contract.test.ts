@@ -192,6 +192,26 @@ test("messages of thousands of topics are merged early: a commit that waits for 
   await until(() => database.query("SELECT id FROM segment").get() !== null, "a merge to begin");
 });
 
+test("messages of a topic that keeps none any more are deleted, so that its position can be forgotten without a rest", async () => {
+  await using stack = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), "longwire-disk-"));
+  const [keeping, keepingNone] = [100, 0].map(
+    (historyMessages) => new DiskEngine(directory, { ...limits, historyMessages }),
+  ) as [DiskEngine, DiskEngine];
+  stack.defer(() => keepingNone.close());
+  const before = await keeping.node();
+  using database = new Database(join(directory, "longwire.db"), { readonly: true });
+  const segments = (): unknown => database.query("SELECT first, last FROM segment").get();
+  await post(before, "news", text("kept"));
+  keeping.pass(70);
+  await until(() => segments() !== null, "it to be merged");
+  await before.close();
+  keepingNone.pass(70);
+  await post(await keepingNone.node(), "news", text("not kept"));
+  keepingNone.pass(70);
+  await until(() => segments() === null, "the first one to be deleted");
+});
+
 test("a damaged row of a topic is that topic's failure, and others are published and subscribed to", async () => {
   await using stack = new AsyncDisposableStack();
   const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
