@@ -44,6 +44,8 @@ export class KeyTable {
   #merging = new Map<string, UnmergedRecord>();
   /** Rows of keys that were evicted or replaced. The next merge deletes them. */
   #surplusRows: number[] = [];
+  /** Those that the merge in progress deletes. It would never get to its topics if it took those that come meanwhile. */
+  #mergingSurplus: number[] = [];
   #evictedCount = 0;
 
   constructor(database: Database, bytesMax: number, moment: Moment) {
@@ -96,6 +98,8 @@ export class KeyTable {
   beginMerge(): void {
     this.#merging = this.#unmerged;
     this.#unmerged = new Map();
+    this.#mergingSurplus = this.#surplusRows;
+    this.#surplusRows = [];
   }
 
   /**
@@ -103,14 +107,14 @@ export class KeyTable {
    * @returns what is to be called when it is committed; undefined if there is nothing to write
    */
   mergeSlice(countMax: number): (() => void) | undefined {
-    if (this.#merging.size === 0 && this.#surplusRows.length === 0) return undefined;
-    const surplus = this.#surplusRows.slice(0, countMax);
+    if (this.#merging.size === 0 && this.#mergingSurplus.length === 0) return undefined;
+    const surplus = this.#mergingSurplus.slice(0, countMax);
     for (const seq of surplus) this.#database.query("DELETE FROM publication WHERE seq = ?").run(seq);
     const written: [string, number][] = [];
     for (const [fingerprint, unmerged] of this.#merging.entries().take(countMax))
       written.push([fingerprint, this.#insert(unmerged)]);
     return () => {
-      this.#surplusRows.splice(0, surplus.length);
+      this.#mergingSurplus.splice(0, surplus.length);
       for (const [fingerprint, seq] of written) {
         this.#merging.delete(fingerprint);
         this.#rows.set(fingerprint, seq);
