@@ -256,6 +256,7 @@ export class DiskBroker implements Broker, EngineSize {
     if (answer.kind === "committed") this.#committed(answer);
     else if (answer.kind === "swept") this.#swept(answer);
     else if (answer.kind === "refused") {
+      if (answer.id === this.#sweepId) this.#endSweep();
       this.#options.log.error({ reason: answer.failure.reason }, "the disk could not be read");
       if (answer.failure.isGone) this.#failed(answer.failure);
     }
@@ -285,6 +286,8 @@ export class DiskBroker implements Broker, EngineSize {
 
   #swept({ id, usage, failure }: Extract<WorkerAnswer, { kind: "swept" }>): void {
     if (id === this.#sweepId) this.#endSweep();
+    if (usage.damage !== undefined && usage.damage !== this.meter.usage.damage)
+      this.#options.log.error({ reason: usage.damage }, "a topic cannot be used");
     this.meter.usage = usage;
     const { evicted } = this.#options;
     if (usage.evictedKeys > 0) evicted?.("idempotency_keys", usage.evictedKeys);

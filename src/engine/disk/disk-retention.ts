@@ -76,12 +76,13 @@ export class DiskRetention {
   }
 
   #dropped(row: SegmentRow): void {
-    const topic = this.#deps.topics.byId(row.topic);
+    const { topics } = this.#deps;
+    const topic = topics.unlessDamaged(() => topics.byId(row.topic));
     if (!topic || row.last <= topic.dropped) return;
-    this.#deps.topics.changes(topic);
+    topics.changes(topic);
     topic.dropped = Math.min(row.last, topic.merged.last);
     topic.droppedTime = this.#deps.segments.receivedTime(row, row.received_last);
-    this.#deps.topics.save(topic);
+    topics.save(topic);
   }
 
   /** @returns whether there may be more to expire */
@@ -112,7 +113,8 @@ export class DiskRetention {
         this.#subscribedIterator = undefined;
         return;
       }
-      const topic = this.#deps.topics.byName(value);
+      const { topics } = this.#deps;
+      const topic = topics.unlessDamaged(() => topics.byName(value));
       if (topic && isIdle(topic) && topic.used < latestUse) this.#use(topic, now);
     }
   }

@@ -81,6 +81,8 @@ export interface DiskUsage {
   /** Positions and keys that were forgotten before their time since the last answer. */
   readonly evictedPositions: number;
   readonly evictedKeys: number;
+  /** The last damage that the work in the background has passed over, in words. */
+  readonly damage?: string | undefined;
 }
 
 /** Before anything was measured. */

@@ -163,6 +163,7 @@ export class Store {
       unmergedBytes: this.#merger.bytes,
       evictedPositions: this.#retention.takeEvictedCount(),
       evictedKeys: this.#keys.takeEvictedCount(),
+      damage: this.#topics.damage,
     };
   }
 

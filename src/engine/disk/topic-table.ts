@@ -52,6 +52,8 @@ export class TopicTable {
   /** Undoes in memory what the transaction in progress changed, the last change first. */
   #undo: (() => void)[] = [];
   readonly #changed = new Set<DiskTopic>();
+  /** What background work has passed over, in words. */
+  damage: string | undefined;
   #forgetPast = cachedMax;
   #lastId: number;
 
@@ -75,14 +77,28 @@ export class TopicTable {
     return this.#byId.get(id) ?? this.#read(this.#database.query("SELECT * FROM topic WHERE id = ?").get(id));
   }
 
+  /**
+   * Reads a topic for background work. A damaged one is passed over, so that it does not stop the work for all others. Whoever
+   * asks for it gets the error.
+   */
+  unlessDamaged(read: () => DiskTopic | undefined): DiskTopic | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof DamagedData)) throw error;
+      this.damage = error.message;
+      return undefined;
+    }
+  }
+
   /** Idle topics that were last used at `time` or earlier, the longest unused first. */
   idleUntil(time: number, countMax: number): DiskTopic[] {
     const rows = this.#database
       .query("SELECT * FROM topic WHERE dropped = last AND used <= ? ORDER BY used LIMIT ?")
       .all(time, countMax) as TopicRow[];
     return rows
-      .map((row) => this.#byId.get(row.id) ?? (this.#read(row) as DiskTopic))
-      .filter(({ pins }) => pins === 0);
+      .map((row) => this.#byId.get(row.id) ?? this.unlessDamaged(() => this.#read(row)))
+      .filter((topic) => topic?.pins === 0) as DiskTopic[];
   }
 
   create(name: string, now: number): DiskTopic {

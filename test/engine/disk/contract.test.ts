@@ -236,6 +236,29 @@ test("a damaged row of a topic is that topic's failure, and others are published
   expect(await broker.subscribe("sound")).toEqual(sound);
 });
 
+test("a damaged row of an unused topic stops neither the sweep nor what is published to others", async () => {
+  const hourSeconds = 3600;
+  await using stack = new AsyncDisposableStack();
+  const aging = { ...limits, positionAgeSeconds: hourSeconds };
+  const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), aging);
+  stack.defer(() => engine.close());
+  const before = await engine.node();
+  for (const topic of ["damaged", "unused"]) await before.subscribe(topic);
+  await before.close();
+  using database = new Database(join(engine.directory, "longwire.db"));
+  database.run("UPDATE topic SET checksum = checksum + 1 WHERE name = 'damaged'");
+  const now = Date.now() + 2 * hourSeconds * 1000;
+  using _owned = new OwnedDirectory(engine.directory, now);
+  const store = new Store(
+    { directory: engine.directory, limits: aging, subscribed: [] },
+    { now, monotonic: 0 },
+  );
+  stack.defer(() => store.close());
+  store.sweep({ now, monotonic: 0 });
+  expect(database.query("SELECT name FROM topic").all()).toEqual([{ name: "damaged" }]);
+  expect(store.usage().damage).toContain('the row of topic 1, "damaged"');
+});
+
 test("a damaged batch is tried again without holding more files each time", async () => {
   await using stack = new AsyncDisposableStack();
   const engine = new DiskEngine(await mkdtemp(join(tmpdir(), "longwire-disk-")), limits);
