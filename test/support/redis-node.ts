@@ -24,6 +24,8 @@ export class RedisNode implements AsyncDisposable {
   readonly broker: RedisBroker;
   readonly hub: Hub<LiveVisitors<Client>>;
   readonly counters = new Counters();
+  /** Lines of the log at the end of the last `ready` or `away`. */
+  #linesBefore = 0;
 
   private constructor(server: RedisServer, settings: Partial<RedisBrokerSettings>) {
     this.line = new RedisLine(server);
@@ -52,10 +54,26 @@ export class RedisNode implements AsyncDisposable {
 
   async ready(): Promise<void> {
     await until(() => this.broker.state.available, "a node to reach Redis");
+    this.#linesBefore = this.log.lines.length;
   }
 
+  /** Resolves when it has noticed since the last `ready` or `away` that Redis is away, also where it is back by then. */
   async away(): Promise<void> {
-    await until(() => !this.broker.state.available, "a node to notice that Redis is away");
+    const isAway = (): boolean => !this.broker.state.available || this.#hasDisconnected();
+    await until(isAway, "a node to notice that Redis is away");
+    this.#linesBefore = this.log.lines.length;
+  }
+
+  /** A line that Redis cannot be used is one more attempt, unless it follows a connection. */
+  #hasDisconnected(): boolean {
+    const states = ["connected to Redis", "Redis cannot be used"];
+    const changes = this.log.lines.flatMap(({ message }, line) =>
+      states.includes(message) ? [{ message, line }] : [],
+    );
+    return changes.some(
+      ({ message, line }, index) =>
+        line >= this.#linesBefore && message === states[1] && changes[index - 1]?.message === states[0],
+    );
   }
 
   publish(data: string, topic = "news"): Promise<Position> {
