@@ -4,6 +4,19 @@ import { control, longwire, type ReadyPeer } from "./peer.ts";
 import type { Measure, Row, Samples } from "./samples.ts";
 import { ratioWords } from "./table.ts";
 
+/** An aim for a ratio, which may not have been measured. */
+const aimOf = (
+  { heading }: Row,
+  measure: Measure,
+  words: string,
+  ratio: number | undefined,
+  isMet: (ratio: number) => boolean,
+): Aim => ({
+  aim: `${heading}: ${measure.heading} ${words}`,
+  met: ratio !== undefined && isMet(ratio),
+  found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
+});
+
 /** A figure of Longwire is at most `times` the figure of the control. */
 export function atMostTimesControl(
   samples: Samples,
@@ -12,12 +25,8 @@ export function atMostTimesControl(
   times: number,
   peer = longwire.key,
 ): Aim {
-  const ratio = samples.ratio(row.key, peer, control, measure.key);
-  return {
-    aim: `${row.heading}: ${measure.heading} at most ×${times} the control's`,
-    met: ratio !== undefined && ratio <= times,
-    found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
-  };
+  const found = samples.ratio(row.key, peer, control, measure.key);
+  return aimOf(row, measure, `at most ×${times} the control's`, found, (ratio) => ratio <= times);
 }
 
 /** A figure of Longwire is at most `times` its figure in another row. */
@@ -29,12 +38,8 @@ export function atMostTimesRow(
   times: number,
   peer = longwire.key,
 ): Aim {
-  const ratio = samples.ratioOfRows(row.key, other.key, peer, measure.key);
-  return {
-    aim: `${row.heading}: ${measure.heading} at most ×${times} that of ${other.heading}`,
-    met: ratio !== undefined && ratio <= times,
-    found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
-  };
+  const found = samples.ratioOfRows(row.key, other.key, peer, measure.key);
+  return aimOf(row, measure, `at most ×${times} that of ${other.heading}`, found, (ratio) => ratio <= times);
 }
 
 /** A figure of one peer is at least `times` that of another. */
@@ -46,12 +51,8 @@ export function atLeastTimes(
   against: string,
   times: number,
 ): Aim {
-  const ratio = samples.ratio(row.key, peer, against, measure.key);
-  return {
-    aim: `${row.heading}: ${measure.heading} at least ×${times} those of ${against}`,
-    met: ratio !== undefined && ratio >= times,
-    found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
-  };
+  const found = samples.ratio(row.key, peer, against, measure.key);
+  return aimOf(row, measure, `at least ×${times} those of ${against}`, found, (ratio) => ratio >= times);
 }
 
 /** A figure of one peer is at most `times` that of another. */
@@ -63,12 +64,8 @@ export function atMostTimes(
   against: string,
   times: number,
 ): Aim {
-  const ratio = samples.ratio(row.key, peer, against, measure.key);
-  return {
-    aim: `${row.heading}: ${measure.heading} at most ×${times} those of ${against}`,
-    met: ratio !== undefined && ratio <= times,
-    found: ratio === undefined ? "not measured" : `×${ratio.toFixed(3)}`,
-  };
+  const found = samples.ratio(row.key, peer, against, measure.key);
+  return aimOf(row, measure, `at most ×${times} those of ${against}`, found, (ratio) => ratio <= times);
 }
 
 /** A figure of Longwire is at most `max`. */

@@ -41,7 +41,7 @@ import { type ArrivingBodyDeps, readBody } from "./arriving-body.ts";
 import { EventStream, type EventStreamDeps } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
 import { type PublishDeps, publishBody, readIdempotencyKey } from "./publish.ts";
-import { PublishStream } from "./publish-stream.ts";
+import { PublishStream, type PublishStreamDeps } from "./publish-stream.ts";
 import type { PublishTarget } from "./publish-target.ts";
 import {
   readEnd,
@@ -92,6 +92,7 @@ class TopicsEndpoint {
   readonly #streamDeps: EventStreamDeps;
   readonly #pollDeps: PollDeps;
   readonly #publishDeps: PublishDeps;
+  readonly #publishStreamDeps: PublishStreamDeps;
   readonly #bodyDeps: ArrivingBodyDeps;
 
   constructor(deps: TopicsDeps, path: string) {
@@ -107,6 +108,7 @@ class TopicsEndpoint {
     const requestBytesMax = isBounded ? historyBytesMax * requestHistoryShare : Number.POSITIVE_INFINITY;
     const { stepBytesMax } = deps.buffers;
     this.#publishDeps = { hub: deps.hub, messageBytesMax, stepBytesMax, requestBytesMax };
+    this.#publishStreamDeps = { ...deps, ...config, stepBytesMax };
     this.#bodyDeps = { ...deps, messageBytesMax };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
     this.#streamDeps = {
@@ -173,7 +175,7 @@ class TopicsEndpoint {
     ends: boolean,
     kind: StreamKind,
   ): Promise<Response> {
-    const { openings, config, buffers } = this.#deps;
+    const { openings, config } = this.#deps;
     const { request } = context;
     const [target] = targets;
     if (!target || targets.length > 1) throw malformed("A stream is published to one topic.");
@@ -185,8 +187,7 @@ class TopicsEndpoint {
     // Bun ends a request whose body is silent for some seconds. The stream has a longer limit of its own.
     using _ = silentFor(context, 0);
     const stream = { expiresTime, target, key, ends, items };
-    const deps = { ...this.#deps, ...config, stepBytesMax: buffers.stepBytesMax };
-    return await new PublishStream(deps, stream).run(context, body);
+    return await new PublishStream(this.#publishStreamDeps, stream).run(context, body);
   }
 
   async #openSocket(

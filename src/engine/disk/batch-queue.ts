@@ -178,8 +178,12 @@ export class BatchQueue {
 
   /** Adds an operation that nobody waits for. */
   addUnawaited(operation: Operation): void {
-    // A failure is that of the whole batch, which the broker reports.
+    // The broker reports the failure of a batch, and a damaged topic is reported to whoever asks for it.
     this.#add(operation, Number.POSITIVE_INFINITY).promise.catch(() => undefined);
+  }
+
+  get #pending(): PendingOperation[] {
+    return [...this.#committing, ...this.#open.flatMap(({ pending }) => pending)];
   }
 
   #add(operation: Operation, deadline: number): PendingOperation {
@@ -233,12 +237,11 @@ export class BatchQueue {
     const isLate = ({ deadline }: PendingOperation): boolean => deadline <= now;
     for (const open of this.#open)
       for (const pending of open.pending) if (isLate(pending)) open.revoke(pending);
-    return [...this.#committing, ...this.#open.flatMap(({ pending }) => pending)].filter(isLate);
+    return this.#pending.filter(isLate);
   }
 
   rejectAll(error: Error): void {
-    for (const { reject } of [...this.#committing, ...this.#open.flatMap(({ pending }) => pending)])
-      reject(error);
+    for (const { reject } of this.#pending) reject(error);
     this.#committing = [];
     this.#open = [];
     this.#operations = 0;

@@ -1,7 +1,10 @@
 /** What `longwire data check` finds wrong with the rows of a file whose pages are sound. It reads all of them, and writes nothing. */
 import type { Database } from "bun:sqlite";
-import { checksumOf, Entries, entryKinds } from "./entry.ts";
+import { type BatchRow, batchChecksum } from "./data-file.ts";
+import { Entries, entryKinds } from "./entry.ts";
+import { isSoundKey, type KeyRow } from "./key-table.ts";
 import { hasTable } from "./schema.ts";
+import { type SegmentRow, segmentChecksum } from "./segment-table.ts";
 import { rowChecksum } from "./topic-table.ts";
 
 /** More are not listed. */
@@ -17,11 +20,7 @@ interface CheckedTopic {
   readonly checksum: number | null;
 }
 
-interface CheckedSegment {
-  readonly id: number;
-  readonly topic: number;
-  readonly first: number;
-  readonly last: number;
+interface CheckedSegment extends Pick<SegmentRow, "id" | "topic" | "first" | "last"> {
   readonly checksum: number;
   readonly entries: Uint8Array<ArrayBuffer>;
 }
@@ -73,16 +72,9 @@ class RowCheck implements RowsChecked {
   #checkBatches(): void {
     const { merged } = this.#database.query("SELECT merged FROM state").get() as { readonly merged: number };
     let expected = merged;
-    const rows = this.#rows<{
-      seq: number;
-      previous: number;
-      time: number;
-      checksum: number;
-      entries: Uint8Array<ArrayBuffer>;
-    }>("SELECT * FROM batch ORDER BY seq");
-    for (const { seq, previous, time, checksum, entries } of rows) {
-      if (checksum !== checksumOf([seq, previous, time], entries))
-        this.#add(`batch ${seq} does not match its checksum`);
+    for (const row of this.#rows<BatchRow>("SELECT * FROM batch ORDER BY seq")) {
+      const { seq, previous, checksum, entries } = row;
+      if (checksum !== batchChecksum(row)) this.#add(`batch ${seq} does not match its checksum`);
       else this.#noticeEntries(new Entries(entries));
       if (previous !== expected) this.#add(`the batch before batch ${seq} is missing`);
       expected = seq;
@@ -101,17 +93,8 @@ class RowCheck implements RowsChecked {
   }
 
   #checkKeys(): void {
-    const rows = this.#rows<{
-      seq: number;
-      fingerprint: string;
-      publisher: string;
-      record: string;
-      added: number;
-      checksum: number | null;
-    }>("SELECT * FROM publication");
-    for (const { seq, fingerprint, publisher, record, added, checksum } of rows)
-      if (checksum !== 0 && checksum !== checksumOf([fingerprint, publisher, record, added]))
-        this.#add(`the idempotency key in row ${seq} does not match its checksum`);
+    for (const row of this.#rows<KeyRow>("SELECT * FROM publication"))
+      if (!isSoundKey(row)) this.#add(`the idempotency key in row ${row.seq} does not match its checksum`);
   }
 
   /** A topic has each of its messages after `dropped` up to the last. */
@@ -145,7 +128,7 @@ class RowCheck implements RowsChecked {
       topic,
     )) {
       const { id, first, last, checksum, entries } = row;
-      if (checksum !== checksumOf([topic, first, last], entries))
+      if (checksum !== segmentChecksum(row, entries))
         this.#add(
           `segment ${id}, of topic ${topic}, messages ${first} to ${last}, does not match its checksum`,
         );

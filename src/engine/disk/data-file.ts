@@ -37,13 +37,18 @@ interface StateRow {
   readonly merged: number;
 }
 
-interface BatchRow {
+/** A row of `batch`. */
+export interface BatchRow {
   readonly seq: number;
   readonly previous: number;
   readonly time: number;
   readonly checksum: number;
   readonly entries: Uint8Array<ArrayBuffer>;
 }
+
+/** What the row of a batch has as its checksum, unless it is damaged. */
+export const batchChecksum = ({ seq, previous, time, entries }: Omit<BatchRow, "checksum">): number =>
+  checksumOf([seq, previous, time], entries);
 
 /** A batch that is not merged. */
 export interface StoredBatch extends Pick<BatchRow, "seq" | "time"> {
@@ -134,11 +139,13 @@ export class DataFile {
   }
 
   /** Appends the entries of the transaction. */
-  appendBatch(bytes: Uint8Array<ArrayBuffer>, time: number): number {
+  appendBatch(entries: Uint8Array<ArrayBuffer>, time: number): number {
     const seq = this.#commits + 1;
+    const previous = this.#lastBatch;
+    const checksum = batchChecksum({ seq, previous, time, entries });
     this.database
       .query("INSERT INTO batch VALUES (?, ?, ?, ?, ?)")
-      .run(seq, this.#lastBatch, time, checksumOf([seq, this.#lastBatch, time], bytes), bytes);
+      .run(seq, previous, time, checksum, entries);
     this.#hasBatch = true;
     return seq;
   }
@@ -155,9 +162,9 @@ export class DataFile {
     const rows = this.database
       .query("SELECT * FROM batch ORDER BY seq")
       .iterate() as IterableIterator<BatchRow>;
-    for (const { seq, previous, time, checksum, entries } of rows) {
-      if (previous !== expected || checksum !== checksumOf([seq, previous, time], entries))
-        throw new DamagedData(`batch ${seq}`);
+    for (const row of rows) {
+      const { seq, previous, time, checksum, entries } = row;
+      if (previous !== expected || checksum !== batchChecksum(row)) throw new DamagedData(`batch ${seq}`);
       expected = seq;
       yield { seq, time, entries: new Entries(entries) };
     }

@@ -52,26 +52,26 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** A run of entries: a batch, a segment, a part of one, or a page of history. */
 export class Entries {
-  readonly view: DataView;
+  readonly #view: DataView;
 
   constructor(readonly bytes: Uint8Array<ArrayBuffer>) {
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   lengthAt(at: number): number {
-    return this.view.getUint32(at, true);
+    return this.#view.getUint32(at, true);
   }
 
   kindAt(at: number): number {
-    return this.view.getUint8(at + 4);
+    return this.#view.getUint8(at + 4);
   }
 
   setKindAt(at: number, kind: EntryKind): void {
-    this.view.setUint8(at + 4, kind);
+    this.#view.setUint8(at + 4, kind);
   }
 
   isLastAt(at: number): boolean {
-    return this.view.getUint8(at + 5) === 1;
+    return this.#view.getUint8(at + 5) === 1;
   }
 
   topicAt(at: number): number {
@@ -108,13 +108,13 @@ export class Entries {
   }
 
   dataAt(at: number): Uint8Array<ArrayBuffer> {
-    const start = at + headerBytes + this.view.getUint16(at + 6, true) + this.view.getUint32(at + 8, true);
+    const start = at + headerBytes + this.#view.getUint16(at + 6, true) + this.#view.getUint32(at + 8, true);
     return this.bytes.subarray(start, at + this.lengthAt(at));
   }
 
   messageAt(at: number, topic: string, epoch: string): Message {
-    const contentTypeEnd = at + headerBytes + this.view.getUint16(at + 6, true);
-    const attributesEnd = contentTypeEnd + this.view.getUint32(at + 8, true);
+    const contentTypeEnd = at + headerBytes + this.#view.getUint16(at + 6, true);
+    const attributesEnd = contentTypeEnd + this.#view.getUint32(at + 8, true);
     const data = this.bytes.subarray(attributesEnd, at + this.lengthAt(at));
     return {
       topic,
@@ -143,12 +143,12 @@ export class Entries {
   }
 
   #numberAt(at: number): number {
-    return this.view.getUint32(at, true) + this.view.getUint32(at + 4, true) * high;
+    return this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * high;
   }
 
   #setNumberAt(at: number, value: number): void {
-    this.view.setUint32(at, value % high, true);
-    this.view.setUint32(at + 4, Math.floor(value / high), true);
+    this.#view.setUint32(at, value % high, true);
+    this.#view.setUint32(at + 4, Math.floor(value / high), true);
   }
 }
 

@@ -10,7 +10,8 @@ import { checksumOf } from "./entry.ts";
 import type { Moment } from "./protocol.ts";
 import { DamagedData } from "./schema.ts";
 
-interface KeyRow {
+/** A row of `publication`. */
+export interface KeyRow {
   readonly seq: number;
   readonly fingerprint: string;
   readonly publisher: string;
@@ -20,6 +21,13 @@ interface KeyRow {
   readonly added: number;
   readonly checksum: number | null;
 }
+
+/** Rows that schema 1 wrote have no checksum but 0. */
+export const isSoundKey = ({ checksum, ...row }: KeyRow): boolean =>
+  checksum === 0 || checksum === keyChecksum(row);
+
+const keyChecksum = ({ fingerprint, publisher, record, added }: Omit<KeyRow, "seq" | "checksum">): number =>
+  checksumOf([fingerprint, publisher, record, added]);
 
 /** A record as an entry has it, in JSON. */
 export interface StoredRecord {
@@ -155,11 +163,12 @@ export class KeyTable {
 
   #insert({ record: { fingerprint, ...kept }, publisher, added }: UnmergedRecord): number {
     const text = JSON.stringify(kept);
+    const checksum = keyChecksum({ fingerprint, publisher, record: text, added });
     const { lastInsertRowid } = this.#database
       .query(
         "INSERT INTO publication (fingerprint, publisher, record, added, checksum) VALUES (?, ?, ?, ?, ?)",
       )
-      .run(fingerprint, publisher, text, added, checksumOf([fingerprint, publisher, text, added]));
+      .run(fingerprint, publisher, text, added, checksum);
     return Number(lastInsertRowid);
   }
 
@@ -167,9 +176,9 @@ export class KeyTable {
     const rows = this.#database
       .query("SELECT * FROM publication WHERE added >= ? ORDER BY seq")
       .all(now - idempotencySeconds * 1000) as KeyRow[];
-    for (const { seq, fingerprint, publisher, record, added, checksum } of rows) {
-      if (checksum !== 0 && checksum !== checksumOf([fingerprint, publisher, record, added]))
-        throw new DamagedData(`the idempotency key in row ${seq}`);
+    for (const row of rows) {
+      const { seq, fingerprint, publisher, record, added } = row;
+      if (!isSoundKey(row)) throw new DamagedData(`the idempotency key in row ${seq}`);
       const kept = JSON.parse(record) as Omit<PublicationRecord, "fingerprint">;
       this.#rows.set(fingerprint, seq);
       this.#keys.put({ fingerprint, ...kept }, publisher, monotonic - Math.max(0, now - added));

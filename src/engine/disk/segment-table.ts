@@ -31,6 +31,12 @@ export interface SegmentRow {
   readonly bytes: number;
 }
 
+/** What the row of a segment has as its checksum, unless it is damaged. */
+export const segmentChecksum = (
+  { topic, first, last }: Pick<SegmentRow, "topic" | "first" | "last">,
+  entries: Uint8Array,
+): number => checksumOf([topic, first, last], entries);
+
 /** The clock was set back to `time`, when `segment` was the last one. */
 interface ClockStep {
   readonly segment: number;
@@ -87,7 +93,8 @@ export class SegmentTable {
       .query("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
       .run(
         id ?? this.#nextId(),
-        ...[topic.id, first, last, received, receivedLast, checksumOf([topic.id, first, last], run.bytes)],
+        ...[topic.id, first, last, received, receivedLast],
+        segmentChecksum({ topic: topic.id, first, last }, run.bytes),
         run.bytes,
       );
   }
@@ -141,7 +148,7 @@ export class SegmentTable {
       readonly entries: Uint8Array<ArrayBuffer>;
     } | null;
     const bytes = found?.entries ?? new Uint8Array();
-    if (found?.checksum !== checksumOf([row.topic, row.first, row.last], bytes))
+    if (found?.checksum !== segmentChecksum(row, bytes))
       throw new DamagedData(`segment ${row.id}, of topic ${row.topic}, messages ${row.first} to ${row.last}`);
     const entries = new Entries(bytes);
     const places: number[] = [];

@@ -3,6 +3,7 @@ import type { Page } from "../../topic/broker.ts";
 import type { Position, Since, TopicPosition } from "../../topic/message.ts";
 import { limitsOf, type TopicLimits } from "../../topic/retention.ts";
 import type { DiskLog } from "./disk-log.ts";
+import { endOf } from "./messages.ts";
 import type { StoredHistory, StoredTopic, StoreOptions } from "./protocol.ts";
 import type { DiskTopic, TopicTable } from "./topic-table.ts";
 
@@ -94,7 +95,7 @@ export class TopicReader {
   topicPositionOf(topic: DiskTopic): TopicPosition {
     const position = this.positionOf(topic);
     if (!topic.ended) return position;
-    return { ...position, end: { topic: topic.name, ...position, time: topic.time, isEnd: true } };
+    return { ...position, end: endOf(topic.name, position, topic.time) };
   }
 
   limitsOf({ name }: DiskTopic): TopicLimits {

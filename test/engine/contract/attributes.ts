@@ -3,9 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { IdempotencyConflict } from "../../../src/topic/broker.ts";
 import type { Draft } from "../../../src/topic/draft.ts";
 import { type Contract, type Engine, generous, testIf } from "./engine.ts";
-import { all, failureOf, newTopic, post, publicPart, text } from "./messages.ts";
-
-const once = { key: "key", publisher: "publisher" };
+import { all, failureOf, newTopic, once, post, publicPart, text } from "./messages.ts";
 
 const attributed = (attributes: Draft["attributes"] & object): Draft => ({ ...text("same"), attributes });
 

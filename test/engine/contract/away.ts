@@ -2,7 +2,7 @@
 import { describe, expect } from "bun:test";
 import { BrokerUnavailable } from "../../../src/topic/broker.ts";
 import { type Contract, type Engine, testIf } from "./engine.ts";
-import { all, newTopic, numbered, post, text, wholePage } from "./messages.ts";
+import { all, newTopic, numbered, once, post, text, wholePage } from "./messages.ts";
 
 /** The longest time in which an engine may leave a call unanswered, by `topic/broker.ts`. */
 export const settleSeconds = 3;
@@ -26,7 +26,6 @@ export function describeAway<Kind extends Engine>(contract: Contract<Kind>): voi
 
         await cutOff?.(engine, broker);
         expect(broker.state.available).toBe(false);
-        const once = { key: "key", publisher: "publisher" };
         const asked = [
           post(broker, topic, text("unknown"), once),
           broker.subscribe(topic),
@@ -58,7 +57,7 @@ export function describeAway<Kind extends Engine>(contract: Contract<Kind>): voi
         const began = time.now();
         const calls = [
           ...numbered(1000).map((word) => post(broker, topic, text(word))),
-          post(broker, topic, text("keyed"), { key: "key", publisher: "publisher" }),
+          post(broker, topic, text("keyed"), once),
           broker.subscribe(newTopic()),
           broker.history(topic, all, wholePage),
           broker.positions([topic]),

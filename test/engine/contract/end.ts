@@ -10,12 +10,11 @@ import {
   failureOf,
   newTopic,
   numbered,
+  once,
   post,
   publishOneByOne,
   text,
 } from "./messages.ts";
-
-const once = { key: "key", publisher: "publisher" };
 
 export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void {
   const { withNode, withTopics, withNodes, can, listen, read, readPage, until } = contract;

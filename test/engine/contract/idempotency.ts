@@ -3,9 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { IdempotencyConflict, idempotencySeconds, type Once } from "../../../src/topic/broker.ts";
 import type { Position } from "../../../src/topic/message.ts";
 import { type Contract, type Engine, five, generous, testIf } from "./engine.ts";
-import { failureOf, newTopic, numbered, post, text } from "./messages.ts";
-
-const once = { key: "key", publisher: "publisher" };
+import { failureOf, newTopic, numbered, once, post, text } from "./messages.ts";
 
 export function describeIdempotency<Kind extends Engine>(contract: Contract<Kind>): void {
   const { withNode, withTopics, withNodes, can } = contract;

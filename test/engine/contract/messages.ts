@@ -18,6 +18,9 @@ export const bytes = (data: Uint8Array<ArrayBuffer>): Draft => ({
   contentType: "application/octet-stream",
 });
 
+/** Of a publication that may be repeated. The topic makes the key another one in each test. */
+export const once: Once = { key: "key", publisher: "publisher" };
+
 /** Publishes one message. @returns its position */
 export const post = (
   broker: Pick<Broker, "publish">,

@@ -17,11 +17,10 @@ import {
   newTopic,
   numbered,
   offsetsBetween,
+  once,
   post,
   text,
 } from "./messages.ts";
-
-const once = { key: "key", publisher: "publisher" };
 
 const publishAll = (broker: Broker, topic: string, words: readonly string[]): Promise<Appended> =>
   broker.publish(topic, { drafts: words.map(text) });

@@ -10,9 +10,7 @@ import {
 } from "../../../src/topic/broker.ts";
 import type { Position } from "../../../src/topic/message.ts";
 import { type Contract, type Engine, generous, testIf } from "./engine.ts";
-import { all, endTopic, failureOf, newTopic, numbered, post, text } from "./messages.ts";
-
-const once = { key: "key", publisher: "publisher" };
+import { all, endTopic, failureOf, newTopic, numbered, once, post, text } from "./messages.ts";
 
 /** Publishes the next item of a stream. Its digest is the text of all items. */
 const item = (broker: Broker, topic: string, writer: string, items: number, end = false): Promise<Appended> =>
