@@ -1,5 +1,6 @@
 /** How many connections are admitted, which requests wait to become one, and how a node that drains closes them. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { Connection, type Socket } from "../../src/connection/connection.ts";
 import { Connections } from "../../src/connection/connections.ts";
 import { drainAll } from "../../src/connection/drain.ts";
 import type { HttpHandler } from "../../src/connection/http-connection.ts";
@@ -18,6 +19,34 @@ function requestOf(signal = new AbortController().signal): RequestContext {
   const url = new URL("http://localhost/ping");
   const server = { requestIP: () => ({ address: "192.0.2.1" }) };
   return { request: new Request(url, { signal }), url, server } as unknown as RequestContext;
+}
+
+/**
+ * A WebSocket that ends when its endpoint hears of the closing.
+ * @param unsentBytes each time that they are asked for; then there are none
+ */
+function openSocket(connections: Connections, unsentBytes: number[]) {
+  const calls: string[] = [];
+  const use = {
+    handler: {
+      kind: "echo",
+      message: () => undefined,
+      close: () => {
+        calls.push("endpoint is told");
+        socket.data.handler.close?.(socket); // As at the end of a socket.
+        connections.delete(socket);
+      },
+    },
+    expiresTime: Number.POSITIVE_INFINITY,
+  } as const;
+  const socket = {
+    data: new Connection(connections, connections.admit(requestOf()), use),
+    getBufferedAmount: () => unsentBytes.shift() ?? 0,
+    ping: () => calls.push("ping"),
+    close: (code: number) => calls.push(`close ${code}`),
+  } as unknown as Socket;
+  connections.add(socket);
+  return { calls };
 }
 
 function stage(connectionsMax: number) {
@@ -96,5 +125,19 @@ describe("a node that drains", () => {
     expect(() => connections.admit(requestOf())).toThrow("draining");
     await drained;
     expect(closed).toEqual([1012, 1012, 1012]);
+  });
+
+  test("lets a WebSocket with unsent bytes take them, and closes it without a ping at the deadline", async () => {
+    const { connections } = stage(10);
+    const { calls } = openSocket(connections, Array(1000).fill(100));
+    await drainAll(connections, 0);
+    expect(calls).toEqual(["close 1012"]);
+  });
+
+  test("closes a WebSocket in good order as soon as it has taken its unsent bytes", async () => {
+    const { connections } = stage(10);
+    const { calls } = openSocket(connections, [100]);
+    await drainAll(connections, 0);
+    expect(calls).toEqual(["ping", "endpoint is told"]);
   });
 });
