@@ -2,7 +2,7 @@
 import type { DataFile } from "./data-file.ts";
 import type { StoreOptions } from "./protocol.ts";
 import type { SegmentRow, SegmentTable } from "./segment-table.ts";
-import { type DiskTopic, isIdle, type TopicTable } from "./topic-table.ts";
+import type { DiskTopic, TopicTable } from "./topic-table.ts";
 
 /** Segments, positions or keys that one slice deletes. A slice takes 1 to 5 ms. */
 export const sliceRows = 500;
@@ -115,7 +115,7 @@ export class DiskRetention {
       }
       const { topics } = this.#deps;
       const topic = topics.unlessDamaged(() => topics.byName(value));
-      if (topic && isIdle(topic) && topic.used < latestUse) this.#use(topic, now);
+      if (topic && topic.used < latestUse) this.#use(topic, now);
     }
   }
 

@@ -40,7 +40,7 @@ interface TopicRow extends TopicEnd {
 const cachedMax = 20_000;
 
 /** Without a message that is merged. */
-export const isIdle = ({ dropped, merged }: DiskTopic): boolean => dropped >= merged.last;
+const isIdle = ({ dropped, merged }: DiskTopic): boolean => dropped >= merged.last;
 
 export class TopicTable {
   /** Number of topics, and of those that are idle. */
