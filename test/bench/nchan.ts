@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../support/free-port.ts";
 import { debianVersion } from "./debian-version.ts";
 import type { Preparation } from "./peer.ts";
 
@@ -14,7 +15,7 @@ export async function nchan(): Promise<Preparation> {
   if (!existsSync(module)) return { missing: `${module} is missing (Debian: libnginx-mod-nchan)` };
   const directory = mkdtempSync(join(tmpdir(), "longwire-bench-"));
   process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
-  const port = freePort();
+  const port = await freePort(); // nginx cannot choose one itself.
   const template = await Bun.file(join(import.meta.dir, "peers/nchan/nginx.conf")).text();
   const values: Readonly<Record<string, string>> = { module, directory, port: String(port) };
   const configuration = join(directory, "nginx.conf");
@@ -28,12 +29,4 @@ export async function nchan(): Promise<Preparation> {
     version: `nginx ${version}, nchan ${debianVersion("libnginx-mod-nchan")}`,
     port,
   };
-}
-
-/** nginx cannot choose a free port itself. */
-function freePort(): number {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port } = listener;
-  listener.stop(true);
-  return port;
 }

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { makeCertificate } from "../support/certificate.ts";
 import { mistakeIn } from "../support/command-line.ts";
+import { freePort } from "../support/free-port.ts";
 import { Ocean } from "../support/ocean.ts";
-import { freePort } from "../support/redis.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "../support/server.ts";
 import { commandOf, lacks } from "../support/tool.ts";
 import { until, within } from "../support/wait.ts";
@@ -139,7 +139,7 @@ describe.concurrent("longwire check", () => {
     await using tls = await spawnServer(["--tls-cert", pair.certificateFile, "--tls-key", pair.keyFile]);
     await using guard = Bun.serve({ port: 0, fetch: () => new Response("who are you?", { status: 401 }) });
     const [plainPort, tlsPort] = [plain.url.port, tls.url.port];
-    const free = freePort();
+    const free = await freePort();
     await Promise.all(
       [
         [`localhost:${free}`, `nothing listens at localhost:${free}: start the server`],
@@ -160,7 +160,7 @@ describe.concurrent("longwire check", () => {
     "names compression in the way that holds one line back, and no other line",
     async () => {
       await using server = await spawnServer(["--insecure", "--compression", "off"]);
-      const site = `http://127.91.0.24:${freePort()}`;
+      const site = `http://127.91.0.24:${await freePort()}`;
       const file = join(folder, "Caddyfile");
       const rules = `encode gzip\nreverse_proxy ${server.url.host} {\nflush_interval -1\n}`;
       await Bun.write(file, `{\nadmin off\n}\n${site} {\n${rules}\n}\n`);
@@ -368,7 +368,7 @@ describe("longwire check --compare", () => {
   test("prints the nearest first, and says which was not reached", async () => {
     await using server = await spawnServer();
     using line = new Ocean(Number(server.url.port), 40);
-    const [near, far, nobody] = [server.url.host, `localhost:${line.port}`, `localhost:${freePort()}`];
+    const [near, far, nobody] = [server.url.host, `localhost:${line.port}`, `localhost:${await freePort()}`];
     const words = ["check", "--compare", far, near];
     const { exitCode, output } = await runCommand([...words, "--json"], { seconds: 100 });
     expect(exitCode).toBe(0);

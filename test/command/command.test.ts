@@ -12,8 +12,8 @@ import { type Setting, settings } from "../../src/settings/config.ts";
 import { cpuMicroseconds } from "../bench/process-usage.ts";
 import { openWs } from "../support/clients.ts";
 import { mistakeIn } from "../support/command-line.ts";
+import { freePort } from "../support/free-port.ts";
 import { frame, opcodes, RawSocket } from "../support/raw-socket.ts";
-import { freePort } from "../support/redis.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "../support/server.ts";
 import { lacks } from "../support/tool.ts";
 import { until, within } from "../support/wait.ts";
@@ -125,7 +125,7 @@ describe("starting", () => {
   });
 
   test("a fourth start line says which Redis is away, without its password", async () => {
-    await using server = await spawnServer(["--redis", `redis://:hunter2@127.0.0.1:${freePort()}/3`]);
+    await using server = await spawnServer(["--redis", `redis://:hunter2@127.0.0.1:${await freePort()}/3`]);
     const [, , , line = "", ...more] = server.startLines.trimEnd().split("\n");
     expect(line).toMatch(
       /^Away: Redis at redis:\/\/127\.0\.0\.1:\d+\/3 cannot be used \(.*ECONNREFUSED.*\)\. Topics are answered with 503/,

@@ -5,6 +5,7 @@ import { createServer, type LongwireServer } from "../../src/longwire.ts";
 import { openWs } from "../support/clients.ts";
 import { parseMetrics } from "../support/prometheus.ts";
 import { newTopic, post, topicsUrl } from "../support/topics.ts";
+import { until } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
@@ -12,6 +13,20 @@ setDefaultTimeout(120_000);
 function stringBytes(): number {
   for (let count = 0; count < 3; count++) Bun.gc(true);
   return heapStats().extraMemorySize;
+}
+
+/**
+ * Resolves with what is held beside `before`, as soon as it is under `most`: the collector also keeps what an old frame of the
+ * stack happens to point at, such as the body of the last request, for a few turns.
+ */
+async function heldStringBytes(before: number, most: number): Promise<number> {
+  let held = Number.NaN;
+  const isUnder = (): boolean => {
+    held = stringBytes() - before;
+    return held < most;
+  };
+  await until(isUnder, `strings and buffers to take less than ${most} bytes`);
+  return held;
 }
 
 async function gauge(server: LongwireServer, name: string): Promise<number> {
@@ -69,9 +84,8 @@ describe("history holds nothing of the body that its message was cut out of", ()
       await publish(server, topic, 0);
       const before = stringBytes();
       for (let number = 1; number <= bodies; number++) await publish(server, topic, number);
-      const held = stringBytes() - before;
       expect(await gauge(server, "longwire_history_bytes")).toBeWithin(bodies * 200, bodies * 1200);
-      expect(held).toBeLessThan((bodies * filler.length) / 10);
+      await heldStringBytes(before, (bodies * filler.length) / 10);
     });
   }
 });
@@ -112,10 +126,9 @@ describe("longwire_history_bytes is what the data takes", () => {
       const countedBefore = await gauge(server, "longwire_history_bytes");
       for (let number = 0; number < 5; number++)
         await (await post(server, topic, body, { "Content-Type": type })).text();
-      const held = stringBytes() - before;
       const counted = (await gauge(server, "longwire_history_bytes")) - countedBefore;
       expect(counted / (5 * bytes)).toBeWithin(0.99, 1.01);
-      expect(held / counted).toBeWithin(0.5, 1.5);
+      expect((await heldStringBytes(before, 1.5 * counted)) / counted).toBeGreaterThan(0.5);
     });
   }
 });
@@ -135,7 +148,7 @@ describe("a request to several topics", () => {
     const data = "x".repeat(1_000_000);
     const before = stringBytes();
     expect((await post(server, names(70), data)).status).toBe(200);
-    expect(stringBytes() - before).toBeLessThan(2 * data.length);
+    await heldStringBytes(before, 2 * data.length);
     const counted = await gauge(server, "longwire_history_bytes");
     expect(counted).toBeWithin(data.length, 1.1 * data.length);
     expect(await retained(server, "others")).toBe(1);

@@ -4,6 +4,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
+import { freePort } from "./free-port.ts";
 import { endWithTests } from "./orphans.ts";
 import { commandOf } from "./tool.ts";
 import { until, within } from "./wait.ts";
@@ -31,7 +32,7 @@ export class RedisServer implements AsyncDisposable {
   /** @param flags such as `--appendonly yes`; nothing is persisted without */
   static async start(...flags: string[]): Promise<RedisServer> {
     const directory = await mkdtemp(join(tmpdir(), "longwire-redis-"));
-    const server = new RedisServer(directory, freePort(), flags);
+    const server = new RedisServer(directory, await freePort(), flags);
     await server.restart();
     return server;
   }
@@ -49,13 +50,17 @@ export class RedisServer implements AsyncDisposable {
   async restart(...flags: string[]): Promise<void> {
     const fixed = ["--port", String(this.port), "--dir", this.directory, "--bind", "127.0.0.1"];
     const quick = ["--save", "", "--repl-diskless-sync-delay", "0", "--shutdown-timeout", "0"];
-    this.#process = Bun.spawn([commandOf("redis-server"), ...fixed, ...quick, ...this.#flags, ...flags], {
+    const started = Bun.spawn([commandOf("redis-server"), ...fixed, ...quick, ...this.#flags, ...flags], {
       stdin: "ignore",
       stdout: "ignore",
       stderr: "ignore",
     });
-    endWithTests(this.#process);
-    await until(async () => (await this.tryCommand("PING")) === "PONG", "a Redis server");
+    this.#process = started;
+    endWithTests(started);
+    await until(async () => {
+      if (started.exitCode !== null) throw new Error(`redis-server ended at once, with ${started.exitCode}`);
+      return (await this.tryCommand("PING")) === "PONG";
+    }, "a Redis server");
   }
 
   /** Sends a command by a connection of its own. */
@@ -236,10 +241,4 @@ export class RedisLine implements Disposable {
   #endAll(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
-}
-
-/** A port that was free a moment ago. */
-export function freePort(): number {
-  using listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
-  return listener.port;
 }

@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import type { Subprocess } from "bun";
 import { compiledServer } from "./compiled.ts";
+import { freePort } from "./free-port.ts";
 import { endWithTests } from "./orphans.ts";
 import { until, within } from "./wait.ts";
 
@@ -31,7 +32,7 @@ export interface SpawnOptions {
   readonly command?: readonly string[];
   readonly environment?: Record<string, string>;
   readonly directory?: string;
-  /** Leaves out `--port 0`, so that the environment or another flag decides. */
+  /** Leaves out `--port`, so that the environment or another flag decides. */
   readonly withoutPort?: boolean;
   /** Kills the server so long after it was spawned, ready or not. */
   readonly killAfterMilliseconds?: number;
@@ -40,7 +41,8 @@ export interface SpawnOptions {
 }
 
 /**
- * Starts a server on a free port, or on that of another `--port`, and resolves when it has printed its address.
+ * Starts a server on a free port, or on that of another `--port`, and resolves when it has printed its address. The port stays its
+ * own for one that is started after it.
  * `await using` kills it at the end of the test.
  */
 export async function spawnServer(
@@ -48,7 +50,8 @@ export async function spawnServer(
   options: SpawnOptions = {},
 ): Promise<RunningServer> {
   const command = options.command ?? [await compiledServer()];
-  const server = Bun.spawn([...command, ...(options.withoutPort ? [] : ["--port", "0"]), ...flags], {
+  const port = options.withoutPort ? [] : ["--port", String(await freePort())];
+  const server = Bun.spawn([...command, ...port, ...flags], {
     cwd: options.directory ?? root,
     env: environment(options.environment),
     stdin: "ignore",

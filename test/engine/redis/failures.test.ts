@@ -7,7 +7,8 @@ import { parseInfo, unfitnessOf } from "../../../src/engine/redis/server.ts";
 import { BrokerUnavailable } from "../../../src/topic/broker.ts";
 import { formatId } from "../../../src/topic/message.ts";
 import { makeCertificate } from "../../support/certificate.ts";
-import { freePort, RedisServer } from "../../support/redis.ts";
+import { freePort } from "../../support/free-port.ts";
+import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
 import { root, spawnServer } from "../../support/server.ts";
 import { lacks } from "../../support/tool.ts";
@@ -413,7 +414,7 @@ test.skipIf(lacks("redis-server", "openssl"))(
     const redis = await server();
     const [certificateFile, keyFile] = [`${redis.directory}/own.crt`, `${redis.directory}/own.key`];
     await makeCertificate({ certificateFile, keyFile }, "localhost");
-    const port = freePort();
+    const port = await freePort();
     for (const [name, value] of [
       ["tls-cert-file", certificateFile],
       ["tls-key-file", keyFile],

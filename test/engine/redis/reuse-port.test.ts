@@ -3,9 +3,10 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../support/free-port.ts";
 import { emptyKillTally, Load } from "../../support/kills.ts";
 import { Random, seed } from "../../support/random.ts";
-import { freePort, RedisServer } from "../../support/redis.ts";
+import { RedisServer } from "../../support/redis.ts";
 import { type RunningServer, runCommand, spawnServer } from "../../support/server.ts";
 import { lacks } from "../../support/tool.ts";
 import { everyEvent } from "../../support/topics.ts";
@@ -17,7 +18,7 @@ test.skipIf(lacks("redis-server"))(
   "two processes on one port lose nothing while each is drained and replaced",
   async () => {
     await using redis = await RedisServer.start();
-    const port = freePort();
+    const port = await freePort();
     const sockets = await mkdtemp(join(tmpdir(), "longwire-sockets-"));
     const start = async (name: string): Promise<RunningServer> => {
       const shared = ["--redis", redis.url, "--port", String(port), "--reuse-port"];
@@ -59,7 +60,7 @@ test.skipIf(lacks("redis-server"))(
 );
 
 test("the endpoints for operators are served by their own listener alone, through a drain to its end", async () => {
-  const port = freePort();
+  const port = await freePort();
   await using server = await spawnServer(["--operations-port", String(port), "--drain-delay", "1h"]);
   const operations = new URL(`http://127.0.0.1:${port}`);
   for (const path of ["/healthz", "/readyz", "/metrics"]) {
