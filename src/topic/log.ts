@@ -2,20 +2,20 @@
 import type { History, Page } from "./broker.ts";
 import {
   type End,
-  heldBytesOf,
   type Message,
   type Position,
   previousOffset,
   retainedBytes,
   type Since,
   type TopicPosition,
+  textBytes,
 } from "./message.ts";
 
 /** Memory of a topic beside its name and messages: its log, and its places among others. Measured: 480 bytes of heap, 600 resident. */
 const topicOverheadBytes = 600;
 
 /** A topic's share of a limit, beside that of its messages. */
-export const topicBytes = (name: string): number => topicOverheadBytes + heldBytesOf(name);
+export const topicBytes = (name: string): number => topicOverheadBytes + textBytes(name);
 
 /** Shared, because JavaScriptCore takes 70 bytes for each empty array. Never changed. */
 const noMessages: (Message | undefined)[] = [];

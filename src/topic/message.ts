@@ -165,7 +165,7 @@ export function retainedBytes({ data, contentType, attributes }: Draft): number 
 }
 
 export const dataBytes = (data: Draft["data"]): number =>
-  typeof data === "string" ? heldBytesOf(data) : data.length;
+  typeof data === "string" ? textBytes(data) : data.length;
 
 function attributesBytes(attributes: Attributes | undefined): number {
   if (!attributes) return 0;
@@ -175,6 +175,6 @@ function attributesBytes(attributes: Attributes | undefined): number {
 }
 
 /** JavaScriptCore takes a byte for each character of ASCII, and two for each UTF-16 unit of a text with any other. */
-export function heldBytesOf(text: string): number {
+export function textBytes(text: string): number {
   return Buffer.byteLength(text) === text.length ? text.length : 2 * text.length;
 }

@@ -1,6 +1,6 @@
 /** The forms of a message on the wire. Each message is encoded once per form, however many subscribers it has. */
 import { crowdReturnSeconds } from "../topic/hub.ts";
-import { formatId, heldBytesOf, type Message, retainedBytes } from "../topic/message.ts";
+import { formatId, type Message, retainedBytes, textBytes } from "../topic/message.ts";
 import { cloudEvent } from "./cloud-events.ts";
 import { type GzipPiece, gzipPiece } from "./gzip.ts";
 import { eventLines, messageEvent, serverSentEvent } from "./server-sent-events.ts";
@@ -96,8 +96,7 @@ export class Encodings implements Disposable {
       this.#sweeper ??= setInterval(() => this.#dropOld(), sweepMilliseconds).unref();
     }
     (kept.forms as Record<Encoding, Encoded<Encoding>>)[encoding] = encoded;
-    const bytes =
-      encodingOverheadBytes + (typeof encoded === "string" ? heldBytesOf(encoded) : encoded.length);
+    const bytes = encodingOverheadBytes + (typeof encoded === "string" ? textBytes(encoded) : encoded.length);
     kept.bytes += bytes;
     this.#bytes += bytes;
     if (this.#bytes > encodingsBytesMax) this.#dropWhile(() => this.#bytes > encodingsBytesMax / 2);
