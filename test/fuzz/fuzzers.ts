@@ -63,14 +63,20 @@ const kills: Fuzzer = {
     }),
 };
 
-/** 24 power cuts a seed; in half of them after syncs failed, in a quarter while retention deletes. */
+/**
+ * 24 power cuts a seed; in half of them after syncs failed, in a quarter while retention deletes. With an odd seed each round
+ * is as short as it can be, and merges each MiB; with an even one as much as it gets done in some time, and each 4 MiB.
+ */
 const powerCuts: Fuzzer = {
   name: "power-cuts",
   run: (firstSeed, isEnough) =>
     forEachSeed("power-cuts", firstSeed, isEnough, async (seed) => {
       const random = new Random(seed);
       const rounds = [1_000_000, 1_000_000, 20, 1_000_000].map((historyMessages, round) => ({
-        ...{ historyMessages, publications: random.between(200, 1500), secondsMin: random.below(3) },
+        ...{ historyMessages, publications: random.between(200, 1500) },
+        ...(seed % 2 === 1
+          ? { secondsMin: 0, historyBytesMax: 16 * 1024 ** 2 }
+          : { secondsMin: random.below(3) }),
         ...(round % 2 === 1 && {
           failing: { syncs: random.pick([1, 1, 5, 50]), nameEnd: random.pick(["", "-wal", "longwire.db"]) },
         }),

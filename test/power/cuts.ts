@@ -18,6 +18,7 @@ export interface PowerCuts {
 
 interface Round extends Pick<WriterOptions, "publications" | "secondsMin" | "failing"> {
   readonly historyMessages: number;
+  readonly historyBytesMax?: number;
 }
 
 /** Numbers of publications of a round, and of a seed. */
@@ -44,11 +45,11 @@ export async function cutPower({
   using stage = new PowerStage(worker);
   if (oldData) stage.adopt(oldData);
   let [cuts, acknowledged, failedSyncs] = [0, 0, 0];
-  for (const [round, { historyMessages, ...run }] of rounds.entries()) {
+  for (const [round, { historyMessages, historyBytesMax, ...run }] of rounds.entries()) {
     const firstNumber = (seed % 10) * numbersOfSeed + round * numbersOfRound;
     const recording = await stage.record({
       ...run,
-      limits: limitsWith(historyMessages),
+      limits: limitsWith(historyMessages, historyBytesMax),
       seed: seed + round,
       firstNumber,
     });

@@ -2,6 +2,7 @@
  * A bit of the data file that flipped: the engine may refuse to answer, and must not answer anything else than before. Each
  * flip is made in a copy of its own, so every topic begins a new epoch, which is the same whatever flipped.
  */
+import { Database } from "bun:sqlite";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +21,9 @@ import { limitsWith, workerUrl } from "./stage.ts";
 import { patiently } from "./verdict.ts";
 
 const pageBytes = 4096;
+
+/** It merges each 256 KiB, so that most messages are in segments, and the rest in batches. */
+const historyBytesMax = 4 * 1024 ** 2;
 
 const { read } = new Waits(realTime);
 
@@ -75,7 +79,14 @@ async function fill(directory: string, publications: number): Promise<[Buffer, A
       return answers;
     });
   });
+  requireMerged(directory);
   return [readFileSync(join(directory, "longwire.db")), answers];
+}
+
+/** @throws if there is no segment, so that no flip is in one */
+function requireMerged(directory: string): void {
+  using database = new Database(join(directory, "longwire.db"), { readonly: true });
+  if (!database.query("SELECT 1 FROM segment").get()) throw new Error("nothing was merged");
 }
 
 /** @returns undefined where the engine does not start, with a reason */
@@ -109,7 +120,7 @@ class Folder implements Disposable {
 }
 
 async function opened<Answer>(directory: string, act: (broker: Broker) => Promise<Answer>): Promise<Answer> {
-  const limits = limitsWith(1_000_000);
+  const limits = limitsWith(1_000_000, historyBytesMax);
   const broker = new DiskBroker({ directory, workerUrl, limits, log: recordingLog() });
   try {
     broker.listen({ announced: () => undefined, missed: () => undefined, subscriberCount: () => 0 });

@@ -21,12 +21,13 @@ import { makeOwn, type OldData } from "./fixtures/old-data.ts";
 import { type Entry, WriteJournal } from "./journal.ts";
 import type { Case } from "./judge.ts";
 import { type Files, filesAfterCut, type KeptFile, type Survival } from "./replay.ts";
+import { type Dropped, droppedIn } from "./verdict.ts";
 import type { Acknowledgement, WriterOptions } from "./writer.ts";
 
-export const limitsWith = (historyMessages: number): EngineLimits => ({
-  historyMessages,
+/** @param historyBytesMax a sixteenth of it, and at most 4 MiB, is merged at a time */
+export const limitsWith = (historyMessages: number, historyBytesMax = 1024 ** 3): EngineLimits => ({
+  ...{ historyMessages, historyBytesMax },
   historyAgeSeconds: 86_400,
-  historyBytesMax: 1024 ** 3,
   retain: [],
   positionAgeSeconds: 86_400,
   positionBytesMax: 64 * 1024 ** 2,
@@ -44,6 +45,7 @@ export interface Recording {
   /** The directory before the first entry, and what it must still have. */
   readonly before: Files;
   readonly acknowledgedBefore: readonly Acknowledgement[];
+  readonly droppedBefore: Dropped;
   readonly limits: EngineLimits;
 }
 
@@ -58,6 +60,7 @@ export class PowerStage implements Disposable {
   readonly #workerUrl: URL;
   #files: Files = new Map();
   #acknowledged: readonly Acknowledgement[] = [];
+  #dropped: Dropped = {};
 
   /** @param worker of the program that writes */
   constructor(worker = workerUrl) {
@@ -101,6 +104,7 @@ export class PowerStage implements Disposable {
       entries: this.#journal.take(),
       before: this.#files,
       acknowledgedBefore: this.#acknowledged,
+      droppedBefore: this.#dropped,
       limits: run.limits,
     };
     this.#keep(recording);
@@ -113,7 +117,7 @@ export class PowerStage implements Disposable {
    * @returns how many acknowledged messages were before the cut
    */
   async cut(
-    { entries, before, acknowledgedBefore, limits }: Recording,
+    { entries, before, acknowledgedBefore, droppedBefore, limits }: Recording,
     {
       at,
       survival,
@@ -124,10 +128,11 @@ export class PowerStage implements Disposable {
     const files = filesAfterCut(before, entries, at, survival, random);
     const acknowledged = [...acknowledgedBefore, ...acknowledgedIn(entries.slice(0, at))];
     this.#rebuild(files);
-    const found = await this.#judge(acknowledged, limits);
+    const found = await this.#judge({ acknowledged, dropped: droppedBefore, limits });
     if (goesOn) {
       this.#files = files;
       this.#acknowledged = found;
+      this.#dropped = droppedIn(found);
     }
     return acknowledged.length;
   }
@@ -165,19 +170,19 @@ export class PowerStage implements Disposable {
     }
   }
 
-  async #judge(acknowledged: readonly Acknowledgement[], limits: EngineLimits): Promise<Acknowledgement[]> {
-    const given: Case = { directory: this.#directory, acknowledged, limits };
+  async #judge(what: Omit<Case, "directory">): Promise<Acknowledgement[]> {
+    const given: Case = { directory: this.#directory, ...what };
     const judge = Bun.spawn([process.execPath, "run", join(import.meta.dir, "judge.ts")], {
       stdin: new Blob([JSON.stringify(given)]),
       stdout: "pipe",
       stderr: "pipe",
     });
-    const [found, fault] = await Promise.all([
+    const [shown, fault] = await Promise.all([
       new Response(judge.stdout).text(),
       new Response(judge.stderr).text(),
     ]);
     if ((await judge.exited) !== 0) throw new Error(fault.trim());
-    return JSON.parse(found);
+    return JSON.parse(shown);
   }
 }
 
