@@ -16,8 +16,8 @@ const looksMax = 9;
 
 const connectMilliseconds = 2000;
 
-/** Pauses before a connection is opened again double from the first to the last. Each is cut by a random part. */
-const pauseMilliseconds = { first: 50, last: 2000 };
+/** Attempts to open a connection begin so far apart: it doubles from the first to the last. */
+const attemptMilliseconds = { first: 50, last: 2000 };
 
 /** A reply to a command; strings of bytes are Buffers. */
 export type Reply = Buffer | string | number | null | readonly Reply[];
@@ -72,6 +72,7 @@ export class Link {
   async #run(): Promise<void> {
     let failures = 0;
     while (!this.#isClosed) {
+      const began = performance.now();
       const connection = new RedisConnection(this.#deps.options, this.#deps.looksMax);
       this.#connection = connection;
       try {
@@ -88,20 +89,30 @@ export class Link {
       const reason = await connection.ended;
       if (this.#isClosed) return;
       this.#deps.down(reason);
-      await this.#pause(failures++);
+      await this.#pause(pauseMilliseconds(failures++, performance.now() - began));
     }
   }
 
-  /** With jitter, so that the nodes of a cluster do not return in one moment. */
-  async #pause(failures: number): Promise<void> {
-    const { first, last } = pauseMilliseconds;
-    const milliseconds = Math.min(first * 2 ** failures, last) * (0.5 + Math.random() / 2);
+  async #pause(milliseconds: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wake = resolve;
     const timer = setTimeout(resolve, milliseconds);
     await promise;
     clearTimeout(timer);
   }
+}
+
+/**
+ * The pause before the next attempt, with jitter, so that the nodes of a cluster do not return in one moment. An attempt that
+ * hung for 2.5 s, in a network that loses everything, was pause enough: with 2 s more, a node refused publications for up to
+ * 4.5 s after the network was well again.
+ * @param failures in a row, before the last attempt
+ * @param tookMilliseconds from the beginning of the last attempt to the end of its connection
+ */
+export function pauseMilliseconds(failures: number, tookMilliseconds: number): number {
+  const { first, last } = attemptMilliseconds;
+  const rest = Math.min(first * 2 ** failures, last) - tookMilliseconds;
+  return Math.max(first, rest) * (0.5 + Math.random() / 2);
 }
 
 /** A command that was sent and not yet answered. */
