@@ -13,10 +13,9 @@ import { webSocketHandler } from "./connection/websocket.ts";
 import { bufferLimits } from "./delivery/buffer-limits.ts";
 import { openDelivery } from "./delivery/delivery.ts";
 import { echoEndpoint } from "./endpoint/ping/echo.ts";
-import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
-import { ProgramTopics } from "./endpoint/topics/program.ts";
 import type { Engine, EngineDeps, Evicted, Maintenance } from "./engine/engine.ts";
 import { open as openMemory } from "./engine/memory/open.ts";
+import { loadedHandlers } from "./http/loaded.ts";
 import { guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
@@ -79,14 +78,16 @@ export function assemble(
     counters,
     log,
   };
-  const program = new ProgramTopics(deps);
+  const topics = loadedHandlers(["topics"], async () => {
+    const { topicsEndpoint } = await import("./endpoint/topics/endpoint.ts");
+    return { topics: topicsEndpoint(deps, topicsPath) };
+  });
   return {
     ...deps,
     engine,
-    program,
     handlers: {
       [`${prefix}/ping`]: guardOrigin(echoEndpoint(deps), deps),
-      [`${topicsPath}*`]: guardOrigin(topicsEndpoint(deps, topicsPath), deps),
+      [`${topicsPath}*`]: guardOrigin(topics.topics, deps),
     },
 
     websocket: <Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data> =>
@@ -96,7 +97,6 @@ export function assemble(
 
     [Symbol.asyncDispose]: async (): Promise<void> => {
       await closeAll(connections, closeCode.goingAway, "the server stops");
-      program[Symbol.dispose]();
       encodings[Symbol.dispose]();
       hub.close();
       await broker.close();

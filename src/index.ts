@@ -38,10 +38,10 @@ import { readCommandLine } from "./command/command-line.ts";
 import type { DataTask } from "./command/data.ts";
 import { UsageError } from "./command/flags.ts";
 import { startLines } from "./command/start-lines.ts";
+import { DataDirectoryError } from "./engine/data-directory-error.ts";
 import { createLogger, type Logger, type WritingLogger } from "./log.ts";
-import { ConfigError, DataDirectoryError } from "./longwire.ts";
 import { type RunningServer, startServer } from "./server.ts";
-import type { Config } from "./settings/config.ts";
+import { type Config, ConfigError } from "./settings/config.ts";
 import { engineWaitSecondsMax, flushSecondsMax } from "./settings/limits.ts";
 
 await main();

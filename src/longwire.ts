@@ -3,7 +3,13 @@ import type { WebSocketHandler } from "bun";
 import type { Authorize } from "./access/permissions.ts";
 import { assemble, type Parts } from "./assembly.ts";
 import type { ReceivedMessage } from "./endpoint/topics/iterator.ts";
-import type { PublishData, Published, PublishOptions, SubscribeOptions } from "./endpoint/topics/program.ts";
+import {
+  ProgramTopics,
+  type PublishData,
+  type Published,
+  type PublishOptions,
+  type SubscribeOptions,
+} from "./endpoint/topics/program.ts";
 import { type Routes, routesOf } from "./http/routes.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { startServer } from "./server.ts";
@@ -203,7 +209,8 @@ export function createHandler(options: Partial<Options> = {}): Longwire {
   const { prefix = "", log, authorize, ...given } = options;
   requirePrefix(prefix);
   const config = completeConfig(handlerSettings, readOptions(handlerSettings, given));
-  return publicApi(assemble(config, prefix, log ?? createLogger(config.logLevel), authorize));
+  const parts = assemble(config, prefix, log ?? createLogger(config.logLevel), authorize);
+  return publicApi(parts, parts[Symbol.asyncDispose]);
 }
 
 /**
@@ -226,35 +233,37 @@ export function createHandler(options: Partial<Options> = {}): Longwire {
 export async function createServer(options: Partial<ServerOptions> = {}): Promise<LongwireServer> {
   const { log, authorize, ...given } = options;
   const config = completeConfig(settings, readOptions(settings, given));
-  const { parts, url, drain, stop, reload } = await startServer(
-    config,
-    log ?? createLogger(config.logLevel),
-    authorize,
-  );
+  const server = await startServer(config, log ?? createLogger(config.logLevel), authorize);
+  const { parts, url, drain, reload } = server;
+  const api = publicApi(parts, server.stop);
   return {
-    ...publicApi(parts),
+    ...api,
     get engine() {
       const { available, reason } = parts.engine.broker.state;
       return { available, ...(reason !== undefined && { reason }) };
     },
     reload: async (keys = {}) => await reload(readOptions(keySettings, keys)),
-    ...{ url, drain, stop, [Symbol.asyncDispose]: stop },
+    ...{ url, drain, stop: async () => await api[Symbol.asyncDispose]() },
   };
 }
 
 const { apiKeys, jwtSecrets, jwtPublicKeys } = settings;
 const keySettings = { apiKeys, jwtSecrets, jwtPublicKeys };
 
-/** The part of it that a program sees. */
-function publicApi(parts: Parts): Longwire {
-  const { handlers, refusals, program, websocket, drain } = parts;
+/** The part of it that a program sees. @param end closes the connections and the engine */
+function publicApi(parts: Parts, end: () => Promise<void>): Longwire {
+  const { handlers, refusals, websocket, drain } = parts;
+  const program = new ProgramTopics(parts);
   return {
     routes: routesOf(handlers, refusals),
     websocket,
     publish: (topic, data, options) => program.publish(topic, data, options),
     subscribe: (topic, options) => program.subscribe(topic, options),
     drain,
-    [Symbol.asyncDispose]: parts[Symbol.asyncDispose],
+    [Symbol.asyncDispose]: () => {
+      program[Symbol.dispose]();
+      return end();
+    },
   };
 }
 

@@ -41,16 +41,18 @@ const requests: Readonly<Record<string, InformationFlag>> = {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** The variables that begin as those of settings do. */
+export const variablesOf = (environment: Environment): string[] =>
+  Object.keys(environment).filter((name) => name.startsWith(environmentName("")));
+
 /**
  * Refuses a variable that no setting has, as a mistyped flag is refused: its setting would keep its default in silence.
  * @param known the settings of every command, which may share an environment
  * @throws {UsageError}
  */
 export function refuseUnknownVariables(environment: Environment, known: readonly Settings[]): void {
-  const given = Object.keys(environment).filter((name) => name.startsWith(environmentName("")));
-  if (given.length === 0) return;
   const variables = new Set(known.flatMap(flagsOf).map(({ variable }) => variable));
-  for (const name of given) {
+  for (const name of variablesOf(environment)) {
     if (variables.has(name) || isServiceLink(name, environment[name])) continue;
     const meant = nearest(name, [...variables]);
     throw new UsageError(
