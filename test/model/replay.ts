@@ -33,7 +33,6 @@ const topicKeys = [keys.position(topic), keys.log(topic)];
 
 /** What other publishers have in the call that appends the model's message: before it, and after it, in the same topic, too. */
 const beside = "beside";
-const besideKeys = [keys.position(beside), keys.log(beside)];
 const once = { publisher: "replay", key: "one of all calls" };
 
 /** The last of ARGV, which is taken off, is the time. */
@@ -374,10 +373,11 @@ class RealWorld implements AsyncDisposable {
   async #append(message: number, newEpoch: string, run: RunScript): Promise<string[]> {
     const shape = "1000 3600000 0 1";
     const content = contentOf(message);
-    const own = [...besideKeys, ...besideKeys, keys.record(beside, once), ...topicKeys, ...besideKeys];
-    const first = [`${shape} none`, beside, content];
-    const refused = [`${shape} once`, beside, `digest ${message}`, content];
-    const values = [newEpoch, ...first, ...refused, `${shape} none`, topic, content, ...first];
+    const name = keys.name(beside);
+    const own = [name, name, keys.record(beside, once), keys.name(topic), name];
+    const first = [`${shape} none`, content];
+    const refused = [`${shape} once`, `digest ${message}`, content];
+    const values = [newEpoch, keys.channelsBegin, ...first, ...refused, ...first, ...first];
     const [reached = "", ...answers] = String(await run("append", own, values)).split("\n");
     const [before = "", used = "", answer = "", after = ""] = answers;
     const offsetOf = (place: string): number => Number(place.split(" ")[1]);

@@ -130,7 +130,7 @@ export class Appends {
 
   #send(call: readonly WaitingPublication[]): Promise<Reply> {
     const keys: string[] = [];
-    const values: Argument[] = [this.#epochs.next()];
+    const values: Argument[] = [this.#epochs.next(), this.#deps.keys.channelsBegin];
     for (const waiting of call) this.#add(waiting, keys, values);
     return this.#deps.primary.script("append", keys, values);
   }
@@ -142,8 +142,8 @@ export class Appends {
     const { messages, ageSeconds } = limitsOf(limits, topic);
     const kind = once ? "once" : step ? "step" : "none";
     const shape = `${messages} ${ageSeconds * 1000} ${end ? 1 : 0} ${contents.length} ${kind}`;
-    keys.push(names.position(topic), names.log(topic));
-    values.push(shape, names.channel(topic));
+    keys.push(names.name(topic));
+    values.push(shape);
     if (once) {
       keys.push(names.record(topic, once));
       values.push(publicationDigest(publication));

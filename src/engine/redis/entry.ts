@@ -23,33 +23,48 @@ export function encodeDraft({ data, contentType, attributes }: Draft): string | 
 }
 
 const lineFeed = 10;
+const space = 32;
+const zero = 48;
 
 /**
  * @param epoch the topic's, where it is known; an entry from before a takeover has an older one
  * @throws {BrokerUnavailable} for an entry that this version cannot read: a later node can
  */
 export function decodeEntry(topic: string, entry: Buffer, epoch?: string): Message | End {
+  const epochEnd = entry.indexOf(space);
   const headEnd = entry.indexOf(lineFeed);
   const typeEnd = entry.indexOf(lineFeed, headEnd + 1);
-  const [ownEpoch, offset, time, , previous] = entry.toString("latin1", 0, headEnd).split(" ");
   const kind = String.fromCharCode(entry[headEnd + 1] ?? 0);
-  if (typeEnd === -1 || !ownEpoch || previous === undefined || !"tbTBe".includes(kind))
+  const [offset = 0, time = 0, , previous] = numbersOf(entry, epochEnd + 1, headEnd);
+  if (typeEnd === -1 || epochEnd < 1 || previous === undefined || !"tbTBe".includes(kind))
     throw new BrokerUnavailable(`an entry of ${topic} in Redis has a format that this version does not know`);
-  const place = {
-    topic,
-    epoch: epoch ?? ownEpoch,
-    offset: Number(offset),
-    time: Number(time),
-    ...(Number(previous) !== Number(offset) - 1 && { previous: Number(previous) }),
-  };
-  if (kind === "e") return { ...place, isEnd: true };
+  const place = { topic, epoch: epoch ?? entry.toString("latin1", 0, epochEnd), offset, time };
+  const following = previous === offset - 1 ? place : { ...place, previous };
+  if (kind === "e") return { ...following, isEnd: true };
   const contentType = entry.toString("utf8", headEnd + 2, typeEnd);
   const hasAttributes = kind === "T" || kind === "B";
   const attributesEnd = hasAttributes ? entry.indexOf(lineFeed, typeEnd + 1) : typeEnd;
-  const bytes = entry.subarray(attributesEnd + 1);
+  const isText = kind === "t" || kind === "T";
   // Copied: an entry is a view into what the socket read.
-  const data = kind === "t" || kind === "T" ? bytes.toString() : new Uint8Array(bytes);
-  if (!hasAttributes) return { ...place, data, contentType };
+  const data = isText
+    ? entry.toString("utf8", attributesEnd + 1)
+    : new Uint8Array(entry.subarray(attributesEnd + 1));
+  if (!hasAttributes) return { ...following, data, contentType };
   const attributes = JSON.parse(entry.toString("utf8", typeEnd + 1, attributesEnd));
-  return { ...place, data, contentType, attributes };
+  return { ...following, data, contentType, attributes };
+}
+
+/** Numbers divided by spaces. Read digit by digit: a text for each took half the time that it takes to read an entry. */
+function numbersOf(bytes: Buffer, start: number, end: number): readonly number[] {
+  const numbers: number[] = [];
+  let number = 0;
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] ?? space;
+    if (byte === space) {
+      numbers.push(number);
+      number = 0;
+    } else number = number * 10 + byte - zero;
+  }
+  numbers.push(number);
+  return numbers;
 }

@@ -29,6 +29,11 @@ export class RedisKeys {
     this.ask = `${this.#channels}ask`;
   }
 
+  /** Begins the names of the topic's keys. */
+  name(topic: string): string {
+    return `${this.#keys}{${topic}}`;
+  }
+
   position(topic: string): string {
     return `${this.#keys}{${topic}}:p`;
   }
@@ -43,6 +48,11 @@ export class RedisKeys {
       .update(JSON.stringify([publisher, key]))
       .digest("base64url");
     return `${this.#keys}{${topic}}:k:${digest}`;
+  }
+
+  /** What channels have before `{topic}`; empty where a topic's channel is its name. */
+  get channelsBegin(): string {
+    return this.#channels === this.#keys ? "" : this.#channels;
   }
 
   channel(topic: string): string {

@@ -52,10 +52,14 @@ local function read_position(key, is_brief)
     fields = { string.match(redis.call('GET', key), '^(%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)$') }
     fields[6], fields[7], fields[8], fields[9] = fields[8], fields[6], fields[7], '-'
   end
-  return fields[1] and {
+  if not fields[1] then return end
+  local position = {
     epoch = fields[1], last = fields[2], time = fields[3], received = fields[4], generation = fields[5], ended = fields[6],
-    clamp = fields[7], forks = fields[8], holes = fields[9], is_string = is_string,
   }
+  if is_string or not is_brief then
+    position.clamp, position.forks, position.holes, position.is_string = fields[7], fields[8], fields[9], is_string
+  end
+  return position
 end
 
 -- Reads the rest of a position, all of which is going to be written.

@@ -9,7 +9,6 @@ setDefaultTimeout(120_000);
 
 const keys = new RedisKeys("test", 0);
 const position = keys.position("news");
-const log = keys.log("news");
 const other = "b".repeat(40);
 const unknown = "c".repeat(40);
 const now = 1_700_000_000_000;
@@ -76,8 +75,8 @@ async function lostOf(
 }
 
 async function append(): Promise<{ epoch: string; offset: number; holes: string }> {
-  const values = ["new", "100 600000 0 1 none", keys.channel("news"), "ttext/plain\n\nx"];
-  const [, answer = ""] = String(await run("append", [position, log], values)).split("\n");
+  const values = ["new", keys.channelsBegin, "100 600000 0 1 none", "ttext/plain\n\nx"];
+  const [, answer = ""] = String(await run("append", [keys.name("news")], values)).split("\n");
   const [epoch = "", offset] = answer.split(" ");
   const [holes] = (await server.command("HMGET", position, "holes")) as string[];
   return { epoch, offset: Number(offset), holes: holes ?? "" };
