@@ -34,7 +34,7 @@ const accepted = "gzip, deflate, br, zstd";
  * @returns undefined for a body that is as it is
  * @throws {Refusal} for a coding that is not known
  */
-function codingOf(request: Request): Coding | undefined {
+export function codingOf(request: Request): Coding | undefined {
   const header = request.headers.get("content-encoding")?.trim().toLowerCase();
   if (!header || header === "identity") return undefined;
   const coding = Object.hasOwn(codings, header) ? codings[header] : undefined;
@@ -47,18 +47,11 @@ function codingOf(request: Request): Coding | undefined {
 let lastDecoded: Promise<unknown> = Promise.resolve();
 
 /**
- * @param read reads the body as it was sent
- * @returns the body decoded, undefined if it is larger than `bytesMax`
- * @throws {Refusal} for a coding that is not known, before anything is read
+ * @param bytes a whole body
+ * @returns undefined if it is larger than `bytesMax`
  * @throws {DraftError} for a body that is not what its coding says
  */
-export function readDecoded(request: Request, bytesMax: number, read: () => Promise<Body>): Promise<Body> {
-  const coding = codingOf(request);
-  return coding ? readCoded(coding, bytesMax, read) : read();
-}
-
-async function readCoded(coding: Coding, bytesMax: number, read: () => Promise<Body>): Promise<Body> {
-  const bytes = await read();
+export async function decode(coding: Coding, bytes: Body, bytesMax: number): Promise<Body> {
   if (!bytes || bytes.length === 0) return bytes;
   const decoded = lastDecoded.then(() =>
     new BoundedBody(new DecodedStream(new Blob([bytes]).stream(), coding).stream, bytesMax).read(),

@@ -16,15 +16,19 @@ export function routesOf(handlers: Readonly<Record<string, Handler>>, refusals: 
 }
 
 export function routeOf(handler: Handler, refusals: Refusals): RequestHandler {
-  return async (request, server) => {
-    let answer: Answer;
+  const refuse = (error: unknown): Answer => sealed(refusals.of(error).response());
+  return (request, server) => {
     try {
-      answer = await handler(new ReceivedRequest(request, server));
+      const answer = handler(new ReceivedRequest(request, server));
+      return answer instanceof Promise ? answer.then(sealed, refuse) : sealed(answer);
     } catch (error) {
-      answer = refusals.of(error).response();
+      return refuse(error);
     }
-    // A browser must not take a message, whose type its publisher chose, for a page or a script.
-    answer?.headers.set("X-Content-Type-Options", "nosniff");
-    return answer;
   };
+}
+
+/** A browser must not take a message, whose type its publisher chose, for a page or a script. */
+function sealed(answer: Answer): Answer {
+  answer?.headers.set("X-Content-Type-Options", "nosniff");
+  return answer;
 }

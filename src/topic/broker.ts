@@ -49,9 +49,10 @@ export interface Broker {
    * @throws {IdempotencyConflict} for a key that was used with another publication; checked first
    * @throws {StreamTakenOver} for a step of a writer that is not the record's
    * @throws {TopicEnded} for a topic that has ended
+   * @returns no promise where nothing is waited for: what fails is then thrown at once
    * @throws {BrokerUnavailable} where it is unknown whether anything was appended
    */
-  publish(topic: string, publication: Publication): Promise<Appended>;
+  publish(topic: string, publication: Publication): Appended | Promise<Appended>;
 
   /**
    * Makes `writer` the only one that may continue the stream `once` on a topic, and reads how far the stream has come. The

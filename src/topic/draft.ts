@@ -43,6 +43,8 @@ export interface Draft {
 const mediaTypeLengthMax = 255;
 
 interface MediaType {
+  /** The same text for all messages that name it, so that each keeps no text of its own. */
+  readonly text: string;
   /** Without parameters and in small letters, also of a text that is no media type. */
   readonly essence: string;
   /** The kind of its data; undefined for a text that is no media type. */
@@ -52,7 +54,7 @@ interface MediaType {
 /** Each message asks for its type several times, and parsing takes a microsecond. */
 const mediaTypeOf = remembered((text: string): MediaType => {
   const [, essence = ""] = /^\s*([^\s;]*)/.exec(text) ?? [];
-  return { essence: essence.toLowerCase(), kind: kindOf(text) };
+  return { text: ownText(text), essence: essence.toLowerCase(), kind: kindOf(text) };
 });
 
 export const isMediaType = (text: string): boolean => mediaTypeOf(text).kind !== undefined;
@@ -92,28 +94,28 @@ const utf8Encoder = new TextEncoder();
  */
 export function draftOf(bytes: Uint8Array<ArrayBuffer>, contentType: string | undefined): Draft {
   if (contentType === undefined) return { data: decode(bytes), contentType: "text/plain" };
-  if (!isMediaType(contentType)) {
+  const { kind, text: type } = mediaTypeOf(contentType);
+  if (kind === undefined) {
     throw new DraftError(
       `Content-Type must be a media type of at most ${mediaTypeLengthMax} characters, such as text/plain.`,
     );
   }
-  if (!isText(contentType)) return { data: bytes, contentType };
+  if (kind === "binary") return { data: bytes, contentType: type };
   const text = decode(bytes);
-  if (isJson(contentType)) parseJson(text, `The body has the type ${contentType} and`);
-  return { data: text, contentType };
+  if (kind === "json") parseJson(text, `The body has the type ${type} and`);
+  return { data: text, contentType: type };
 }
 
 /**
  * Makes a draft of a program's value.
- * @param givenType a media type; left out: text/plain for a string, application/octet-stream for bytes, else application/json
+ * @param contentType a media type; left out: text/plain for a string, application/octet-stream for bytes, else application/json
  * @throws {DraftError} as `draftOf`, and for a string that UTF-8 cannot carry
  * @throws {TypeError} for what is neither text, bytes nor JSON
  */
 export function draftOfValue(
   value: string | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | object,
-  givenType: string | undefined,
+  contentType: string | undefined,
 ): Draft {
-  const contentType = givenType === undefined ? undefined : ownText(givenType);
   const bytes = typeof value === "object" && bytesOf(value);
   // Copied, because the program may change its own bytes later.
   if (bytes) return draftOf(new Uint8Array(bytes), contentType ?? "application/octet-stream");

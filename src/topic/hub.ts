@@ -91,22 +91,21 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
 
   /**
    * Waits while so much of the topic is on its way to its subscribers here that more would have readers cut that keep up.
+   * @returns no promise where nothing is waited for: a promise and its steps cost more than an append to memory
    * @throws what `Broker.publish` throws
    */
-  async publish(topic: string, publication: Publication): Promise<Appended> {
-    for (let room = this.#roomAt(topic); room; room = this.#roomAt(topic)) await room;
+  publish(topic: string, publication: Publication): Appended | Promise<Appended> {
+    const room = this.#channels.get(topic)?.live.room;
+    if (room) return this.#publishAfter(room, topic, publication);
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     const begunMilliseconds = performance.now();
     try {
-      const appended = await this.#broker.publish(topic, publication);
-      this.#counters.publishedMessages += publication.drafts.length;
-      for (const { data } of publication.drafts) this.#counters.publishedCharacters += data.length;
+      const appended = this.#broker.publish(topic, publication);
+      if (appended instanceof Promise) return this.#published(appended, publication, begunMilliseconds);
+      this.#countPublished(publication, begunMilliseconds);
       return appended;
     } catch (error) {
-      this.#counters.publishFailures++;
-      throw error;
-    } finally {
-      this.#counters.publishSeconds.observe((performance.now() - begunMilliseconds) / 1000);
+      throw this.#countFailed(error, begunMilliseconds);
     }
   }
 
@@ -193,8 +192,40 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     this.#timers.push(setInterval(task, seconds * 1000).unref());
   }
 
-  #roomAt(topic: string): Promise<void> | undefined {
-    return this.#channels.get(topic)?.live.room;
+  async #publishAfter(room: Promise<void>, topic: string, publication: Publication): Promise<Appended> {
+    await room;
+    return await this.publish(topic, publication);
+  }
+
+  async #published(
+    appending: Promise<Appended>,
+    publication: Publication,
+    begunMilliseconds: number,
+  ): Promise<Appended> {
+    try {
+      const appended = await appending;
+      this.#countPublished(publication, begunMilliseconds);
+      return appended;
+    } catch (error) {
+      throw this.#countFailed(error, begunMilliseconds);
+    }
+  }
+
+  #countPublished({ drafts }: Publication, begunMilliseconds: number): void {
+    this.#counters.publishedMessages += drafts.length;
+    for (const { data } of drafts) this.#counters.publishedCharacters += data.length;
+    this.#observe(begunMilliseconds);
+  }
+
+  /** @returns the error */
+  #countFailed(error: unknown, begunMilliseconds: number): unknown {
+    this.#counters.publishFailures++;
+    this.#observe(begunMilliseconds);
+    return error;
+  }
+
+  #observe(begunMilliseconds: number): void {
+    this.#counters.publishSeconds.observe((performance.now() - begunMilliseconds) / 1000);
   }
 
   #enter(topic: string): Channel<Live> {

@@ -105,9 +105,10 @@ export function isTopicPattern(text: string): boolean {
 
 /** @param patterns each a topic's name, or a prefix that ends in `*` */
 export function matchesTopic(patterns: readonly string[], topic: string): boolean {
-  return patterns.some((pattern) =>
-    pattern.endsWith("*") ? topic.startsWith(pattern.slice(0, -1)) : topic === pattern,
-  );
+  for (const pattern of patterns) {
+    if (pattern.endsWith("*") ? topic.startsWith(pattern.slice(0, -1)) : topic === pattern) return true;
+  }
+  return false;
 }
 
 /** `<epoch>-<offset>` */

@@ -172,7 +172,7 @@ async function requireKeys(broker: Broker, found: readonly Acknowledgement[]): P
     found.slice(-30).map(async ({ number, item, offset }) => {
       const { topic, publication } = publicationOf(number);
       if (item !== undefined || !publication.once) return;
-      const { message } = await patiently(() => broker.publish(topic, publication));
+      const { message } = await patiently(async () => await broker.publish(topic, publication));
       if (message?.offset !== offset)
         throw new Error(`the key of ${topic} ${offset} is lost: its repetition is at ${message?.offset}`);
     }),
@@ -187,7 +187,7 @@ export async function requireContinuation(broker: Broker): Promise<void> {
     once: { key: "after", publisher: "reader" },
   };
   const [before] = await patiently(() => broker.positions([topic]));
-  const { message } = await patiently(() => broker.publish(topic, publication));
+  const { message } = await patiently(async () => await broker.publish(topic, publication));
   if (before && (message?.epoch !== before.epoch || message.offset !== before.offset + 1))
     throw new Error(
       `${topic} went on from ${before.epoch}-${before.offset} at ${message?.epoch}-${message?.offset}`,

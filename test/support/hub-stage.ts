@@ -153,7 +153,7 @@ class StagedBroker implements Broker {
     this.listener = listener;
   }
 
-  publish(topic: string, publication: Publication): Promise<Appended> {
+  async publish(topic: string, publication: Publication): Promise<Appended> {
     return this.#memory.publish(topic, publication);
   }
 

@@ -150,7 +150,7 @@ export class UnreliableNode implements Broker {
   }
 
   publish(topic: string, publication: Publication): Promise<Appended> {
-    return this.#ask((memory) => memory.publish(topic, publication));
+    return this.#ask(async (memory) => memory.publish(topic, publication));
   }
 
   takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {

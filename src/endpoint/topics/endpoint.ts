@@ -11,7 +11,7 @@ import type { HeldBytes } from "../../delivery/held-bytes.ts";
 import type { NativeTopics } from "../../delivery/native-topics.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import { acceptsGzip } from "../../http/accept.ts";
-import { type Body, decodedStreamOf } from "../../http/content-coding.ts";
+import { decodedStreamOf } from "../../http/content-coding.ts";
 import {
   eventStreamHeaders,
   gzipEventStreamHeaders,
@@ -153,19 +153,21 @@ class TopicsEndpoint {
     const { request } = context;
     requireNoMistypedParameter(context);
     const topics = readTopics(context, this.#path, socketTopicsMax);
-    const permissions = await this.#deps.access.authenticate(context);
+    const granted = this.#deps.access.authenticate(context);
+    const permissions = granted instanceof Promise ? await granted : granted;
     const ends = readEnd(context);
     const action = ends && request.body === null ? "end" : "publish";
     const targets: PublishTarget[] = [];
     for (const topic of topics) {
       if (ends) await permissions.require("end", topic);
-      targets.push({ topic, sender: await permissions.require(action, topic) });
+      const sender = permissions.require(action, topic);
+      targets.push({ topic, sender: sender instanceof Promise ? await sender : sender });
     }
     const kind = streamKindOf(request.headers.get("content-type"));
     if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
-    const purpose = { sub: targets[0]?.sender.subject, topics: topics.length, permissions };
-    const read = (): Promise<Body> => readBody(context, purpose, this.#bodyDeps);
-    return await publishBody(request, targets, ends, read, this.#publishDeps);
+    const key = readIdempotencyKey(request);
+    const body = await readBody(context, permissions, targets, this.#bodyDeps);
+    return publishBody(request, body, { topics, targets, ends, key }, this.#publishDeps);
   }
 
   async #publishStream(

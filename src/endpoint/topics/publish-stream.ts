@@ -10,8 +10,9 @@ import type { Counters } from "../../metrics.ts";
 import { nextTurn } from "../../next-turn.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
+import { errorOfBody } from "./arriving-body.ts";
 import { ItemPublisher, stepsOf } from "./item-publisher.ts";
-import { refusalOfPublication, unlessBrokenOff } from "./publish.ts";
+import { refusalOfPublication } from "./publish.ts";
 import type { PublishTarget } from "./publish-target.ts";
 import type { StreamItems } from "./stream-items.ts";
 
@@ -123,7 +124,9 @@ export class PublishStream implements HttpHandler {
     this.#reader = reader;
     for (;;) {
       this.#requireRunning(); // It may have been stopped before there was a reader to cancel.
-      const { done, value } = await unlessBrokenOff(reader.read());
+      const { done, value } = await reader.read().catch((error: unknown) => {
+        throw errorOfBody(error);
+      });
       this.#requireRunning();
       if (done) return;
       this.#silentSeconds = 0;

@@ -1,9 +1,9 @@
 /** POST /topics/…: the body becomes a message of each topic in the URL, or, of one topic, one message for each event. */
-import { type Body, readDecoded } from "../../http/content-coding.ts";
+import type { Body } from "../../http/content-coding.ts";
 import { malformed, Refusal, refusalOf, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
 import { type Appended, BrokerUnavailable } from "../../topic/broker.ts";
-import { type Draft, DraftError, draftOf, essenceOf, SharedData } from "../../topic/draft.ts";
+import { type Draft, draftOf, essenceOf, SharedData } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { dataBytes, formatId, retainedBytes } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
@@ -30,60 +30,90 @@ export interface PublishDeps {
   readonly stepBytesMax: number;
 }
 
+/** What a request asks for beside its body. */
+interface Posted {
+  readonly topics: readonly string[];
+  /** One for each of `topics`. */
+  readonly targets: readonly PublishTarget[];
+  /** Whether the topics are to end after the message. */
+  readonly ends: boolean;
+  /** Its `Idempotency-Key`. */
+  readonly key: string | undefined;
+}
+
 /**
- * @param ends whether the topics are to end after the message
- * @param readBody reads the body as it was sent
+ * @param body decoded
  * @throws {DraftError} for a body that its type does not allow
  * @throws {Refusal}
  */
-export async function publishBody(
+export function publishBody(
   request: Request,
-  targets: readonly PublishTarget[],
-  ends: boolean,
-  readBody: () => Promise<Body>,
+  body: Body,
+  posted: Posted,
   deps: PublishDeps,
-): Promise<Response> {
-  const { hub, messageBytesMax } = deps;
-  const key = readIdempotencyKey(request);
-  const body = await unlessBrokenOff(readDecoded(request, messageBytesMax, readBody));
+): Response | Promise<Response> {
+  const { topics, targets, ends } = posted;
+  const { messageBytesMax } = deps;
   if (!body) throw new ItemSizeError(messageBytesMax);
   const contentType = request.headers.get("content-type") ?? undefined;
   const essence = contentType && essenceOf(contentType);
   if (essence === "application/cloudevents-batch+json")
-    return await publishBatch(batchOf(body, targets), targets, key, ends, deps);
-  const read = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, targets);
+    return publishBatch(batchOf(body, topics), posted, deps);
+  const read = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, topics);
   const draft = read && targets.length > 1 ? forSeveral(read, targets.length, deps) : read;
   // Each on its own: what was published stays published, and the answer lists it.
-  const outcomes = targets.map(async ({ topic, sender }): Promise<PublishedEntry | UnpublishedTopic> => {
-    try {
-      const once = key === undefined ? undefined : { key, publisher: sender.name };
-      const appended = await hub.publish(topic, {
-        drafts: draft ? [stamped(draft, sender)] : [],
-        end: ends,
-        once,
-      });
-      return publishedAs(topic, appended);
-    } catch (error) {
-      return new UnpublishedTopic(error);
-    }
-  });
+  const outcomes: (TopicOutcome | Promise<TopicOutcome>)[] = [];
+  for (const target of targets) outcomes.push(publishTo(target, draft, posted, deps.hub));
+  return outcomes.some(isAwaited)
+    ? Promise.all(outcomes).then(answerOf)
+    : answerOf(outcomes as TopicOutcome[]);
+}
+
+/** What became of the publication to one topic. */
+type TopicOutcome = PublishedEntry | Unpublished;
+
+const isAwaited = (outcome: unknown): boolean => outcome instanceof Promise;
+
+function publishTo(
+  { topic, sender }: PublishTarget,
+  draft: Draft | undefined,
+  { ends, key }: Posted,
+  hub: Hub,
+): TopicOutcome | Promise<TopicOutcome> {
+  const once = key === undefined ? undefined : { key, publisher: sender.name };
+  const drafts = draft ? [stamped(draft, sender)] : [];
+  try {
+    const appended = hub.publish(topic, { drafts, end: ends, once });
+    return appended instanceof Promise ? publishedLater(topic, appended) : publishedAs(topic, appended);
+  } catch (error) {
+    return new Unpublished(error);
+  }
+}
+
+async function publishedLater(topic: string, appending: Promise<Appended>): Promise<TopicOutcome> {
+  try {
+    return publishedAs(topic, await appending);
+  } catch (error) {
+    return new Unpublished(error);
+  }
+}
+
+/** @throws {Refusal} if a topic was not published to */
+function answerOf(outcomes: readonly TopicOutcome[]): Response {
   const published: PublishedEntry[] = [];
   const failed: unknown[] = [];
-  for (const promise of outcomes) {
-    const outcome = await promise;
-    if (outcome instanceof UnpublishedTopic) failed.push(outcome.error);
+  for (const outcome of outcomes) {
+    if (outcome instanceof Unpublished) failed.push(outcome.error);
     else published.push(outcome);
   }
   if (failed.length > 0) throw refusalOfPublication(failed, published);
   return Response.json({ published });
 }
 
-/** A topic that was not published to, and why. */
-class UnpublishedTopic {
+/** Why a topic was not published to. */
+class Unpublished {
   constructor(readonly error: unknown) {}
 }
-
-const topicsOf = (targets: readonly PublishTarget[]): string[] => targets.map(({ topic }) => topic);
 
 function publishedAs(topic: string, { message, end }: Appended): PublishedEntry {
   if (!end) return { topic, id: message ? formatId(message) : "" };
@@ -95,9 +125,8 @@ function draftOfBody(
   request: Request,
   body: Uint8Array<ArrayBuffer>,
   contentType: string | undefined,
-  targets: readonly PublishTarget[],
+  topics: readonly string[],
 ): Draft {
-  const topics = topicsOf(targets);
   if (contentType !== undefined && essenceOf(contentType) === "application/cloudevents+json")
     return draftOfJsonEvent(textOf(body), topics);
   const draft = draftOf(body, contentType);
@@ -129,18 +158,16 @@ function requireShare(bytes: number, bytesMax: number): void {
 }
 
 /** All events are read before the first is published. @throws {DraftError} */
-function batchOf(body: Uint8Array<ArrayBuffer>, targets: readonly PublishTarget[]): Draft[] {
-  if (targets.length !== 1) throw malformed("A batch of events is published to one topic.");
-  return splitBatch(textOf(body)).map((text) => draftOfJsonEvent(text, topicsOf(targets)));
+function batchOf(body: Uint8Array<ArrayBuffer>, topics: readonly string[]): Draft[] {
+  if (topics.length !== 1) throw malformed("A batch of events is published to one topic.");
+  return splitBatch(textOf(body)).map((text) => draftOfJsonEvent(text, topics));
 }
 
 const textOf = (body: Uint8Array<ArrayBuffer>): string => draftOf(body, undefined).data as string;
 
 async function publishBatch(
   drafts: readonly Draft[],
-  targets: readonly PublishTarget[],
-  key: string | undefined,
-  ends: boolean,
+  { targets, key, ends }: Posted,
   { hub, requestBytesMax, stepBytesMax }: PublishDeps,
 ): Promise<Response> {
   const [target] = targets as [PublishTarget];
@@ -177,18 +204,6 @@ const unknownOutcome = new Refusal(
   "Not everything could be published, and whether the rest was is unknown. Repeat with the same Idempotency-Key.",
   retryAfter(brokerRetrySeconds),
 );
-
-/** Bun's error of a body whose connection was lost before its end. */
-const isBrokenOff = (error: unknown): boolean => error instanceof DOMException && error.name === "AbortError";
-
-/** @throws {DraftError} for a body that broke off */
-export async function unlessBrokenOff<Read>(reading: Promise<Read>): Promise<Read> {
-  try {
-    return await reading;
-  } catch (error) {
-    throw isBrokenOff(error) ? new DraftError("The body broke off.") : error;
-  }
-}
 
 /** The header's value, with or without the quotes of a structured field (draft-ietf-httpapi-idempotency-key-header). */
 export function readIdempotencyKey(request: Request): string | undefined {

@@ -33,9 +33,11 @@ export function readTopics(
     const fault = faultOfTopicName(topic);
     if (fault) throw malformed(fault);
   }
-  if (new Set(topics).size === topics.length) return topics;
-  const twice = topics.find((topic, index) => topics.indexOf(topic) !== index);
-  throw malformed(`The topic "${twice}" is named twice.`);
+  for (let index = 1; index < topics.length; index++) {
+    const topic = topics[index] as string;
+    if (topics.indexOf(topic) < index) throw malformed(`The topic "${topic}" is named twice.`);
+  }
+  return topics;
 }
 
 function decode(name: string): string {

@@ -23,7 +23,13 @@ import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { IdempotencyKeys } from "../idempotency-keys.ts";
-import { publishRecorded, type Records, recordKeyOf, takeRecordedStream } from "../publication-record.ts";
+import {
+  publishRecorded,
+  type RecordKey,
+  type Records,
+  recordKeyOf,
+  takeRecordedStream,
+} from "../publication-record.ts";
 
 export interface MemoryBrokerOptions {
   readonly clock?: Clock;
@@ -84,9 +90,9 @@ export class MemoryBroker implements Broker, EngineSize {
     this.#listener = listener;
   }
 
-  async publish(name: string, publication: Publication): Promise<Appended> {
+  publish(name: string, publication: Publication): Appended {
     const key = recordKeyOf(name, publication);
-    return publishRecorded(key, this.#records, () => this.#append(name, publication));
+    return key ? this.#appendRecorded(key, name, publication) : this.#append(name, publication);
   }
 
   async takeStream(name: string, once: Once, writer: string): Promise<StreamRecord> {
@@ -145,6 +151,10 @@ export class MemoryBroker implements Broker, EngineSize {
       this.#topics.delete(name);
     }
     this.#keys.expire(now - idempotencySeconds * 1000);
+  }
+
+  #appendRecorded(key: RecordKey, name: string, publication: Publication): Appended {
+    return publishRecorded(key, this.#records, () => this.#append(name, publication));
   }
 
   /** @throws {TopicEnded} */

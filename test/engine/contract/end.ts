@@ -12,6 +12,7 @@ import {
   numbered,
   once,
   post,
+  publish,
   publishOneByOne,
   text,
 } from "./messages.ts";
@@ -97,7 +98,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
           { drafts: [text("late")], end: true },
           { drafts: [], end: true },
         ]) {
-          const failure = await failureOf(other.publish(topic, publication));
+          const failure = await failureOf(publish(other, topic, publication));
           expect(failure).toBeInstanceOf(TopicEnded);
           expect((failure as TopicEnded).end).toMatchObject(end);
         }
@@ -111,7 +112,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
         const topic = newTopic();
         const outcomes = await Promise.allSettled(
           numbered(40).map((word, index) =>
-            (index % 2 ? one : other).publish(topic, { drafts: [text(word)], end: index % 10 === 7 }),
+            publish(index % 2 ? one : other, topic, { drafts: [text(word)], end: index % 10 === 7 }),
           ),
         );
         const ends = outcomes.flatMap((outcome) =>
@@ -136,11 +137,11 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
         const publication = { drafts: [text("last")], end: true, once };
         const first = await one.publish(topic, publication);
         expect(await other.publish(topic, publication)).toEqual(first);
-        const without = other.publish(topic, { drafts: [text("last")], once });
+        const without = publish(other, topic, { drafts: [text("last")], once });
         expect(await failureOf(without)).toBeInstanceOf(IdempotencyConflict);
-        const bare = other.publish(topic, { drafts: [], end: true, once });
+        const bare = publish(other, topic, { drafts: [], end: true, once });
         expect(await failureOf(bare)).toBeInstanceOf(IdempotencyConflict);
-        const newKey = other.publish(topic, { ...publication, once: { ...once, key: "new" } });
+        const newKey = publish(other, topic, { ...publication, once: { ...once, key: "new" } });
         expect(await failureOf(newKey)).toBeInstanceOf(TopicEnded);
       }),
     );
@@ -151,7 +152,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
         const topic = newTopic();
         const end = await endTopic(broker, topic);
         for (let round = 0; round < 2; round++) {
-          const failure = await failureOf(broker.publish(topic, { drafts: [text("late")], once }));
+          const failure = await failureOf(publish(broker, topic, { drafts: [text("late")], once }));
           expect((failure as TopicEnded).end).toMatchObject(end);
         }
       }),

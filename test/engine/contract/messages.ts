@@ -1,6 +1,6 @@
 /** What the parts of the contract publish and expect: all of it through the interface alone. */
 import { expect } from "bun:test";
-import type { Broker, History, Once, Page } from "../../../src/topic/broker.ts";
+import type { Appended, Broker, History, Once, Page, Publication } from "../../../src/topic/broker.ts";
 import type { Draft } from "../../../src/topic/draft.ts";
 import { formatId, type Message, type Position, type Since } from "../../../src/topic/message.ts";
 
@@ -21,17 +21,24 @@ export const bytes = (data: Uint8Array<ArrayBuffer>): Draft => ({
 /** Of a publication that may be repeated. The topic makes the key another one in each test. */
 export const once: Once = { key: "key", publisher: "publisher" };
 
+/** Publishes, and rejects also where the engine throws at once. */
+export const publish = async (
+  broker: Pick<Broker, "publish">,
+  topic: string,
+  publication: Publication,
+): Promise<Appended> => await broker.publish(topic, publication);
+
 /** Publishes one message. @returns its position */
-export const post = (
+export async function post(
   broker: Pick<Broker, "publish">,
   topic: string,
   draft: Draft,
   once?: Once,
-): Promise<Position> =>
-  broker.publish(topic, { drafts: [draft], ...(once && { once }) }).then(({ message }) => {
-    if (!message) throw new Error("the answer to a publication with a message has no position of it");
-    return message;
-  });
+): Promise<Position> {
+  const { message } = await broker.publish(topic, { drafts: [draft], ...(once && { once }) });
+  if (!message) throw new Error("the answer to a publication with a message has no position of it");
+  return message;
+}
 
 /** Ends a topic. @returns the position of its end */
 export async function endTopic(broker: Pick<Broker, "publish">, topic: string): Promise<Position> {

@@ -19,11 +19,12 @@ import {
   offsetsBetween,
   once,
   post,
+  publish,
   text,
 } from "./messages.ts";
 
 const publishAll = (broker: Broker, topic: string, words: readonly string[]): Promise<Appended> =>
-  broker.publish(topic, { drafts: words.map(text) });
+  publish(broker, topic, { drafts: words.map(text) });
 
 export function describeSeveral<Kind extends Engine>(contract: Contract<Kind>): void {
   const { withNode, withNodes, withTopics, listen, read, can } = contract;
@@ -97,7 +98,7 @@ export function describeSeveral<Kind extends Engine>(contract: Contract<Kind>): 
           post(broker, topic, text("not the earlier"), once),
           publishAll(broker, topic, ["3"]),
           publishAll(broker, ended, ["late", "later"]),
-          broker.publish(topic, { drafts: [text("of an earlier writer")], step }),
+          publish(broker, topic, { drafts: [text("of an earlier writer")], step }),
           post(broker, topic, text("earlier"), once),
           publishAll(broker, topic, ["4", "5"]),
         ];
@@ -156,7 +157,7 @@ export function describeSeveral<Kind extends Engine>(contract: Contract<Kind>): 
         const drafts = numbered(3).map(text);
         const first = await one.publish(topic, { drafts, once });
         expect(await other.publish(topic, { drafts, once })).toEqual(first);
-        const conflict = await failureOf(other.publish(topic, { drafts: drafts.slice(1), once }));
+        const conflict = await failureOf(publish(other, topic, { drafts: drafts.slice(1), once }));
         expect(conflict).toBeInstanceOf(IdempotencyConflict);
         expect((await post(other, topic, text("last"))).offset).toBe(4);
       }),
@@ -202,7 +203,7 @@ export function describeSeveral<Kind extends Engine>(contract: Contract<Kind>): 
         const step = { once, writer: "w1", items: 2, digest: "2 items" };
         await one.publish(topic, { drafts: [text("#1"), text("#2")], step });
         await other.takeStream(topic, once, "w2");
-        const late = one.publish(topic, { drafts: numbered(3).map(text), step: { ...step, items: 5 } });
+        const late = publish(one, topic, { drafts: numbered(3).map(text), step: { ...step, items: 5 } });
         expect(await failureOf(late)).toBeInstanceOf(StreamTakenOver);
         expect(await other.takeStream(topic, once, "w3")).toMatchObject({ items: 2, digest: "2 items" });
         expect((await post(one, topic, text("last"))).offset).toBe(3);

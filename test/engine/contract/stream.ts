@@ -10,11 +10,11 @@ import {
 } from "../../../src/topic/broker.ts";
 import type { Position } from "../../../src/topic/message.ts";
 import { type Contract, type Engine, generous, testIf } from "./engine.ts";
-import { all, endTopic, failureOf, newTopic, numbered, once, post, text } from "./messages.ts";
+import { all, endTopic, failureOf, newTopic, numbered, once, post, publish, text } from "./messages.ts";
 
 /** Publishes the next item of a stream. Its digest is the text of all items. */
 const item = (broker: Broker, topic: string, writer: string, items: number, end = false): Promise<Appended> =>
-  broker.publish(topic, {
+  publish(broker, topic, {
     drafts: [text(`#${items}`)],
     end,
     step: { once, writer, items, digest: numbered(items).join() },
@@ -57,7 +57,7 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
         expect(await failureOf(item(one, topic, "w1", 2))).toBeInstanceOf(StreamTakenOver);
         await item(other, topic, "w2", 2);
         expect(await failureOf(item(one, topic, "w1", 2))).toBeInstanceOf(StreamTakenOver);
-        const end = one.publish(topic, {
+        const end = publish(one, topic, {
           drafts: [],
           end: true,
           step: { once, writer: "w1", items: 1, digest: "#1" },
