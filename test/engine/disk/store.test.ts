@@ -1,14 +1,18 @@
 /** The store of the engine on disk, without its Worker and on a clock of the test's. */
 import { Database } from "bun:sqlite";
-import { expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BatchQueue, type Operation } from "../../../src/engine/disk/batch-queue.ts";
 import { OwnedDirectory } from "../../../src/engine/disk/directory.ts";
+import { Entries } from "../../../src/engine/disk/entry.ts";
 import { Store } from "../../../src/engine/disk/store.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
+import type { Since } from "../../../src/topic/message.ts";
 import { text } from "../contract/messages.ts";
+
+setDefaultTimeout(120_000);
 
 const minute = 60;
 const hour = 60 * minute;
@@ -23,6 +27,9 @@ const limits: EngineLimits = {
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,
 };
+
+/** No segment is deleted before it would be too old for these. */
+const keepingLogs = { retain: [{ pattern: "logs/*", messages: 100, ageSeconds: 100 * hour }] };
 
 /** Times are in seconds since it began. */
 class Stage implements Disposable {
@@ -44,6 +51,12 @@ class Stage implements Disposable {
     if (batch) this.#store.commit(batch, momentOf(seconds));
   }
 
+  /** As the Worker does after each commit. */
+  mergeSlice(seconds: number): void {
+    const { now } = momentOf(seconds);
+    if (this.#store.isMergeDue(now)) this.#store.mergeSlice(now);
+  }
+
   sweep(seconds: number): void {
     this.#store.sweep(momentOf(seconds));
   }
@@ -56,6 +69,37 @@ class Stage implements Disposable {
 
   position(topic: string, seconds: number) {
     return this.#store.existing(topic, momentOf(seconds).now);
+  }
+
+  retained(topic: string, seconds: number): number | undefined {
+    return this.#store.inspect([topic], momentOf(seconds).now)[0]?.retained;
+  }
+
+  history(topic: string, since: Since, seconds: number) {
+    const page = { messagesMax: 1000, bytesMax: 1024 * 1024 };
+    const history = this.#store.history(topic, since, page, momentOf(seconds).now);
+    const entries = new Entries(history?.entries ?? new Uint8Array());
+    const messages = Array.from(entries.places(), (at) => entries.messageAt(at, topic, ""));
+    return {
+      complete: history?.complete,
+      texts: messages.map(({ data }) => data),
+      seconds: messages.map(({ time }) => secondsOf(time)),
+    };
+  }
+
+  get unmergedBytes(): number {
+    return this.#store.usage().unmergedBytes;
+  }
+
+  /** By offsets, and when they were received. */
+  segments(): unknown[] {
+    const rows = this.rows<Record<"first" | "last" | "received" | "received_last", number>>(
+      "SELECT first, last, received, received_last FROM segment ORDER BY id",
+    );
+    return rows.map(({ first, last, received, received_last }) => ({
+      ...{ first, last },
+      received: [secondsOf(received), secondsOf(received_last)],
+    }));
   }
 
   /** What another program sees. */
@@ -76,10 +120,11 @@ class Stage implements Disposable {
   }
 }
 
-const momentOf = (seconds: number) => ({
-  now: 1_800_000_000_000 + seconds * 1000,
-  monotonic: seconds * 1000,
-});
+const beginning = 1_800_000_000_000;
+
+const momentOf = (seconds: number) => ({ now: beginning + seconds * 1000, monotonic: seconds * 1000 });
+
+const secondsOf = (time: number): number => (time - beginning) / 1000;
 
 const subscribe = (topic: string): Operation => ({ kind: "subscribe", topic });
 const unsubscribe = (topic: string): Operation => ({ kind: "unsubscribe", topic });
@@ -100,7 +145,7 @@ test("a restart finds the position of a quiet topic whose subscriber was there u
 });
 
 test("a restart finds it also where messages that nobody sees any more are still in the file", () => {
-  using stage = new Stage({ retain: [{ pattern: "logs/*", messages: 100, ageSeconds: 100 * hour }] });
+  using stage = new Stage(keepingLogs);
   stage.commit(0, subscribe("quiet"), publish("quiet", "one"));
   const position = stage.position("quiet", 0);
   stage.sweep(2 * minute);
@@ -118,7 +163,7 @@ test("a sweep notes the use of some subscribed topics, the next one of others, e
     const rows = stage.rows<{ used: number; topics: number }>(
       "SELECT used, count(*) AS topics FROM topic GROUP BY used",
     );
-    return Object.fromEntries(rows.map(({ used, topics }) => [(used - momentOf(0).now) / 1000, topics]));
+    return Object.fromEntries(rows.map(({ used, topics }) => [secondsOf(used), topics]));
   };
   stage.sweep(29 * minute);
   stage.sweep(29 * minute);
@@ -130,4 +175,169 @@ test("a sweep notes the use of some subscribed topics, the next one of others, e
   stage.sweep(62 * minute);
   stage.sweep(62 * minute);
   expect(uses()).toEqual({ [62 * minute]: 501 });
+});
+
+test("the use of a topic counts from its last publication, and from when its last subscriber left, over a restart", () => {
+  using stage = new Stage();
+  stage.commit(0, subscribe("published"), subscribe("left"), subscribe("neither"));
+  for (const topic of ["published", "left", "neither"]) stage.commit(0, unsubscribe(topic));
+  stage.commit(50 * minute, subscribe("left"), publish("published", "one"));
+  stage.commit(50 * minute, unsubscribe("left"));
+  stage.sweep(52 * minute);
+  expect(stage.rows("SELECT seq FROM batch")).toEqual([]);
+  for (const name of ["in this run", "in the next one"]) {
+    const known = (topic: string, seconds: number): boolean => stage.position(topic, seconds) !== undefined;
+    expect([name, known("neither", 1.1 * hour)]).toEqual([name, false]);
+    for (const topic of ["published", "left"]) {
+      expect([name, topic, known(topic, 109 * minute)]).toEqual([name, topic, true]);
+      expect([name, topic, known(topic, 111 * minute)]).toEqual([name, topic, false]);
+    }
+    stage.restart(1.1 * hour);
+  }
+});
+
+describe("a merge", () => {
+  test("leaves nothing in the batches, and says when the first and the last message of a segment came", () => {
+    using stage = new Stage();
+    stage.commit(10, publish("news", "one", "two"));
+    stage.commit(20, publish("news", "three"));
+    stage.sweep(100);
+    expect(stage.rows("SELECT seq FROM batch")).toEqual([]);
+    expect(stage.segments()).toEqual([{ first: 1, last: 3, received: [10, 20] }]);
+    expect(stage.history("news", { kind: "all" }, 100).texts).toEqual(["one", "two", "three"]);
+  });
+
+  test("writes no message that is too many, and deletes segments of such", () => {
+    using stage = new Stage({ historyMessages: 3 });
+    stage.commit(0, publish("news", "1", "2", "3", "4", "5"));
+    stage.sweep(100);
+    expect(stage.segments()).toEqual([{ first: 3, last: 5, received: [0, 0] }]);
+    stage.commit(200, publish("news", "6", "7", "8"));
+    stage.sweep(300);
+    expect(stage.segments()).toEqual([{ first: 6, last: 8, received: [200, 200] }]);
+    stage.commit(400, publish("news", "9"));
+    stage.sweep(500);
+    expect(stage.history("news", { kind: "all" }, 500).texts).toEqual(["7", "8", "9"]);
+  });
+
+  test("writes nothing of a topic that has begun anew since", () => {
+    using stage = new Stage(keepingLogs);
+    stage.commit(0, publish("news", "old"));
+    stage.commit(2 * hour, publish("news", "new"));
+    stage.sweep(2 * hour + 100);
+    expect(stage.rows("SELECT topic, first, last FROM segment")).toEqual([{ topic: 2, first: 1, last: 1 }]);
+  });
+
+  test("divides the messages of a topic into segments of 64 KiB", () => {
+    using stage = new Stage();
+    const large = "x".repeat(10_000);
+    stage.commit(0, publish("news", ...Array(20).fill(large)));
+    stage.sweep(100);
+    const segments = stage.rows<{ bytes: number }>("SELECT length(entries) AS bytes FROM segment");
+    expect(segments.length).toBe(Math.ceil(20 / 6));
+    expect(Math.max(...segments.map(({ bytes }) => bytes))).toBeLessThanOrEqual(64 * 1024);
+  });
+
+  test("that falls behind holds up commits, so that what is not merged is bounded by the limit of the history", () => {
+    using stage = new Stage({ historyBytesMax: 1024 * 1024 });
+    for (let commit = 0; commit < 8; commit++) {
+      // More topics than a slice merges.
+      const topics = Array.from({ length: 300 }, (_, index) => `${commit}/${index}`);
+      stage.commit(commit, ...topics.map((topic) => publish(topic, "x".repeat(500))));
+      stage.mergeSlice(commit);
+      expect(stage.unmergedBytes).toBeLessThan(500_000); // Two tables, each with a sixteenth and one commit.
+    }
+  });
+});
+
+test("a topic that begins anew leaves no segment of its past", () => {
+  using stage = new Stage(keepingLogs);
+  stage.commit(0, publish("news", "old"));
+  stage.sweep(100);
+  expect(stage.rows("SELECT topic FROM segment")).toEqual([{ topic: 1 }]);
+  stage.commit(2 * hour, publish("news", "new"));
+  expect(stage.rows("SELECT topic FROM segment")).toEqual([]);
+});
+
+test("a topic that keeps no message knows when the last one came", () => {
+  using stage = new Stage({ historyMessages: 0 });
+  stage.commit(100, publish("news", "one"));
+  const since = (seconds: number): Since => ({ kind: "time", time: momentOf(seconds).now });
+  expect(stage.history("news", since(50), 200)).toMatchObject({ complete: false, texts: [] });
+  expect(stage.history("news", since(150), 200)).toMatchObject({ complete: true, texts: [] });
+});
+
+test("a clock that is set back twice makes no message younger than the last time, before and after a restart", () => {
+  using stage = new Stage();
+  stage.commit(100, publish("news", "one"));
+  stage.sweep(60);
+  stage.commit(61, publish("other", "two"));
+  stage.sweep(30);
+  for (const name of ["before", "after"]) {
+    expect([name, stage.retained("news", 30 + 10 * minute)]).toEqual([name, 1]);
+    expect([name, stage.retained("news", 31 + 10 * minute)]).toEqual([name, 0]);
+    expect([name, stage.retained("other", 31 + 10 * minute)]).toEqual([name, 0]);
+    stage.restart(31 + 10 * minute);
+  }
+});
+
+test("the end of a topic stays where it is, over a merge, what is published then, and a restart", () => {
+  using stage = new Stage();
+  const end: Operation = {
+    kind: "publish",
+    topic: "news",
+    publication: { drafts: [text("two")], end: true },
+  };
+  stage.commit(0, publish("news", "one"), end);
+  const position = stage.position("news", 0);
+  expect(position).toMatchObject({ offset: 3, end: { offset: 3 } });
+  stage.restart(10);
+  expect(stage.position("news", 10)).toEqual(position);
+  stage.commit(20, publish("other", "one"), publish("news", "refused"));
+  stage.sweep(100);
+  expect(stage.rows("SELECT name, last, ended FROM topic")).toEqual([
+    { name: "news", last: 2, ended: 1 },
+    { name: "other", last: 1, ended: 0 },
+  ]);
+  stage.restart(200);
+  expect(stage.position("news", 200)).toEqual(position);
+  expect(stage.history("news", { kind: "all" }, 200).texts).toEqual(["one", "two"]);
+  expect(stage.history("other", { kind: "all" }, 200).texts).toEqual(["one"]);
+});
+
+test("a repetition writes nothing, whatever else is in its batch", () => {
+  using stage = new Stage();
+  const once = { key: "key", publisher: "publisher" };
+  const keyed: Operation = { kind: "publish", topic: "news", publication: { drafts: [text("one")], once } };
+  stage.commit(0, keyed);
+  stage.commit(10, publish("other", "one"), keyed);
+  const texts = (seconds: number): unknown[] =>
+    ["news", "other"].map((topic) => stage.history(topic, { kind: "all" }, seconds).texts);
+  expect(texts(10)).toEqual([["one"], ["one"]]);
+  stage.sweep(100);
+  stage.restart(100);
+  expect(texts(100)).toEqual([["one"], ["one"]]);
+});
+
+test("the time of a topic never decreases, though the clock is set back", () => {
+  using stage = new Stage();
+  const times: number[] = [];
+  for (const seconds of [100, 50, 99.5, 200]) {
+    stage.commit(seconds, publish("news", `${seconds}`));
+    times.push(...stage.history("news", { kind: "last", count: 1 }, seconds).seconds);
+  }
+  expect(times).toEqual([100, 100, 100, 200]);
+});
+
+test("text of every length keeps its characters", () => {
+  using stage = new Stage();
+  const texts = [2000, 16_383, 16_384, 40_000].flatMap((length) =>
+    ["x", "ü", "好"].map((character) => character.repeat(length)),
+  );
+  texts.push("\u{feff}with a byte order mark");
+  for (const [second, each] of texts.entries()) stage.commit(second, publish("news", each));
+  stage.sweep(100);
+  const { texts: kept } = stage.history("news", { kind: "all" }, 100);
+  expect(kept.map((each) => texts.indexOf(String(each)))).toEqual([...texts.keys()].slice(0, kept.length));
+  expect(stage.history("news", { kind: "last", count: 1 }, 100).texts).toEqual([texts.at(-1) ?? ""]);
 });
