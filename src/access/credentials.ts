@@ -27,4 +27,4 @@ const offeredToken = ({ headers }: Request): string | undefined =>
   /(?:^|,)\s*bearer\.([^\s,]+)/.exec(headers.get("sec-websocket-protocol") ?? "")?.[1];
 
 const tokenInQuery = (context: RequestContext): string | undefined =>
-  context.search === "" ? undefined : context.url.searchParams.get("access_token") || undefined;
+  context.search === "" ? undefined : context.query.get("access_token") || undefined;

@@ -10,6 +10,7 @@ export class ReceivedRequest implements RequestContext {
   readonly search: string;
   readonly #href: string;
   #url: URL | undefined;
+  #query: URLSearchParams | undefined;
 
   /** @throws {Refusal} for a request that has no URL, or that Bun would leave without an answer */
   constructor(
@@ -33,6 +34,11 @@ export class ReceivedRequest implements RequestContext {
   get url(): URL {
     this.#url ??= new URL(this.#href);
     return this.#url;
+  }
+
+  get query(): URLSearchParams {
+    this.#query ??= new URLSearchParams(this.search);
+    return this.#query;
   }
 }
 

@@ -38,11 +38,11 @@ export function echoEndpoint(deps: EchoDeps): Handler {
   const line = new EchoLine(config.bufferedBytesMax, deps.reading);
   return methods({
     GET: async (context) => {
-      const { request, url } = context;
+      const { request } = context;
       if (!wantsWebSocket(request) && wantsEventStream(request)) return await openStream(deps, context);
       if (!wantsWebSocket(request)) {
         refusals.count("upgrade");
-        return howToConnect(proxies.targetOf(context), url.pathname);
+        return howToConnect(proxies.targetOf(context), context.pathname);
       }
       const subprotocol = chooseSubprotocol(request, [subprotocols.raw]);
       try {

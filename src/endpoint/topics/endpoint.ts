@@ -121,15 +121,15 @@ class TopicsEndpoint {
   }
 
   async get(context: RequestContext): Promise<Answer> {
-    const { request, url } = context;
+    const { request } = context;
     const isSocket = wantsWebSocket(request);
     const isStream = !isSocket && wantsEventStream(request);
     try {
-      const isConnection = isSocket || isStream || url.searchParams.has("since");
+      const isConnection = isSocket || isStream || context.query.has("since");
       const turn = isConnection ? this.#deps.openings.turn(context) : undefined;
       if (turn) await turn;
       requireNoMistypedParameter(context);
-      if (!isConnection && url.searchParams.has("wait"))
+      if (!isConnection && context.query.has("wait"))
         throw malformed("wait belongs to a poll, which needs since, such as ?since=-&wait=25s.");
       const topics = readTopics(context, this.#path, socketTopicsMax);
       const permissions = await this.#deps.access.authenticate(context);
@@ -138,7 +138,7 @@ class TopicsEndpoint {
         if (asked instanceof Promise) await asked; // Only the rule of an application is waited for.
       }
       if (!isConnection) return await this.#inspect(topics);
-      const starts = readTopicStarts(request, url, topics);
+      const starts = readTopicStarts(context, topics);
       if (isSocket) return await this.#openSocket(context, permissions, starts);
       if (isStream) return await this.#openStream(context, permissions, starts);
       return await this.#poll(context, permissions, starts);
@@ -230,9 +230,9 @@ class TopicsEndpoint {
     permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Response> {
-    const { request, url } = context;
+    const { request } = context;
     const { connections, config } = this.#deps;
-    const format = url.searchParams.get("format");
+    const format = context.query.get("format");
     if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
     if (starts.length > streamTopicsMax)
       throw malformed(`At most ${streamTopicsMax} topics go into one event stream.`);
@@ -266,7 +266,7 @@ class TopicsEndpoint {
     permissions: Permissions,
     starts: readonly TopicStart[],
   ): Promise<Response> {
-    const options = readPollOptions(context.url);
+    const options = readPollOptions(context);
     return await this.#subscribe(starts, async (subscriptions) => {
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
       using _ = silentFor(context, 2 * pollWaitSecondsMax);

@@ -30,8 +30,6 @@ export interface EventStreamDeps {
   readonly refusals: Refusals;
 }
 
-const utf8 = new TextEncoder();
-
 /** How one format writes events that a topic's readers do not share. */
 interface StreamCodec {
   open(topics: readonly OpenedTopic[], cursor: string): string;
@@ -233,7 +231,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
 
   #write(event: Uint8Array<ArrayBuffer> | string): void {
     if (!this.#connection) return;
-    const bytes = typeof event === "string" ? utf8.encode(event) : event;
+    const bytes = typeof event === "string" ? this.#deps.turn.encode(event) : event;
     this.#silentSeconds = 0;
     this.#gather(this.#member ? this.#member.added(bytes) : bytes);
   }

@@ -62,7 +62,7 @@ const innocentNames: ReadonlySet<string> = new Set(["id", "at", "form", "rnd", "
  */
 export function requireNoMistypedParameter(context: RequestContext): void {
   if (context.search === "") return;
-  for (const name of context.url.searchParams.keys()) {
+  for (const name of context.query.keys()) {
     if (parameterNames.includes(name) || innocentNames.has(name)) continue;
     const meant = nearest(name.toLowerCase(), parameterNames, name.length < 5 ? 1 : 2);
     if (meant !== undefined)
@@ -75,12 +75,13 @@ export function requireNoMistypedParameter(context: RequestContext): void {
  * clients of Mercure return with `?lastEventId=` and without the header.
  * @throws {Refusal} for a malformed `since`; a strange Last-Event-ID asks for what no server has, and becomes a gap
  */
-export function readTopicStarts(request: Request, url: URL, topics: readonly string[]): TopicStart[] {
-  const header = request.headers.get("last-event-id");
+export function readTopicStarts(context: RequestContext, topics: readonly string[]): TopicStart[] {
+  const header = context.request.headers.get("last-event-id");
   if (header) return readLastEventId(header, topics);
-  const parameter = url.searchParams.get("since");
-  if (parameter === null) {
-    const id = lastEventIdNames.map((name) => url.searchParams.get(name)).find((value) => value);
+  const query = context.search === "" ? undefined : context.query;
+  const parameter = query?.get("since") ?? undefined;
+  if (parameter === undefined) {
+    const id = query && lastEventIdNames.map((name) => query.get(name)).find((value) => value);
     if (id) return readLastEventId(id, topics);
     return topics.map((topic) => ({ topic, since: undefined, requested: "" }));
   }
@@ -115,35 +116,35 @@ function readLastEventId(header: string, topics: readonly string[]): TopicStart[
 /** Whether a POST asks that its topics end: `?end`. @throws {Refusal} */
 export function readEnd(context: RequestContext): boolean {
   if (context.search === "") return false;
-  const text = context.url.searchParams.get("end");
+  const text = context.query.get("end");
   if (text === null || text === "false") return false;
   if (text === "" || text === "true") return true;
   throw malformed("end takes no value: POST /topics/answers/42?end.");
 }
 
 /** What the query of a poll asks for. @throws {Refusal} */
-export function readPollOptions(url: URL): PollOptions {
+export function readPollOptions({ query, pathname }: RequestContext): PollOptions {
   return {
-    messagesMax: readWhole(url, "limit", 1, pollMessagesMax) ?? pollMessagesMax,
-    waitSeconds: readWait(url),
+    messagesMax: readWhole(query, "limit", 1, pollMessagesMax) ?? pollMessagesMax,
+    waitSeconds: readWait(query),
     nextUrl: (cursor) => {
-      const query = new URLSearchParams(url.searchParams);
-      query.delete("access_token"); // A token must not stand in a header that is logged.
-      query.set("since", cursor);
-      return `${url.pathname}?${query}`;
+      const next = new URLSearchParams(query);
+      next.delete("access_token"); // A token must not stand in a header that is logged.
+      next.set("since", cursor);
+      return `${pathname}?${next}`;
     },
   };
 }
 
-function readWait(url: URL): number {
-  const text = url.searchParams.get("wait");
+function readWait(query: URLSearchParams): number {
+  const text = query.get("wait");
   const [, digits] = /^(\d{1,3})s$/.exec(text ?? "0s") ?? [];
   if (digits !== undefined && Number(digits) <= pollWaitSecondsMax) return Number(digits);
   throw malformed(`wait must be a time with its unit, from 0s to ${pollWaitSecondsMax}s.`);
 }
 
-function readWhole(url: URL, name: string, least: number, most: number): number | undefined {
-  const text = url.searchParams.get(name);
+function readWhole(query: URLSearchParams, name: string, least: number, most: number): number | undefined {
+  const text = query.get(name);
   if (text === null) return undefined;
   const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= least && value <= most) return value;

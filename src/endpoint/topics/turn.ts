@@ -17,10 +17,16 @@ interface Joined {
   readonly bytes: Chunk;
 }
 
+const utf8 = new TextEncoder();
+
 /** The streams that write at the end of the current turn. */
 export class Turn {
   readonly #log: Logger;
   #streams = new Set<GatheringStream>();
+  /** Something was added or encoded, so that the turn has an end. */
+  #isBegun = false;
+  /** What was encoded in this turn, by its text: clients that return with the same id are told the same. */
+  readonly #encoded = new Map<string, Chunk>();
   /** What was joined in this turn, by the first chunk: the streams of a topic gather the same chunks. */
   readonly #joined = new Map<Chunk, Joined>();
 
@@ -30,8 +36,18 @@ export class Turn {
 
   /** Calls `flush` once, at the end of the turn. */
   add(stream: GatheringStream): void {
-    if (this.#streams.size === 0) setImmediate(() => this.#end());
+    this.#begin();
     this.#streams.add(stream);
+  }
+
+  /** Encodes a text, once for all streams that write it in this turn, so that what they gather can be joined once. */
+  encode(text: string): Chunk {
+    const known = this.#encoded.get(text);
+    if (known) return known;
+    this.#begin();
+    const bytes = utf8.encode(text);
+    this.#encoded.set(text, bytes);
+    return bytes;
   }
 
   /**
@@ -50,7 +66,14 @@ export class Turn {
     return bytes;
   }
 
+  #begin(): void {
+    if (this.#isBegun) return;
+    this.#isBegun = true;
+    setImmediate(() => this.#end());
+  }
+
   #end(): void {
+    this.#isBegun = false;
     const streams = this.#streams;
     // A flush may make its stream gather more, for the next turn.
     this.#streams = new Set();
@@ -63,6 +86,7 @@ export class Turn {
       }
     }
     this.#joined.clear();
+    this.#encoded.clear();
   }
 }
 
