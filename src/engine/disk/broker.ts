@@ -31,7 +31,6 @@ import { settleMilliseconds, WorkerLink } from "./worker-link.ts";
 
 const tickMilliseconds = 250;
 const sweepMilliseconds = 1000;
-const closeMilliseconds = 1000;
 
 export interface DiskBrokerOptions extends Pick<EngineDeps, "log" | "workerUrl"> {
   readonly directory: string;
@@ -152,15 +151,10 @@ export class DiskBroker implements Broker, EngineSize {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#flush();
-    const closed = this.#isOpened ? this.#link.ask({ kind: "close" }) : Promise.resolve();
     this.#isClosed = true;
-    const late = Promise.withResolvers<void>();
-    const timer = setTimeout(late.resolve, closeMilliseconds);
-    await Promise.race([closed.catch(() => undefined), late.promise]);
-    clearTimeout(timer);
     for (const timer of this.#timers) clearInterval(timer);
+    await this.#link.close();
     this.#queue.rejectAll(new BrokerUnavailable("the server has stopped"));
-    this.#link.close();
     this.#owned[Symbol.dispose]();
     this.#listener = undefined;
   }

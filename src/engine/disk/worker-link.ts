@@ -12,6 +12,9 @@ const questionsMax = 20_000;
 
 const restartMilliseconds = 500;
 
+/** The contract allows 1 s to settle what is in flight. */
+const closeMilliseconds = 1000;
+
 /** Bun's Worker can be left out of what keeps a process alive. */
 type DiskWorker = Worker & { ref(): void; unref(): void };
 
@@ -76,11 +79,22 @@ export class WorkerLink {
     }
   }
 
-  close(): void {
+  /** Ends the Worker when it has answered what it was asked before and closed its files, or after a second. */
+  async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#restart);
+    if (this.#worker) await this.#filesClosed(this.#worker);
     this.#rejectAll(new BrokerUnavailable("the server has stopped"));
     this.#worker?.terminate();
+  }
+
+  async #filesClosed(worker: DiskWorker): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<unknown>();
+    const timer = setTimeout(resolve, closeMilliseconds);
+    worker.addEventListener("close", resolve);
+    this.#ask({ kind: "close" }, Number.POSITIVE_INFINITY).then(resolve, resolve); // A refusal is logged.
+    await promise;
+    clearTimeout(timer);
   }
 
   #ask(question: WorkerQuestion, deadline: number): Promise<WorkerAnswer> {

@@ -94,6 +94,7 @@ function answerTo(request: WorkerRequest): WorkerAnswer {
         return sweep(id, request);
       case "close":
         clearTimeout(nextSlice);
+        reads.length = 0; // They would open the files again.
         store?.close();
         store = undefined;
         return { id, kind: "closed" };

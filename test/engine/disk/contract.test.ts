@@ -8,6 +8,7 @@ import { join } from "node:path";
 import type { Clock } from "../../../src/engine/clock.ts";
 import { DiskBroker } from "../../../src/engine/disk/broker.ts";
 import { OwnedDirectory } from "../../../src/engine/disk/directory.ts";
+import type { WorkerAnswer, WorkerQuestion, WorkerRequest } from "../../../src/engine/disk/protocol.ts";
 import { Store } from "../../../src/engine/disk/store.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
 import { BrokerUnavailable, idempotencySeconds, TopicEnded } from "../../../src/topic/broker.ts";
@@ -124,6 +125,26 @@ test("a Worker that dies is started again; what it was asked fails, and announce
   const { epoch, offset } = await post(broker, "news", draft);
   expect(epoch).toBe(first.epoch);
   expect(offset).toBe(2);
+});
+
+test("a Worker that has closed its files serves no read that waited: it would open them again", async () => {
+  await using stack = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), "longwire-disk-"));
+  stack.defer(() => rm(directory, { recursive: true, force: true }));
+  stack.use(new OwnedDirectory(directory, Date.now()));
+  const worker = new Worker(workerUrl);
+  stack.defer(() => worker.terminate());
+  const answered: number[] = [];
+  worker.onmessage = ({ data: { id } }: MessageEvent<WorkerAnswer>) => answered.push(id);
+  const ask = (id: number, question: WorkerQuestion) =>
+    worker.postMessage({ ...question, id, now: Date.now(), monotonic: 0 } satisfies WorkerRequest);
+  ask(1, { kind: "open", directory, limits, subscribed: [] });
+  ask(2, { kind: "positions", topics: ["news"] });
+  ask(3, { kind: "close" });
+  await until(() => answered.includes(3), "the files to be closed");
+  ask(4, { kind: "close" });
+  await until(() => answered.includes(4), "another answer");
+  expect(answered.slice(answered.indexOf(3))).toEqual([3, 4]);
 });
 
 test("a restart keeps attributes, ends and the records of streams", async () => {
