@@ -25,11 +25,15 @@ export class ApiKeys {
    */
   nameOf(given: string): string | undefined {
     if (this.isEmpty) return undefined;
-    const digest = digestOf(given);
-    const matches = this.#keys.filter((key) => crypto.timingSafeEqual(key.digest, digest));
-    return matches[0]?.name;
+    Bun.SHA256.hash(given, givenDigest);
+    let found: string | undefined;
+    for (const { digest, name } of this.#keys) if (crypto.timingSafeEqual(digest, givenDigest)) found = name;
+    return found;
   }
 }
+
+/** Written anew for each comparison. */
+const givenDigest = new Uint8Array(32);
 
 /** Digests have one length, as a comparison in constant time needs it. */
 const digestOf = (text: string): Uint8Array => Bun.SHA256.hash(text, new Uint8Array(32)) as Uint8Array;

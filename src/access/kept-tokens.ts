@@ -8,6 +8,11 @@ export interface KeptToken {
   isCurrent(): boolean;
 }
 
+interface PresentedToken extends KeptToken {
+  /** Since it was added or spared. */
+  isPresented: boolean;
+}
+
 /** Shortest time between two looks for expired tokens: a look is at all of them. */
 const lookMillisecondsMin = 1000;
 
@@ -15,8 +20,8 @@ const lookMillisecondsMin = 1000;
 const lookMillisecondsMax = 24 * 3600 * 1000;
 
 export class KeptTokens implements Disposable {
-  /** By the digest of the token; the one that was not presented for the longest is first. */
-  readonly #kept = new Map<string, KeptToken>();
+  /** By the digest of the token, the oldest first. */
+  readonly #kept = new Map<string, PresentedToken>();
   #timer: Timer | undefined;
   /** When `#timer` fires, in milliseconds since 1970. */
   #lookTime = Number.POSITIVE_INFINITY;
@@ -26,20 +31,19 @@ export class KeptTokens implements Disposable {
   get(digest: string): TopicPermissions | undefined {
     const kept = this.#kept.get(digest);
     if (!kept) return undefined;
+    if (kept.isCurrent() && !hasExpired(kept)) {
+      kept.isPresented = true;
+      return kept.permissions;
+    }
     this.#kept.delete(digest);
-    if (!kept.isCurrent() || hasExpired(kept)) return undefined;
-    this.#kept.set(digest, kept);
-    return kept.permissions;
+    return undefined;
   }
 
-  /** Past `keptTokensMax` tokens the one that was not presented for the longest is dropped. */
+  /** Past `keptTokensMax` tokens one is dropped. */
   set(digest: string, kept: KeptToken): void {
     if (this.#isDisposed) return;
-    if (this.#kept.size >= keptTokensMax) {
-      const [oldest] = this.#kept.keys();
-      if (oldest !== undefined) this.#kept.delete(oldest);
-    }
-    this.#kept.set(digest, kept);
+    if (this.#kept.size >= keptTokensMax) this.#dropOne();
+    this.#kept.set(digest, { ...kept, isPresented: false });
     if (kept.permissions.expiresTime < this.#lookTime) this.#lookAt(kept.permissions.expiresTime);
   }
 
@@ -48,6 +52,19 @@ export class KeptTokens implements Disposable {
     this.#isDisposed = true;
     clearTimeout(this.#timer);
     this.#kept.clear();
+  }
+
+  /**
+   * Drops the oldest token that was not presented, and spares those before it until the next time. To move a token at each
+   * request instead would make the Map anew every few requests.
+   */
+  #dropOne(): void {
+    for (const [digest, kept] of this.#kept) {
+      this.#kept.delete(digest);
+      if (!kept.isPresented) return;
+      kept.isPresented = false;
+      this.#kept.set(digest, kept);
+    }
   }
 
   #lookAt(time: number): void {

@@ -89,7 +89,8 @@ export class IdempotencyKeys {
     };
     this.#keys.set(record.fingerprint, key);
     this.#bytes += keyBytes;
-    this.#recount(publisher, () => publisher.add(key));
+    publisher.add(key);
+    this.#recount(publisher, publisher.count - 1);
     while (this.#bytes > this.#bytesMax) this.#evict();
   }
 
@@ -116,7 +117,8 @@ export class IdempotencyKeys {
     this.#keys.delete(key.record.fingerprint);
     this.#bytes -= keyBytes;
     const { publisher } = key;
-    this.#recount(publisher, () => publisher.remove(key));
+    publisher.remove(key);
+    this.#recount(publisher, publisher.count + 1);
     if (publisher.count > 0) return;
     this.#publishers.delete(publisher.name);
     this.#bytes -= bytesOf(publisher);
@@ -133,11 +135,10 @@ export class IdempotencyKeys {
   }
 
   /** Moves a publisher to the set of its new count. Counts change by one, so the highest is never searched for. */
-  #recount(publisher: PublisherKeys, change: () => void): void {
-    const before = this.#byCount.get(publisher.count);
+  #recount(publisher: PublisherKeys, countBefore: number): void {
+    const before = this.#byCount.get(countBefore);
     before?.delete(publisher);
-    if (before?.size === 0) this.#byCount.delete(publisher.count);
-    change();
+    if (before?.size === 0) this.#byCount.delete(countBefore);
     const { count } = publisher;
     if (count > 0) {
       const after = this.#byCount.get(count);

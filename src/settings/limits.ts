@@ -192,7 +192,7 @@ export const streamIntervalSecondsMax = 120;
 /** UTF-16 units of a token. Real tokens are shorter; checking a longer one would only cost time. */
 export const tokenLengthMax = 8192;
 
-/** Tokens whose permissions are kept: about 1 KiB each. The one that was not presented for the longest is dropped first. */
+/** Tokens whose permissions are kept: about 1 KiB each. The oldest that was not presented again is dropped first. */
 export const keptTokensMax = 10_000;
 
 /** Age in seconds from which published keys are fetched again. Until that succeeds they stay valid. */

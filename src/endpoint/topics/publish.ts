@@ -100,14 +100,12 @@ async function publishedLater(topic: string, appending: Promise<Appended>): Prom
 
 /** @throws {Refusal} if a topic was not published to */
 function answerOf(outcomes: readonly TopicOutcome[]): Response {
-  const published: PublishedEntry[] = [];
-  const failed: unknown[] = [];
-  for (const outcome of outcomes) {
-    if (outcome instanceof Unpublished) failed.push(outcome.error);
-    else published.push(outcome);
-  }
-  if (failed.length > 0) throw refusalOfPublication(failed, published);
-  return Response.json({ published });
+  const failed = outcomes.filter((outcome) => outcome instanceof Unpublished);
+  if (failed.length === 0) return Response.json({ published: outcomes });
+  throw refusalOfPublication(
+    failed.map(({ error }) => error),
+    outcomes.filter((outcome) => !(outcome instanceof Unpublished)),
+  );
 }
 
 /** Why a topic was not published to. */
