@@ -1,7 +1,7 @@
 /** The store of the engine on disk, without its Worker and on a clock of the test's. */
 import { Database } from "bun:sqlite";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BatchQueue, type Operation } from "../../../src/engine/disk/batch-queue.ts";
@@ -10,6 +10,7 @@ import { Entries } from "../../../src/engine/disk/entry.ts";
 import { Store } from "../../../src/engine/disk/store.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
 import type { Since } from "../../../src/topic/message.ts";
+import { makeOwn, schema1 } from "../../power/fixtures/old-data.ts";
 import { text } from "../contract/messages.ts";
 
 setDefaultTimeout(120_000);
@@ -38,8 +39,10 @@ class Stage implements Disposable {
   readonly #owned: Disposable;
   #store: Store;
 
-  constructor(changed: Partial<EngineLimits> = {}) {
+  /** @param prepare puts a data file there */
+  constructor(changed: Partial<EngineLimits> = {}, prepare?: (path: string) => void) {
     this.#limits = { ...limits, ...changed };
+    prepare?.(join(this.#directory, "longwire.db"));
     this.#owned = new OwnedDirectory(this.#directory, momentOf(0).now);
     this.#store = this.#open(0);
   }
@@ -75,16 +78,28 @@ class Stage implements Disposable {
     return this.#store.inspect([topic], momentOf(seconds).now)[0]?.retained;
   }
 
+  /** All pages: on a busy machine one ends early. */
   history(topic: string, since: Since, seconds: number) {
-    const page = { messagesMax: 1000, bytesMax: 1024 * 1024 };
-    const history = this.#store.history(topic, since, page, momentOf(seconds).now);
-    const entries = new Entries(history?.entries ?? new Uint8Array());
-    const messages = Array.from(entries.places(), (at) => entries.messageAt(at, topic, ""));
+    const { complete, messages } = this.#page(topic, since, seconds);
+    for (let more = messages; more.length > 0; messages.push(...more)) {
+      const { epoch = "", offset = 0 } = messages.at(-1) ?? {};
+      more = this.#page(topic, { kind: "position", position: { epoch, offset } }, seconds).messages;
+    }
     return {
-      complete: history?.complete,
+      complete,
       texts: messages.map(({ data }) => data),
       seconds: messages.map(({ time }) => secondsOf(time)),
     };
+  }
+
+  #page(topic: string, since: Since, seconds: number) {
+    const page = { messagesMax: 1000, bytesMax: 1024 * 1024 };
+    const history = this.#store.history(topic, since, page, momentOf(seconds).now);
+    if (!history) throw new Error(`there is no topic "${topic}"`);
+    const entries = new Entries(history.entries);
+    const { epoch } = history.position;
+    const messages = Array.from(entries.places(), (at) => entries.messageAt(at, topic, epoch));
+    return { complete: history.complete, messages };
   }
 
   get unmergedBytes(): number {
@@ -269,10 +284,13 @@ test("a topic that keeps no message knows when the last one came", () => {
 
 test("a clock that is set back twice makes no message younger than the last time, before and after a restart", () => {
   using stage = new Stage();
+  stage.commit(10, publish("early", "zero"));
   stage.commit(100, publish("news", "one"));
   stage.sweep(60);
   stage.commit(61, publish("other", "two"));
   stage.sweep(30);
+  expect(stage.retained("early", 9 + 10 * minute)).toBe(1);
+  expect(stage.retained("early", 11 + 10 * minute)).toBe(0);
   for (const name of ["before", "after"]) {
     expect([name, stage.retained("news", 30 + 10 * minute)]).toEqual([name, 1]);
     expect([name, stage.retained("news", 31 + 10 * minute)]).toEqual([name, 0]);
@@ -338,6 +356,124 @@ test("text of every length keeps its characters", () => {
   for (const [second, each] of texts.entries()) stage.commit(second, publish("news", each));
   stage.sweep(100);
   const { texts: kept } = stage.history("news", { kind: "all" }, 100);
-  expect(kept.map((each) => texts.indexOf(String(each)))).toEqual([...texts.keys()].slice(0, kept.length));
-  expect(stage.history("news", { kind: "last", count: 1 }, 100).texts).toEqual([texts.at(-1) ?? ""]);
+  expect(kept.map((each) => texts.indexOf(String(each)))).toEqual([...texts.keys()]);
+});
+
+/** A message of schema 1. */
+interface OldMessage {
+  readonly topic: string;
+  readonly offset: number;
+  readonly received: number;
+  readonly bytes?: number;
+}
+
+/** A file of schema 1 with these messages. @param clockStep the clock was set back to then, after all of them */
+function oldFile(messages: readonly OldMessage[], clockStep?: number): (path: string) => void {
+  return (path) => {
+    writeFileSync(path, schema1().database);
+    makeOwn(path);
+    using database = new Database(path);
+    for (const table of ["message", "topic", "publication", "clock_step"])
+      database.run(`DELETE FROM ${table}`);
+    const topics = Map.groupBy(messages, ({ topic }) => topic);
+    const names = [...topics.keys()];
+    for (const [name, own] of topics) {
+      const { offset = 0, received = 0 } = own.at(-1) ?? {};
+      const { now } = momentOf(received);
+      database.run("INSERT INTO topic VALUES (?, ?, ?, 0, ?, 0, NULL, ?)", [
+        ...[names.indexOf(name) + 1, name, offset, now, now],
+      ]);
+    }
+    for (const [index, { topic, offset, received, bytes = 10 }] of messages.entries()) {
+      const { now } = momentOf(received);
+      database.run("INSERT INTO message VALUES (?, ?, ?, ?, ?, 'text/plain', NULL, ?)", [
+        ...[index + 1, names.indexOf(topic) + 1, offset, now, now, `${offset} `.padEnd(bytes, "x")],
+      ]);
+    }
+    if (clockStep !== undefined)
+      database.run("INSERT INTO clock_step VALUES (?, ?)", [messages.length, momentOf(clockStep).now]);
+    const last = clockStep ?? messages.at(-1)?.received ?? 0;
+    database.run("UPDATE state SET topics = ?, idle = 0, latest_time = ?", [
+      ...[names.length, momentOf(last).now],
+    ]);
+    database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  };
+}
+
+describe("messages of schema 1", () => {
+  const five = [1, 2, 3, 4, 5].map((offset) => ({ topic: "news", offset, received: 0 }));
+  const left = (stage: Stage): unknown[] => stage.rows("SELECT offset FROM old_message ORDER BY seq");
+
+  test("are moved by half a MiB at a time, into segments of 64 KiB", () => {
+    const offsets = Array.from({ length: 40 }, (_, index) => index + 1);
+    using stage = new Stage(
+      {},
+      oldFile(offsets.map((offset) => ({ topic: "news", offset, received: 0, bytes: 20_000 }))),
+    );
+    stage.sweep(10);
+    expect(left(stage).length).toBe(40 - 27); // Past 524,288 bytes.
+    expect(stage.segments().slice(0, 2)).toMatchObject([
+      { first: 1, last: 3 },
+      { first: 4, last: 6 },
+    ]);
+    expect(stage.retained("news", 10)).toBe(40);
+  });
+
+  test("are older than all that was merged, also those that are moved later", () => {
+    const many = Array.from({ length: 501 }, (_, index) => ({
+      topic: "old",
+      offset: index + 1,
+      received: 0,
+    }));
+    using stage = new Stage({}, oldFile(many));
+    stage.commit(1, publish("new", "one"));
+    stage.mergeSlice(70);
+    for (let sweep = 0; sweep < 3; sweep++) stage.sweep(70);
+    expect(stage.rows("SELECT id, first, last FROM segment ORDER BY id")).toEqual([
+      { id: 1, first: 1, last: 500 },
+      { id: 2, first: 501, last: 501 },
+      { id: 2 ** 40, first: 1, last: 1 },
+    ]);
+  });
+
+  test("came before the last clock step, wherever they are", () => {
+    using stage = new Stage({}, oldFile([{ topic: "news", offset: 1, received: 100 }], 50));
+    expect(stage.retained("news", 9 * minute)).toBe(1);
+    expect(stage.retained("news", 51 + 10 * minute)).toBe(0);
+    stage.sweep(51 + 10 * minute);
+    expect(stage.segments()).toEqual([{ first: 1, last: 1, received: [50, 50] }]);
+  });
+
+  test("came before a clock step of now, when they are moved", () => {
+    using stage = new Stage({}, oldFile([{ topic: "news", offset: 1, received: 100 }]));
+    stage.sweep(50);
+    expect(stage.retained("news", 49 + 10 * minute)).toBe(1);
+    expect(stage.retained("news", 51 + 10 * minute)).toBe(0);
+  });
+
+  test("are deleted where newer ones make them too many", () => {
+    using stage = new Stage({ historyMessages: 3 }, oldFile(five));
+    stage.commit(1, publish("news", "6", "7", "8", "9"));
+    stage.mergeSlice(70);
+    expect(left(stage)).toEqual([]);
+    expect(stage.segments()).toMatchObject([{ first: 7, last: 9 }]);
+  });
+
+  test("are not moved where newer segments were dropped after them", () => {
+    using stage = new Stage({ historyMessages: 3 }, oldFile(five));
+    stage.commit(1, publish("news", "6", "7", "8"));
+    stage.mergeSlice(70);
+    stage.commit(71, publish("news", "9", "10", "11"));
+    stage.mergeSlice(140);
+    expect(left(stage).length).toBe(5);
+    stage.sweep(140);
+    expect(left(stage)).toEqual([]);
+    expect(stage.segments()).toMatchObject([{ first: 9, last: 11 }]);
+  });
+
+  test("are deleted where their topic begins anew", () => {
+    using stage = new Stage({}, oldFile(five));
+    stage.commit(2 * hour, publish("news", "one"));
+    expect(left(stage)).toEqual([]);
+  });
 });
