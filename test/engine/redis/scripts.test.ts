@@ -163,4 +163,14 @@ describe.skipIf(lacks("redis-server"))("the scripts", () => {
     });
     expect(await append()).toMatchObject({ epoch: "e", offset: offset + 1 });
   });
+
+  test("append the publications of a call that come after one that is refused", async () => {
+    await store();
+    await server.command("RPUSH", keys.position("broken"), "no hash");
+    const names = ["news", "broken", "news"].map((topic) => keys.name(topic));
+    const publications = names.flatMap(() => ["100 600000 0 1 none", "ttext/plain\n\nx"]);
+    const reply = await run("append", names, ["new", keys.channelsBegin, ...publications]);
+    const [, ...answers] = String(reply).split("\n");
+    expect(answers).toEqual(["e 11 -", expect.stringMatching(/^ERROR WRONGTYPE/), "e 12 -"]);
+  });
 });
