@@ -4,6 +4,7 @@
  */
 import type { RedisClientOptions } from "@redis/client";
 import { BrokerUnavailable } from "../../topic/broker.ts";
+import { defineHasSubscribers } from "./tracing.ts";
 
 /** How often the oldest unanswered command is looked at. */
 const lookMilliseconds = 250;
@@ -161,6 +162,7 @@ export class RedisConnection {
 
   async open(): Promise<void> {
     const { createClient } = await import("@redis/client"); // Not at start: most servers have no Redis.
+    defineHasSubscribers();
     if (this.#isEnded) return;
     const client = createClient({
       ...this.#options,
