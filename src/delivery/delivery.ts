@@ -10,7 +10,7 @@ import { type DeliveryDeps, TopicReaders } from "./topic-readers.ts";
 
 export interface Delivery extends DeliveryDeps {
   /** Makes the live readers of a topic. */
-  live(topic: string): TopicReaders;
+  live(): TopicReaders;
 }
 
 /** @param holders the open connections */
@@ -30,5 +30,5 @@ export function openDelivery(
     held: new HeldBytes(holders, buffers.totalBytesMax, cutter),
     native: new NativeTopics(counters),
   };
-  return { ...deps, live: (topic) => new TopicReaders(topic, deps) };
+  return { ...deps, live: () => new TopicReaders(deps) };
 }

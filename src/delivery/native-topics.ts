@@ -7,6 +7,7 @@ export class NativeTopics {
   readonly #counters: Pick<Counters, "sentBytes">;
   /** In the names of native topics, because two handlers may share a server and so its native topics. */
   readonly #id = crypto.randomUUID().slice(0, 8);
+  #named = 0;
   /** Servers that upgraded one of the sockets. Native topics belong to a server. */
   readonly #servers = new Set<Server<unknown>>();
   /** `publishedBytes` when Bun last reported a socket with unsent bytes. */
@@ -26,8 +27,9 @@ export class NativeTopics {
     this.#servers.add(server);
   }
 
-  nameOf(topic: string, kind: string): string {
-    return `${this.#id}/${kind}/${topic}`;
+  /** A name that no other has. Short, because Bun looks a topic up by its name at each publication, and keeps a copy. */
+  newName(): string {
+    return `${this.#id}${(this.#named++).toString(36)}`;
   }
 
   /** Whether a socket may hold unsent bytes of what was published later. @param sinceBytes an earlier `publishedBytes` */
@@ -35,11 +37,14 @@ export class NativeTopics {
     return this.#laggingAtBytes >= sinceBytes;
   }
 
-  /** @returns false if Bun dropped the frame for a socket, whose buffer is full */
-  publish(name: string, kind: keyof Counters["sentBytes"], frame: Frame): boolean {
+  /**
+   * @param sockets that are subscribed to the topic, of all servers
+   * @returns false if Bun dropped the frame for a socket, whose buffer is full
+   */
+  publish(name: string, kind: keyof Counters["sentBytes"], frame: Frame, sockets: number): boolean {
     let isTaken = true;
     for (const server of this.#servers) {
-      const subscribers = server.subscriberCount(name);
+      const subscribers = this.#servers.size === 1 ? sockets : server.subscriberCount(name);
       if (subscribers === 0) continue;
       // Uncompressed, because Bun compresses a published frame once per subscriber.
       const result = server.publish(name, frame, false);

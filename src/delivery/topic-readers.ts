@@ -31,13 +31,11 @@ export interface DeliveryDeps {
 
 /** The live readers of one topic. Its channel owns it. */
 export class TopicReaders implements LiveSubscribers, ReaderLimits {
-  readonly #topic: string;
   readonly #deps: DeliveryDeps;
   /** Replaced and not changed, because readers come and go during a delivery. Only forms with a reader are in it. */
   #forms: readonly FormReaders[] = [];
 
-  constructor(topic: string, deps: DeliveryDeps) {
-    this.#topic = topic;
+  constructor(deps: DeliveryDeps) {
     this.#deps = deps;
   }
 
@@ -45,7 +43,7 @@ export class TopicReaders implements LiveSubscribers, ReaderLimits {
   add(subscription: Subscription, reader: Reader): void {
     let readers = this.#of(reader.form);
     if (!readers) {
-      readers = new FormReaders(this.#topic, reader.form, this.#deps);
+      readers = new FormReaders(reader.form, this.#deps);
       this.#forms = [...this.#forms, readers];
     }
     readers.add(subscription, reader);
@@ -110,10 +108,10 @@ class FormReaders {
   /** Those that lag, as far as is known. The pause is for them. Undefined without a pause. */
   #lagging: Reader[] | undefined;
 
-  constructor(topic: string, form: Form, deps: DeliveryDeps) {
+  constructor(form: Form, deps: DeliveryDeps) {
     this.form = form;
     this.#deps = deps;
-    this.#nativeName = form.isNative ? deps.native.nameOf(topic, form.kind ?? "") : "";
+    this.#nativeName = form.isNative ? deps.native.newName() : "";
     this.#checkedAtBytes = deps.native.publishedBytes;
   }
 
@@ -228,7 +226,7 @@ class FormReaders {
     const { kind } = this.form;
     if (!kind) return;
     counters.delivered[kind] += this.size;
-    if (!native.publish(this.#nativeName, kind, frame)) this.#cutAfterDrop();
+    if (!native.publish(this.#nativeName, kind, frame, this.size)) this.#cutAfterDrop();
   }
 
   /**

@@ -22,7 +22,7 @@ import type { Gap, LiveSubscribers, LocalTopic, Start } from "./subscription.ts"
 export interface ChannelDeps<Live extends LiveSubscribers> {
   readonly broker: Pick<Broker, "subscribe" | "history" | "traits">;
   /** Makes the live subscribers of a topic. */
-  live(topic: string): Live;
+  live(): Live;
   /** Keeps recent messages for subscribers that come back; undefined where the engine itself is as near. */
   readonly recent: Retention | undefined;
   readonly counters: Pick<Counters, "catchUps">;
@@ -66,7 +66,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
     deps: ChannelDeps<Live>,
   ) {
     this.#deps = deps;
-    this.live = deps.live(topic);
+    this.live = deps.live();
     this.ready = this.#subscribe();
   }
 

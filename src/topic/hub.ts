@@ -38,7 +38,7 @@ const catchUpsMax = 64;
 export interface HubDeps<Live extends LiveSubscribers> {
   readonly broker: Broker;
   /** Makes the live subscribers of a topic. */
-  live(topic: string): Live;
+  live(): Live;
   /** Limits of the recent messages that the node keeps, if its engine is not in this process. */
   readonly limits: HistoryLimits;
   /** `crowdReturnSeconds` unless a test says otherwise. */

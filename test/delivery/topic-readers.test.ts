@@ -47,7 +47,7 @@ describe("the live readers of a topic", () => {
 
   test("enter and leave further topics while they are open", () => {
     const stage = new ReaderStage();
-    const [one, other] = [stage.topic("one"), stage.topic("other")];
+    const [one, other] = [stage.topic(), stage.topic()];
     const reader = stage.reader([one], forms.raw);
     const sent = (topic: TopicReaders, data: string): void => topic.deliver(messageOf(data));
     expect(reader.calls).toEqual(["enter"]);
@@ -82,7 +82,7 @@ describe("a reader that holds too much", () => {
 
   test("is not cut while another of its topics allows it", () => {
     const stage = new ReaderStage({ bufferedBytesMax: 2000 });
-    const [large, small] = [stage.topic("large"), stage.topic("small")];
+    const [large, small] = [stage.topic(), stage.topic()];
     const reader = stage.reader([large, small]);
     large.deliver(messageOf("x".repeat(5000)));
     reader.unsentBytes = 5000;

@@ -51,8 +51,8 @@ export class ReaderStage {
     this.delivery = openDelivery(bufferLimits(config), holders, encodings, this.counters, this.log);
   }
 
-  topic(name = "news"): TopicReaders {
-    return this.delivery.live(name);
+  topic(): TopicReaders {
+    return this.delivery.live();
   }
 
   /** A reader that is live on topics. */
