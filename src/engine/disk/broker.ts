@@ -217,14 +217,19 @@ export class DiskBroker implements Broker, EngineSize {
     return outcome;
   }
 
-  /** At the end of this turn of the event loop, so that all that came in it is one batch. */
+  /**
+   * After the event loop has read its sockets: what has arrived by then shares the commit. An answer of the Worker comes before
+   * they are read, and the first immediate as well.
+   */
   #flushSoon(): void {
     if (this.#isFlushing || this.#queue.isCommitting || !this.#isOpened) return;
     this.#isFlushing = true;
-    setImmediate(() => {
-      this.#isFlushing = false;
-      this.#flush();
-    });
+    setImmediate(() =>
+      setImmediate(() => {
+        this.#isFlushing = false;
+        this.#flush();
+      }),
+    );
   }
 
   #flush(): void {
@@ -267,7 +272,7 @@ export class DiskBroker implements Broker, EngineSize {
       announce: (operation, outcome) => this.#announce(operation, outcome),
     });
     this.meter.committed(operations, milliseconds, failure !== undefined);
-    this.#flush();
+    this.#flushSoon();
   }
 
   #announce({ topic, publication: { drafts } }: PublishOperation, outcome: Outcome): void {
