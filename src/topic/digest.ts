@@ -5,23 +5,28 @@ import type { Draft } from "./draft.ts";
 
 /** Covers everything that a repetition has to repeat: the drafts and whether the topic was to end. */
 export const publicationDigest = ({ drafts, end = false }: Publication): string =>
-  sha256([JSON.stringify([end, drafts.length > 0]), ...drafts.flatMap(partsOf)]);
+  digestOf(JSON.stringify([end, drafts.length > 0]), drafts);
 
 /** The digest of a stream with one more item. @param before the digest of the items before it; empty for the first */
-export const streamDigest = (before: string, item: Draft): string => sha256([before, ...partsOf(item)]);
-
-const partsOf = ({ data, contentType, attributes = {} }: Draft): Draft["data"][] => [
-  JSON.stringify([typeof data, contentType, repeatedAttributes(attributes)]),
-  data,
-];
+export const streamDigest = (before: string, item: Draft): string => digestOf(before, [item]);
 
 /** Has one length for every key, and different for every topic, publisher and key: JSON separates them. */
 export const fingerprintOf = (topic: string, { publisher, key }: Once): string =>
-  sha256([JSON.stringify([topic, publisher, key])]);
+  digestOf(JSON.stringify([topic, publisher, key]), []);
 
 /** Of all parts in one call: a CryptoHasher, which takes them one by one, costs twice as much for short ones. */
-function sha256(parts: readonly Draft["data"][]): string {
-  const isText = parts.every((part) => typeof part === "string");
-  const whole = isText ? parts.join("") : Buffer.concat(parts.map((part) => Buffer.from(part as string)));
+function digestOf(head: string, drafts: readonly Draft[]): string {
+  let text = head;
+  const parts: Uint8Array[] = [];
+  for (const { data, contentType, attributes } of drafts) {
+    text += JSON.stringify([typeof data, contentType, attributes ? repeatedAttributes(attributes) : []]);
+    if (typeof data === "string") {
+      text += data;
+    } else {
+      parts.push(Buffer.from(text), data);
+      text = "";
+    }
+  }
+  const whole = parts.length === 0 ? text : Buffer.concat([...parts, Buffer.from(text)]);
   return Bun.SHA256.hash(whole, "base64");
 }

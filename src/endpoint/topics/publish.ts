@@ -100,11 +100,11 @@ async function publishedLater(topic: string, appending: Promise<Appended>): Prom
 
 /** @throws {Refusal} if a topic was not published to */
 function answerOf(outcomes: readonly TopicOutcome[]): Response {
-  const failed = outcomes.filter((outcome) => outcome instanceof Unpublished);
+  const failed = outcomes.filter(isUnpublished);
   if (failed.length === 0) return Response.json({ published: outcomes });
   throw refusalOfPublication(
     failed.map(({ error }) => error),
-    outcomes.filter((outcome) => !(outcome instanceof Unpublished)),
+    outcomes.filter((outcome) => !isUnpublished(outcome)),
   );
 }
 
@@ -112,6 +112,8 @@ function answerOf(outcomes: readonly TopicOutcome[]): Response {
 class Unpublished {
   constructor(readonly error: unknown) {}
 }
+
+const isUnpublished = (outcome: TopicOutcome): outcome is Unpublished => outcome instanceof Unpublished;
 
 function publishedAs(topic: string, { message, end }: Appended): PublishedEntry {
   if (!end) return { topic, id: message ? formatId(message) : "" };
