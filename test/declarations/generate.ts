@@ -1,10 +1,13 @@
-/** `bun run declarations`: writes types/longwire.d.ts and types/client.d.ts, the types of the library and of its client. */
+/**
+ * `bun run declarations`: writes types/longwire.d.ts and types/client.d.ts, the types of the library and of its client, below
+ * this folder or below the one that is given.
+ */
 import { resolve } from "node:path";
 import { generateDtsBundle } from "dts-bundle-generator";
 import { root } from "../support/server.ts";
 
 /** The sources of what the package exports, by the file of their types. */
-export const declarationFiles = {
+const declarationFiles = {
   "types/longwire.d.ts": "src/longwire.ts",
   "types/client.d.ts": "src/client/client.ts",
 } as const;
@@ -17,7 +20,7 @@ const header = (source: string): string => `/**
 `;
 
 /** @returns the text of each file of types */
-export function generateDeclarations(): Record<string, string> {
+function generateDeclarations(): Record<string, string> {
   const sources = Object.values(declarationFiles);
   // One call for all of them, because each compiles the whole program.
   const texts = generateDtsBundle(
@@ -66,4 +69,4 @@ function withoutUnused(text: string): string {
 
 if (import.meta.main)
   for (const [file, text] of Object.entries(generateDeclarations()))
-    await Bun.write(resolve(root, file), text);
+    await Bun.write(resolve(process.argv[2] ?? root, file), text);
