@@ -1,6 +1,7 @@
 /** The chaos of `bun run chaos` for some seconds, and that its checker finds fault where there is one. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { lacks } from "../support/tool.ts";
+import { until } from "../support/wait.ts";
 import { Checker, type View } from "./checker.ts";
 import { runChaos } from "./run.ts";
 import { Troubles } from "./troubles.ts";
@@ -147,5 +148,15 @@ describe("the checker finds", () => {
     end();
     refuse("publication");
     expect(() => refuse("publication", 3500)).toThrow('3.5 s after "Redis is full" was over');
+  });
+
+  test("no 503 while an answer of the primary or a node is late, though it has not come yet", async () => {
+    const troubles = new Troubles();
+    using _watch = troubles.watch(() => new Promise(() => undefined));
+    const laterMilliseconds = 10_000; // What is over explains nothing by then.
+    await until(
+      () => troubles.explain("read", performance.now() + laterMilliseconds) === undefined,
+      "the late answer to be noted",
+    );
   });
 });

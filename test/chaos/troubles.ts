@@ -48,10 +48,15 @@ export class Troubles {
       last = began;
       if (isAsking) return;
       isAsking = true;
+      let end: (() => void) | undefined;
+      // While it is late, and not only when it comes: a 503 may come before.
+      const late = setTimeout(() => {
+        end = this.begin("an answer was late", "everything", true);
+      }, busyMilliseconds);
       await ask();
+      clearTimeout(late);
+      end?.();
       isAsking = false;
-      if (performance.now() - began > busyMilliseconds)
-        this.begin("an answer was late", "everything", true)();
     }, askMilliseconds);
     return { [Symbol.dispose]: () => clearInterval(timer) };
   }
