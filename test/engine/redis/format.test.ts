@@ -2,7 +2,9 @@
  * What a version has written into Redis, the next ones must read, and two versions run beside each other during an upgrade.
  * The data here is that of version 0.1, byte for byte. A change of a format must leave these tests as they are, and add its own.
  */
+
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { decodeEntry } from "../../../src/engine/redis/entry.ts";
 import { BrokerUnavailable, TopicEnded } from "../../../src/topic/broker.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
@@ -160,6 +162,24 @@ describe.skipIf(lacks("redis-server"))("what version 0.1 has written", () => {
     await node.publish("five");
     await expect(node.come("abc-2")).rejects.toBeInstanceOf(BrokerUnavailable);
     expect([client.received, client.gaps]).toEqual([[], 0]);
+  });
+});
+
+describe("the numbers of an entry", () => {
+  const entryWith = (offset: string, previous: string): Buffer =>
+    Buffer.from(`abc ${offset} 5 6 ${previous} 7\nttext/plain\nhello`);
+
+  test("are read exactly up to the largest", () => {
+    const message = { topic: "news", epoch: "abc", time: 5, data: "hello", contentType: "text/plain" };
+    for (const offset of [2, 57, 4_294_967_297, Number.MAX_SAFE_INTEGER - 9, Number.MAX_SAFE_INTEGER])
+      expect(decodeEntry("news", entryWith(`${offset}`, `${offset - 1}`))).toEqual({ ...message, offset });
+    expect(decodeEntry("news", entryWith("9", "4"))).toEqual({ ...message, offset: 9, previous: 4 });
+  });
+
+  test("that are none of this version are refused, and not read as others", () => {
+    for (const strange of ["-1", "1.5", "0x1f", "1e3", "z", "+1", "1\u0000", "NaN"])
+      for (const entry of [entryWith(strange, "0"), entryWith("1", strange)])
+        expect(() => decodeEntry("news", entry)).toThrow(BrokerUnavailable);
   });
 });
 
