@@ -13,13 +13,12 @@ import { webSocketHandler } from "./connection/websocket.ts";
 import { bufferLimits } from "./delivery/buffer-limits.ts";
 import { openDelivery } from "./delivery/delivery.ts";
 import { echoEndpoint } from "./endpoint/ping/echo.ts";
-import type { TopicsDeps } from "./endpoint/topics/endpoint.ts";
+import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
 import type { Engine, EngineDeps, Evicted, Maintenance } from "./engine/engine.ts";
 import { open as openMemory } from "./engine/memory/open.ts";
 import { guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
 import { Refusals } from "./http/refusal.ts";
-import type { Handler } from "./http/request-context.ts";
 import { type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import type { HandlerConfig } from "./settings/config.ts";
@@ -79,16 +78,12 @@ export function assemble(
     counters,
     log,
   };
-  let topics: Handler | undefined;
   return {
     ...deps,
     engine,
     handlers: {
       [`${prefix}/ping`]: guardOrigin(echoEndpoint(deps), deps),
-      [`${topicsPath}*`]: guardOrigin((context) => {
-        topics ??= loadTopics(deps, topicsPath);
-        return topics(context);
-      }, deps),
+      [`${topicsPath}*`]: guardOrigin(topicsEndpoint(deps, topicsPath), deps),
     },
 
     websocket: <Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data> =>
@@ -103,18 +98,6 @@ export function assemble(
       await broker.close();
     },
   };
-}
-
-/**
- * Loads /topics at the first request for it. Without a promise: Bun ends a connection whose next request has come before the
- * first is answered. And Bun never reads a module again of which it could read one file and not another, which can happen while
- * `import()` reads: others may take the last file descriptor in between.
- */
-function loadTopics(deps: TopicsDeps, path: string): Handler {
-  const {
-    topicsEndpoint,
-  }: typeof import("./endpoint/topics/endpoint.ts") = require("./endpoint/topics/endpoint.ts");
-  return topicsEndpoint(deps, path);
 }
 
 /** Loads Redis and SQLite only where they are used: SQLite takes 2 MiB. @throws {DataDirectoryError} */
