@@ -27,10 +27,11 @@ local function jump_of(position)
   return jump
 end
 
--- The text of the entry after a position, which moves there.
+-- The text of the entry after a position, which moves there. Its offset is not formatted by %d, which ends at 2 ** 31 where
+-- Redis has 32 bits, and a takeover jumps past that.
 local function next_entry(position, jump, content)
   local previous, received = position.last, position.received
-  position.last, position.received = format('%d', previous + jump), now_text
+  position.last, position.received = format('%.0f', previous + jump), now_text
   return write_entry(position, previous, received, content)
 end
 

@@ -55,10 +55,11 @@ const run = (
   own: readonly string[],
   values: readonly (string | number)[],
   seen: readonly [generation: number | "", replid: string] = ["", ""],
+  before = "",
 ): Promise<unknown> =>
   server.command(
     "EVAL",
-    texts[name],
+    before + texts[name],
     String(own.length + 1),
     keys.fence,
     ...[...own, ...values, ...seen].map(String),
@@ -74,9 +75,12 @@ async function lostOf(
   return Number(lost);
 }
 
-async function append(): Promise<{ epoch: string; offset: number; holes: string }> {
+/** @param before Lua that runs before the script */
+async function append(before = ""): Promise<{ epoch: string; offset: number; holes: string }> {
   const values = ["new", keys.channelsBegin, "100 600000 0 1 none", "ttext/plain\n\nx"];
-  const [, answer = ""] = String(await run("append", [keys.name("news")], values)).split("\n");
+  const [, answer = ""] = String(await run("append", [keys.name("news")], values, ["", ""], before)).split(
+    "\n",
+  );
   const [epoch = "", offset] = answer.split(" ");
   const [holes] = (await server.command("HMGET", position, "holes")) as string[];
   return { epoch, offset: Number(offset), holes: holes ?? "" };
@@ -162,6 +166,16 @@ describe.skipIf(lacks("redis-server"))("the scripts", () => {
       holes: [`20:${offset}`, ...holes.slice(0, 7)].join(),
     });
     expect(await append()).toMatchObject({ epoch: "e", offset: offset + 1 });
+  });
+
+  test("give offsets past 2 ** 31 as they are, also where Redis has 32 bits, as Debian's has for armhf", async () => {
+    // Lua's %d is C's `long`, and the conversion of a larger number ends at the largest one.
+    const narrow = `local string = setmetatable({ format = function(format, number)
+      return string.format(format, format == '%d' and math.min(number, 2147483647) or number)
+    end }, { __index = string })\n`;
+    await store({}, { last: 2 ** 32 });
+    expect(await append(narrow)).toMatchObject({ offset: 2 ** 32 + 1 });
+    expect(await append(narrow)).toMatchObject({ offset: 2 ** 32 + 2 });
   });
 
   test("append the publications of a call that come after one that is refused", async () => {
