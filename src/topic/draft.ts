@@ -3,7 +3,6 @@ import { isUtf8 } from "node:buffer";
 import type { Attributes } from "./attributes.ts";
 import { DraftError } from "./draft-error.ts";
 import { parseJson } from "./json.ts";
-import { ownText } from "./owned-text.ts";
 import { remembered } from "./remembered.ts";
 
 export { DraftError };
@@ -54,7 +53,7 @@ interface MediaType {
 /** Each message asks for its type several times, and parsing takes a microsecond. */
 const mediaTypeOf = remembered((text: string): MediaType => {
   const [, essence = ""] = /^\s*([^\s;]*)/.exec(text) ?? [];
-  return { text: ownText(text), essence: essence.toLowerCase(), kind: kindOf(text) };
+  return { text, essence: essence.toLowerCase(), kind: kindOf(text) };
 });
 
 export const isMediaType = (text: string): boolean => mediaTypeOf(text).kind !== undefined;
