@@ -25,15 +25,18 @@ export class ApiKeys {
    */
   nameOf(given: string): string | undefined {
     if (this.isEmpty) return undefined;
-    Bun.SHA256.hash(given, givenDigest);
+    const givenDigest = digestOf(given, compared);
     let found: string | undefined;
     for (const { digest, name } of this.#keys) if (crypto.timingSafeEqual(digest, givenDigest)) found = name;
     return found;
   }
 }
 
-/** Written anew for each comparison. */
-const givenDigest = new Uint8Array(32);
-
 /** Digests have one length, as a comparison in constant time needs it. */
-const digestOf = (text: string): Uint8Array => Bun.SHA256.hash(text, new Uint8Array(32)) as Uint8Array;
+const digestBytes = 32;
+
+/** The digest that keys are compared with, written anew each time. */
+const compared = new Uint8Array(digestBytes);
+
+const digestOf = (text: string, into = new Uint8Array(digestBytes)): Uint8Array =>
+  Bun.SHA256.hash(text, into) as Uint8Array;

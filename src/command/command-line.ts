@@ -9,11 +9,12 @@ import { readFlags, variablesOf } from "./flags.ts";
  * @throws {UsageError}
  */
 export async function readCommandLine(words: readonly string[]): Promise<CommandLine> {
+  const commands = (): Promise<typeof import("./commands.ts")> => import("./commands.ts");
   const [command] = words;
   if (command !== undefined && !command.startsWith("-"))
-    return await (await import("./commands.ts")).readCommand(command, words.slice(1));
+    return await (await commands()).readCommand(command, words.slice(1));
   const values = readFlags(words, settings, process.env);
-  if (typeof values === "string") return await (await import("./commands.ts")).answerTo(values, "serverHelp");
-  if (variablesOf(process.env).length > 0) (await import("./commands.ts")).refuseOtherVariables();
+  if (typeof values === "string") return await (await commands()).answerTo(values, "serverHelp");
+  if (variablesOf(process.env).length > 0) (await commands()).refuseOtherVariables();
   return { command: "serve", config: completeConfig(settings, values) };
 }

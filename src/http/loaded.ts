@@ -1,5 +1,5 @@
 /** Handlers whose code is loaded at the first request for one of them, so that a start does not pay for it. */
-import type { Answer, Handler, RequestContext } from "./request-context.ts";
+import type { Handler } from "./request-context.ts";
 
 /**
  * @param load imports the code, and makes the handlers of all the paths. One that failed is called again at the next request:
@@ -8,20 +8,16 @@ import type { Answer, Handler, RequestContext } from "./request-context.ts";
 export function loadedHandlers<Path extends string>(
   paths: readonly Path[],
   load: () => Promise<Readonly<Record<Path, Handler>>>,
-): Record<Path, Handler> {
-  let handlers: Readonly<Record<Path, Handler>> | undefined;
+): Record<string, Handler> {
   let loading: Promise<Readonly<Record<Path, Handler>>> | undefined;
-  const answer = async (path: Path, context: RequestContext): Promise<Answer> => {
-    loading ??= load().catch((error) => {
-      loading = undefined;
-      throw error;
-    });
-    handlers = await loading;
-    return handlers[path](context);
-  };
   const handlerOf =
     (path: Path): Handler =>
-    (context) =>
-      handlers ? handlers[path](context) : answer(path, context);
-  return Object.fromEntries(paths.map((path) => [path, handlerOf(path)])) as Record<Path, Handler>;
+    async (context) => {
+      loading ??= load().catch((error) => {
+        loading = undefined;
+        throw error;
+      });
+      return (await loading)[path](context);
+    };
+  return Object.fromEntries(paths.map((path) => [path, handlerOf(path)]));
 }

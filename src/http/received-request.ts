@@ -37,10 +37,13 @@ export class ReceivedRequest implements RequestContext {
   }
 
   get query(): URLSearchParams {
-    this.#query ??= new URLSearchParams(this.search);
+    this.#query ??= this.search === "" ? noQuery : new URLSearchParams(this.search);
     return this.#query;
   }
 }
+
+/** Of the many requests that have none. Nobody changes it. */
+const noQuery = new URLSearchParams();
 
 const hostDetail = "A request needs one Host header, with a host name and an optional port.";
 

@@ -5,7 +5,7 @@ export interface RequestContext {
   readonly request: Request;
   /** Parsed when it is first read: most requests need only the following parts of it. */
   readonly url: URL;
-  /** As `url.searchParams`. Parsed when it is first read. */
+  /** As `url.searchParams`. Parsed when it is first read, and never changed. */
   readonly query: URLSearchParams;
   /** As `url.hostname`. */
   readonly hostname: string;

@@ -67,6 +67,5 @@ function withoutUnused(text: string): string {
   return shorter === text ? text : withoutUnused(shorter);
 }
 
-if (import.meta.main)
-  for (const [file, text] of Object.entries(generateDeclarations()))
-    await Bun.write(resolve(process.argv[2] ?? root, file), text);
+for (const [file, text] of Object.entries(generateDeclarations()))
+  await Bun.write(resolve(process.argv[2] ?? root, file), text);

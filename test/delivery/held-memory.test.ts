@@ -1,19 +1,13 @@
 /** What a server keeps is what it counts: measured in the heap of a server in this process. */
-import { heapStats } from "bun:jsc";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createServer, type LongwireServer } from "../../src/longwire.ts";
 import { openWs } from "../support/clients.ts";
+import { heldHeapBytes, outsideHeapBytes } from "../support/heap.ts";
 import { parseMetrics } from "../support/prometheus.ts";
 import { newTopic, post, topicsUrl } from "../support/topics.ts";
 import { until } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
-
-/** Strings and buffers, which JavaScriptCore counts exactly, apart from its objects. */
-function stringBytes(): number {
-  for (let count = 0; count < 3; count++) Bun.gc(true);
-  return heapStats().extraMemorySize;
-}
 
 /**
  * Resolves with what is held beside `before`, as soon as it is under `most`: the collector also keeps what an old frame of the
@@ -22,7 +16,7 @@ function stringBytes(): number {
 async function heldStringBytes(before: number, most: number): Promise<number> {
   let held = Number.NaN;
   const isUnder = (): boolean => {
-    held = stringBytes() - before;
+    held = outsideHeapBytes() - before;
     return held < most;
   };
   await until(isUnder, `strings and buffers to take less than ${most} bytes`);
@@ -82,7 +76,7 @@ describe("history holds nothing of the body that its message was cut out of", ()
       await using server = await createServer({ port: 0, logLevel: "silent" });
       const topic = newTopic();
       await publish(server, topic, 0);
-      const before = stringBytes();
+      const before = outsideHeapBytes();
       for (let number = 1; number <= bodies; number++) await publish(server, topic, number);
       expect(await gauge(server, "longwire_history_bytes")).toBeWithin(bodies * 200, bodies * 1200);
       await heldStringBytes(before, (bodies * filler.length) / 10);
@@ -122,7 +116,7 @@ describe("longwire_history_bytes is what the data takes", () => {
         : data;
       const type = isEvent ? "application/cloudevents+json" : "text/plain";
       await post(server, topic, "first");
-      const before = stringBytes();
+      const before = outsideHeapBytes();
       const countedBefore = await gauge(server, "longwire_history_bytes");
       for (let number = 0; number < 5; number++)
         await (await post(server, topic, body, { "Content-Type": type })).text();
@@ -146,7 +140,7 @@ describe("a request to several topics", () => {
     await using server = await createServer({ port: 0, logLevel: "silent", historyMessages: 2 });
     await post(server, "others", "of others");
     const data = "x".repeat(1_000_000);
-    const before = stringBytes();
+    const before = outsideHeapBytes();
     expect((await post(server, names(70), data)).status).toBe(200);
     await heldStringBytes(before, 2 * data.length);
     const counted = await gauge(server, "longwire_history_bytes");
@@ -187,15 +181,11 @@ describe("a request to several topics", () => {
 
 test("topics with one small message each count what they hold", async () => {
   await using server = await createServer({ port: 0, logLevel: "silent", historyBytesMax: 1024 ** 3 });
-  const heapBytes = (): number => {
-    for (let count = 0; count < 3; count++) Bun.gc(true);
-    return heapStats().heapSize + heapStats().extraMemorySize;
-  };
   await server.publish("first", "21.5");
-  const before = heapBytes();
+  const before = heldHeapBytes();
   const topics = 50_000;
   for (let number = 0; number < topics; number++) await server.publish(`sensors/${number}`, "21.5");
-  const held = heapBytes() - before;
+  const held = heldHeapBytes() - before;
   const counted = await gauge(server, "longwire_history_bytes");
   expect(held / counted).toBeWithin(0.5, 1.1);
 });

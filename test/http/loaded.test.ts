@@ -9,9 +9,9 @@ test("code that could not be loaded at one request is loaded at the next, and on
     if (++loads === 1) throw new Error("no file descriptor is left");
     return { "/one": () => new Response("one"), "/two": () => new Response("two") };
   });
-  const answerOf = async (path: "/one" | "/two"): Promise<string | undefined> => {
+  const answerOf = async (path: string): Promise<string | undefined> => {
     try {
-      return (await handlers[path]({} as RequestContext))?.text();
+      return (await handlers[path]?.({} as RequestContext))?.text();
     } catch (error) {
       return String(error);
     }

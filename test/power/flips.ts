@@ -70,7 +70,7 @@ async function fill(directory: string, publications: number): Promise<[Buffer, A
           const { topic, publication } = publicationOf(first + index);
           topics.add(topic);
           const once = { key: `${first + index}`, publisher: "flips" }; // A busy machine is asked again.
-          await patiently(async () => await broker.publish(topic, { ...publication, once }));
+          await patiently(() => broker.publish(topic, { ...publication, once }));
         }),
       );
     return await patiently(async () => {

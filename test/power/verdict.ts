@@ -21,7 +21,7 @@ const unacknowledgedMax = 100;
 const { read } = new Waits(realTime);
 
 /** On a busy machine an engine may refuse for a moment what it would not refuse otherwise. */
-export async function patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+export async function patiently<Answer>(ask: () => Answer | Promise<Answer>): Promise<Answer> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await ask();
@@ -172,7 +172,7 @@ async function requireKeys(broker: Broker, found: readonly Acknowledgement[]): P
     found.slice(-30).map(async ({ number, item, offset }) => {
       const { topic, publication } = publicationOf(number);
       if (item !== undefined || !publication.once) return;
-      const { message } = await patiently(async () => await broker.publish(topic, publication));
+      const { message } = await patiently(() => broker.publish(topic, publication));
       if (message?.offset !== offset)
         throw new Error(`the key of ${topic} ${offset} is lost: its repetition is at ${message?.offset}`);
     }),
@@ -187,7 +187,7 @@ export async function requireContinuation(broker: Broker): Promise<void> {
     once: { key: "after", publisher: "reader" },
   };
   const [before] = await patiently(() => broker.positions([topic]));
-  const { message } = await patiently(async () => await broker.publish(topic, publication));
+  const { message } = await patiently(() => broker.publish(topic, publication));
   if (before && (message?.epoch !== before.epoch || message.offset !== before.offset + 1))
     throw new Error(
       `${topic} went on from ${before.epoch}-${before.offset} at ${message?.epoch}-${message?.offset}`,

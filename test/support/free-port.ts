@@ -16,24 +16,24 @@ let next = process.pid * 61; // Test processes run side by side: each begins els
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < count; tries++) {
     const port = first + (next++ % count);
-    if ((await isClaimed(port)) && isFree(port)) return port;
+    if ((await isFreeFor(() => claim(port))) && (await isFreeFor(() => listenOnce(port)))) return port;
   }
   throw new Error("no port is free");
 }
 
-async function isClaimed(port: number): Promise<boolean> {
-  try {
-    (await Bun.udpSocket({ hostname: "127.0.0.1", port })).unref();
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") return false;
-    throw error;
-  }
+/** Keeps a port to this process, and does not keep the process alive. */
+async function claim(port: number): Promise<void> {
+  (await Bun.udpSocket({ hostname: "127.0.0.1", port })).unref();
 }
 
-function isFree(port: number): boolean {
+function listenOnce(port: number): void {
+  Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } }).stop();
+}
+
+/** @returns false where another has the port */
+async function isFreeFor(listen: () => void | Promise<void>): Promise<boolean> {
   try {
-    Bun.listen({ hostname: "127.0.0.1", port, socket: { data: () => undefined } }).stop();
+    await listen();
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") return false;

@@ -41,9 +41,8 @@ export interface SpawnOptions {
 }
 
 /**
- * Starts a server on a free port, or on that of another `--port`, and resolves when it has printed its address. The port stays its
- * own for one that is started after it.
- * `await using` kills it at the end of the test.
+ * Starts a server on a free port, or on that of another `--port`, and resolves when it has printed its address. The port
+ * stays free for one that is started after it. `await using` kills it at the end of the test.
  */
 export async function spawnServer(
   flags: readonly string[] = [],

@@ -1,7 +1,7 @@
 /** Results that are kept by their text. */
-import { heapStats } from "bun:jsc";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { remembered } from "../../src/topic/remembered.ts";
+import { heldHeapBytes } from "../support/heap.ts";
 
 setDefaultTimeout(120_000);
 
@@ -34,11 +34,7 @@ test("all are forgotten at the 257th text, so that invented ones take no memory"
 
 test("a text that is kept, and a result cut out of it, hold nothing of the one that it was cut out of", () => {
   const ask = remembered((text: string) => ({ cut: text.slice(1) }));
-  const bytes = (): number => {
-    for (let count = 0; count < 3; count++) Bun.gc(true);
-    return heapStats().heapSize + heapStats().extraMemorySize;
-  };
-  const before = bytes();
+  const before = heldHeapBytes();
   for (let number = 0; number < 100; number++) ask(`${number} `.padEnd(1_000_000, "x").slice(0, 100));
-  expect(bytes() - before).toBeLessThan(50_000_000); // Out of 100 MB.
+  expect(heldHeapBytes() - before).toBeLessThan(50_000_000); // Out of 100 MB.
 });

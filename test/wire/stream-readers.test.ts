@@ -8,6 +8,7 @@ import { DraftError } from "../../src/topic/draft.ts";
 import { EventStreamReader } from "../../src/wire/event-stream-reader.ts";
 import { ItemSizeError } from "../../src/wire/item-size.ts";
 import { JsonLinesReader } from "../../src/wire/json-lines-reader.ts";
+import { outsideHeapBytes } from "../support/heap.ts";
 import { seed } from "../support/random.ts";
 
 setDefaultTimeout(120_000);
@@ -217,12 +218,6 @@ describe("JSON lines", () => {
     expect(given).toEqual(["1", "1"]);
   });
 });
-
-/** Memory of strings and buffers, which JavaScriptCore counts exactly. */
-function outsideHeapBytes(): number {
-  Bun.gc(true);
-  return heapStats().extraMemorySize;
-}
 
 describe("what a reader holds", () => {
   const MiB = 1024 * 1024;

@@ -75,13 +75,12 @@ export function requireNoMistypedParameter(context: RequestContext): void {
  * clients of Mercure return with `?lastEventId=` and without the header.
  * @throws {Refusal} for a malformed `since`; a strange Last-Event-ID asks for what no server has, and becomes a gap
  */
-export function readTopicStarts(context: RequestContext, topics: readonly string[]): TopicStart[] {
-  const header = context.request.headers.get("last-event-id");
+export function readTopicStarts({ request, query }: RequestContext, topics: readonly string[]): TopicStart[] {
+  const header = request.headers.get("last-event-id");
   if (header) return readLastEventId(header, topics);
-  const query = context.search === "" ? undefined : context.query;
-  const parameter = query?.get("since") ?? undefined;
-  if (parameter === undefined) {
-    const id = query && lastEventIdNames.map((name) => query.get(name)).find((value) => value);
+  const parameter = query.get("since");
+  if (parameter === null) {
+    const id = lastEventIdNames.map((name) => query.get(name)).find((value) => value);
     if (id) return readLastEventId(id, topics);
     return topics.map((topic) => ({ topic, since: undefined, requested: "" }));
   }

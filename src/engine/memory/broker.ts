@@ -153,6 +153,7 @@ export class MemoryBroker implements Broker, EngineSize {
     this.#keys.expire(now - idempotencySeconds * 1000);
   }
 
+  /** Apart, because a function that refers to what `publish` was given would cost a publication without a key, too. */
   #appendRecorded(key: RecordKey, name: string, publication: Publication): Appended {
     return publishRecorded(key, this.#records, () => this.#append(name, publication));
   }

@@ -57,7 +57,7 @@ end
 local begun = 0
 local function new_epoch()
   begun = begun + 1
-  return ARGV[1] .. string.format('%03d', begun)
+  return ARGV[1] .. format('%03d', begun)
 end
 
 local function channel_of(name)

@@ -35,11 +35,11 @@ export class RedisKeys {
   }
 
   position(topic: string): string {
-    return `${this.#keys}{${topic}}:p`;
+    return `${this.name(topic)}:p`;
   }
 
   log(topic: string): string {
-    return `${this.#keys}{${topic}}:l`;
+    return `${this.name(topic)}:l`;
   }
 
   /** Has one length for every key, and different for every publisher and key. */
@@ -47,7 +47,7 @@ export class RedisKeys {
     const digest = new Bun.CryptoHasher("sha256")
       .update(JSON.stringify([publisher, key]))
       .digest("base64url");
-    return `${this.#keys}{${topic}}:k:${digest}`;
+    return `${this.name(topic)}:k:${digest}`;
   }
 
   /** What channels have before `{topic}`; empty where a topic's channel is its name. */

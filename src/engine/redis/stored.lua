@@ -56,6 +56,7 @@ local function read_position(key, is_brief)
   local position = {
     epoch = fields[1], last = fields[2], time = fields[3], received = fields[4], generation = fields[5], ended = fields[6],
   }
+  -- Only what was read: the table of a brief position has half the size.
   if is_string or not is_brief then
     position.clamp, position.forks, position.holes, position.is_string = fields[7], fields[8], fields[9], is_string
   end

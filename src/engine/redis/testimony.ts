@@ -21,10 +21,8 @@ export interface Claim {
 }
 
 /** A position, and when this node learned of it, in milliseconds of `performance.now()`. */
-interface Known {
-  epoch: string;
-  offset: number;
-  sinceMilliseconds: number;
+interface Known extends Position {
+  readonly sinceMilliseconds: number;
 }
 
 /** A position of a topic that was given, and since when that is known. */
@@ -85,16 +83,10 @@ export class Testimony {
 
   announced(entry: Message | End): void {
     const before = this.#heard.get(entry.topic);
-    if (!before) {
-      this.heard(entry.topic, entry);
-      return;
-    }
-    const isSame = before.epoch === entry.epoch;
-    if (isSame && before.offset >= entry.offset) return; // A late announcement.
-    if (!isSame || before.offset !== previousOffset(entry)) this.#keepUnverified(entry.topic, { ...before });
-    before.epoch = entry.epoch;
-    before.offset = entry.offset;
-    before.sinceMilliseconds = performance.now();
+    const isLate = before?.epoch === entry.epoch && before.offset >= entry.offset;
+    const follows = before?.epoch === entry.epoch && before.offset === previousOffset(entry);
+    if (before && !isLate && !follows) this.#keepUnverified(entry.topic, before);
+    this.heard(entry.topic, entry);
   }
 
   /** The last positions of a topic that this node knows of. */

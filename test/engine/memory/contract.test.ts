@@ -1,5 +1,4 @@
 /** The engine in memory: the contract of every engine, and what it does by its own clock. */
-import { heapStats } from "bun:jsc";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Clock } from "../../../src/engine/clock.ts";
 import type { EngineLimits, Evicted } from "../../../src/engine/engine.ts";
@@ -7,6 +6,7 @@ import { MemoryBroker } from "../../../src/engine/memory/broker.ts";
 import type { Page } from "../../../src/topic/broker.ts";
 import { topicBytes } from "../../../src/topic/log.ts";
 import { type Position, retainedBytes, type Since } from "../../../src/topic/message.ts";
+import { heldHeapBytes } from "../../support/heap.ts";
 import { describeBrokerContract } from "../contract/contract.ts";
 import { post } from "../contract/messages.ts";
 
@@ -263,14 +263,14 @@ describe("the engine in memory, by its own clock", () => {
 
   test("the longest idempotency keys cost no more memory than short ones", () =>
     open({ historyMessages: 0 }, async (broker) => {
-      const heapBefore = heapBytes();
+      const heapBefore = heldHeapBytes();
       const keys = 15_000;
       const topic = "t".repeat(200);
       for (let number = 0; number < keys; number++) {
         const key = `${number}`.padStart(255, "k");
         await post(broker, topic, text("x"), { key, publisher: "p".repeat(100) });
       }
-      expect((heapBytes() - heapBefore) / keys).toBeLessThan(640); // What a key is counted as.
+      expect((heldHeapBytes() - heapBefore) / keys).toBeLessThan(640); // What a key is counted as.
       const again = { key: "7".padStart(255, "k"), publisher: "p".repeat(100) };
       expect(await post(broker, topic, text("x"), again)).toMatchObject({ offset: 8 });
       expect(await post(broker, topic, text("x"), { ...again, publisher: "q" })).toMatchObject({
@@ -304,12 +304,12 @@ describe("the engine in memory, by its own clock", () => {
     const topics = 50_000;
     const historyBytesMax = 3.25 * 1024 * 1024; // For one topic in fifteen.
     await open({ historyBytesMax }, async (broker, clock) => {
-      const heapBefore = heapBytes();
+      const heapBefore = heldHeapBytes();
       for (let number = 0; number < topics; number++) {
         const published = post(broker, `sensors/${number}`, { data: "21.5", contentType: "text/plain" });
         if (number % 1000 === 0) await published;
       }
-      const heapFull = heapBytes();
+      const heapFull = heldHeapBytes();
       expect(broker.topicCount).toBe(topics);
       expect(broker.historyBytes).toBeWithin(0.98 * historyBytesMax, historyBytesMax + 1);
       clock.pass(601);
@@ -319,12 +319,7 @@ describe("the engine in memory, by its own clock", () => {
       clock.pass(3600 - 601);
       broker.sweep();
       expect(broker.topicCount).toBe(0);
-      expect(heapBytes() - heapBefore).toBeLessThan((heapFull - heapBefore) / 10);
+      expect(heldHeapBytes() - heapBefore).toBeLessThan((heapFull - heapBefore) / 10);
     });
   });
 });
-
-function heapBytes(): number {
-  Bun.gc(true);
-  return heapStats().heapSize + heapStats().extraMemorySize;
-}

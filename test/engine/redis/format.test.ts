@@ -2,7 +2,6 @@
  * What a version has written into Redis, the next ones must read, and two versions run beside each other during an upgrade.
  * The data here is that of version 0.1, byte for byte. A change of a format must leave these tests as they are, and add its own.
  */
-
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { decodeEntry } from "../../../src/engine/redis/entry.ts";
 import { BrokerUnavailable, TopicEnded } from "../../../src/topic/broker.ts";
