@@ -11,10 +11,14 @@ import type { Unmerged } from "./unmerged.ts";
 /** A page of history is cut off after this time, so that cold reads from a slow disk do not hold up publishers. */
 const readMillisecondsMax = 20;
 
+/** Memory that is kept for the next page: new memory costs page faults, which took more of a read than the reading. */
+const reusedBytesMax = 1024 * 1024;
+
 export class DiskLog {
   readonly #segments: SegmentTable;
   readonly #old: OldMessages;
   readonly #unmerged: () => readonly Unmerged[];
+  #page = new EntryWriter();
 
   /** @param unmerged the tables in memory, the newer one first */
   constructor(segments: SegmentTable, old: OldMessages, unmerged: () => readonly Unmerged[]) {
@@ -23,24 +27,34 @@ export class DiskLog {
     this.#unmerged = unmerged;
   }
 
-  /** The messages from an offset on, as entries one after the other. @throws {DamagedData} */
+  /** The messages from an offset on, as entries one after the other. They are valid until the next page. @throws {DamagedData} */
   page(topic: DiskTopic, start: number, { messagesMax, bytesMax }: Page): Entries {
-    const page = new EntryWriter();
+    const page = this.#emptyPage();
     const began = performance.now();
     let bytes = 0;
     let messages = 0;
     let offset = start;
-    while (offset <= topic.last && messages < messagesMax) {
-      const { entries, places } = this.pieceAt(topic, offset).read(offset);
+    let isFull = messagesMax <= 0;
+    while (offset <= topic.last && !isFull) {
+      const { entries, places, release } = this.pieceAt(topic, offset).read(offset);
       for (const at of places) {
         requirePlace(topic, entries, at, offset++);
         page.copy(entries.bytes.subarray(at, at + entries.lengthAt(at)));
         bytes += messageBytes + entries.bodyBytesAt(at);
-        if (++messages >= messagesMax || bytes >= bytesMax || performance.now() - began > readMillisecondsMax)
-          return page.entries;
+        messages++;
+        isFull =
+          messages >= messagesMax || bytes >= bytesMax || performance.now() - began > readMillisecondsMax;
+        if (isFull) break;
       }
+      release?.();
     }
     return page.entries;
+  }
+
+  #emptyPage(): EntryWriter {
+    if (this.#page.capacity > reusedBytesMax) this.#page = new EntryWriter();
+    this.#page.length = 0;
+    return this.#page;
   }
 
   /** The offset of the first message from `first` on that was received at `time` or later; one after the last if none was. */

@@ -155,8 +155,7 @@ export class Merger {
   /** The same, by whole segments. No reader sees the messages that stay for now. */
   #dropSegments(topic: DiskTopic, surplus: number): void {
     const { segments } = this.#deps;
-    const at = segments.rowAt(topic, surplus);
-    const last = at && at.last > surplus ? segments.rowAt(topic, at.first - 1) : at;
+    const last = segments.lastUpTo(topic, surplus);
     if (!last || last.last <= topic.dropped) return;
     segments.deleteOf(topic, last.first);
     topic.dropped = last.last;

@@ -1,13 +1,14 @@
 /** From what the Worker answers to messages and ends. */
 import type { History } from "../../topic/broker.ts";
 import type { End, Message, Position } from "../../topic/message.ts";
-import { Entries } from "./entry.ts";
+import { Entries, freeMemory } from "./entry.ts";
 import type { StoredHistory } from "./protocol.ts";
 
 export function historyOf(topic: string, { entries: bytes, end, ...history }: StoredHistory): History {
   const entries = new Entries(bytes);
   const messages: Message[] = [];
   for (const at of entries.places()) messages.push(entries.messageAt(at, topic, history.position.epoch));
+  freeMemory(bytes);
   return { ...history, messages, ...(end && { end }) };
 }
 

@@ -1,6 +1,6 @@
 /** The rows of `segment` and `clock_step`: merged entries of one topic each, and when they count as received. */
 import type { Database } from "bun:sqlite";
-import { checksumOf, Entries } from "./entry.ts";
+import { checksumOf, Entries, freeMemory } from "./entry.ts";
 import { DamagedData, firstMergedSegment } from "./schema.ts";
 import type { DiskTopic } from "./topic-table.ts";
 
@@ -17,7 +17,14 @@ export interface Piece {
   readonly received: number;
   readonly receivedLast: number;
   /** Reads them. @param offset of the first that is wanted. @throws {DamagedData} */
-  read(offset: number): { readonly entries: Entries; readonly places: Iterable<number> };
+  read(offset: number): PieceEntries;
+}
+
+export interface PieceEntries {
+  readonly entries: Entries;
+  readonly places: Iterable<number>;
+  /** Frees the entries, where they are a copy. Left out, garbage collection frees them. */
+  release?(): void;
 }
 
 /** A segment without its entries. */
@@ -142,7 +149,7 @@ export class SegmentTable {
     return id ?? 0;
   }
 
-  #read(row: SegmentRow, offset: number): ReturnType<Piece["read"]> {
+  #read(row: SegmentRow, offset: number): PieceEntries {
     const found = this.#database.query("SELECT checksum, entries FROM segment WHERE id = ?").get(row.id) as {
       readonly checksum: number;
       readonly entries: Uint8Array<ArrayBuffer>;
@@ -153,6 +160,6 @@ export class SegmentTable {
     const entries = new Entries(bytes);
     const places: number[] = [];
     for (const at of entries.places()) if (entries.offsetAt(at) >= offset) places.push(at);
-    return { entries, places };
+    return { entries, places, release: () => freeMemory(bytes) };
   }
 }

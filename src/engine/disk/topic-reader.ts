@@ -80,7 +80,7 @@ export class TopicReader {
     // What came after a message that is older than the file's generation may have been lost with the file's end.
     const firstTime = entries.bytes.length > 0 ? entries.timeAt(0) : now;
     const isTrimmed = from.offset > 0 || firstTime < sinceTime;
-    return { complete, isTrimmed, from, position, end, entries: entries.bytes.slice() };
+    return { complete, isTrimmed, from, position, end, entries: new Uint8Array(entries.bytes) };
   }
 
   epochOf({ id }: DiskTopic): string {

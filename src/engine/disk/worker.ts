@@ -43,8 +43,7 @@ const readSliceMilliseconds = 5;
 
 self.onmessage = ({ data: request }: MessageEvent<WorkerRequest>) => {
   if (!isRead(request)) {
-    const answer = answerTo(request);
-    self.postMessage(answer, answer.kind === "committed" ? [answer.memory] : []);
+    reply(request);
     if (request.kind === "commit") mergeSlice(request.now);
     return;
   }
@@ -64,9 +63,20 @@ function serveReads(): void {
       sinceMilliseconds !== undefined &&
       performance.now() < sinceMilliseconds + readWaitMilliseconds
     )
-      self.postMessage(answerTo(request));
+      reply(request);
   }
   if (reads.length > 0) setImmediate(serveReads);
+}
+
+function reply(request: WorkerRequest): void {
+  const answer = answerTo(request);
+  self.postMessage(answer, transferredOf(answer));
+}
+
+/** The memory of messages becomes the node's, and is not copied. */
+function transferredOf(answer: WorkerAnswer): ArrayBuffer[] {
+  if (answer.kind === "committed") return [answer.memory];
+  return answer.kind === "history" && answer.history ? [answer.history.entries.buffer] : [];
 }
 
 function answerTo(request: WorkerRequest): WorkerAnswer {
