@@ -67,7 +67,7 @@ export class SegmentTable {
 
   /** The segment with a message; undefined where there is none. @throws {DamagedData} */
   pieceAt(topic: DiskTopic, offset: number): Piece | undefined {
-    const row = this.rowAt(topic, offset);
+    const row = this.#lastRow(topic, offset);
     if (!row || row.last < offset) return undefined;
     return {
       ...{ first: row.first, last: row.last },
@@ -79,10 +79,17 @@ export class SegmentTable {
     };
   }
 
-  /** The last segment that begins at a message or before it. @throws {DamagedData} */
-  rowAt(topic: DiskTopic, offset: number): SegmentRow | undefined {
+  /** The last segment of which all messages are at an offset or before it. @throws {DamagedData} */
+  lastUpTo(topic: DiskTopic, offset: number): SegmentRow | undefined {
+    return this.#lastRow(topic, offset, "AND last <= ?2");
+  }
+
+  /** The last segment that begins at an offset or before it, and meets a condition. */
+  #lastRow(topic: DiskTopic, offset: number, condition = ""): SegmentRow | undefined {
     const row = this.#database
-      .query(`SELECT ${columns} FROM segment WHERE topic = ? AND first <= ? ORDER BY first DESC LIMIT 1`)
+      .query(
+        `SELECT ${columns} FROM segment WHERE topic = ?1 AND first <= ?2 ${condition} ORDER BY first DESC LIMIT 1`,
+      )
       .get(topic.id, offset) as SegmentRow | null;
     if (row && (row.topic !== topic.id || row.first > offset || row.last < row.first))
       throw new DamagedData(`the index of the segments of topic "${topic.name}"`);
