@@ -13,7 +13,7 @@ if connected < ACKNOWLEDGE then
   return redis.error_reply('NOREPLICAS ' .. connected .. ' replicas are connected, ' .. ACKNOWLEDGE .. ' must acknowledge')
 end
 local reached = offset
-local call, format = redis.call, string.format -- Each look into a library takes 0.02 us.
+local format = string.format
 
 -- A server that was replaced may have given ids after `last`. The jump leads past all of them, and depends on the server, so
 -- that two servers that took over in turn do not give the same id.
@@ -133,7 +133,7 @@ local function append(shape, key, at)
     local length = call('RPUSH', log, unpack(texts))
     if length > messages_max then call('LTRIM', log, shape.trim_from, '-1') end
     local step = shape.step
-    if length == count or math.floor(now / step) ~= math.floor(received_before / step) then
+    if length == count or now - received_before > now % step then
       call('PEXPIRE', log, shape.kept_milliseconds + step)
     end
   end

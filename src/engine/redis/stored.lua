@@ -2,6 +2,7 @@
 -- and its scripts refuse a hash. A field that lacks is `-`.
 
 local now, fence -- Set by the part that begins the script: fence.lua or near.lua.
+local call = redis.call -- Each look into a library takes 0.02 us.
 
 -- The fence: which server this is, by its replid; its generation; the last generation that began with a possible loss, and
 -- when; whether a replica was ever connected; the process; and the servers before this one, newest first, as `<replid>:<offset>`:
@@ -10,7 +11,7 @@ local function read_fence(key)
   local fields = redis.pcall('HMGET', key, 'replid', 'generation', 'lossy', 'lossy_time', 'followed')
   if fields.err then
     local replid, generation, lossy, lossy_time, replicas, run =
-      string.match(redis.call('GET', key), '^(%x+) (%d+) (%d+) (%d+) (%d+) (%x+)$')
+      string.match(call('GET', key), '^(%x+) (%d+) (%d+) (%d+) (%d+) (%x+)$')
     return replid and {
       replid = replid, generation = generation, lossy = lossy, lossy_time = lossy_time,
       followed = replicas == '0' and '0' or '1', run = run, links = '-', is_string = true,
@@ -23,15 +24,15 @@ end
 
 -- Adds what only a takeover and a testimony need.
 local function read_whole_fence(key, fence)
-  if not fence.links then fence.run, fence.links = unpack(redis.call('HMGET', key, 'run', 'links')) end
+  if not fence.links then fence.run, fence.links = unpack(call('HMGET', key, 'run', 'links')) end
 end
 
 local function write_fence(key, fence)
   -- A script that has written may go on to write though the server is full, and this needs no room: so a full server is
   -- taken over, and can be read.
-  redis.call('PERSIST', key)
-  if fence.is_string then redis.call('DEL', key) end
-  redis.call('HSET', key, 'replid', fence.replid, 'generation', fence.generation, 'lossy', fence.lossy,
+  call('PERSIST', key)
+  if fence.is_string then call('DEL', key) end
+  call('HSET', key, 'replid', fence.replid, 'generation', fence.generation, 'lossy', fence.lossy,
     'lossy_time', fence.lossy_time, 'followed', fence.followed, 'run', fence.run, 'links', fence.links)
 end
 
@@ -49,7 +50,7 @@ local function read_position(key, is_brief)
   end
   local is_string = fields.err ~= nil
   if is_string then
-    fields = { string.match(redis.call('GET', key), '^(%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)$') }
+    fields = { string.match(call('GET', key), '^(%S+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)$') }
     fields[6], fields[7], fields[8], fields[9] = fields[8], fields[6], fields[7], '-'
   end
   if not fields[1] then return end
@@ -66,7 +67,7 @@ end
 -- Reads the rest of a position, all of which is going to be written.
 local function change_position(key, position)
   if not position.clamp then
-    position.clamp, position.forks, position.holes = unpack(redis.call('HMGET', key, 'clamp', 'forks', 'holes'))
+    position.clamp, position.forks, position.holes = unpack(call('HMGET', key, 'clamp', 'forks', 'holes'))
   end
   position.is_changed = true
 end
@@ -83,16 +84,16 @@ end
 
 -- The position lives for another while after each entry. It is told so once a second, for a second more.
 local function write_position(key, position, received_before)
-  if position.is_string then redis.call('DEL', key) end
+  if position.is_string then call('DEL', key) end
   if position.is_new or position.is_string or position.is_changed then
-    redis.call('HSET', key, 'epoch', position.epoch, 'last', position.last, 'time', position.time,
+    call('HSET', key, 'epoch', position.epoch, 'last', position.last, 'time', position.time,
       'received', position.received, 'generation', position.generation, 'clamp', position.clamp, 'forks', position.forks,
       'ended', position.ended, 'holes', position.holes)
   else
-    redis.call('HSET', key, 'last', position.last, 'time', position.time, 'received', position.received)
+    call('HSET', key, 'last', position.last, 'time', position.time, 'received', position.received)
   end
   if position.is_new or position.is_string or not received_before
-    or math.floor(now / 1000) ~= math.floor(received_before / 1000) then
+    or now - received_before > now % 1000 then
     keep_position(key)
   end
 end
