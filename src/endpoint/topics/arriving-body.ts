@@ -42,10 +42,12 @@ export async function readBody(
   try {
     // Most bodies come with their head. Those are no connections, since nothing waits for them. They must be answered within
     // the turn: when the next request of the packet finds one that is not answered, Bun ends the connection.
-    await Promise.race([whole, nextTurn()]);
-    const body = await (Bun.peek.status(whole) === "pending"
-      ? waitFor(whole, context, permissions, targets, source ?? { heldBytes: declaredBytes }, deps)
-      : whole);
+    const arrived = await Promise.race([whole, nextTurn()]);
+    const body =
+      arrived ??
+      (await (Bun.peek.status(whole) === "pending"
+        ? waitFor(whole, context, permissions, targets, source ?? { heldBytes: declaredBytes }, deps)
+        : whole));
     return coding ? await decode(coding, body, messageBytesMax) : body;
   } catch (error) {
     throw errorOfBody(error);

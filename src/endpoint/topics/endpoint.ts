@@ -163,11 +163,12 @@ class TopicsEndpoint {
       const sender = permissions.require(action, topic);
       targets.push({ topic, sender: sender instanceof Promise ? await sender : sender });
     }
-    const kind = streamKindOf(request.headers.get("content-type"));
+    const contentType = request.headers.get("content-type") ?? undefined;
+    const kind = streamKindOf(contentType);
     if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
     const key = readIdempotencyKey(request);
     const body = await readBody(context, permissions, targets, this.#bodyDeps);
-    return publishBody(request, body, { topics, targets, ends, key }, this.#publishDeps);
+    return publishBody(request, body, { topics, targets, contentType, ends, key }, this.#publishDeps);
   }
 
   async #publishStream(

@@ -9,7 +9,9 @@ export interface PublishTarget {
 }
 
 /** A draft as the server publishes it: with who sent it. */
-export const stamped = (draft: Draft, { stamp }: Sender): Draft => ({
-  ...draft,
-  attributes: draft.attributes ? { ...draft.attributes, ...stamp } : stamp,
+export const stamped = ({ data, contentType, attributes, shared }: Draft, { stamp }: Sender): Draft => ({
+  data,
+  contentType,
+  attributes: attributes ? { ...attributes, ...stamp } : stamp,
+  shared,
 });

@@ -35,6 +35,7 @@ interface Posted {
   readonly topics: readonly string[];
   /** One for each of `topics`. */
   readonly targets: readonly PublishTarget[];
+  readonly contentType: string | undefined;
   /** Whether the topics are to end after the message. */
   readonly ends: boolean;
   /** Its `Idempotency-Key`. */
@@ -52,14 +53,12 @@ export function publishBody(
   posted: Posted,
   deps: PublishDeps,
 ): Response | Promise<Response> {
-  const { topics, targets, ends } = posted;
-  const { messageBytesMax } = deps;
-  if (!body) throw new ItemSizeError(messageBytesMax);
-  const contentType = request.headers.get("content-type") ?? undefined;
+  const { topics, targets, contentType, ends } = posted;
+  if (!body) throw new ItemSizeError(deps.messageBytesMax);
   const essence = contentType && essenceOf(contentType);
   if (essence === "application/cloudevents-batch+json")
     return publishBatch(batchOf(body, topics), posted, deps);
-  const read = ends && body.length === 0 ? undefined : draftOfBody(request, body, contentType, topics);
+  const read = ends && body.length === 0 ? undefined : draftOfBody(request.headers, body, essence, posted);
   const draft = read && targets.length > 1 ? forSeveral(read, targets.length, deps) : read;
   // Each on its own: what was published stays published, and the answer lists it.
   const outcomes: (TopicOutcome | Promise<TopicOutcome>)[] = [];
@@ -100,10 +99,9 @@ async function publishedLater(topic: string, appending: Promise<Appended>): Prom
 
 /** @throws {Refusal} if a topic was not published to */
 function answerOf(outcomes: readonly TopicOutcome[]): Response {
-  const failed = outcomes.filter(isUnpublished);
-  if (failed.length === 0) return Response.json({ published: outcomes });
+  if (!outcomes.some(isUnpublished)) return Response.json({ published: outcomes });
   throw refusalOfPublication(
-    failed.map(({ error }) => error),
+    outcomes.filter(isUnpublished).map(({ error }) => error),
     outcomes.filter((outcome) => !isUnpublished(outcome)),
   );
 }
@@ -122,15 +120,14 @@ function publishedAs(topic: string, { message, end }: Appended): PublishedEntry 
 
 /** CloudEvents HTTP protocol binding: structured mode by its content type, binary mode for every other. */
 function draftOfBody(
-  request: Request,
+  headers: Headers,
   body: Uint8Array<ArrayBuffer>,
-  contentType: string | undefined,
-  topics: readonly string[],
+  essence: string | undefined,
+  { topics, contentType }: Posted,
 ): Draft {
-  if (contentType !== undefined && essenceOf(contentType) === "application/cloudevents+json")
-    return draftOfJsonEvent(textOf(body), topics);
+  if (essence === "application/cloudevents+json") return draftOfJsonEvent(textOf(body), topics);
   const draft = draftOf(body, contentType);
-  const attributes = attributesOfHeaders(request.headers, topics);
+  const attributes = attributesOfHeaders(headers, topics);
   return attributes ? { ...draft, attributes } : draft;
 }
 

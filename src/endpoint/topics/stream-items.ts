@@ -27,8 +27,8 @@ const streamKinds: ReadonlyMap<string, StreamKind> = new Map([
 ]);
 
 /** @returns undefined for the type of a body that is one message */
-export const streamKindOf = (contentType: string | null): StreamKind | undefined =>
-  contentType === null ? undefined : streamKinds.get(essenceOf(contentType));
+export const streamKindOf = (contentType: string | undefined): StreamKind | undefined =>
+  contentType === undefined ? undefined : streamKinds.get(essenceOf(contentType));
 
 /** @param attributes of each message, beside its type */
 export const streamItemsOf = (
