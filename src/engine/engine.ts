@@ -25,8 +25,16 @@ export interface EngineSize {
   readonly historyBytes: number;
 }
 
+/** Which topics are keyed, and how much of them is kept. */
+export interface KeyedLimits {
+  /** Each a topic's name, or a prefix that ends in `*`. */
+  readonly keyed: readonly string[];
+  /** Values of one topic, and removals. */
+  readonly keysMax: number;
+}
+
 /** The limits of an engine on this machine. */
-export interface EngineLimits extends HistoryLimits {
+export interface EngineLimits extends HistoryLimits, KeyedLimits {
   /** How long a topic's position outlives its last message and subscriber. */
   readonly positionAgeSeconds: number;
   /** Bytes of the positions of topics without a message or subscriber. */

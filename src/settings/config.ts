@@ -144,6 +144,20 @@ export const handlerSettings = {
   }),
 
   /**
+   * Keyed topics: each keeps the last message of each key and no others, so that a reader gets the state, then every change
+   * of it. Default none. Each is a name or a prefix that ends in `*`. In memory only, so far.
+   */
+  keyed: setting("keyed", topicPatterns, [], "topics that keep the last message of each key", {
+    takes: "many",
+  }),
+
+  /**
+   * Keys of one keyed topic. Default 100,000, from 1 to 10,000,000. Values are never dropped to make room: past it a new key
+   * is refused with 507. As many removed keys are remembered for readers that return.
+   */
+  keysMax: setting("keys-max", count(1, 10_000_000), 100_000, "keys of one keyed topic"),
+
+  /**
    * Whether event streams and polls of topics are compressed for clients that accept gzip: `"on"` or `"off"`. Default `on`.
    * A message is compressed once for all of its readers, by itself. WebSockets are not compressed.
    */

@@ -18,6 +18,7 @@ export const hasTokenKeys = ({ jwtSecrets, jwtPublicKeys, jwksUrls }: HandlerCon
 export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surroundings): void {
   checkSizesAndAges(config);
   checkRedis(config);
+  checkKeyed(config);
   const ofTokens = {
     jwtAudiences: config.jwtAudiences.length > 0,
     jwtIssuers: config.jwtIssuers.length > 0,
@@ -102,6 +103,14 @@ function checkRedis(config: HandlerConfig): void {
       "--redis-lossless-failover needs --redis-acknowledge: a failover loses what no replica has acknowledged",
     );
   }
+}
+
+function checkKeyed({ keyed, keysMax, data, redisUrl }: HandlerConfig): void {
+  if (keyed.length === 0 && keysMax !== settings.keysMax.default)
+    throw new ConfigError("--keys-max has no effect without --keyed");
+  const engine = redisUrl ? "--redis" : data ? "--data" : undefined;
+  if (keyed.length > 0 && engine)
+    throw new ConfigError(`--keyed works in memory only, so far: leave out ${engine}, or --keyed`);
 }
 
 function checkSizesAndAges(config: HandlerConfig): void {

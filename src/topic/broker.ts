@@ -7,6 +7,10 @@
  * another epoch. An example: a client has seen `k3-7`. If the topic is at `k3-9`, it lacks exactly `k3-8` and `k3-9`. If
  * the engine lost its memory and the topic is at `p0-9`, nothing says what came after `k3-7`, and the client is told a gap.
  *
+ * A keyed topic keeps the last message of each key. What a reader is given there skips offsets, and `through` says how far it
+ * has come. A removal is a message without data that takes the key away; it is kept for a while, so that a reader that returns
+ * learns of it. The offset of the newest removal that is forgotten is the floor: below it a resume may not be complete.
+ *
  * A topic can end. The end is the last entry of its log and has an id of its own: a topic that ends after `k3-9` is at
  * `k3-10` from then on. The end counts neither in retention nor in `last`, and is kept as long as the topic's position.
  */
@@ -15,6 +19,7 @@ import {
   type End,
   formatId,
   type Message,
+  type Place,
   type Position,
   type Since,
   type TopicPosition,
@@ -49,6 +54,9 @@ export interface Broker {
    * @throws {IdempotencyConflict} for a key that was used with another publication; checked first
    * @throws {StreamTakenOver} for a step of a writer that is not the record's
    * @throws {TopicEnded} for a topic that has ended
+   * @throws {ConditionFailed} for a keyed topic whose key does not meet the `condition`
+   * @throws {KeyAbsent} for the removal of a key that has no value
+   * @throws {TopicFull} where values take all the room there is. Removing, and replacing by what is no larger, go on
    * @returns no promise where nothing is waited for: what fails is then thrown at once
    * @throws {BrokerUnavailable} where it is unknown whether anything was appended
    */
@@ -81,6 +89,14 @@ export interface Broker {
    * @throws {BrokerUnavailable}
    */
   history(topic: string, since: Since, page: Page): Promise<History | undefined>;
+
+  /**
+   * The value of a key of a keyed topic, and the topic's position at that moment. MUST settle within 3 s. An engine without it
+   * has no keyed topics, and the settings that ask for them are refused with it.
+   * @returns undefined for a topic that does not exist; reading does not create it
+   * @throws {BrokerUnavailable}
+   */
+  value?(topic: string, key: string): Promise<KeyState | undefined>;
 
   /**
    * The topics' positions, in the order asked; undefined for a topic that does not exist. A node that lags behind its engine
@@ -141,10 +157,29 @@ export interface Publication {
   readonly drafts: readonly Draft[];
   /** Ends the topic, after the messages. */
   readonly end?: boolean | undefined;
+  /** Only for one draft to a keyed topic: it is appended if the key of the draft meets this. */
+  readonly condition?: Condition | undefined;
   /** Not with `step`. */
   readonly once?: Once | undefined;
   /** The drafts are the next items of a stream, or there are none and the end follows its items. */
   readonly step?: StreamStep | undefined;
+}
+
+/** What a key of a keyed topic must be like, for a draft of this key to be appended (RFC 9110 section 13.1). */
+export type Condition =
+  | { readonly kind: "absent" }
+  | { readonly kind: "present" }
+  /** Its value is the message at one of these positions. */
+  | { readonly kind: "at"; readonly positions: readonly Position[] };
+
+/** A key of a keyed topic at one moment. */
+export interface KeyState {
+  /** Its value; undefined where it has none. */
+  readonly value: Message | undefined;
+  /** The topic's position. */
+  readonly position: TopicPosition;
+  /** The offset of the newest removal that is forgotten: whoever has read up to an earlier one may not know all that changed. */
+  readonly floor: number;
 }
 
 /** The positions of what a publication appended, or had appended at its first time. */
@@ -213,9 +248,15 @@ export interface History {
    * was dropped, or a takeover may have lost one. An engine cannot know of topics that it forgot with their positions.
    */
   readonly isTrimmed: boolean;
-  /** The position that the first message follows. */
-  readonly from: Position;
+  /** The place that the first message follows. In a keyed topic a snapshot follows where it has a base. */
+  readonly from: Place;
+  /** In a keyed topic the newest of each key, in the order of their offsets. Elsewhere each follows the one before it. */
   readonly messages: readonly Message[];
+  /**
+   * The place of a reader that has these messages, in a keyed topic. Elsewhere it is left out, and is that of the last message,
+   * or `from` where there is none.
+   */
+  readonly through?: Place;
   /** The topic's position at the time of the read. If the page ends before it, there is more to read, or only the end. */
   readonly position: Position;
   /** The topic's end where it has ended, on every page. A reader meets it after the last message. */
@@ -250,6 +291,45 @@ export class TopicEnded extends Error {
     readonly end: Position,
   ) {
     super(`The topic ${topic} has ended, at ${formatId(end)}.`);
+  }
+}
+
+/** The key of a keyed topic is not what the publisher takes it for: somebody else changed it. */
+export class ConditionFailed extends Error {
+  override readonly name = "ConditionFailed";
+
+  /** @param current the position of the key's value; undefined where it has none */
+  constructor(
+    readonly topic: string,
+    readonly current: Position | undefined,
+  ) {
+    super(`The key of ${topic} is at ${current ? formatId(current) : "no value"}.`);
+  }
+}
+
+/** What was to be removed is not there. */
+export class KeyAbsent extends Error {
+  override readonly name = "KeyAbsent";
+
+  /** @param position of the topic */
+  constructor(
+    readonly topic: string,
+    readonly position: Position,
+  ) {
+    super(`The topic ${topic} has no value of this key.`);
+  }
+}
+
+/** The values of keyed topics are never dropped to make room, and there is none. */
+export class TopicFull extends Error {
+  override readonly name = "TopicFull";
+
+  /** @param bound in words that continue a sentence, with the setting's name */
+  constructor(
+    readonly topic: string,
+    readonly bound: string,
+  ) {
+    super(`The topic ${topic} takes no further value: ${bound}.`);
   }
 }
 

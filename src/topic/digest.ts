@@ -3,9 +3,9 @@ import { repeatedAttributes } from "./attributes.ts";
 import type { Once, Publication } from "./broker.ts";
 import type { Draft } from "./draft.ts";
 
-/** Covers everything that a repetition has to repeat: the drafts and whether the topic was to end. */
-export const publicationDigest = ({ drafts, end = false }: Publication): string =>
-  digestOf(JSON.stringify([end, drafts.length > 0]), drafts);
+/** Covers everything that a repetition has to repeat: the drafts, whether the topic was to end, and a condition. */
+export const publicationDigest = ({ drafts, end = false, condition }: Publication): string =>
+  digestOf(JSON.stringify([end, drafts.length > 0]) + (condition ? JSON.stringify(condition) : ""), drafts);
 
 /** The digest of a stream with one more item. @param before the digest of the items before it; empty for the first */
 export const streamDigest = (before: string, item: Draft): string => digestOf(before, [item]);

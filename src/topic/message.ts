@@ -9,6 +9,15 @@ export interface Position {
   readonly offset: number;
 }
 
+/** Where a reader is. */
+export interface Place extends Position {
+  /**
+   * Set inside a snapshot of a keyed topic: the offset that the topic had when the snapshot began. A reader there has the
+   * values up to `offset`, and needs no removal that came before `base`.
+   */
+  readonly base?: number | undefined;
+}
+
 /** A published message. Immutable, so that logs, caches and subscribers share one. */
 export interface Message extends Draft, Position {
   readonly topic: string;
@@ -43,7 +52,7 @@ export const previousOffset = ({ previous, offset }: Message | End): number => p
 
 /** Where a reader begins: after a message, with everything retained, or with the messages since a time. */
 export type Since =
-  | { readonly kind: "position"; readonly position: Position }
+  | { readonly kind: "position"; readonly position: Place }
   /** Everything retained. With `isWhole` it is a gap unless that begins with the topic's first message; engines ignore it. */
   | { readonly kind: "all"; readonly isWhole?: true }
   /** The last `count` retained messages, the end not counted. Never a gap. */
@@ -121,6 +130,19 @@ export function parseId(text: string): Position | undefined {
   return Number.isSafeInteger(offset) ? { epoch, offset } : undefined;
 }
 
+/** `<epoch>-<offset>`, and inside a snapshot `<epoch>-<offset>.<base>` */
+export const formatPlace = (place: Place): string =>
+  place.base === undefined ? formatId(place) : `${formatId(place)}.${place.base}`;
+
+/** Reads what `formatPlace` writes. */
+export function parsePlace(text: string): Place | undefined {
+  const dot = text.indexOf(".");
+  if (dot < 0) return parseId(text);
+  const position = parseId(text.slice(0, dot));
+  const base = position && parseId(`${position.epoch}-${text.slice(dot + 1)}`);
+  return base && { ...position, base: base.offset };
+}
+
 const secondsPer: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 /**
@@ -130,13 +152,13 @@ const secondsPer: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
 const rfc3339 = /^(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?)(?:([Zz])|([+ -])(\d{2}:\d{2}))$/;
 
 /**
- * Reads one value of `since`: an id, `all`, `first`, `last:N`, a time, or a span such as `90s` that ends `now`.
+ * Reads one value of `since`: an id or a place, `all`, `first`, `last:N`, a time, or a span such as `90s` that ends `now`.
  * @param now milliseconds since 1970
  */
 export function parseSince(text: string, now: number): Since | undefined {
   if (text === "all") return { kind: "all" };
   if (text === "first") return { kind: "all", isWhole: true };
-  const position = parseId(text);
+  const position = parsePlace(text);
   if (position) return { kind: "position", position };
   const [, count] = /^last:([1-9][0-9]{0,8})$/.exec(text) ?? [];
   if (count !== undefined) return { kind: "last", count: Number(count) };

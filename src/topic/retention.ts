@@ -1,5 +1,5 @@
 /** Limits history: by count and age in each log, and by bytes in all logs together, the coldest log first. */
-import { type TopicLog, topicBytes } from "./log.ts";
+import { topicBytes } from "./log.ts";
 import { matchesTopic } from "./message.ts";
 
 export interface HistoryLimits {
@@ -39,9 +39,25 @@ const retainedOf = ({ retain }: HistoryLimits, topic: string): RetainedTopics | 
 /** A clock that is adjusted goes back by less. Ageing need not follow such small steps. */
 const clockStepMilliseconds = 1000;
 
-/** A log that keeps a message, in a list ordered by the last append. */
+/** What retention drops from, the oldest first: the messages of a topic, or the removals of a keyed one. */
+export interface Droppable {
+  readonly topic: string;
+  /** How many of them are kept. */
+  readonly length: number;
+  /** How many may be kept, where that is not a matter of history. */
+  readonly countMax?: number;
+  /** @returns the bytes that this freed; so do the others */
+  dropFirst(): number;
+  dropBeyond(countMax: number): number;
+  /** @param time milliseconds since 1970 */
+  dropBefore(time: number): number;
+  /** The clock was set back: what was received later than `now` counts as received now. */
+  clampReceivedTimes(now: number): void;
+}
+
+/** A log that keeps something, in a list ordered by the last append. */
 interface Place {
-  readonly log: TopicLog;
+  readonly log: Droppable;
   readonly list: PlaceList;
   /** Counts the appends to all logs. */
   appended: number;
@@ -76,9 +92,9 @@ export class Retention {
   /** Bytes kept in all logs. */
   bytes = 0;
   readonly #limits: HistoryLimits;
-  readonly #emptied: (log: TopicLog) => void;
+  readonly #emptied: (log: Droppable) => void;
   /** A linked list: a Set that repeatedly loses its first entry steps over the lost ones at each read. */
-  readonly #places = new Map<TopicLog, Place>();
+  readonly #places = new Map<Droppable, Place>();
   /** By what is kept of their logs. A log that ages faster must not wait for the others. */
   readonly #lists: ReadonlyMap<RetainedTopics | undefined, PlaceList>;
   #appends = 0;
@@ -86,7 +102,7 @@ export class Retention {
   #latestTime = 0;
 
   /** @param emptied called for each log whose last message was dropped */
-  constructor(limits: HistoryLimits, emptied: (log: TopicLog) => void = () => undefined) {
+  constructor(limits: HistoryLimits, emptied: (log: Droppable) => void = () => undefined) {
     this.#limits = limits;
     this.#emptied = emptied;
     const general = { messages: limits.historyMessages, ageSeconds: limits.historyAgeSeconds };
@@ -95,16 +111,22 @@ export class Retention {
 
   /**
    * Applies the limits after an append to `log`.
-   * @param addedBytes as `TopicLog.append` returned them
+   * @param addedBytes as `TopicLog.append` returned them; below 0 where something was taken out of its middle
    * @param now milliseconds since 1970
    */
-  appended(log: TopicLog, addedBytes: number, now: number): void {
+  appended(log: Droppable, addedBytes: number, now: number): void {
     this.#noticeTime(now);
     this.bytes += addedBytes;
     const { limits } = this.#makeWarmest(log).list;
-    this.bytes -= log.dropBeyond(limits.messages);
+    this.bytes -= log.dropBeyond(log.countMax ?? limits.messages);
     this.#dropAged(log, limits, now);
     if (log.length === 0) this.#empty(log);
+    this.#dropColdest();
+  }
+
+  /** Counts what is never dropped: other messages make room for it. @param bytes below 0 where there is less of it */
+  hold(bytes: number): void {
+    this.bytes += bytes;
     this.#dropColdest();
   }
 
@@ -115,7 +137,7 @@ export class Retention {
   }
 
   /** Drops what became too old in one log, before it is read. */
-  refresh(log: TopicLog, now: number): void {
+  refresh(log: Droppable, now: number): void {
     this.#noticeTime(now);
     const place = this.#places.get(log);
     if (!place) return;
@@ -124,7 +146,7 @@ export class Retention {
   }
 
   /** Removes a log and its messages. */
-  forget(log: TopicLog): void {
+  forget(log: Droppable): void {
     if (this.#takeOut(log)) this.bytes -= log.dropBeyond(0);
   }
 
@@ -147,7 +169,7 @@ export class Retention {
     }
   }
 
-  #dropAged(log: TopicLog, { ageSeconds }: TopicLimits, now: number): void {
+  #dropAged(log: Droppable, { ageSeconds }: TopicLimits, now: number): void {
     this.bytes -= log.dropBefore(now - ageSeconds * 1000);
   }
 
@@ -161,7 +183,7 @@ export class Retention {
   }
 
   /** The log without an append for the longest. */
-  #coldestLog(): TopicLog | undefined {
+  #coldestLog(): Droppable | undefined {
     let coldest: Place | undefined;
     for (const list of this.#lists.values()) {
       const candidate = list.coldest;
@@ -170,12 +192,12 @@ export class Retention {
     return coldest?.log;
   }
 
-  #empty(log: TopicLog): void {
+  #empty(log: Droppable): void {
     this.#takeOut(log);
     this.#emptied(log);
   }
 
-  #makeWarmest(log: TopicLog): Place {
+  #makeWarmest(log: Droppable): Place {
     const place = this.#places.get(log) ?? this.#newPlace(log);
     place.appended = ++this.#appends;
     if (place.list.warmest === place) return place;
@@ -184,7 +206,7 @@ export class Retention {
     return place;
   }
 
-  #newPlace(log: TopicLog): Place {
+  #newPlace(log: Droppable): Place {
     const list = this.#lists.get(retainedOf(this.#limits, log.topic));
     if (!list) throw new Error("every topic has a list");
     const place: Place = { log, list, appended: 0, colder: undefined, warmer: undefined };
@@ -194,7 +216,7 @@ export class Retention {
   }
 
   /** @returns whether it was in */
-  #takeOut(log: TopicLog): boolean {
+  #takeOut(log: Droppable): boolean {
     const place = this.#places.get(log);
     if (!place) return false;
     this.#places.delete(log);

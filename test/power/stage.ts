@@ -29,6 +29,8 @@ export const limitsWith = (historyMessages: number, historyBytesMax = 1024 ** 3)
   ...{ historyMessages, historyBytesMax },
   historyAgeSeconds: 86_400,
   retain: [],
+  keyed: [],
+  keysMax: 1000,
   positionAgeSeconds: 86_400,
   positionBytesMax: 64 * 1024 ** 2,
   idempotencyBytesMax: 64 * 1024 ** 2,

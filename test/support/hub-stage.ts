@@ -35,6 +35,8 @@ const limits: EngineLimits = {
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
   retain: [],
+  keyed: [],
+  keysMax: 1000,
   positionAgeSeconds: 3600,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

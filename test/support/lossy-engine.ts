@@ -11,6 +11,8 @@ const limits = {
   historyAgeSeconds: 600,
   historyBytesMax: 64 * 1024 * 1024,
   retain: [],
+  keyed: [],
+  keysMax: 1000,
   positionAgeSeconds: 86_400,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

@@ -113,6 +113,8 @@ class World {
       historyAgeSeconds: random.pick([20, 100_000]),
       historyBytesMax: Number.MAX_SAFE_INTEGER,
       retain: [],
+      keyed: [],
+      keysMax: 1000,
       positionAgeSeconds: 1_000_000,
       positionBytesMax: Number.MAX_SAFE_INTEGER,
       idempotencyBytesMax: Number.MAX_SAFE_INTEGER,

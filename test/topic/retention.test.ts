@@ -3,7 +3,7 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { SharedData } from "../../src/topic/draft.ts";
 import { TopicLog, topicBytes } from "../../src/topic/log.ts";
 import { type Message, retainedBytes } from "../../src/topic/message.ts";
-import { type HistoryLimits, Retention } from "../../src/topic/retention.ts";
+import { type Droppable, type HistoryLimits, Retention } from "../../src/topic/retention.ts";
 import { Random } from "../support/random.ts";
 
 setDefaultTimeout(120_000);
@@ -94,7 +94,7 @@ function agreeWithModel(seed: number): void {
     historyBytesMax: random.between(0, 30) * retainedBytes(draft("")),
     retain: [],
   };
-  const emptied: TopicLog[] = [];
+  const emptied: Droppable[] = [];
   const retention = new Retention(given, (log) => void emptied.push(log));
   const logs = Array.from(
     { length: 6 },

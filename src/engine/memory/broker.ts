@@ -5,18 +5,32 @@ import {
   type BrokerListener,
   type BrokerState,
   type BrokerTraits,
+  type Condition,
+  ConditionFailed,
   type History,
   idempotencySeconds,
+  KeyAbsent,
+  type KeyState,
   type Once,
   type Page,
   type Publication,
   type StreamRecord,
   TopicEnded,
+  TopicFull,
   type TopicState,
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
+import { isRemoval, keyOf } from "../../topic/key.ts";
+import { KeyedLog, keyedBytes, type Removals } from "../../topic/keyed-log.ts";
 import { TopicLog, topicBytes } from "../../topic/log.ts";
-import type { End, Message, Position, Since, TopicPosition } from "../../topic/message.ts";
+import {
+  type End,
+  type Message,
+  matchesTopic,
+  type Position,
+  type Since,
+  type TopicPosition,
+} from "../../topic/message.ts";
 import { ownText } from "../../topic/owned-text.ts";
 import { Retention } from "../../topic/retention.ts";
 import { type Clock, systemClock } from "../clock.ts";
@@ -40,7 +54,7 @@ export interface MemoryBrokerOptions {
 const endBytes = 100;
 
 interface MemoryTopic {
-  readonly log: TopicLog;
+  readonly log: TopicLog | KeyedLog;
   /** The time of the last message. */
   lastTime: number;
   /** When its last message came or its last subscriber left, by the monotonic clock. */
@@ -59,6 +73,8 @@ export class MemoryBroker implements Broker, EngineSize {
   /** Topics without a message or subscriber, the one unused longest first. */
   readonly #idle = new Set<string>();
   #idleBytes = 0;
+  /** Bytes of the values of keyed topics, which are never dropped to make room. */
+  #valueBytes = 0;
   readonly #keys: IdempotencyKeys;
   readonly #records: Records = {
     get: (fingerprint) => this.#keys.get(fingerprint, this.#clock.monotonic() - idempotencySeconds * 1000),
@@ -111,14 +127,16 @@ export class MemoryBroker implements Broker, EngineSize {
     if (!topic?.subscribed) return;
     topic.subscribed = false;
     topic.lastUsedMilliseconds = this.#clock.monotonic();
-    if (topic.log.length === 0) this.#addIdle(name);
+    if (isUnused(topic.log)) this.#addIdle(name);
   }
 
   async history(name: string, since: Since, page: Page): Promise<History | undefined> {
-    const topic = this.#topics.get(name);
-    if (!topic) return undefined;
-    this.#retention.refresh(topic.log, this.#clock.now());
-    return topic.log.read(since, page, this.state.sinceTime);
+    return this.#refreshed(name)?.read(since, page, this.state.sinceTime);
+  }
+
+  async value(name: string, key: string): Promise<KeyState | undefined> {
+    const log = this.#refreshed(name);
+    return log instanceof KeyedLog ? log.state(key) : undefined;
   }
 
   async positions(names: readonly string[]): Promise<(TopicPosition | undefined)[]> {
@@ -127,11 +145,14 @@ export class MemoryBroker implements Broker, EngineSize {
 
   async inspect(names: readonly string[]): Promise<(TopicState | undefined)[]> {
     return names.map((name) => {
-      const topic = this.#topics.get(name);
-      if (!topic) return undefined;
-      this.#retention.refresh(topic.log, this.#clock.now());
+      const log = this.#refreshed(name);
+      if (!log) return undefined;
       const subscribers = this.#listener?.subscriberCount(name) ?? 0;
-      return { position: topic.log.last, retained: topic.log.length, subscribers };
+      return {
+        position: log.last,
+        retained: log instanceof KeyedLog ? log.valueCount : log.length,
+        subscribers,
+      };
     });
   }
 
@@ -147,8 +168,7 @@ export class MemoryBroker implements Broker, EngineSize {
     for (const name of this.#idle) {
       const topic = this.#topics.get(name);
       if (topic && topic.lastUsedMilliseconds + this.#limits.positionAgeSeconds * 1000 > now) break;
-      this.#removeIdle(name);
-      this.#topics.delete(name);
+      this.#forget(name);
     }
     this.#keys.expire(now - idempotencySeconds * 1000);
   }
@@ -158,11 +178,20 @@ export class MemoryBroker implements Broker, EngineSize {
     return publishRecorded(key, this.#records, () => this.#append(name, publication));
   }
 
-  /** @throws {TopicEnded} */
-  #append(name: string, { drafts, end }: Publication): Appended {
+  /** What a topic has now, without what became too old. */
+  #refreshed(name: string): TopicLog | KeyedLog | undefined {
+    const log = this.#topics.get(name)?.log;
+    if (log) this.#retention.refresh(droppable(log), this.#clock.now());
+    return log;
+  }
+
+  /** @throws {TopicEnded} @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull} */
+  #append(name: string, publication: Publication): Appended {
     const topic = this.#topic(name);
     const { log } = topic;
     if (log.end) throw new TopicEnded(name, log.last);
+    if (log instanceof KeyedLog) this.#requireKeys(log, publication);
+    const { drafts, end } = publication;
     const now = this.#clock.now();
     // A clock that was set back must not make a topic's time decrease.
     topic.lastTime = Math.max(now, topic.lastTime);
@@ -187,9 +216,48 @@ export class MemoryBroker implements Broker, EngineSize {
       attributes,
       shared,
     };
-    this.#retention.appended(log, log.append(message, now), now);
+    if (log instanceof KeyedLog) this.#appendKeyed(log, message, now);
+    else this.#retention.appended(log, log.append(message, now), now);
     this.#listener?.announced(message);
     return position;
+  }
+
+  #appendKeyed(log: KeyedLog, message: Message, now: number): void {
+    const { valueBytes, removalBytes } = log.append(message, now);
+    if (removalBytes !== 0) this.#retention.appended(log.removals, removalBytes, now);
+    this.#valueBytes += valueBytes;
+    this.#retention.hold(valueBytes);
+  }
+
+  /**
+   * Whether a keyed topic takes a publication: its condition first, then the key that it removes, then the room for its values.
+   * @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull}
+   */
+  #requireKeys(log: KeyedLog, { drafts, condition }: Publication): void {
+    const added = new Map<string, number>();
+    for (const draft of drafts) {
+      const key = keyOf(draft);
+      const value = log.value(key);
+      if (condition && !meets(value, condition))
+        throw new ConditionFailed(log.topic, value && positionOf(value));
+      if (isRemoval(draft)) {
+        if (!value) throw new KeyAbsent(log.topic, log.last);
+      } else added.set(key, keyedBytes(draft) - (value ? keyedBytes(value) : 0));
+    }
+    let newKeys = 0;
+    let bytes = 0;
+    for (const [key, more] of added) {
+      if (!log.value(key)) newKeys++;
+      bytes += more;
+    }
+    const { keysMax, historyBytesMax } = this.#limits;
+    if (newKeys > 0 && log.valueCount + newKeys > keysMax)
+      throw new TopicFull(log.topic, `it has ${log.valueCount} keys, and --keys-max is ${keysMax}`);
+    if (bytes > 0 && this.#valueBytes + bytes > historyBytesMax)
+      throw new TopicFull(
+        log.topic,
+        `the values of all keyed topics fill --history-bytes, which is ${historyBytesMax}`,
+      );
   }
 
   #appendEnd({ log, lastTime, subscribed }: MemoryTopic): Position {
@@ -197,7 +265,7 @@ export class MemoryBroker implements Broker, EngineSize {
     const end: End = { topic: log.topic, ...position, time: lastTime, isEnd: true };
     this.#removeIdle(log.topic);
     log.close(end);
-    if (log.length === 0 && !subscribed) this.#addIdle(log.topic);
+    if (isUnused(log) && !subscribed) this.#addIdle(log.topic);
     this.#listener?.announced(end);
     return position;
   }
@@ -205,7 +273,11 @@ export class MemoryBroker implements Broker, EngineSize {
   #topic(name: string): MemoryTopic {
     let topic = this.#topics.get(name);
     if (!topic) {
-      const log = new TopicLog(ownText(name), { epoch: this.#epochs.next(), offset: 0 });
+      const { keyed, keysMax } = this.#limits;
+      const beginning = { epoch: this.#epochs.next(), offset: 0 };
+      const log = matchesTopic(keyed, name)
+        ? new KeyedLog(ownText(name), beginning, keysMax)
+        : new TopicLog(ownText(name), beginning);
       topic = { log, lastTime: 0, lastUsedMilliseconds: this.#clock.monotonic(), subscribed: false };
       this.#topics.set(log.topic, topic);
     }
@@ -213,7 +285,18 @@ export class MemoryBroker implements Broker, EngineSize {
   }
 
   #emptied(name: string): void {
-    if (!this.#topics.get(name)?.subscribed) this.#addIdle(name);
+    const topic = this.#topics.get(name);
+    if (topic && !topic.subscribed && isUnused(topic.log)) this.#addIdle(name);
+  }
+
+  #forget(name: string): void {
+    const log = this.#topics.get(name)?.log;
+    this.#removeIdle(name);
+    this.#topics.delete(name);
+    if (!(log instanceof KeyedLog)) return;
+    this.#retention.forget(log.removals);
+    this.#valueBytes -= log.valueBytes;
+    this.#retention.hold(-log.valueBytes);
   }
 
   #addIdle(name: string): void {
@@ -237,9 +320,24 @@ export class MemoryBroker implements Broker, EngineSize {
   #evictIdle(): void {
     for (const name of this.#idle) {
       if (this.#idleBytes <= this.#limits.positionBytesMax * 0.99) return;
-      this.#removeIdle(name);
-      this.#topics.delete(name);
+      this.#forget(name);
       this.#evicted("positions", 1);
     }
   }
 }
+
+/** What retention may drop of a log. */
+const droppable = (log: TopicLog | KeyedLog): TopicLog | Removals =>
+  log instanceof KeyedLog ? log.removals : log;
+
+/** Whether nothing but the topic's position is left, unless it has a subscriber. Values do not age, except where all has ended. */
+const isUnused = (log: TopicLog | KeyedLog): boolean =>
+  log.length === 0 || (log instanceof KeyedLog && log.end !== undefined);
+
+function meets(value: Message | undefined, condition: Condition): boolean {
+  if (condition.kind === "absent") return value === undefined;
+  if (!value || condition.kind === "present") return value !== undefined;
+  return condition.positions.some(({ epoch, offset }) => epoch === value.epoch && offset === value.offset);
+}
+
+const positionOf = ({ epoch, offset }: Position): Position => ({ epoch, offset });

@@ -13,6 +13,7 @@ import { describeEnd } from "./end.ts";
 import { type Abilities, Contract, type Engine, type OpenEngine } from "./engine.ts";
 import { describeHistory } from "./history.ts";
 import { describeIdempotency } from "./idempotency.ts";
+import { describeKeyed } from "./keyed.ts";
 import { describeLostMemory } from "./lost-memory.ts";
 import { describeOrder } from "./order.ts";
 import { describePages } from "./pages.ts";
@@ -42,6 +43,7 @@ export function describeBrokerContract<Kind extends Engine>(
     describeStream(contract);
     describeSeveral(contract);
     describeEnd(contract);
+    describeKeyed(contract);
     describeHistory(contract);
     describeRetention(contract);
     describeTime(contract);

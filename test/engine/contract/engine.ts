@@ -25,6 +25,8 @@ export interface Abilities<Kind extends Engine> {
   readonly ignoresBytesMax?: true;
   /** An engine takes long to open, so that the tests which use only topics of their own share one. */
   readonly isShared?: true;
+  /** True if it has keyed topics. */
+  readonly keepsKeys?: true;
   /** Whether `node` may be called more than once. */
   readonly manyNodes: boolean;
   /** The time that the engine lives in; left out, the machine's. */
@@ -52,6 +54,8 @@ export const generous: EngineLimits = {
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
   retain: [],
+  keyed: ["keyed/*"],
+  keysMax: 1000,
   positionAgeSeconds: 7200,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

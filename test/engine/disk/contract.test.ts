@@ -27,6 +27,8 @@ const limits: EngineLimits = {
   historyAgeSeconds: 600,
   historyBytesMax: 64 * 1024 * 1024,
   retain: [],
+  keyed: [],
+  keysMax: 1000,
   positionAgeSeconds: 86_400,
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,

@@ -24,6 +24,8 @@ const limits: EngineLimits = {
   historyAgeSeconds: 10 * minute,
   historyBytesMax: 64 * 1024 * 1024,
   retain: [],
+  keyed: [],
+  keysMax: 1000,
   positionAgeSeconds: hour,
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,

@@ -40,6 +40,8 @@ const limits: EngineLimits = {
   historyAgeSeconds: 600,
   historyBytesMax: 1024 * 1024,
   retain: [],
+  keyed: [],
+  keysMax: 1000,
   positionAgeSeconds: 3600,
   positionBytesMax: 1024 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,
@@ -71,6 +73,7 @@ describeBrokerContract(
   {
     announcesAll: true,
     announcesOnlySubscribed: false,
+    keepsKeys: true,
     manyNodes: false,
     advance: async (engine, seconds) => engine.pass(seconds),
     setClock: async (engine, aheadSeconds) => engine.setClock(aheadSeconds),
