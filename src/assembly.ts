@@ -24,6 +24,7 @@ import { Counters } from "./metrics.ts";
 import type { HandlerConfig } from "./settings/config.ts";
 import { checkRelations, doubtsAbout } from "./settings/relations.ts";
 import { Hub } from "./topic/hub.ts";
+import { matchesTopic } from "./topic/message.ts";
 import { closeCode } from "./wire/close-code.ts";
 import { Encodings } from "./wire/encodings.ts";
 
@@ -60,7 +61,8 @@ export function assemble(
     evicted: (what, number) => countEvictions(what, number, counters, log),
   });
   const { broker } = engine;
-  const hub = new Hub({ broker, live, limits: config, counters, log: givenLog });
+  const isKeyed = (topic: string): boolean => matchesTopic(config.keyed, topic);
+  const hub = new Hub({ broker, live, isKeyed, limits: config, counters, log: givenLog });
   const deps = {
     config,
     hub,

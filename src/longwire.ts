@@ -8,6 +8,7 @@ import {
   type PublishData,
   type Published,
   type PublishOptions,
+  type RemoveOptions,
   type SubscribeOptions,
 } from "./endpoint/topics/program.ts";
 import { type Routes, routesOf } from "./http/routes.ts";
@@ -30,6 +31,7 @@ export {
   type PublishData,
   type Published,
   type PublishOptions,
+  type RemoveOptions,
   StoppedError,
   type SubscribeOptions,
 } from "./endpoint/topics/program.ts";
@@ -42,7 +44,14 @@ export {
   type GivenConfig as Config,
   type GivenHandlerConfig as HandlerConfig,
 } from "./settings/config.ts";
-export { BrokerUnavailable, IdempotencyConflict, TopicEnded } from "./topic/broker.ts";
+export {
+  BrokerUnavailable,
+  ConditionFailed,
+  IdempotencyConflict,
+  KeyAbsent,
+  TopicEnded,
+  TopicFull,
+} from "./topic/broker.ts";
 export { DraftError } from "./topic/draft.ts";
 
 export interface Options extends GivenHandlerConfig {
@@ -105,6 +114,8 @@ export interface Longwire extends AsyncDisposable {
    * @throws {MessageSizeError} if the data is too large
    * @throws {IdempotencyConflict} if the key was used within 5 minutes with other data
    * @throws {TopicEnded} if the topic has ended
+   * @throws {ConditionFailed} in a keyed topic, if its key does not meet `ifMatch` or `ifAbsent`
+   * @throws {TopicFull} in a keyed topic, if it takes no further key
    * @throws {BrokerUnavailable} if it is unknown whether the message was published: repeat it with the same key
    * @throws {StoppedError} after `stop()` or disposal
    */
@@ -136,6 +147,42 @@ export interface Longwire extends AsyncDisposable {
    * @throws {BrokerUnavailable} from the iteration, if the engine is away
    */
   subscribe(topic: string, options?: SubscribeOptions): AsyncIterable<ReceivedMessage>;
+
+  /**
+   * Takes a key of a keyed topic away. Its subscribers are told, by a message with `removed`.
+   *
+   * ```ts
+   * import { createHandler } from "longwire";
+   *
+   * await using longwire = createHandler({ keyed: ["prices"] });
+   * await longwire.publish("prices", "187.30", { key: "AAPL" });
+   * await longwire.remove("prices", "AAPL");
+   * ```
+   *
+   * @throws {KeyAbsent} if the key has no value: nothing is published
+   * @throws {ConditionFailed} if its value is not `ifMatch`
+   * @throws {TypeError} if the topic is not keyed; what `publish` throws
+   */
+  remove(topic: string, key: string, options?: RemoveOptions): Promise<Published>;
+
+  /**
+   * The value of a key of a keyed topic.
+   *
+   * ```ts
+   * import { createHandler } from "longwire";
+   *
+   * await using longwire = createHandler({ keyed: ["prices"] });
+   * await longwire.publish("prices", "187.30", { key: "AAPL" });
+   * const { id, data } = (await longwire.value("prices", "AAPL")) ?? {};
+   * console.log(id, data);
+   * ```
+   *
+   * @returns undefined where the key has none
+   * @throws {TypeError} if the topic is not keyed
+   * @throws {BrokerUnavailable} if the engine is away
+   * @throws {StoppedError} after `stop()` or disposal
+   */
+  value(topic: string, key: string): Promise<ReceivedMessage | undefined>;
 
   /**
    * Opens no more connections, and closes the open ones with 1012 over `drainWindowSeconds`, so that clients reconnect to
@@ -259,6 +306,8 @@ function publicApi(parts: Parts, end: () => Promise<void>): Longwire {
     websocket,
     publish: (topic, data, options) => program.publish(topic, data, options),
     subscribe: (topic, options) => program.subscribe(topic, options),
+    remove: (topic, key, options) => program.remove(topic, key, options),
+    value: (topic, key) => program.value(topic, key),
     drain,
     [Symbol.asyncDispose]: () => {
       program[Symbol.dispose]();

@@ -75,6 +75,8 @@ export class Counters {
     "taken_over",
     "expectation",
     "conflict",
+    "precondition",
+    "topic_full",
     "unavailable",
     "draining",
     "not_found",

@@ -63,12 +63,19 @@ interface Position$1 {
 	readonly epoch: string;
 	readonly offset: number;
 }
+interface Place extends Position$1 {
+	/**
+	 * Set inside a snapshot of a keyed topic: the offset that the topic had when the snapshot began. A reader there has the
+	 * values up to `offset`, and needs no removal that came before `base`.
+	 */
+	readonly base?: number | undefined;
+}
 interface Gap {
 	readonly topic: string;
 	/** Where the subscriber asked to continue, in its own words. */
 	readonly requested: string;
-	/** The position that the next message follows. */
-	readonly from: Position$1;
+	/** The place that the next message follows. */
+	readonly from: Place;
 }
 /** The engine is away or overburdened. Whether it did what was asked is unknown: repeat it, with the same key. */
 export declare class BrokerUnavailable extends Error {
@@ -85,6 +92,30 @@ export declare class TopicEnded extends Error {
 	/** @param end the position of the topic's end */
 	constructor(topic: string, end: Position$1);
 }
+/** The key of a keyed topic is not what the publisher takes it for: somebody else changed it. */
+export declare class ConditionFailed extends Error {
+	readonly topic: string;
+	readonly current: Position$1 | undefined;
+	readonly name = "ConditionFailed";
+	/** @param current the position of the key's value; undefined where it has none */
+	constructor(topic: string, current: Position$1 | undefined);
+}
+/** What was to be removed is not there. */
+export declare class KeyAbsent extends Error {
+	readonly topic: string;
+	readonly position: Position$1;
+	readonly name = "KeyAbsent";
+	/** @param position of the topic */
+	constructor(topic: string, position: Position$1);
+}
+/** The values of keyed topics are never dropped to make room, and there is none. */
+export declare class TopicFull extends Error {
+	readonly topic: string;
+	readonly bound: string;
+	readonly name = "TopicFull";
+	/** @param bound in words that continue a sentence, with the setting's name */
+	constructor(topic: string, bound: string);
+}
 /** The idempotency key was used within the last 5 minutes with another message. */
 export declare class IdempotencyConflict extends Error {
 	readonly name = "IdempotencyConflict";
@@ -98,6 +129,10 @@ export interface ReceivedMessage {
 	/** When it was published. */
 	readonly time: Date;
 	readonly contentType: string;
+	/** In a keyed topic: whose value this is. */
+	readonly key?: string;
+	/** In a keyed topic: true where the key was taken away. Then `data` is empty. */
+	readonly removed?: true;
 	/** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
 	readonly attributes: Attributes;
 	readonly data: string | Uint8Array;
@@ -157,6 +192,16 @@ interface HandlerSettings {
 	 * first whose pattern matches counts. One server may have chats of an hour and logs of a week.
 	 */
 	readonly retain: readonly string[];
+	/**
+	 * Keyed topics: each keeps the last message of each key and no others, so that a reader gets the state, then every change
+	 * of it. Default none. Each is a name or a prefix that ends in `*`. In memory only, so far.
+	 */
+	readonly keyed: readonly string[];
+	/**
+	 * Keys of one keyed topic. Default 100,000, from 1 to 10,000,000. Values are never dropped to make room: past it a new key
+	 * is refused with 507. As many removed keys are remembered for readers that return.
+	 */
+	readonly keysMax: number;
 	/**
 	 * Whether event streams and polls of topics are compressed for clients that accept gzip: `"on"` or `"off"`. Default `on`.
 	 * A message is compressed once for all of its readers, by itself. WebSockets are not compressed.
@@ -358,9 +403,16 @@ export interface PublishOptions {
 	 * at most 20 and 1 KiB together. A name has only a-z and 0-9.
 	 */
 	readonly attributes?: Attributes;
+	/** In a keyed topic: whose value the data is, 1 to 255 bytes of UTF-8. It takes the place of the key's earlier one. */
+	readonly key?: string;
+	/** In a keyed topic: the id of the key's value, without which nothing is published. `"*"` is any value. */
+	readonly ifMatch?: string;
+	/** In a keyed topic: publishes only if the key has no value. */
+	readonly ifAbsent?: boolean;
 	/** Ends the topic after the message: nothing can be published to it later, and its subscribers are told. */
 	readonly end?: boolean;
 }
+export type RemoveOptions = Pick<PublishOptions, "idempotencyKey" | "ifMatch">;
 /** Where a message is now. */
 export interface Published {
 	readonly topic: string;
@@ -449,6 +501,8 @@ export interface Longwire extends AsyncDisposable {
 	 * @throws {MessageSizeError} if the data is too large
 	 * @throws {IdempotencyConflict} if the key was used within 5 minutes with other data
 	 * @throws {TopicEnded} if the topic has ended
+	 * @throws {ConditionFailed} in a keyed topic, if its key does not meet `ifMatch` or `ifAbsent`
+	 * @throws {TopicFull} in a keyed topic, if it takes no further key
 	 * @throws {BrokerUnavailable} if it is unknown whether the message was published: repeat it with the same key
 	 * @throws {StoppedError} after `stop()` or disposal
 	 */
@@ -479,6 +533,40 @@ export interface Longwire extends AsyncDisposable {
 	 * @throws {BrokerUnavailable} from the iteration, if the engine is away
 	 */
 	subscribe(topic: string, options?: SubscribeOptions): AsyncIterable<ReceivedMessage>;
+	/**
+	 * Takes a key of a keyed topic away. Its subscribers are told, by a message with `removed`.
+	 *
+	 * ```ts
+	 * import { createHandler } from "longwire";
+	 *
+	 * await using longwire = createHandler({ keyed: ["prices"] });
+	 * await longwire.publish("prices", "187.30", { key: "AAPL" });
+	 * await longwire.remove("prices", "AAPL");
+	 * ```
+	 *
+	 * @throws {KeyAbsent} if the key has no value: nothing is published
+	 * @throws {ConditionFailed} if its value is not `ifMatch`
+	 * @throws {TypeError} if the topic is not keyed; what `publish` throws
+	 */
+	remove(topic: string, key: string, options?: RemoveOptions): Promise<Published>;
+	/**
+	 * The value of a key of a keyed topic.
+	 *
+	 * ```ts
+	 * import { createHandler } from "longwire";
+	 *
+	 * await using longwire = createHandler({ keyed: ["prices"] });
+	 * await longwire.publish("prices", "187.30", { key: "AAPL" });
+	 * const { id, data } = (await longwire.value("prices", "AAPL")) ?? {};
+	 * console.log(id, data);
+	 * ```
+	 *
+	 * @returns undefined where the key has none
+	 * @throws {TypeError} if the topic is not keyed
+	 * @throws {BrokerUnavailable} if the engine is away
+	 * @throws {StoppedError} after `stop()` or disposal
+	 */
+	value(topic: string, key: string): Promise<ReceivedMessage | undefined>;
 	/**
 	 * Opens no more connections, and closes the open ones with 1012 over `drainWindowSeconds`, so that clients reconnect to
 	 * other nodes. Resolves when they are closed. Publishing continues.

@@ -23,6 +23,8 @@ export const settingGroups: Readonly<Record<string, readonly (keyof typeof setti
     "historyMessages",
     "historyAgeSeconds",
     "retain",
+    "keyed",
+    "keysMax",
     "historyBytesMax",
     "positionAgeSeconds",
     "positionBytesMax",

@@ -12,10 +12,12 @@ export interface Form {
   readonly kind: keyof Counters["delivered"] | undefined;
   /** True for WebSockets: Bun reaches all of them with one publish to a native topic. */
   readonly isNative: boolean;
+  /** True where its readers get data alone, so that the removal of a key, which has none, is not told. */
+  readonly isDataOnly?: true;
 }
 
 export const forms = {
-  raw: { encoding: undefined, kind: "raw", isNative: true },
+  raw: { encoding: undefined, kind: "raw", isNative: true, isDataOnly: true },
   cloudEvents: { encoding: "cloudEvents", kind: "cloudevents", isNative: true },
   eventStream: { encoding: "serverSentEvents", kind: "events", isNative: false },
   eventStreamGzip: { encoding: "serverSentEventsGzip", kind: "events", isNative: false },

@@ -5,6 +5,7 @@
 import type { Counters } from "../metrics.ts";
 import { nextTurn } from "../next-turn.ts";
 import { atOnceBytesMax } from "../settings/limits.ts";
+import { isRemoval } from "../topic/key.ts";
 import type { Message } from "../topic/message.ts";
 import type { LiveSubscribers, Subscription } from "../topic/subscription.ts";
 import type { Encodings } from "../wire/encodings.ts";
@@ -57,7 +58,8 @@ export class TopicReaders implements LiveSubscribers, ReaderLimits {
   }
 
   deliver(message: Message): void {
-    for (const readers of this.#forms) readers.deliver(message);
+    const hasData = !isRemoval(message);
+    for (const readers of this.#forms) if (hasData || !readers.form.isDataOnly) readers.deliver(message);
   }
 
   detach(): readonly Subscription[] {

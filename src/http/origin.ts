@@ -48,10 +48,7 @@ async function answerPage(
   }
   const answer = isPreflight(request) ? preflight(request) : await answering(context);
   answer?.headers.set("Access-Control-Allow-Origin", origin);
-  answer?.headers.set(
-    "Access-Control-Expose-Headers",
-    "Link, Longwire-Cursor, Longwire-Trimmed, Retry-After",
-  );
+  answer?.headers.set("Access-Control-Expose-Headers", exposedHeaders(answer.headers));
   // Access refuses a token cookie together with origins that any page can have.
   if (tokenCookie) answer?.headers.set("Access-Control-Allow-Credentials", "true");
   return vary(answer);
@@ -106,11 +103,20 @@ function isPreflight(request: Request): boolean {
   return request.method === "OPTIONS" && request.headers.has("access-control-request-method");
 }
 
+/** A page may read these, and the attributes of an event in binary mode. */
+const exposedHeaders = (headers: Headers): string =>
+  [
+    "ETag, Link, Longwire-Cursor, Longwire-Trimmed, Retry-After",
+    ...[...headers.keys()].filter((name) => name.startsWith("ce-")),
+  ].join(", ");
+
 const allowedHeaders = [
   "Authorization",
   "Content-Encoding",
   "Content-Type",
   "Idempotency-Key",
+  "If-Match",
+  "If-None-Match",
   "Last-Event-ID",
 ];
 
@@ -126,7 +132,7 @@ function preflight(request: Request): Response {
   return new Response(null, {
     status: 204,
     headers: {
-      "Access-Control-Allow-Methods": "GET, HEAD, POST",
+      "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
       "Access-Control-Allow-Headers": [...allowedHeaders, ...requested].join(", "),
       "Access-Control-Max-Age": "600", // Seconds. Chromium allows 7200; a changed --origin should take effect sooner.
     },

@@ -10,6 +10,7 @@ export const problemTitles = {
   408: "Request Timeout",
   409: "Conflict",
   410: "Gone",
+  412: "Precondition Failed",
   413: "Content Too Large",
   415: "Unsupported Media Type",
   417: "Expectation Failed",
@@ -18,6 +19,7 @@ export const problemTitles = {
   429: "Too Many Requests",
   500: "Internal Server Error",
   503: "Service Unavailable",
+  507: "Insufficient Storage",
 } as const;
 
 export type ProblemStatus = keyof typeof problemTitles;

@@ -2,7 +2,15 @@
 import type { Logger } from "../log.ts";
 import type { Counters } from "../metrics.ts";
 import { brokerRetrySeconds } from "../settings/limits.ts";
-import { BrokerUnavailable, IdempotencyConflict, StreamTakenOver, TopicEnded } from "../topic/broker.ts";
+import {
+  BrokerUnavailable,
+  ConditionFailed,
+  IdempotencyConflict,
+  KeyAbsent,
+  StreamTakenOver,
+  TopicEnded,
+  TopicFull,
+} from "../topic/broker.ts";
 import { DraftError } from "../topic/draft.ts";
 import { formatId } from "../topic/message.ts";
 import { closeCode } from "../wire/close-code.ts";
@@ -26,6 +34,7 @@ const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>>
   ended: [409, closeCode.ended],
   taken_over: [409, closeCode.policyViolation],
   not_resumable: [410, closeCode.cannotResume],
+  precondition: [412, closeCode.policyViolation],
   message_size: [413, closeCode.tooBig],
   content_encoding: [415, closeCode.policyViolation],
   expectation: [417, closeCode.policyViolation],
@@ -36,6 +45,7 @@ const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>>
   connections: [503, closeCode.tryAgainLater],
   unavailable: [503, closeCode.tryAgainLater],
   draining: [503, closeCode.serviceRestart],
+  topic_full: [507, closeCode.tryAgainLater],
 };
 
 export class Refusal extends Error {
@@ -109,6 +119,21 @@ export function refusalOf(error: unknown): Refusal | undefined {
     const detail =
       "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
     return new Refusal("conflict", detail);
+  }
+  if (error instanceof ConditionFailed) {
+    const current = error.current ? formatId(error.current) : null;
+    const now = current === null ? "The key has no value" : `The key's value is "${current}"`;
+    const detail = `${now}, and the request asked for something else. Read it again, and decide anew.`;
+    return new Refusal("precondition", detail, {}, { current });
+  }
+  if (error instanceof KeyAbsent)
+    return new Refusal(
+      "not_found",
+      `The topic ${error.topic} has no value of this key: nothing was removed.`,
+    );
+  if (error instanceof TopicFull) {
+    const detail = `The topic ${error.topic} takes no further value: ${error.bound}. Remove keys, or raise the bound.`;
+    return new Refusal("topic_full", detail);
   }
   if (error instanceof BrokerUnavailable)
     return new Refusal("unavailable", "The broker is away; try again.", retryAfter(brokerRetrySeconds));

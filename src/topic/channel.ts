@@ -9,7 +9,9 @@ import { TopicLog } from "./log.ts";
 import {
   type End,
   formatId,
+  formatPlace,
   type Message,
+  type Place,
   type Position,
   previousOffset,
   type Since,
@@ -23,6 +25,8 @@ export interface ChannelDeps<Live extends LiveSubscribers> {
   readonly broker: Pick<Broker, "subscribe" | "history" | "traits">;
   /** Makes the live subscribers of a topic. */
   live(): Live;
+  /** Whether a topic keeps only the last message of each key. */
+  isKeyed(topic: string): boolean;
   /** Keeps recent messages for subscribers that come back; undefined where the engine itself is as near. */
   readonly recent: Retention | undefined;
   readonly counters: Pick<Counters, "catchUps">;
@@ -45,6 +49,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
   /** Resolves when the broker announces the topic here; undefined from then on. */
   ready: Promise<void> | undefined;
   readonly live: Live;
+  readonly isKeyed: boolean;
   readonly #deps: ChannelDeps<Live>;
   /** The position of the last delivered entry; without an epoch until the broker answered `subscribe`. */
   #epoch: string | undefined;
@@ -67,6 +72,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
   ) {
     this.#deps = deps;
     this.live = deps.live();
+    this.isKeyed = deps.isKeyed(topic);
     this.ready = this.#subscribe();
   }
 
@@ -99,8 +105,9 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
   /** Where a subscriber that asked for `since` begins. @throws {BrokerUnavailable} */
   async start(since: Since, requested: string): Promise<Start> {
     if (since.kind === "position") {
-      const { epoch, offset } = since.position;
-      if (this.isAt(epoch, offset) || this.next(epoch, offset)) return { from: since.position, messages: [] };
+      const { epoch, offset, base } = since.position;
+      const isKnown = this.isAt(epoch, offset) || (base === undefined && this.next(epoch, offset));
+      if (isKnown) return { from: { epoch, offset }, messages: [] };
     }
     const history = await this.#readAndCatchUp(since, this.#readShared(since));
     if (since.kind !== "all" || !history.isTrimmed) return this.#startOf(history, requested);
@@ -108,18 +115,22 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
     return { ...this.#startOf(history, requested), isTrimmed: true };
   }
 
-  async read(position: Position): Promise<Start> {
+  async read(position: Place): Promise<Start> {
     const since: Since = { kind: "position", position };
-    const isAhead = ({ complete, messages }: History): boolean =>
-      complete && messages.length === 0 && !this.isAt(position.epoch, position.offset);
+    const isAhead = ({ complete, messages, through = position }: History): boolean =>
+      complete &&
+      messages.length === 0 &&
+      through.offset === position.offset &&
+      through.base === position.base &&
+      !this.isAt(position.epoch, position.offset);
     let history = await this.#readAndCatchUp(since, this.#readShared(since));
     if (isAhead(history)) history = await this.#readAndCatchUp(since, this.#read(since)); // The shared read was too early.
     if (isAhead(history)) {
       throw new BrokerUnavailable(
-        `the broker does not yet have what follows ${formatId(position)} of ${this.topic}`,
+        `the broker does not yet have what follows ${formatPlace(position)} of ${this.topic}`,
       );
     }
-    return this.#startOf(history, formatId(position));
+    return this.#startOf(history, formatPlace(position));
   }
 
   leave(): void {
@@ -186,6 +197,17 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
     return previousOffset(entry) === this.#offset && entry.epoch === this.#epoch;
   }
 
+  /** Whether a message of what was read is to be delivered next. In a keyed topic what was replaced is left out. */
+  #isNextOf(message: Message): boolean {
+    if (!this.isKeyed) return this.#isNext(message);
+    return message.epoch === this.#epoch && message.offset > this.#offset;
+  }
+
+  /** What was published up to here and not read was replaced. */
+  #skipTo({ epoch, offset }: Place): void {
+    if (!this.#isLeft && !this.#end && epoch === this.#epoch && offset > this.#offset) this.#offset = offset;
+  }
+
   #hasDelivered({ epoch, offset }: Position): boolean {
     return offset <= this.#offset && this.#epoch === epoch;
   }
@@ -231,7 +253,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
 
   /** Joins a read of the same that is in progress. It may not know of what was appended since it began. */
   #readShared(since: Since): Promise<History | undefined> {
-    const key = since.kind === "position" ? formatId(since.position) : JSON.stringify(since);
+    const key = since.kind === "position" ? formatPlace(since.position) : JSON.stringify(since);
     this.#reads ??= new Map();
     const pending = this.#reads.get(key);
     if (pending) return pending;
@@ -242,7 +264,7 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
 
   async #read(since: Since): Promise<History | undefined> {
     const history = await this.#deps.broker.history(this.topic, since, page);
-    const fault = history && faultOf(history, since);
+    const fault = history && faultOf(history, since, this.isKeyed);
     if (!fault) return history;
     this.#deps.log.error({ topic: this.topic, since, fault }, "the engine answered a read with a fault");
     throw new BrokerUnavailable(`the engine's answer for ${this.topic} has a fault: ${fault}`);
@@ -273,8 +295,9 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
         if (!history.complete && this.isAt(before.epoch, before.offset)) this.#startNewEpoch(history);
         for (const message of history.messages) {
           if (this.live.room) await this.live.room;
-          if (!this.#isLeft && this.#isNext(message)) this.#deliver(message);
+          if (!this.#isLeft && this.#isNextOf(message)) this.#deliver(message);
         }
+        if (history.through) this.#skipTo(history.through);
         if (history.end && !this.#isLeft && this.#isNext(history.end)) this.#finish(history.end);
         if (!this.#hasDelivered(history.position)) this.#isLagging = true;
       }
@@ -298,35 +321,43 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
 
   /** The past that live subscribers know is gone: restarts each at `from`; each reports the gap. */
   #startNewEpoch({ from }: History): void {
+    // Those that restart read a snapshot by themselves, and what follows its base is live.
+    const { epoch, offset, base = offset } = from;
     const gap: Gap = { topic: this.topic, requested: formatId(this.position), from };
     this.#deps.log.warn(
-      { topic: gap.topic, requested: gap.requested, from: formatId(from) },
+      { topic: gap.topic, requested: gap.requested, from: formatPlace(from) },
       "messages of a topic were lost",
     );
     const detached = this.live.detach();
     if (this.#recent) this.#deps.recent?.forget(this.#recent);
-    this.#startAt(from);
+    this.#startAt({ epoch, offset: base });
     for (const subscription of detached) subscription.restart({ from, messages: [], gap });
   }
 
-  #startOf({ complete, from, messages }: History, requested: string): Start {
-    return complete ? { from, messages } : { from, messages, gap: { topic: this.topic, requested, from } };
+  #startOf({ complete, from, messages, through }: History, requested: string): Start {
+    const start = { from, messages, through };
+    return complete ? start : { ...start, gap: { topic: this.topic, requested, from } };
   }
 }
 
 /** @returns how an engine's answer contradicts itself; undefined if it does not */
-function faultOf({ complete, from, messages, position, end }: History, since: Since): string | undefined {
-  if (complete && since.kind === "position") {
-    const { epoch, offset } = since.position;
-    if (from.epoch !== epoch || from.offset !== offset)
-      return `complete after ${formatId(since.position)}, but from ${formatId(from)}`;
-  }
+function faultOf(
+  { complete, from, messages, through, position, end }: History,
+  since: Since,
+  isKeyed: boolean,
+): string | undefined {
+  if (complete && since.kind === "position" && formatPlace(from) !== formatPlace(since.position))
+    return `complete after ${formatPlace(since.position)}, but from ${formatPlace(from)}`;
   let { epoch, offset } = from;
   for (const message of messages) {
-    if (message.epoch !== epoch || previousOffset(message) !== offset)
+    const follows = isKeyed ? message.offset > offset : previousOffset(message) === offset;
+    if (message.epoch !== epoch || !follows)
       return `${formatId(message)} does not follow ${formatId({ epoch, offset })}`;
     offset = message.offset;
   }
+  if (through && (through.epoch !== epoch || through.offset < offset))
+    return `through ${formatPlace(through)}, which is before ${formatId({ epoch, offset })}`;
+  offset = through?.offset ?? offset;
   if (position.epoch !== epoch || position.offset < offset)
     return `${formatId({ epoch, offset })} is past ${formatId(position)}`;
   if (end && (end.epoch !== position.epoch || end.offset !== position.offset))

@@ -10,6 +10,7 @@ import {
   type Appended,
   type Broker,
   BrokerUnavailable,
+  type KeyState,
   type Once,
   type Publication,
   positionsPerCallMax,
@@ -39,6 +40,8 @@ export interface HubDeps<Live extends LiveSubscribers> {
   readonly broker: Broker;
   /** Makes the live subscribers of a topic. */
   live(): Live;
+  /** Whether a topic keeps only the last message of each key. Left out, none does. */
+  isKeyed?(topic: string): boolean;
   /** Limits of the recent messages that the node keeps, if its engine is not in this process. */
   readonly limits: HistoryLimits;
   /** `crowdReturnSeconds` unless a test says otherwise. */
@@ -54,6 +57,8 @@ export interface BusyTopic {
 }
 
 export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
+  /** Whether a topic keeps only the last message of each key. */
+  readonly isKeyed: (topic: string) => boolean;
   readonly #broker: Broker;
   readonly #counters: Counters;
   readonly #log: Logger;
@@ -74,7 +79,11 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     const { isInProcess, comparisonSeconds } = broker.traits;
     this.#lingerSeconds = isInProcess ? 0 : (options.lingerSeconds ?? crowdReturnSeconds);
     const recent = isInProcess ? undefined : new Retention(limits);
-    this.#channelDeps = { broker, live, recent, counters, log, unused: (channel) => this.#unused(channel) };
+    this.isKeyed = options.isKeyed ?? (() => false);
+    this.#channelDeps = {
+      ...{ broker, live, recent, counters, log, isKeyed: this.isKeyed },
+      unused: (channel) => this.#unused(channel),
+    };
     broker.listen({
       announced: (entry) => this.#channels.get(entry.topic)?.announced(entry),
       missed: () => this.#compare(),
@@ -113,6 +122,13 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   async takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     return await this.#broker.takeStream(topic, once, writer);
+  }
+
+  /** The value of a key of a keyed topic; undefined for a topic that does not exist. @throws {BrokerUnavailable} */
+  async value(topic: string, key: string): Promise<KeyState | undefined> {
+    if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
+    if (!this.#broker.value) throw new Error("this engine has no keyed topics");
+    return await this.#broker.value(topic, key);
   }
 
   /** Whether messages with the same data are kept with one copy of it: in memory. */

@@ -30,7 +30,7 @@ export function keyOf({ attributes }: Pick<Draft, "attributes">): string {
 export const isRemoval = ({ attributes }: Pick<Draft, "attributes">): boolean =>
   attributes?.type === removedType;
 
-/** The draft that takes a key away. */
+/** The draft that takes a key away. It is valid once `keyed` has looked at it. */
 export const removalOf = (key: string): Draft => ({
   data: "",
   contentType: "text/plain",

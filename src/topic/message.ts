@@ -131,8 +131,8 @@ export function parseId(text: string): Position | undefined {
 }
 
 /** `<epoch>-<offset>`, and inside a snapshot `<epoch>-<offset>.<base>` */
-export const formatPlace = (place: Place): string =>
-  place.base === undefined ? formatId(place) : `${formatId(place)}.${place.base}`;
+export const formatPlace = (place: Place, base = place.base): string =>
+  base === undefined ? formatId(place) : `${formatId(place)}.${base}`;
 
 /** Reads what `formatPlace` writes. */
 export function parsePlace(text: string): Place | undefined {

@@ -56,23 +56,23 @@ export interface Droppable {
 }
 
 /** A log that keeps something, in a list ordered by the last append. */
-interface Place {
+interface ListPlace {
   readonly log: Droppable;
   readonly list: PlaceList;
   /** Counts the appends to all logs. */
   appended: number;
-  colder: Place | undefined;
-  warmer: Place | undefined;
+  colder: ListPlace | undefined;
+  warmer: ListPlace | undefined;
 }
 
 /** The logs with the same limits, the one without an append for the longest first. */
 class PlaceList {
-  coldest: Place | undefined;
-  warmest: Place | undefined;
+  coldest: ListPlace | undefined;
+  warmest: ListPlace | undefined;
 
   constructor(readonly limits: TopicLimits) {}
 
-  add(place: Place): void {
+  add(place: ListPlace): void {
     place.colder = this.warmest;
     place.warmer = undefined;
     if (this.warmest) this.warmest.warmer = place;
@@ -80,7 +80,7 @@ class PlaceList {
     this.warmest = place;
   }
 
-  remove(place: Place): void {
+  remove(place: ListPlace): void {
     if (place.colder) place.colder.warmer = place.warmer;
     else this.coldest = place.warmer;
     if (place.warmer) place.warmer.colder = place.colder;
@@ -94,7 +94,7 @@ export class Retention {
   readonly #limits: HistoryLimits;
   readonly #emptied: (log: Droppable) => void;
   /** A linked list: a Set that repeatedly loses its first entry steps over the lost ones at each read. */
-  readonly #places = new Map<Droppable, Place>();
+  readonly #places = new Map<Droppable, ListPlace>();
   /** By what is kept of their logs. A log that ages faster must not wait for the others. */
   readonly #lists: ReadonlyMap<RetainedTopics | undefined, PlaceList>;
   #appends = 0;
@@ -184,7 +184,7 @@ export class Retention {
 
   /** The log without an append for the longest. */
   #coldestLog(): Droppable | undefined {
-    let coldest: Place | undefined;
+    let coldest: ListPlace | undefined;
     for (const list of this.#lists.values()) {
       const candidate = list.coldest;
       if (candidate && (!coldest || candidate.appended < coldest.appended)) coldest = candidate;
@@ -197,7 +197,7 @@ export class Retention {
     this.#emptied(log);
   }
 
-  #makeWarmest(log: Droppable): Place {
+  #makeWarmest(log: Droppable): ListPlace {
     const place = this.#places.get(log) ?? this.#newPlace(log);
     place.appended = ++this.#appends;
     if (place.list.warmest === place) return place;
@@ -206,10 +206,10 @@ export class Retention {
     return place;
   }
 
-  #newPlace(log: Droppable): Place {
+  #newPlace(log: Droppable): ListPlace {
     const list = this.#lists.get(retainedOf(this.#limits, log.topic));
     if (!list) throw new Error("every topic has a list");
-    const place: Place = { log, list, appended: 0, colder: undefined, warmer: undefined };
+    const place: ListPlace = { log, list, appended: 0, colder: undefined, warmer: undefined };
     this.#places.set(log, place);
     this.bytes += topicBytes(log.topic);
     return place;

@@ -1,19 +1,29 @@
 /** One subscriber's way through one topic: a replay at the subscriber's pace, then live delivery. */
-import { type End, formatId, type Message, type Position, previousOffset, type Since } from "./message.ts";
+import {
+  type End,
+  formatPlace,
+  type Message,
+  type Place,
+  type Position,
+  previousOffset,
+  type Since,
+} from "./message.ts";
 
 /** Messages that a subscriber will never get: those after what it asked for, up to `from`. */
 export interface Gap {
   readonly topic: string;
   /** Where the subscriber asked to continue, in its own words. */
   readonly requested: string;
-  /** The position that the next message follows. */
-  readonly from: Position;
+  /** The place that the next message follows. */
+  readonly from: Place;
 }
 
 /** Where a subscription continues, and the first messages from there. */
 export interface Start {
-  readonly from: Position;
+  readonly from: Place;
   readonly messages: readonly Message[];
+  /** As `History.through`. */
+  readonly through?: Place | undefined;
   readonly gap?: Gap;
   /** Everything retained was asked for, and messages before it are gone. */
   readonly isTrimmed?: boolean;
@@ -43,11 +53,25 @@ export interface LiveSubscribers {
   readonly isLagging: boolean;
 }
 
+/** The end of a replay of a keyed topic. */
+export interface Replayed {
+  readonly topic: string;
+  readonly at: Position;
+  /** Whether the client now has the whole state: not where it asked for some of it, such as the last values. */
+  readonly isWhole: boolean;
+}
+
 /** The client's end of a subscription. */
 export interface Subscriber<Live extends LiveSubscribers = LiveSubscribers> {
-  /** Takes the next message of a replay. @returns false if it can take no more until it calls `advance` */
-  replay(message: Message): boolean;
+  /**
+   * Takes the next message of a replay.
+   * @param base set inside a snapshot of a keyed topic: the client's place is the message's id with this base
+   * @returns false if it can take no more until it calls `advance`
+   */
+  replay(message: Message, base: number | undefined): boolean;
   gap(gap: Gap): void;
+  /** A replay of a keyed topic is over: what follows are changes, or the topic's end. Its client's place is `at`. */
+  replayed(replayed: Replayed): void;
   /** The subscriber has caught up. In this step it MUST join `subscription.live`. */
   live(subscription: Subscription<Live>): void;
   /** The topic has ended: the subscription is closed, and no call for it follows. */
@@ -59,6 +83,7 @@ export interface Subscriber<Live extends LiveSubscribers = LiveSubscribers> {
 /** A topic on this node, as its subscriptions see it. */
 export interface LocalTopic<Live extends LiveSubscribers = LiveSubscribers> {
   readonly topic: string;
+  readonly isKeyed: boolean;
   readonly live: Live;
   /** Where a subscriber from now on begins: after the last message that was delivered to the live subscribers. */
   readonly position: Position;
@@ -68,7 +93,7 @@ export interface LocalTopic<Live extends LiveSubscribers = LiveSubscribers> {
   /** The message that follows a position, if the node has it in memory. */
   next(epoch: string, offset: number): Message | undefined;
   /** @throws {BrokerUnavailable} */
-  read(after: Position): Promise<Start>;
+  read(after: Place): Promise<Start>;
   leave(): void;
 }
 
@@ -84,12 +109,17 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
   #requested: Requested | undefined;
   #subscriber: Subscriber<Live> | undefined;
   #state: "prepared" | "replaying" | "reading" | "live" | "closed" = "prepared";
-  /** The position of the last message given to the subscriber while it is not live. */
+  /** The place of the subscriber while it is not live: that of the last message it was given, or where its page ended. */
   #epoch = "";
   #offset = 0;
+  #base: number | undefined;
   /** Messages read from the broker; those from `#pageIndex` on are not given yet. */
   #page = noMessages;
   #pageIndex = 0;
+  /** Where the subscriber is after the page, if that is not the last message's place. */
+  #through: Place | undefined;
+  /** Set while a keyed topic is replayed: whether its state is whole then. */
+  #replaysWhole: boolean | undefined;
   /** Its place among the live subscriptions of its topic, which delivery keeps; -1 while it has none. */
   liveIndex = -1;
 
@@ -113,8 +143,8 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
     return this.#topic.live;
   }
 
-  /** The position that the first message follows. Valid before `begin`. */
-  get from(): Position {
+  /** The place that the first message follows. Valid before `begin`. */
+  get from(): Place {
     return this.#requested?.start.from ?? this.#topic.position;
   }
 
@@ -148,7 +178,7 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
    */
   get openId(): string {
     const gap = this.#requested?.start.gap;
-    if (!this.#requested || !gap) return formatId(this.from);
+    if (!this.#requested || !gap) return formatPlace(this.from);
     const { since, requested } = this.#requested;
     if (since.kind !== "position") return noId;
     const { epoch, offset } = since.position;
@@ -164,6 +194,7 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
     if (this.#state === "closed") return;
     this.#subscriber = subscriber;
     const start = this.#requested?.start ?? { from: this.from, messages: noMessages };
+    if (this.#requested && this.#topic.isKeyed) this.#replaysWhole = isWholeAfter(this.#requested.since);
     this.#requested = undefined;
     this.#continueAt(start);
   }
@@ -188,11 +219,13 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
       const end = this.#endHere();
       if (end) {
         const subscriber = this.#subscriber;
+        this.#finishReplay();
         this.close();
         subscriber?.end(end);
         return;
       }
       if (this.#topic.isAt(this.#epoch, this.#offset)) {
+        this.#finishReplay();
         this.#state = "live";
         this.#page = noMessages;
         this.#subscriber?.live(this);
@@ -200,12 +233,13 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
       }
       const message = this.#next();
       if (!message) {
+        if (this.#passPage()) continue;
         this.#state = "reading";
         void this.#read();
         return;
       }
       this.#offset = message.offset;
-      if (!this.#subscriber?.replay(message)) return;
+      if (!this.#subscriber?.replay(message, this.#base)) return;
     }
   }
 
@@ -218,13 +252,42 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
     this.#topic.leave();
   }
 
-  #continueAt({ from, messages, gap }: Start): void {
+  #continueAt({ from, messages, through, gap }: Start): void {
     this.#state = "replaying";
-    this.#epoch = from.epoch;
-    this.#offset = from.offset;
+    this.#moveTo(from);
     this.#page = messages;
     this.#pageIndex = 0;
-    if (gap) this.#subscriber?.gap(gap);
+    this.#through = through;
+    if (!gap) return;
+    if (this.#topic.isKeyed) this.#replaysWhole = true;
+    this.#subscriber?.gap(gap);
+  }
+
+  #moveTo({ epoch, offset, base }: Place): void {
+    this.#epoch = epoch;
+    this.#offset = offset;
+    this.#base = base;
+  }
+
+  /** The page was given. @returns whether it reaches further than its last message */
+  #passPage(): boolean {
+    const through = this.#through;
+    this.#through = undefined;
+    if (!through || (through.offset === this.#offset && through.base === this.#base)) return false;
+    this.#moveTo(through);
+    return true;
+  }
+
+  #finishReplay(): void {
+    const isWhole = this.#replaysWhole;
+    this.#base = undefined;
+    if (isWhole === undefined) return;
+    this.#replaysWhole = undefined;
+    this.#subscriber?.replayed({
+      topic: this.topic,
+      at: { epoch: this.#epoch, offset: this.#offset },
+      isWhole,
+    });
   }
 
   /** The topic's end, if the subscriber has everything before it. One that has seen the end is told again. */
@@ -241,13 +304,15 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
       return message;
     }
     this.#page = noMessages;
+    // The rest of a snapshot is not what was published next. What a page leads to comes before what follows it.
+    if (this.#base !== undefined || this.#through) return undefined;
     return this.#topic.next(this.#epoch, this.#offset);
   }
 
   async #read(): Promise<void> {
     let start: Start;
     try {
-      start = await this.#topic.read({ epoch: this.#epoch, offset: this.#offset });
+      start = await this.#topic.read({ epoch: this.#epoch, offset: this.#offset, base: this.#base });
     } catch (error) {
       if (this.#state === "reading") this.#subscriber?.fail(error);
       return;
@@ -255,3 +320,6 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
     if (this.#state === "reading") this.restart(start);
   }
 }
+
+/** Whether a replay of a keyed topic leaves its reader with the whole state. */
+const isWholeAfter = ({ kind }: Since): boolean => kind !== "last" && kind !== "time";

@@ -1,7 +1,8 @@
 /** Reads the frames that clients send on /topics. */
 import { type Draft, DraftError } from "../topic/draft.ts";
+import { removalOf, removedType } from "../topic/key.ts";
 import { faultOfTopicName } from "../topic/message.ts";
-import { draftOfEvent, parseEvent } from "./json-event.ts";
+import { draftOfEvent, type JsonEvent, parseEvent } from "./json-event.ts";
 
 /** A heartbeat, or a message for a topic, or its end. */
 export type ClientFrame = "pong" | PublishFrame;
@@ -26,7 +27,8 @@ export function readRawFrame(frame: string | Buffer<ArrayBuffer>, topic: string 
 }
 
 /**
- * Reads a frame of the form `cloudevents.json`: one CloudEvents 1.0 event. The type `longwire.end` ends the topic.
+ * Reads a frame of the form `cloudevents.json`: one CloudEvents 1.0 event. The type `longwire.end` ends the topic, and
+ * `longwire.removed` takes the key `partitionkey` away.
  * @param onlyTopic the connection's topic, if it has only one; an event may then leave its topic out
  * @throws {DraftError} for a frame that is not such an event, or whose data its type does not allow
  */
@@ -45,5 +47,11 @@ export function readEventFrame(
   if (typeof topic !== "string") throw new DraftError("The topic of the event is not a string.");
   const fault = faultOfTopicName(topic);
   if (fault !== undefined) throw new DraftError(fault);
-  return { topic, draft: type === "longwire.end" ? undefined : draftOfEvent(frame, event) };
+  if (type === "longwire.end") return { topic, draft: undefined };
+  return { topic, draft: type === removedType ? removalOfEvent(event) : draftOfEvent(frame, event) };
+}
+
+function removalOfEvent({ partitionkey }: JsonEvent): Draft {
+  if (typeof partitionkey !== "string") throw new DraftError("A removal must have a partitionkey, a string.");
+  return removalOf(partitionkey);
 }

@@ -1,8 +1,9 @@
 /** CloudEvents 1.0 in JSON: messages, and the control events of a connection. */
 import { type Attributes, messageType } from "../topic/attributes.ts";
 import { isJson } from "../topic/draft.ts";
-import { type End, formatId, type Message } from "../topic/message.ts";
-import type { Gap } from "../topic/subscription.ts";
+import { isRemoval } from "../topic/key.ts";
+import { type End, formatId, formatPlace, type Message, type Place } from "../topic/message.ts";
+import type { Gap, Replayed } from "../topic/subscription.ts";
 
 /**
  * A message as one CloudEvent. JSON data is spliced in as it was published, so numbers and spaces do not change.
@@ -14,16 +15,17 @@ export function cloudEvent(message: Message, topicsPath: string): string {
   return (
     `{"specversion":"1.0","type":${type === undefined ? `"${messageType}"` : JSON.stringify(type)},` +
     `"source":"${topicsPath}${encodeURI(topic)}","id":"${formatId(message)}",` +
-    `"topic":"${topic}","time":"${new Date(time).toISOString()}",${attributes ? attributeMembers(attributes) : ""}` +
-    `"datacontenttype":${JSON.stringify(contentType)},${dataMember(contentType, data)}}`
+    `"topic":"${topic}","time":"${new Date(time).toISOString()}"${attributes ? attributeMembers(attributes) : ""}` +
+    // What takes a key away has no data (CloudEvents 1.0, section "Event Data").
+    `${isRemoval(message) ? "" : `,"datacontenttype":${JSON.stringify(contentType)},${dataMember(contentType, data)}`}}`
   );
 }
 
-/** Each member with the comma after it. */
+/** Each member with the comma before it. */
 function attributeMembers(attributes: Attributes): string {
   let members = "";
   for (const name in attributes) {
-    if (name !== "type") members += `"${name}":${JSON.stringify(attributes[name])},`;
+    if (name !== "type") members += `,"${name}":${JSON.stringify(attributes[name])}`;
   }
   return members;
 }
@@ -41,14 +43,17 @@ export interface OpenedTopic {
   readonly resumed: boolean;
   /** Everything retained was asked for, and messages before it are gone. */
   readonly isTrimmed: boolean;
+  /** Where it begins. */
+  readonly from: Place;
 }
 
 /** The `data` of `longwire.open`. */
 export const openData = (topics: readonly OpenedTopic[]): object => ({
-  topics: topics.map(({ topic, openId, resumed, isTrimmed }) => ({
+  topics: topics.map(({ topic, openId, resumed, isTrimmed, from }) => ({
     topic,
     id: openId,
     resumed,
+    base: from.base,
     trimmed: isTrimmed || undefined, // JSON leaves undefined out.
   })),
 });
@@ -57,8 +62,12 @@ export const openData = (topics: readonly OpenedTopic[]): object => ({
 export const gapData = ({ topic, requested, from }: Gap): object => ({
   topic,
   requested,
-  from: formatId(from),
+  from: formatPlace(from),
+  base: from.base,
 });
+
+/** The `data` of `longwire.live`. */
+const liveData = ({ topic, at, isWhole }: Replayed): object => ({ topic, id: formatId(at), whole: isWhole });
 
 /** The `data` of `longwire.end` in the plain event stream, which has no attributes. */
 export const endData = ({ topic, ...position }: End): object => ({ topic, id: formatId(position) });
@@ -74,6 +83,10 @@ export class ControlEvents {
 
   gap(gap: Gap): string {
     return this.#event("longwire.gap", gapData(gap));
+  }
+
+  live(replayed: Replayed): string {
+    return this.#event("longwire.live", liveData(replayed));
   }
 
   /** Like a message it has its topic and its id there, so that a client stores the id as it stores that of a message. */

@@ -1,6 +1,7 @@
 /** The attributes of a message in HTTP headers: the binary mode of the CloudEvents HTTP protocol binding. */
-import { type Attributes, readAttributes } from "../topic/attributes.ts";
+import { type Attributes, messageType, readAttributes } from "../topic/attributes.ts";
 import { DraftError } from "../topic/draft.ts";
+import { formatId, type Message } from "../topic/message.ts";
 
 /** W3C Trace Context: a header that is not of this form is to be ignored, not refused. */
 const traceParent = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$/;
@@ -51,6 +52,26 @@ function traceOf(headers: Headers): Record<string, string> | undefined {
   const isKept = state !== null && state.length <= traceStateLengthMax && !/\p{Cc}/u.test(state);
   return isKept ? { traceparent: parent, tracestate: state } : { traceparent: parent };
 }
+
+/**
+ * A message as the headers of one event in binary mode: its attributes as `ce-<name>`.
+ * @param topicsPath as for `cloudEvent`
+ */
+export function headersOfMessage(message: Message, topicsPath: string): Record<string, string> {
+  const { topic, time, attributes } = message;
+  const headers: Record<string, string> = {
+    "ce-specversion": "1.0",
+    "ce-type": messageType,
+    "ce-source": encode(`${topicsPath}${encodeURI(topic)}`),
+    "ce-id": formatId(message),
+    "ce-time": new Date(time).toISOString(),
+  };
+  for (const name in attributes) headers[`ce-${name}`] = encode(String(attributes[name]));
+  return headers;
+}
+
+/** HTTP protocol binding, section 3.1.3.2: what is not visible ASCII, the quote and the percent sign are percent-encoded. */
+const encode = (text: string): string => text.replaceAll(/[^\x21\x23\x24\x26-\x7e]+/g, encodeURIComponent);
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 

@@ -346,11 +346,8 @@ describe("/metrics counts refusals", () => {
       malformed: 4,
       expectation: 0,
       conflict: 1,
-      unavailable: 0,
-      draining: 0,
-      silence: 0,
-      ended: 0,
-      taken_over: 0,
+      ...{ precondition: 0, topic_full: 0, unavailable: 0, draining: 0 },
+      ...{ silence: 0, ended: 0, taken_over: 0 },
       not_found: 0,
       method: 0,
       not_resumable: 0,
@@ -360,7 +357,10 @@ describe("/metrics counts refusals", () => {
   });
 
   test("of every kind, once per request", async () => {
-    await using server = await spawnServer(["--api-key", apiKey, "--max-message", "1KiB"]);
+    const flags = ["--api-key", apiKey, "--max-message", "1KiB", "--keyed", "k", "--keys-max", "1"];
+    await using server = await spawnServer(flags);
+    const authorized = { method: "POST", body: "1", headers: bearer };
+    expect((await fetch(new URL("/topics/k?key=first", server.url), authorized)).status).toBe(200);
     const upgrade = { ...handshakeHeaders, ...bearer };
     const refused: readonly [
       reason: string,
@@ -381,8 +381,11 @@ describe("/metrics counts refusals", () => {
       ["token", 401, "GET", "/topics/a", {}],
       ["token", 401, "GET", "/metrics", {}],
       ["not_found", 404, "GET", "/nothing", {}],
-      ["method", 405, "DELETE", "/topics/a", {}],
+      ["method", 405, "PUT", "/topics/a", {}],
       ["method", 405, "POST", "/ping", { "Content-Length": "0" }],
+      ["precondition", 412, "POST", "/topics/k?key=a", { ...bearer, "Content-Length": "0", "If-Match": "*" }],
+      ["topic_full", 507, "POST", "/topics/k?key=b", { ...bearer, "Content-Length": "0" }],
+      ["not_found", 404, "GET", "/topics/k?key=b", bearer],
       ["not_resumable", 410, "GET", "/topics/a?since=other-1", upgrade],
       ["upgrade", 426, "GET", "/ping", {}],
       ["upgrade", 426, "GET", "/topics/a", { ...upgrade, "Sec-WebSocket-Version": "12" }],

@@ -275,7 +275,7 @@ describe("the headers of CORS", () => {
     const asked = "ce-type,CE-Subject, traceparent ,tracestate,x-other,ce-,ce-a-b,cookie";
     const allowed = (await preflight(own, asked)).get("access-control-allow-headers");
     expect(allowed).toBe(
-      "Authorization, Content-Encoding, Content-Type, Idempotency-Key, Last-Event-ID, ce-type, ce-subject, traceparent, tracestate",
+      "Authorization, Content-Encoding, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, ce-type, ce-subject, traceparent, tracestate",
     );
   });
 

@@ -287,6 +287,8 @@ export class Visitor implements Subscriber<LiveVisitors<Visitor>> {
     this.#tell(`gap after ${requested.replace(/^\w{14,}-/, "")}, from ${from.offset}`);
   }
 
+  replayed(): void {}
+
   live(subscription: Subscription<LiveVisitors<Visitor>>): void {
     subscription.live.add(subscription, this);
     this.#tell("live");

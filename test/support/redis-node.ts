@@ -158,6 +158,8 @@ export class Client implements Subscriber<LiveVisitors<Client>> {
     this.id = formatId(from);
   }
 
+  replayed(): void {}
+
   live(subscription: Subscription<LiveVisitors<Client>>): void {
     subscription.live.add(subscription, this);
   }

@@ -555,6 +555,8 @@ class Visit implements Subscriber<LiveVisits> {
     if (this.#world.mishap(0.1)) this.close();
   }
 
+  replayed(): void {}
+
   live(subscription: Subscription<LiveVisits>): void {
     if (this.#closed) this.#violate("is live after its end");
     if (this.isLive) this.#violate("is live twice");

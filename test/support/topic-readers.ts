@@ -15,6 +15,7 @@ import { type RecordingLog, recordingLog } from "./recording-log.ts";
 /** A topic whose subscribers are live from the beginning. */
 export const localTopic = <Live extends LiveSubscribers>(live: Live): LocalTopic<Live> => ({
   topic: "news",
+  isKeyed: false,
   live,
   position: { epoch: "a", offset: 0 },
   end: undefined,
@@ -86,6 +87,7 @@ export class FakeReader implements Reader, Holder {
     subscription.begin({
       replay: () => true,
       gap: () => undefined,
+      replayed: () => undefined,
       live: () => topic.add(subscription, this),
       end: () => undefined,
       fail: () => undefined,

@@ -11,7 +11,6 @@ import type { HeldBytes } from "../../delivery/held-bytes.ts";
 import type { NativeTopics } from "../../delivery/native-topics.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import { acceptsGzip } from "../../http/accept.ts";
-import { decodedStreamOf } from "../../http/content-coding.ts";
 import {
   eventStreamHeaders,
   gzipEventStreamHeaders,
@@ -27,7 +26,6 @@ import type { Counters } from "../../metrics.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
 import {
   pollWaitSecondsMax,
-  requestHistoryShare,
   socketTopicsMax,
   streamIntervalSecondsMax,
   streamTopicsMax,
@@ -36,24 +34,22 @@ import type { Hub } from "../../topic/hub.ts";
 import { formatId } from "../../topic/message.ts";
 import { Subscription } from "../../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../../wire/encodings.ts";
-import { attributesOfHeaders } from "../../wire/event-headers.ts";
-import { type ArrivingBodyDeps, readBody } from "./arriving-body.ts";
 import { EventStream, type EventStreamDeps } from "./event-stream.ts";
 import { noStoreHeaders, Poll, type PollDeps } from "./poll.ts";
-import { type PublishDeps, publishBody, readIdempotencyKey } from "./publish.ts";
-import { PublishStream, type PublishStreamDeps } from "./publish-stream.ts";
-import type { PublishTarget } from "./publish-target.ts";
+import { Publishing } from "./publishing.ts";
 import {
-  readEnd,
+  readKey,
   readPollOptions,
   readTopicStarts,
   readTopics,
+  readWait,
   requireNoMistypedParameter,
+  requireOneKeyed,
   type TopicStart,
 } from "./request.ts";
 import { cloudEventsCodec, rawCodec, type SocketCodec, TopicSocket, type TopicSocketDeps } from "./socket.ts";
-import { type StreamKind, streamItemsOf, streamKindOf } from "./stream-items.ts";
 import { Turn } from "./turn.ts";
+import { answerValue, type ValueDeps } from "./value.ts";
 
 /** What the endpoint needs of the server. */
 export interface TopicsDeps {
@@ -76,9 +72,11 @@ export interface TopicsDeps {
 /** @param path the path before the topics' names, such as `/topics/` */
 export function topicsEndpoint(deps: TopicsDeps, path: string): Handler {
   const endpoint = new TopicsEndpoint(deps, path);
+  const publishing = new Publishing(deps, path);
   return methods({
     GET: (context) => endpoint.get(context),
-    POST: (context) => endpoint.post(context),
+    POST: (context) => publishing.post(context),
+    DELETE: (context) => publishing.delete(context),
   });
 }
 
@@ -91,9 +89,7 @@ class TopicsEndpoint {
   readonly #cloudEventsCodec: SocketCodec;
   readonly #streamDeps: EventStreamDeps;
   readonly #pollDeps: PollDeps;
-  readonly #publishDeps: PublishDeps;
-  readonly #publishStreamDeps: PublishStreamDeps;
-  readonly #bodyDeps: ArrivingBodyDeps;
+  readonly #valueDeps: ValueDeps;
 
   constructor(deps: TopicsDeps, path: string) {
     this.#deps = deps;
@@ -103,13 +99,7 @@ class TopicsEndpoint {
     this.#socketDeps = { ...deps, replayAheadBytes };
     this.#cloudEventsCodec = cloudEventsCodec(deps.encodings);
     this.#pollDeps = { ...deps, bufferedBytesMax: config.bufferedBytesMax };
-    const { messageBytesMax, historyBytesMax, redisUrl } = config;
-    const isBounded = redisUrl === undefined && historyBytesMax > 0;
-    const requestBytesMax = isBounded ? historyBytesMax * requestHistoryShare : Number.POSITIVE_INFINITY;
-    const { stepBytesMax } = deps.buffers;
-    this.#publishDeps = { hub: deps.hub, messageBytesMax, stepBytesMax, requestBytesMax };
-    this.#publishStreamDeps = { ...deps, ...config, stepBytesMax };
-    this.#bodyDeps = { ...deps, messageBytesMax };
+    this.#valueDeps = { ...deps, topicsPath: path };
     const heartbeatIntervalSeconds = Math.min(config.heartbeatIntervalSeconds, streamIntervalSecondsMax);
     this.#streamDeps = {
       ...deps,
@@ -132,11 +122,13 @@ class TopicsEndpoint {
       if (!isConnection && context.query.has("wait"))
         throw malformed("wait belongs to a poll, which needs since, such as ?since=-&wait=25s.");
       const topics = readTopics(context, this.#path, socketTopicsMax);
+      const key = readKey(context, topics, this.#deps.hub.isKeyed);
       const permissions = await this.#deps.access.authenticate(context);
       for (const topic of topics) {
         const asked = permissions.require("subscribe", topic);
         if (asked instanceof Promise) await asked; // Only the rule of an application is waited for.
       }
+      if (key !== undefined) return await this.#value(context, permissions, topics, key);
       if (!isConnection) return await this.#inspect(topics);
       const starts = readTopicStarts(context, topics);
       if (isSocket) return await this.#openSocket(context, permissions, starts);
@@ -147,50 +139,6 @@ class TopicsEndpoint {
       if (isSocket) return this.#deps.upgrader.refuse(context, refusal);
       return isStream ? refuseStream(request, refusal) : refusal.response();
     }
-  }
-
-  async post(context: RequestContext): Promise<Response> {
-    const { request } = context;
-    requireNoMistypedParameter(context);
-    const topics = readTopics(context, this.#path, socketTopicsMax);
-    const granted = this.#deps.access.authenticate(context);
-    const permissions = granted instanceof Promise ? await granted : granted;
-    const ends = readEnd(context);
-    const action = ends && request.body === null ? "end" : "publish";
-    const targets: PublishTarget[] = [];
-    for (const topic of topics) {
-      if (ends) await permissions.require("end", topic);
-      const sender = permissions.require(action, topic);
-      targets.push({ topic, sender: sender instanceof Promise ? await sender : sender });
-    }
-    const contentType = request.headers.get("content-type") ?? undefined;
-    const kind = streamKindOf(contentType);
-    if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
-    const key = readIdempotencyKey(request);
-    const body = await readBody(context, permissions, targets, this.#bodyDeps);
-    return publishBody(request, body, { topics, targets, contentType, ends, key }, this.#publishDeps);
-  }
-
-  async #publishStream(
-    context: RequestContext,
-    { expiresTime }: Permissions,
-    targets: readonly PublishTarget[],
-    ends: boolean,
-    kind: StreamKind,
-  ): Promise<Response> {
-    const { openings, config } = this.#deps;
-    const { request } = context;
-    const [target] = targets;
-    if (!target || targets.length > 1) throw malformed("A stream is published to one topic.");
-    const attributes = attributesOfHeaders(request.headers, [target.topic]);
-    const items = streamItemsOf(kind, attributes, config.messageBytesMax);
-    const key = readIdempotencyKey(request);
-    const body = decodedStreamOf(request);
-    await openings.turn(context);
-    // Bun ends a request whose body is silent for some seconds. The stream has a longer limit of its own.
-    using _ = silentFor(context, 0);
-    const stream = { expiresTime, target, key, ends, items };
-    return await new PublishStream(this.#publishStreamDeps, stream).run(context, body);
   }
 
   async #openSocket(
@@ -243,6 +191,13 @@ class TopicsEndpoint {
       );
     }
     const isCompressed = this.#isCompressed(request);
+    // A plain event stream has no place for a key, and `EventSource` dispatches no event without data.
+    const isKeyed = starts.some(({ topic }) => this.#deps.hub.isKeyed(topic));
+    const streamFormat = {
+      inCloudEvents: isKeyed || format !== null,
+      hasOwnCursor: isKeyed || starts.length > 1,
+      isCompressed,
+    };
     const headers = isCompressed ? gzipEventStreamHeaders : eventStreamHeaders;
     if (request.method === "HEAD") return new Response(null, { headers });
     // A heartbeat moves the answer, unless its reader takes nothing.
@@ -251,13 +206,7 @@ class TopicsEndpoint {
     const { expiresTime } = permissions;
     return await this.#subscribe(starts, (subscriptions) => {
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
-      const handler = new EventStream(
-        this.#streamDeps,
-        permissions,
-        subscriptions,
-        format !== null,
-        isCompressed,
-      );
+      const handler = new EventStream(this.#streamDeps, permissions, subscriptions, streamFormat);
       return answerEventStream(connections, context, { handler, expiresTime }, silenceSeconds, headers);
     });
   }
@@ -311,6 +260,21 @@ class TopicsEndpoint {
       throw result.reason;
     }
     return subscriptions;
+  }
+
+  /** @throws {Refusal} */
+  async #value(
+    context: RequestContext,
+    permissions: Permissions,
+    topics: readonly string[],
+    key: string,
+  ): Promise<Response> {
+    const topic = requireOneKeyed(topics, this.#deps.hub.isKeyed);
+    if (wantsWebSocket(context.request) || wantsEventStream(context.request))
+      throw malformed("?key= asks for one value. Subscribe to the topic without it.");
+    const [start] = readTopicStarts(context, topics);
+    const wanted = { topic, key, start, waitSeconds: readWait(context.query) };
+    return await answerValue(context, permissions, wanted, this.#valueDeps);
   }
 
   async #inspect(topics: readonly string[]): Promise<Response> {

@@ -9,8 +9,8 @@ import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { Refusals } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
 import { streamRetryMilliseconds } from "../../settings/limits.ts";
-import { type End, formatId, type Message } from "../../topic/message.ts";
-import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
+import { type End, formatId, formatPlace, type Message } from "../../topic/message.ts";
+import type { Gap, Replayed, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents, endData, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
 import { GzipMember, gzipHeader } from "../../wire/gzip.ts";
@@ -34,11 +34,15 @@ export interface EventStreamDeps {
 interface StreamCodec {
   open(topics: readonly OpenedTopic[], cursor: string): string;
   gap(gap: Gap, cursor: string): string;
+  live(replayed: Replayed, cursor: string): string;
   end(end: End, cursor: string): string;
   close(code: number, reason: string): string;
 }
 
 const plainCodec: StreamCodec = {
+  live: () => {
+    throw new Error("a plain event stream has no keyed topic");
+  },
   open: (topics, cursor) => serverSentEvent(JSON.stringify(openData(topics)), cursor, "longwire.open"),
   gap: (gap, cursor) => serverSentEvent(JSON.stringify(gapData(gap)), cursor, "longwire.gap"),
   end: (end, cursor) => serverSentEvent(JSON.stringify(endData(end)), cursor, "longwire.end"),
@@ -57,6 +61,10 @@ class CloudEventsCodec implements StreamCodec {
     return serverSentEvent(this.#control.gap(gap), cursor);
   }
 
+  live(replayed: Replayed, cursor: string): string {
+    return serverSentEvent(this.#control.live(replayed), cursor);
+  }
+
   end(end: End, cursor: string): string {
     return serverSentEvent(this.#control.end(end), cursor);
   }
@@ -66,9 +74,21 @@ class CloudEventsCodec implements StreamCodec {
   }
 }
 
-/** @param inCloudEvents needed for several topics, because a CloudEvent names its topic */
-function formOf(topics: number, inCloudEvents: boolean, isCompressed: boolean) {
-  const format = topics > 1 ? "cloudEventStreamOfTopics" : inCloudEvents ? "cloudEventStream" : "eventStream";
+/** How a stream writes its events. */
+export interface StreamFormat {
+  /** Every event is a CloudEvent. Needed for several topics, because it names its topic, and for keyed ones. */
+  readonly inCloudEvents: boolean;
+  /** The `id:` of an event is not that of its message: for several topics, and for places in a keyed one. */
+  readonly hasOwnCursor: boolean;
+  readonly isCompressed: boolean;
+}
+
+function formOf({ inCloudEvents, hasOwnCursor, isCompressed }: StreamFormat) {
+  const format = hasOwnCursor
+    ? "cloudEventStreamOfTopics"
+    : inCloudEvents
+      ? "cloudEventStream"
+      : "eventStream";
   return forms[isCompressed ? (`${format}Gzip` as const) : format];
 }
 
@@ -81,7 +101,7 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   readonly form: ReturnType<typeof formOf>;
   /** Set if what is written is compressed. */
   readonly #member: GzipMember | undefined;
-  /** The id of each topic, in the order of the request; only for several topics. A browser returns them together. */
+  /** The place in each topic, in the order of the request; only with a cursor of its own. A browser returns them together. */
   readonly #cursor: Map<string, string> | undefined;
   /** Set while it is open. */
   #connection: HttpConnection | undefined;
@@ -90,26 +110,24 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
   #gatheredBytes = 0;
   #silentSeconds = 0;
 
-  /** @param inCloudEvents writes every event as a CloudEvent; needed for several topics */
   constructor(
     deps: EventStreamDeps,
     permissions: Permissions,
     subscriptions: readonly Subscription<TopicReaders>[],
-    inCloudEvents: boolean,
-    isCompressed: boolean,
+    format: StreamFormat,
   ) {
     this.#deps = deps;
     this.#permissions = permissions;
     this.subscriptions = subscriptions;
-    this.#cursor = subscriptions.length > 1 ? new Map() : undefined;
-    this.#codec = inCloudEvents ? new CloudEventsCodec() : plainCodec;
-    this.form = formOf(subscriptions.length, inCloudEvents, isCompressed);
-    this.#member = isCompressed ? new GzipMember() : undefined;
+    this.#cursor = format.hasOwnCursor ? new Map() : undefined;
+    this.#codec = format.inCloudEvents ? new CloudEventsCodec() : plainCodec;
+    this.form = formOf(format);
+    this.#member = format.isCompressed ? new GzipMember() : undefined;
   }
 
-  replay(message: Message): boolean {
+  replay(message: Message, base: number | undefined): boolean {
     this.#deps.counters.replayedMessages++;
-    this.#put(message, this.#deps.encodings.get(this.form.encoding, message));
+    this.#put(message, this.#deps.encodings.get(this.form.encoding, message), base);
     // What is compressed in one turn is limited, too: it takes ten times as long as what is sent as it is.
     const bytes = Math.max(this.unsentBytes, this.#member?.addedBytes ?? 0);
     return this.#connection !== undefined && bytes < this.#deps.replayAheadBytes;
@@ -145,7 +163,11 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
 
   gap(gap: Gap): void {
     this.#deps.counters.gaps++;
-    this.#write(this.#codec.gap(gap, this.#cursorAt(gap.topic, formatId(gap.from))));
+    this.#write(this.#codec.gap(gap, this.#cursorAt(gap.topic, formatPlace(gap.from))));
+  }
+
+  replayed(replayed: Replayed): void {
+    this.#write(this.#codec.live(replayed, this.#cursorAt(replayed.topic, formatId(replayed.at))));
   }
 
   live(subscription: Subscription<TopicReaders>): void {
@@ -223,10 +245,10 @@ export class EventStream implements HttpHandler, Subscriber<TopicReaders>, Reade
     this.leave();
   }
 
-  #put(message: Message, event: Uint8Array<ArrayBuffer>): void {
+  #put(message: Message, event: Uint8Array<ArrayBuffer>, base?: number): void {
     this.#write(event);
     if (!this.#cursor) return;
-    this.#write(`id: ${this.#cursorAt(message.topic, formatId(message))}\n\n`);
+    this.#write(`id: ${this.#cursorAt(message.topic, formatPlace(message, base))}\n\n`);
   }
 
   #write(event: Uint8Array<ArrayBuffer> | string): void {

@@ -4,6 +4,7 @@ import type { Reader } from "../../delivery/reader.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { Attributes } from "../../topic/attributes.ts";
 import type { Hub } from "../../topic/hub.ts";
+import { isRemoval, keyOf } from "../../topic/key.ts";
 import {
   type End,
   formatId,
@@ -22,6 +23,10 @@ export interface ReceivedMessage {
   /** When it was published. */
   readonly time: Date;
   readonly contentType: string;
+  /** In a keyed topic: whose value this is. */
+  readonly key?: string;
+  /** In a keyed topic: true where the key was taken away. Then `data` is empty. */
+  readonly removed?: true;
   /** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
   readonly attributes: Attributes;
   readonly data: string | Uint8Array;
@@ -157,6 +162,8 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
     this.stop(new GapError(gap));
   }
 
+  replayed(): void {}
+
   live(subscription: Subscription<TopicReaders>): void {
     subscription.live.add(subscription, this);
   }
@@ -167,6 +174,10 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
 
   fail(error: unknown): void {
     this.stop(error);
+  }
+
+  get #isKeyed(): boolean {
+    return this.#deps.hub.isKeyed(this.#options.topic);
   }
 
   async #open(): Promise<void> {
@@ -204,7 +215,7 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
       const message = this.#messages.shift();
       if (message) {
         this.#messagesBytes -= retainedBytes(message);
-        this.#waiting.shift()?.resolve({ done: false, value: received(message) });
+        this.#waiting.shift()?.resolve({ done: false, value: received(message, this.#isKeyed) });
       } else if (this.#error !== undefined) {
         this.#waiting.shift()?.reject(this.#error);
         this.#error = undefined; // As in a generator: an iterator that has thrown is done.
@@ -218,7 +229,13 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
   }
 }
 
-function received(message: Message): ReceivedMessage {
+/** @param isKeyed whether its topic is */
+export function received(message: Message, isKeyed: boolean): ReceivedMessage {
   const { topic, time, contentType, attributes = {}, data } = message;
-  return { topic, id: formatId(message), time: new Date(time), contentType, attributes, data };
+  const id = formatId(message);
+  return {
+    ...{ topic, id, time: new Date(time), contentType, attributes, data },
+    ...(isKeyed && { key: keyOf(message) }),
+    ...(isKeyed && isRemoval(message) && { removed: true }),
+  };
 }

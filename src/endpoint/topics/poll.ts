@@ -12,8 +12,8 @@ import { malformed, type Refusal, type Refusals } from "../../http/refusal.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import type { Counters } from "../../metrics.ts";
 import { answerPieceBytes } from "../../settings/limits.ts";
-import { type End, formatId, type Message } from "../../topic/message.ts";
-import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
+import { type End, formatId, formatPlace, type Message } from "../../topic/message.ts";
+import type { Gap, Replayed, Subscriber, Subscription } from "../../topic/subscription.ts";
 import { ControlEvents } from "../../wire/cloud-events.ts";
 import type { Encodings } from "../../wire/encodings.ts";
 import { GzipPiece } from "../../wire/gzip.ts";
@@ -97,16 +97,16 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     this.#connection = connection;
     signal.addEventListener("abort", () => connection.end());
     for (const subscription of this.subscriptions) {
-      this.#cursor.set(subscription.topic, formatId(subscription.from));
+      this.#cursor.set(subscription.topic, formatPlace(subscription.from));
       subscription.begin(this);
     }
     this.#advance();
     return this.#answer.promise;
   }
 
-  replay(message: Message): boolean {
+  replay(message: Message, base: number | undefined): boolean {
     this.#deps.counters.replayedMessages++;
-    return this.#add(message, this.#deps.encodings.get(this.form.encoding, message));
+    return this.#add(message, this.#deps.encodings.get(this.form.encoding, message), base);
   }
 
   deliver(message: Message, event: Frame): boolean {
@@ -124,8 +124,13 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
 
   gap(gap: Gap): void {
     this.#deps.counters.gaps++;
-    this.#push(this.#control.gap(gap), gap.topic, formatId(gap.from));
+    this.#push(this.#control.gap(gap), gap.topic, formatPlace(gap.from));
     if (this.#isWaiting) this.#finish();
+  }
+
+  /** Its answer says so by having no `Link`. */
+  replayed({ topic, at }: Replayed): void {
+    this.#cursor.set(topic, formatId(at));
   }
 
   live(subscription: Subscription<TopicReaders>): void {
@@ -178,7 +183,7 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
   }
 
   /** @returns false if the message does not fit into the answer, which is then finished */
-  #add(message: Message, event: Frame): boolean {
+  #add(message: Message, event: Frame, base?: number): boolean {
     if (this.#isEnded) return false;
     const isFull =
       this.#messages === this.#options.messagesMax ||
@@ -189,7 +194,7 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
       return false;
     }
     this.#messages++;
-    this.#push(event, message.topic, formatId(message));
+    this.#push(event, message.topic, formatPlace(message, base));
     return true;
   }
 

@@ -3,10 +3,12 @@ import { program } from "../../access/publishers.ts";
 import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
 import { type Attributes, readAttributes } from "../../topic/attributes.ts";
-import { draftOfValue } from "../../topic/draft.ts";
+import type { Condition } from "../../topic/broker.ts";
+import { type Draft, draftOfValue } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { faultOfTopicName, formatId, parseSince } from "../../topic/message.ts";
-import { MessageIterators, type ReceivedMessage } from "./iterator.ts";
+import { isRemoval, keyed, removalOf } from "../../topic/key.ts";
+import { faultOfTopicName, formatId, parseId, parseSince } from "../../topic/message.ts";
+import { MessageIterators, type ReceivedMessage, received } from "./iterator.ts";
 import { stamped } from "./publish-target.ts";
 
 /** What a program may publish: text, bytes (a buffer, or any view of one), or what JSON can hold. */
@@ -22,9 +24,17 @@ export interface PublishOptions {
    * at most 20 and 1 KiB together. A name has only a-z and 0-9.
    */
   readonly attributes?: Attributes;
+  /** In a keyed topic: whose value the data is, 1 to 255 bytes of UTF-8. It takes the place of the key's earlier one. */
+  readonly key?: string;
+  /** In a keyed topic: the id of the key's value, without which nothing is published. `"*"` is any value. */
+  readonly ifMatch?: string;
+  /** In a keyed topic: publishes only if the key has no value. */
+  readonly ifAbsent?: boolean;
   /** Ends the topic after the message: nothing can be published to it later, and its subscribers are told. */
   readonly end?: boolean;
 }
+
+export type RemoveOptions = Pick<PublishOptions, "idempotencyKey" | "ifMatch">;
 
 /** Where a message is now. */
 export interface Published {
@@ -70,22 +80,40 @@ export class ProgramTopics implements Disposable {
     this.#iterators = new MessageIterators({ hub, bufferedBytesMax: config.bufferedBytesMax });
   }
 
-  async publish(
-    topic: string,
-    data: PublishData,
-    { contentType, idempotencyKey, attributes: given, end: ends = false }: PublishOptions = {},
-  ): Promise<Published> {
+  async publish(topic: string, data: PublishData, options: PublishOptions = {}): Promise<Published> {
     this.#require(topic);
+    const { contentType, attributes: given, end: ends } = options;
     const attributes = given && readAttributes(given);
-    const draft = stamped({ ...draftOfValue(data, contentType), ...(attributes && { attributes }) }, program);
+    const draft = { ...draftOfValue(data, contentType), ...(attributes && { attributes }) };
     const bytes = Buffer.byteLength(draft.data);
     if (bytes > this.#messageBytesMax)
       throw new MessageSizeError(
         `A message has at most ${this.#messageBytesMax} bytes (messageBytesMax), and this one has ${bytes}.`,
       );
+    return await this.#publish(topic, draft, options, ends);
+  }
+
+  async remove(topic: string, key: string, options: RemoveOptions = {}): Promise<Published> {
+    this.#require(topic);
+    return await this.#publish(topic, removalOf(key), options);
+  }
+
+  async value(topic: string, key: string): Promise<ReceivedMessage | undefined> {
+    this.#require(topic);
+    if (!this.#hub.isKeyed(topic)) throw new TypeError(`The topic ${topic} is not keyed: name it in keyed.`);
+    const value = (await this.#hub.value(topic, key))?.value;
+    return value && received(value, true);
+  }
+
+  async #publish(topic: string, draft: Draft, options: PublishOptions, ends = false): Promise<Published> {
+    const { idempotencyKey, key } = options;
+    const condition = conditionOf(options);
+    const isKeyed = this.#hub.isKeyed(topic);
+    if (!isKeyed && (key !== undefined || condition || isRemoval(draft)))
+      throw new TypeError(`The topic ${topic} is not keyed: name it in keyed.`);
+    const whole = stamped(isKeyed ? keyed(draft, key, topic) : draft, program);
     const once = idempotencyKey === undefined ? undefined : { key: idempotencyKey, publisher: program.name };
-    const publication = { drafts: [draft], end: ends, ...(once && { once }) };
-    const { message, end } = await this.#hub.publish(topic, publication);
+    const { message, end } = await this.#hub.publish(topic, { drafts: [whole], end: ends, once, condition });
     return { topic, id: message ? formatId(message) : "", ...(end && { end: formatId(end) }) };
   }
 
@@ -112,4 +140,14 @@ export class ProgramTopics implements Disposable {
     const fault = faultOfTopicName(topic);
     if (fault) throw new TypeError(fault);
   }
+}
+
+/** @throws {TypeError} */
+function conditionOf({ ifMatch, ifAbsent }: PublishOptions): Condition | undefined {
+  if (ifMatch === undefined) return ifAbsent ? { kind: "absent" } : undefined;
+  if (ifAbsent) throw new TypeError("ifMatch and ifAbsent exclude each other.");
+  if (ifMatch === "*") return { kind: "present" };
+  const position = parseId(ifMatch);
+  if (!position) throw new TypeError(`ifMatch must be "*" or the id of a message, not "${ifMatch}".`);
+  return { kind: "at", positions: [position] };
 }

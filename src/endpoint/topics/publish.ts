@@ -2,9 +2,10 @@
 import type { Body } from "../../http/content-coding.ts";
 import { malformed, Refusal, refusalOf, retryAfter } from "../../http/refusal.ts";
 import { brokerRetrySeconds, idempotencyKeyBytesMax } from "../../settings/limits.ts";
-import { type Appended, BrokerUnavailable } from "../../topic/broker.ts";
+import { type Appended, BrokerUnavailable, type Condition } from "../../topic/broker.ts";
 import { type Draft, draftOf, essenceOf, SharedData } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
+import { keyed } from "../../topic/key.ts";
 import { dataBytes, formatId, retainedBytes } from "../../topic/message.ts";
 import { attributesOfHeaders, requireEnvelope } from "../../wire/event-headers.ts";
 import { ItemSizeError } from "../../wire/item-size.ts";
@@ -39,7 +40,11 @@ interface Posted {
   /** Whether the topics are to end after the message. */
   readonly ends: boolean;
   /** Its `Idempotency-Key`. */
+  readonly idempotencyKey: string | undefined;
+  /** Its `?key=`, for keyed topics. */
   readonly key: string | undefined;
+  /** What the key must be like, for one message of one keyed topic. */
+  readonly condition: Condition | undefined;
 }
 
 /**
@@ -53,19 +58,33 @@ export function publishBody(
   posted: Posted,
   deps: PublishDeps,
 ): Response | Promise<Response> {
-  const { topics, targets, contentType, ends } = posted;
+  const { targets, contentType, ends } = posted;
   if (!body) throw new ItemSizeError(deps.messageBytesMax);
   const essence = contentType && essenceOf(contentType);
   if (essence === "application/cloudevents-batch+json")
-    return publishBatch(batchOf(body, topics), posted, deps);
+    return publishBatch(batchOf(body, posted, deps), posted, deps);
   const read = ends && body.length === 0 ? undefined : draftOfBody(request.headers, body, essence, posted);
   const draft = read && targets.length > 1 ? forSeveral(read, targets.length, deps) : read;
-  // Each on its own: what was published stays published, and the answer lists it.
+  return publishDraft(draft && withKeys(draft, posted, deps.hub), posted, deps.hub);
+}
+
+/** Each topic on its own: what was published stays published, and the answer lists it. @throws {Refusal} */
+export function publishDraft(
+  draft: Draft | undefined,
+  posted: Posted,
+  hub: Hub,
+): Response | Promise<Response> {
   const outcomes: (TopicOutcome | Promise<TopicOutcome>)[] = [];
-  for (const target of targets) outcomes.push(publishTo(target, draft, posted, deps.hub));
+  for (const target of posted.targets) outcomes.push(publishTo(target, draft, posted, hub));
   return outcomes.some(isAwaited)
     ? Promise.all(outcomes).then(answerOf)
     : answerOf(outcomes as TopicOutcome[]);
+}
+
+/** The draft with its key, if one of the topics is keyed. @throws {DraftError} */
+function withKeys(draft: Draft, { topics, key }: Posted, hub: Hub): Draft {
+  const topic = topics.find(hub.isKeyed);
+  return topic === undefined ? draft : keyed(draft, key, topic);
 }
 
 /** What became of the publication to one topic. */
@@ -76,13 +95,13 @@ const isAwaited = (outcome: unknown): boolean => outcome instanceof Promise;
 function publishTo(
   { topic, sender }: PublishTarget,
   draft: Draft | undefined,
-  { ends, key }: Posted,
+  { ends, idempotencyKey, condition }: Posted,
   hub: Hub,
 ): TopicOutcome | Promise<TopicOutcome> {
-  const once = key === undefined ? undefined : { key, publisher: sender.name };
+  const once = idempotencyKey === undefined ? undefined : { key: idempotencyKey, publisher: sender.name };
   const drafts = draft ? [stamped(draft, sender)] : [];
   try {
-    const appended = hub.publish(topic, { drafts, end: ends, once });
+    const appended = hub.publish(topic, { drafts, end: ends, once, condition });
     return appended instanceof Promise ? publishedLater(topic, appended) : publishedAs(topic, appended);
   } catch (error) {
     return new Unpublished(error);
@@ -155,16 +174,18 @@ function requireShare(bytes: number, bytesMax: number): void {
 }
 
 /** All events are read before the first is published. @throws {DraftError} */
-function batchOf(body: Uint8Array<ArrayBuffer>, topics: readonly string[]): Draft[] {
+function batchOf(body: Uint8Array<ArrayBuffer>, posted: Posted, { hub }: PublishDeps): Draft[] {
+  const { topics, condition } = posted;
   if (topics.length !== 1) throw malformed("A batch of events is published to one topic.");
-  return splitBatch(textOf(body)).map((text) => draftOfJsonEvent(text, topics));
+  if (condition) throw malformed("If-Match and If-None-Match are for one event, and this is a batch.");
+  return splitBatch(textOf(body)).map((text) => withKeys(draftOfJsonEvent(text, topics), posted, hub));
 }
 
 const textOf = (body: Uint8Array<ArrayBuffer>): string => draftOf(body, undefined).data as string;
 
 async function publishBatch(
   drafts: readonly Draft[],
-  { targets, key, ends }: Posted,
+  { targets, idempotencyKey, ends }: Posted,
   { hub, requestBytesMax, stepBytesMax }: PublishDeps,
 ): Promise<Response> {
   const [target] = targets as [PublishTarget];
@@ -172,7 +193,7 @@ async function publishBatch(
     const bytes = drafts.reduce((sum, draft) => sum + retainedBytes(draft), 0);
     requireShare(bytes, requestBytesMax);
   }
-  const items = new ItemPublisher(hub, target, key);
+  const items = new ItemPublisher(hub, target, idempotencyKey);
   try {
     await items.begin();
     for await (const step of stepsOf(drafts, stepBytesMax)) await items.publish(step);

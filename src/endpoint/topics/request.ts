@@ -3,7 +3,16 @@ import { malformed } from "../../http/refusal.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import { pollMessagesMax, pollWaitSecondsMax, requestedLengthMax } from "../../settings/limits.ts";
 import { nearest } from "../../settings/nearest.ts";
-import { faultOfTopicName, parseId, parseSince, type Since } from "../../topic/message.ts";
+import type { Condition } from "../../topic/broker.ts";
+import { faultOfKey } from "../../topic/key.ts";
+import {
+  faultOfTopicName,
+  type Position,
+  parseId,
+  parsePlace,
+  parseSince,
+  type Since,
+} from "../../topic/message.ts";
 import type { PollOptions } from "./poll.ts";
 
 /** A topic to receive, and from where on. */
@@ -50,7 +59,16 @@ function decode(name: string): string {
 
 /** The parameters of /topics, and the names under which clients send `Last-Event-ID` where they cannot set a header. */
 const lastEventIdNames = ["lastEventId", "lastEventID", "last-event-id", "Last-Event-ID"] as const;
-const parameterNames = ["since", "limit", "wait", "format", "end", "access_token", ...lastEventIdNames];
+const parameterNames = [
+  "since",
+  "limit",
+  "wait",
+  "format",
+  "end",
+  "key",
+  "access_token",
+  ...lastEventIdNames,
+];
 
 /** What is near to one of ours and has a meaning of its own: names of programs, and what defeats caches. */
 const innocentNames: ReadonlySet<string> = new Set(["id", "at", "form", "rnd", "send"]);
@@ -102,7 +120,7 @@ export function readTopicStarts({ request, query }: RequestContext, topics: read
  */
 function readLastEventId(header: string, topics: readonly string[]): TopicStart[] {
   const ids = header.split(",");
-  const positions = ids.map(parseId);
+  const positions = ids.map(parsePlace);
   const isStrange = ids.length !== topics.length || positions.includes(undefined);
   const requested = header.slice(0, requestedLengthMax);
   return topics.map((topic, index) => {
@@ -110,6 +128,65 @@ function readLastEventId(header: string, topics: readonly string[]): TopicStart[
     if (isStrange || !position) return { topic, since: { kind: "unknown" }, requested };
     return { topic, since: { kind: "position", position }, requested: ids[index] ?? "" };
   });
+}
+
+/** The key of keyed topics that a request names: `?key=`. @throws {Refusal} */
+export function readKey(
+  context: RequestContext,
+  topics: readonly string[],
+  isKeyed: (topic: string) => boolean,
+) {
+  if (context.search === "") return undefined;
+  const key = context.query.get("key");
+  if (key === null) return undefined;
+  const plain = topics.find((topic) => !isKeyed(topic));
+  if (plain !== undefined)
+    throw malformed(
+      `The topic ${plain} is not keyed, so it has no ?key=. Topics are keyed by --keyed <pattern>.`,
+    );
+  const fault = faultOfKey(key);
+  if (fault) throw malformed(fault);
+  return key;
+}
+
+/** What names one value is for one topic. @throws {Refusal} */
+export function requireOneKeyed(
+  [topic, ...others]: readonly string[],
+  isKeyed: (topic: string) => boolean,
+): string {
+  if (topic !== undefined && others.length === 0 && isKeyed(topic)) return topic;
+  throw malformed("A key, If-Match and If-None-Match are for one keyed topic.");
+}
+
+/** What `If-Match` and `If-None-Match` ask of the key that a request changes (RFC 9110 section 13.1). @throws {Refusal} */
+export function readCondition({ headers }: Request): Condition | undefined {
+  const match = headers.get("if-match");
+  const noneMatch = headers.get("if-none-match");
+  if (match !== null && noneMatch !== null) throw malformed("If-Match and If-None-Match exclude each other.");
+  if (noneMatch === "*") return { kind: "absent" };
+  if (noneMatch !== null)
+    throw malformed("If-None-Match must be * here: publish only if the key has no value.");
+  if (match === null) return undefined;
+  return match === "*" ? { kind: "present" } : { kind: "at", positions: readTags("If-Match", match) };
+}
+
+/** An entity tag, and what separates it from the next (RFC 9110 section 8.8.3). */
+const entityTag = /\s*(?:W\/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)/y;
+
+/**
+ * The ids in a list of entity tags. A tag that is not ours matches nothing; a weak one means the same as a strong one here.
+ * @throws {Refusal}
+ */
+export function readTags(name: string, header: string): Position[] {
+  const positions: Position[] = [];
+  entityTag.lastIndex = 0;
+  for (let at = 0; at < header.length; at = entityTag.lastIndex) {
+    const [, tag] = entityTag.exec(header) ?? [];
+    if (tag === undefined) throw malformed(`${name} must be * or a list of tags, such as "k3-7".`);
+    const position = parseId(tag);
+    if (position) positions.push(position);
+  }
+  return positions;
 }
 
 /** Whether a POST asks that its topics end: `?end`. @throws {Refusal} */
@@ -135,7 +212,8 @@ export function readPollOptions({ query, pathname }: RequestContext): PollOption
   };
 }
 
-function readWait(query: URLSearchParams): number {
+/** @throws {Refusal} */
+export function readWait(query: URLSearchParams): number {
   const text = query.get("wait");
   const [, digits] = /^(\d{1,3})s$/.exec(text ?? "0s") ?? [];
   if (digits !== undefined && Number(digits) <= pollWaitSecondsMax) return Number(digits);
@@ -153,7 +231,7 @@ function readWhole(query: URLSearchParams, name: string, least: number, most: nu
 /** A single value that is no id applies to all topics. */
 function readSince(text: string, topics: readonly string[]): TopicStart[] | undefined {
   const given = text.split(",");
-  const isForAll = given.length === 1 && parseId(text) === undefined;
+  const isForAll = given.length === 1 && parsePlace(text) === undefined;
   const values = isForAll ? topics.map(() => text) : given;
   if (values.length !== topics.length) return undefined;
   const now = Date.now();

@@ -12,10 +12,12 @@ import type { TopicReaders } from "../../delivery/topic-readers.ts";
 import type { Refusals } from "../../http/refusal.ts";
 import type { Counters } from "../../metrics.ts";
 import { publishAheadMax } from "../../settings/limits.ts";
-import { DraftError } from "../../topic/draft.ts";
+import { KeyAbsent } from "../../topic/broker.ts";
+import { type Draft, DraftError } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
+import { isRemoval, keyed } from "../../topic/key.ts";
 import type { End, Message } from "../../topic/message.ts";
-import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
+import type { Gap, Replayed, Subscriber, Subscription } from "../../topic/subscription.ts";
 import {
   type ClientFrame,
   type PublishFrame,
@@ -178,6 +180,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
   replay(message: Message): boolean {
     const socket = this.#socket;
     if (!socket) return false;
+    if (this.#codec === rawCodec && isRemoval(message)) return true;
     this.#deps.counters.replayedMessages++;
     const sentBytes = this.#send(socket, this.#codec.encode(message));
     if (sentBytes === 0) {
@@ -210,6 +213,10 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     if (!this.#socket) return;
     if (this.#control) this.#socket.send(this.#control.gap(gap));
     else closeSocket(this.#socket, closeCode.cannotResume, `cannot continue after ${gap.requested}`);
+  }
+
+  replayed(replayed: Replayed): void {
+    if (this.#control) this.#socket?.send(this.#control.live(replayed));
   }
 
   live(subscription: Subscription<TopicReaders>): void {
@@ -283,13 +290,27 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     }
   }
 
-  async #publishOne({ topic, draft }: PublishFrame): Promise<void> {
+  async #publishOne({ topic, draft: read }: PublishFrame): Promise<void> {
+    const draft = read && this.#withKey(topic, read);
     const asked = this.#permissions.require(draft ? "publish" : "end", topic);
     const sender = asked instanceof Promise ? await asked : asked;
-    await this.#deps.hub.publish(
-      topic,
-      draft ? { drafts: [stamped(draft, sender)] } : { drafts: [], end: true },
-    );
+    try {
+      await this.#deps.hub.publish(
+        topic,
+        draft ? { drafts: [stamped(draft, sender)] } : { drafts: [], end: true },
+      );
+    } catch (error) {
+      // A frame has no answer, and what the client wants is so: the key is not there.
+      if (!(error instanceof KeyAbsent)) throw error;
+    }
+  }
+
+  /** @throws {DraftError} for what a topic cannot take: a keyed one needs keys, and only it has removals */
+  #withKey(topic: string, draft: Draft): Draft {
+    if (this.#deps.hub.isKeyed(topic)) return keyed(draft, undefined, topic);
+    if (isRemoval(draft))
+      throw new DraftError(`The topic ${topic} is not keyed, so nothing can be removed from it.`);
+    return draft;
   }
 
   #hold(socket: Socket): void {

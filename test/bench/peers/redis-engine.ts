@@ -179,6 +179,7 @@ async function receiveCrowd(count: number): Promise<{ milliseconds: number; read
       subscription.begin({
         replay: () => true,
         gap: unexpected,
+        replayed: unexpected,
         live: () => resolve(),
         end: unexpected,
         fail: unexpected,
