@@ -633,7 +633,7 @@ describe("CORS", () => {
     expect(headers.get("access-control-allow-origin")).toBe(page);
     expect(headers.get("access-control-allow-methods")).toBe("GET, HEAD, POST, DELETE");
     expect(headers.get("access-control-allow-headers")).toBe(
-      "Authorization, Content-Encoding, Content-Type, Idempotency-Key, Last-Event-ID",
+      "Authorization, Content-Encoding, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID",
     );
     expect(headers.get("vary")).toContain("Origin");
   });
