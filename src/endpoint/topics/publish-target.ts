@@ -8,8 +8,11 @@ export interface PublishTarget {
   readonly sender: Sender;
 }
 
-/** A draft as the server publishes it: with who sent it. */
-export const stamped = ({ data, contentType, attributes, shared }: Draft, { stamp }: Sender): Draft => ({
+/** A draft as the server publishes it: with who sent it. Its type names each member, so that none is left out. */
+export const stamped = (
+  { data, contentType, attributes, shared }: Draft,
+  { stamp }: Sender,
+): Required<Draft> => ({
   data,
   contentType,
   attributes: attributes ? { ...attributes, ...stamp } : stamp,
