@@ -197,15 +197,13 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
     return previousOffset(entry) === this.#offset && entry.epoch === this.#epoch;
   }
 
-  /** Whether a message of what was read is to be delivered next. In a keyed topic what was replaced is left out. */
-  #isNextOf(message: Message): boolean {
-    if (!this.isKeyed) return this.#isNext(message);
-    return message.epoch === this.#epoch && message.offset > this.#offset;
-  }
-
-  /** What was published up to here and not read was replaced. */
-  #skipTo({ epoch, offset }: Place): void {
-    if (!this.#isLeft && !this.#end && epoch === this.#epoch && offset > this.#offset) this.#offset = offset;
+  /** What was published up to here and not read was replaced: only a keyed topic skips it. */
+  #skipTo(epoch: string, offset: number): void {
+    if (this.#isLeft || this.#end || epoch !== this.#epoch || offset <= this.#offset) return;
+    this.#offset = offset;
+    if (!this.#recent) return;
+    this.#deps.recent?.forget(this.#recent);
+    this.#recent = new TopicLog(this.topic, { epoch, offset });
   }
 
   #hasDelivered({ epoch, offset }: Position): boolean {
@@ -295,9 +293,10 @@ export class Channel<Live extends LiveSubscribers = LiveSubscribers> implements 
         if (!history.complete && this.isAt(before.epoch, before.offset)) this.#startNewEpoch(history);
         for (const message of history.messages) {
           if (this.live.room) await this.live.room;
-          if (!this.#isLeft && this.#isNextOf(message)) this.#deliver(message);
+          if (this.isKeyed) this.#skipTo(message.epoch, previousOffset(message));
+          if (!this.#isLeft && this.#isNext(message)) this.#deliver(message);
         }
-        if (history.through) this.#skipTo(history.through);
+        if (history.through) this.#skipTo(history.through.epoch, history.through.offset);
         if (history.end && !this.#isLeft && this.#isNext(history.end)) this.#finish(history.end);
         if (!this.#hasDelivered(history.position)) this.#isLagging = true;
       }

@@ -179,7 +179,8 @@ export class UnreliableNode implements Broker {
       const isShort = random.chance(faults.shortPage);
       const messagesMax = Math.min(page.messagesMax, isShort ? random.between(1, 3) : page.messagesMax);
       const history = await memory.history(topic, since, { ...page, messagesMax });
-      if (!history || !random.chance(faults.lagging)) return history;
+      // A node that lags may not be asked for a page of a keyed topic: what it has not replaced yet is of another moment.
+      if (!history || history.through || !random.chance(faults.lagging)) return history;
       const offset = random.between(history.from.offset, history.position.offset);
       const messages = history.messages.filter((message) => message.offset <= offset);
       const { end, ...rest } = history;

@@ -234,7 +234,8 @@ export class MemoryBroker implements Broker, EngineSize {
    * @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull}
    */
   #requireKeys(log: KeyedLog, { drafts, condition }: Publication): void {
-    const added = new Map<string, number>();
+    let newKeys: Set<string> | undefined;
+    let bytes = 0;
     for (const draft of drafts) {
       const key = keyOf(draft);
       const value = log.value(key);
@@ -242,16 +243,13 @@ export class MemoryBroker implements Broker, EngineSize {
         throw new ConditionFailed(log.topic, value && positionOf(value));
       if (isRemoval(draft)) {
         if (!value) throw new KeyAbsent(log.topic, log.last);
-      } else added.set(key, keyedBytes(draft) - (value ? keyedBytes(value) : 0));
-    }
-    let newKeys = 0;
-    let bytes = 0;
-    for (const [key, more] of added) {
-      if (!log.value(key)) newKeys++;
-      bytes += more;
+      } else {
+        if (!value) newKeys = (newKeys ?? new Set()).add(key);
+        bytes += keyedBytes(draft) - log.bytesOf(key);
+      }
     }
     const { keysMax, historyBytesMax } = this.#limits;
-    if (newKeys > 0 && log.valueCount + newKeys > keysMax)
+    if (newKeys && log.valueCount + newKeys.size > keysMax)
       throw new TopicFull(log.topic, `it has ${log.valueCount} keys, and --keys-max is ${keysMax}`);
     if (bytes > 0 && this.#valueBytes + bytes > historyBytesMax)
       throw new TopicFull(
