@@ -5,12 +5,17 @@ import { resolve } from "node:path";
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import { Hono } from "hono";
 import {
+  ConditionFailed,
   ConfigError,
   createHandler,
   createServer,
+  DraftError,
+  GapError,
+  KeyAbsent,
   MessageSizeError,
   type Options,
   StoppedError,
+  TopicFull,
 } from "../src/longwire.ts";
 import { type Client, openBun, openWs, ws } from "./support/clients.ts";
 import { frame, opcodes, RawSocket, request } from "./support/raw-socket.ts";
@@ -320,6 +325,97 @@ test("every public error has a name and says what to do", async () => {
     "TypeError",
   ]);
   for (const error of errors) expect(error?.message).toMatch(/\w+ \w+ \w+/);
+});
+
+describe("a keyed topic of a program", () => {
+  const keyed = { keyed: ["prices"], keysMax: 2, ...quiet };
+
+  test("has the value of each key, conditions on them, and removals", async () => {
+    await using longwire = createHandler(keyed);
+    expect(await longwire.value("prices", "AAPL")).toBeUndefined();
+    const first = await longwire.publish("prices", { usd: 1 }, { key: "AAPL", ifAbsent: true });
+    const { id } = await longwire.publish("prices", { usd: 2 }, { key: "AAPL", ifMatch: first.id });
+    expect(await longwire.value("prices", "AAPL")).toEqual({
+      topic: "prices",
+      id,
+      time: expect.any(Date),
+      contentType: "application/json",
+      attributes: { partitionkey: "AAPL", authtype: "system" },
+      data: '{"usd":2}',
+      key: "AAPL",
+    });
+    await longwire.publish("prices", { usd: 3 }, { key: "AAPL", ifMatch: "*" });
+    await longwire.publish("prices", "4", { attributes: { partitionkey: "MSFT" } });
+    const idempotencyKey = "once";
+    const removed = await longwire.remove("prices", "AAPL", { idempotencyKey });
+    expect(await longwire.remove("prices", "AAPL", { idempotencyKey })).toEqual(removed);
+    expect(await longwire.value("prices", "AAPL")).toBeUndefined();
+    expect((await longwire.value("prices", "MSFT"))?.data).toBe("4");
+  });
+
+  test("is iterated as its values, and then each change and removal", async () => {
+    await using longwire = createHandler(keyed);
+    for (const data of ["1", "2", "3"])
+      await longwire.publish("prices", data, { key: data === "2" ? "b" : "a" });
+    const received: unknown[] = [];
+    for await (const { key, data, removed } of longwire.subscribe("prices", { since: "all" })) {
+      received.push(removed ? `-${key}${data}` : `${key}=${data}`);
+      if (received.length === 2) {
+        await longwire.remove("prices", "b");
+        await longwire.publish("prices", "4", { key: "c" });
+      }
+      if (received.length === 4) break;
+    }
+    expect(received).toEqual(["b=2", "a=3", "-b", "c=4"]);
+  });
+
+  test("continues after a gap with every value, also where removals were forgotten", async () => {
+    await using longwire = createHandler(keyed);
+    const { id } = await longwire.publish("prices", "1", { key: "a" });
+    for (const key of ["b", "c", "d"]) {
+      await longwire.publish("prices", "2", { key });
+      await longwire.remove("prices", key);
+    }
+    const next = (since: string) => longwire.subscribe("prices", { since })[Symbol.asyncIterator]().next();
+    const error = await next(id).catch((error) => error);
+    expect(error).toBeInstanceOf(GapError);
+    expect((await next(error.from)).value).toMatchObject({ key: "a", data: "1" });
+  });
+
+  test("refuses in errors what it cannot take", async () => {
+    await using longwire = createHandler(keyed);
+    const { id } = await longwire.publish("prices", "1", { key: "a" });
+    await longwire.publish("prices", "1", { key: "b" });
+    const refusals: [() => Promise<unknown>, { readonly prototype: Error }, RegExp][] = [
+      [() => longwire.publish("prices", "2", { key: "a", ifAbsent: true }), ConditionFailed, new RegExp(id)],
+      [() => longwire.publish("prices", "2", { key: "c", ifMatch: id }), ConditionFailed, /no value/],
+      [() => longwire.remove("prices", "a", { ifMatch: "k3-7" }), ConditionFailed, new RegExp(id)],
+      [() => longwire.remove("prices", "c"), KeyAbsent, /no value of this key/],
+      [() => longwire.publish("prices", "2", { key: "c" }), TopicFull, /--keys-max is 2/],
+      [() => longwire.publish("prices", "2"), DraftError, /is keyed/],
+      [() => longwire.publish("prices", "2", { key: "" }), DraftError, /1 to 255 bytes/],
+      [() => longwire.publish("prices", "2", { key: "a", ifMatch: "2" }), TypeError, /"\*" or the id/],
+      [
+        () => longwire.publish("prices", "2", { key: "a", ifMatch: "*", ifAbsent: true }),
+        TypeError,
+        /exclude/,
+      ],
+      [() => longwire.publish("news", "2", { key: "a" }), TypeError, /news is not keyed/],
+      [() => longwire.publish("news", "2", { ifAbsent: true }), TypeError, /news is not keyed/],
+      [() => longwire.remove("news", "a"), TypeError, /news is not keyed/],
+      [() => longwire.value("news", "a"), TypeError, /news is not keyed/],
+    ];
+    for (const [refused, error, words] of refusals) {
+      const thrown = await refused().catch((error: Error) => error);
+      expect(thrown).toBeInstanceOf(error);
+      expect((thrown as Error).message).toMatch(words);
+    }
+    await expect(longwire.publish("prices", "2", { key: "a", ifAbsent: true })).rejects.toMatchObject({
+      name: "ConditionFailed",
+      topic: "prices",
+    });
+    expect((await longwire.value("prices", "a"))?.data).toBe("1");
+  });
 });
 
 describe("createHandler", () => {

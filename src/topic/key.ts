@@ -15,6 +15,8 @@ export function faultOfKey(key: string): string | undefined {
   if (bytes === 0 || bytes > keyBytesMax)
     return `A key has 1 to ${keyBytesMax} bytes of UTF-8; this one has ${bytes}.`;
   if (/\p{Cc}/u.test(key)) return "A key has no control characters.";
+  // A query decodes bytes that are no UTF-8 to it, and two keys would become one.
+  if (key.includes("\u{FFFD}")) return "The key has U+FFFD, which stands for bytes that are not UTF-8.";
   if (!key.isWellFormed()) return "The key has half a surrogate pair, which UTF-8 cannot carry.";
   return undefined;
 }

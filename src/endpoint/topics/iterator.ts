@@ -8,6 +8,7 @@ import { isRemoval, keyOf } from "../../topic/key.ts";
 import {
   type End,
   formatId,
+  formatPlace,
   type Message,
   type Position,
   retainedBytes,
@@ -32,15 +33,18 @@ export interface ReceivedMessage {
   readonly data: string | Uint8Array;
 }
 
-/** Messages after the last one received are gone. Subscribe again with `since: error.from` to continue. */
+/**
+ * Messages after the last one received are gone. Subscribe again with `since: error.from` to continue: in a keyed topic with
+ * every value, which take the place of what was received before.
+ */
 export class GapError extends Error {
   override readonly name = "GapError";
-  /** The id to continue after. */
+  /** The id to continue after, in a keyed topic with the base of the snapshot that follows. */
   readonly from: string;
 
   constructor({ topic, requested, from }: Gap) {
-    super(`Messages of ${topic} after ${requested} are gone; it continues after ${formatId(from)}.`);
-    this.from = formatId(from);
+    super(`Messages of ${topic} after ${requested} are gone; it continues after ${formatPlace(from)}.`);
+    this.from = formatPlace(from);
   }
 }
 

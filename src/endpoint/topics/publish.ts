@@ -64,8 +64,15 @@ export function publishBody(
   if (essence === "application/cloudevents-batch+json")
     return publishBatch(batchOf(body, posted, deps), posted, deps);
   const read = ends && body.length === 0 ? undefined : draftOfBody(request.headers, body, essence, posted);
+  if (!read) requireNoKey(posted);
   const draft = read && targets.length > 1 ? forSeveral(read, targets.length, deps) : read;
   return publishDraft(draft && withKeys(draft, posted, deps.hub), posted, deps.hub);
+}
+
+/** The end of a topic has no key, and what is asked of one must not be passed over. @throws {Refusal} */
+function requireNoKey({ key, condition }: Posted): void {
+  if (key !== undefined || condition)
+    throw malformed("?key=, If-Match and If-None-Match are for a message, and this request has none.");
 }
 
 /** Each topic on its own: what was published stays published, and the answer lists it. @throws {Refusal} */

@@ -278,6 +278,7 @@ export class MemoryBroker implements Broker, EngineSize {
         : new TopicLog(ownText(name), beginning);
       topic = { log, lastTime: 0, lastUsedMilliseconds: this.#clock.monotonic(), subscribed: false };
       this.#topics.set(log.topic, topic);
+      this.#addIdle(log.topic); // A publication that is refused leaves it so.
     }
     return topic;
   }

@@ -178,6 +178,7 @@ describe("a value of a keyed topic", () => {
       [`${keyed}?key=`, {}, "1 to 255 bytes"],
       [`${keyed}?key=${"x".repeat(256)}`, {}, "1 to 255 bytes"],
       [`${keyed}?key=%00`, {}, "control"],
+      [`${keyed}?key=%FF`, { method: "POST", body: "1" }, "not UTF-8"],
       [`${keyed}?key=a&wait=5s`, {}, "wait"],
       [`${keyed}?key=a`, { headers: { Accept: "text/event-stream" } }, "one value"],
       [keyed, { method: "DELETE" }, "?key="],
@@ -247,6 +248,13 @@ describe("publishing to a keyed topic", () => {
       expect([headers, (await refused(put(topic, "a", "3", headers)))[0]]).toEqual([headers, 400]);
     const plain = post(server, "plain", "1", { "If-Match": "*" });
     expect((await refused(plain))[1].detail).toContain("keyed");
+    const end = `${topicsUrl(server, topic)}?end`;
+    for (const [url, headers] of [
+      [end, { "If-Match": '"k3-99"' }],
+      [`${end}&key=a`, {}],
+    ] as const)
+      expect((await refused(fetch(url, { method: "POST", headers })))[1].detail).toContain("has none");
+    await idOf(put(topic, "a", "3"));
   });
 
   test("is repeated by its idempotency key, whatever the value is by then", async () => {

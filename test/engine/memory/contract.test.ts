@@ -3,7 +3,8 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Clock } from "../../../src/engine/clock.ts";
 import type { EngineLimits, Evicted } from "../../../src/engine/engine.ts";
 import { MemoryBroker } from "../../../src/engine/memory/broker.ts";
-import type { Page } from "../../../src/topic/broker.ts";
+import { KeyAbsent, type Page } from "../../../src/topic/broker.ts";
+import { removalOf } from "../../../src/topic/key.ts";
 import { topicBytes } from "../../../src/topic/log.ts";
 import { type Position, retainedBytes, type Since } from "../../../src/topic/message.ts";
 import { heldHeapBytes } from "../../support/heap.ts";
@@ -325,4 +326,21 @@ describe("the engine in memory, by its own clock", () => {
       expect(heldHeapBytes() - heapBefore).toBeLessThan((heapFull - heapBefore) / 10);
     });
   });
+});
+
+test("what a keyed topic in memory refuses leaves a position that ages, and is bounded", async () => {
+  const clock = new TestClock();
+  const evicted: Evicted[] = [];
+  const given = { ...limits, keyed: ["keyed/*"], positionBytesMax: 64 * 1024 };
+  const broker = new MemoryBroker(given, { clock, evicted: (what) => void evicted.push(what) });
+  const remove = (topic: string) => post(broker, topic, removalOf("a"));
+  await expect(remove("keyed/first")).rejects.toThrow(KeyAbsent);
+  clock.pass(given.positionAgeSeconds);
+  broker.sweep();
+  expect(broker.topicCount).toBe(0);
+  for (let index = 0; index < 1000; index++)
+    await expect(remove(`keyed/${index}`)).rejects.toThrow(KeyAbsent);
+  expect(broker.topicCount).toBeLessThan(given.positionBytesMax / topicBytes("keyed/0"));
+  expect(evicted).toContain("positions");
+  await broker.close();
 });
