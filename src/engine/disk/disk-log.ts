@@ -30,23 +30,28 @@ export class DiskLog {
   /** The messages from an offset on, as entries one after the other. They are valid until the next page. @throws {DamagedData} */
   page(topic: DiskTopic, start: number, { messagesMax, bytesMax }: Page): Entries {
     const page = this.#emptyPage();
-    const began = performance.now();
+    const end = performance.now() + readMillisecondsMax;
     let bytes = 0;
     let messages = 0;
     let offset = start;
     let isFull = messagesMax <= 0;
     while (offset <= topic.last && !isFull) {
       const { entries, places, release } = this.pieceAt(topic, offset).read(offset);
+      let [runStart, runEnd] = [0, 0]; // Entries that follow each other are copied at once.
       for (const at of places) {
         requirePlace(topic, entries, at, offset++);
-        page.copy(entries.bytes.subarray(at, at + entries.lengthAt(at)));
+        if (at !== runEnd) {
+          page.copy(entries.bytes.subarray(runStart, runEnd));
+          runStart = at;
+        }
+        runEnd = at + entries.lengthAt(at);
         bytes += messageBytes + entries.bodyBytesAt(at);
-        messages++;
-        isFull =
-          messages >= messagesMax || bytes >= bytesMax || performance.now() - began > readMillisecondsMax;
+        isFull = ++messages >= messagesMax || bytes >= bytesMax;
         if (isFull) break;
       }
+      page.copy(entries.bytes.subarray(runStart, runEnd));
       release?.();
+      isFull ||= performance.now() > end;
     }
     return page.entries;
   }

@@ -7,9 +7,10 @@ import { join } from "node:path";
 import { BatchQueue, type Operation } from "../../../src/engine/disk/batch-queue.ts";
 import { OwnedDirectory } from "../../../src/engine/disk/directory.ts";
 import { Entries } from "../../../src/engine/disk/entry.ts";
+import type { StoredHistory } from "../../../src/engine/disk/protocol.ts";
 import { Store } from "../../../src/engine/disk/store.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
-import type { Since } from "../../../src/topic/message.ts";
+import type { Message, Since } from "../../../src/topic/message.ts";
 import { makeOwn, schema1 } from "../../power/fixtures/old-data.ts";
 import { text } from "../contract/messages.ts";
 
@@ -30,6 +31,11 @@ const limits: EngineLimits = {
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,
 };
+
+function messagesOf(topic: string, bytes: Uint8Array<ArrayBuffer>, epoch: string): Message[] {
+  const entries = new Entries(bytes);
+  return Array.from(entries.places(), (at) => entries.messageAt(at, topic, epoch));
+}
 
 /** No segment is deleted before it would be too old for these. */
 const keepingLogs = { retain: [{ pattern: "logs/*", messages: 100, ageSeconds: 100 * hour }] };
@@ -95,13 +101,16 @@ class Stage implements Disposable {
   }
 
   #page(topic: string, since: Since, seconds: number) {
+    const { complete, entries, position } = this.stored(topic, since, seconds);
+    return { complete, messages: messagesOf(topic, entries, position.epoch) };
+  }
+
+  /** A page as the Worker has it. */
+  stored(topic: string, since: Since, seconds: number): StoredHistory {
     const page = { messagesMax: 1000, bytesMax: 1024 * 1024 };
     const history = this.#store.history(topic, since, page, momentOf(seconds).now);
     if (!history) throw new Error(`there is no topic "${topic}"`);
-    const entries = new Entries(history.entries);
-    const { epoch } = history.position;
-    const messages = Array.from(entries.places(), (at) => entries.messageAt(at, topic, epoch));
-    return { complete: history.complete, messages };
+    return history;
   }
 
   get unmergedBytes(): number {
@@ -211,6 +220,22 @@ test("the use of a topic counts from its last publication, and from when its las
     }
     stage.restart(1.1 * hour);
   }
+});
+
+test("a page has one topic's messages, merged or not, and stays as it is while others are read", () => {
+  using stage = new Stage();
+  const publishAll = (...data: string[]) =>
+    data.flatMap((text) => [publish("news", text), publish("other", `other ${text}`)]);
+  stage.commit(0, ...publishAll("one", "two", "three"));
+  stage.sweep(100);
+  stage.commit(100, ...publishAll("four", "five"));
+  const topics = ["news", "other"];
+  const pages = topics.map((topic) => stage.stored(topic, { kind: "all" }, 200));
+  const texts = pages.map(({ entries, position }, index) =>
+    messagesOf(topics[index] ?? "", entries, position.epoch).map(({ data }) => data),
+  );
+  const all = ["one", "two", "three", "four", "five"];
+  expect(texts).toEqual([all, all.map((text) => `other ${text}`)]);
 });
 
 describe("a merge", () => {
