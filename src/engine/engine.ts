@@ -26,7 +26,7 @@ export interface EngineSize {
 }
 
 /** Which topics are keyed, and how much of them is kept. */
-interface KeyedLimits {
+export interface KeyedLimits {
   /** Each a topic's name, or a prefix that ends in `*`. */
   readonly keyed: readonly string[];
   /** Values of one topic, and removals. */

@@ -145,7 +145,7 @@ export const handlerSettings = {
 
   /**
    * Keyed topics: each keeps the last message of each key and no others, so that a reader gets the state, then every change
-   * of it. Default none. Each is a name or a prefix that ends in `*`. In memory only, so far.
+   * of it. Default none. Each is a name or a prefix that ends in `*`. Not with `data`, so far.
    */
   keyed: setting("keyed", topicPatterns, [], "topics that keep the last message of each key", {
     takes: "many",

@@ -105,12 +105,11 @@ function checkRedis(config: HandlerConfig): void {
   }
 }
 
-function checkKeyed({ keyed, keysMax, data, redisUrl }: HandlerConfig): void {
+function checkKeyed({ keyed, keysMax, data }: HandlerConfig): void {
   if (keyed.length === 0 && keysMax !== settings.keysMax.default)
     throw new ConfigError("--keys-max has no effect without --keyed");
-  const engine = redisUrl ? "--redis" : data ? "--data" : undefined;
-  if (keyed.length > 0 && engine)
-    throw new ConfigError(`--keyed works in memory only, so far: leave out ${engine}, or --keyed`);
+  if (keyed.length > 0 && data)
+    throw new ConfigError("--keyed does not work with --data, so far: leave out one of them");
 }
 
 function checkSizesAndAges(config: HandlerConfig): void {

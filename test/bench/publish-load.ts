@@ -9,8 +9,6 @@ export interface PublishLoad extends LoadTimes {
   /** Text unless it is set. */
   readonly isJson?: boolean;
   readonly headers?: Readonly<Record<string, string>>;
-  /** The `topics` are keys of one keyed topic, `keyed/publish`. */
-  readonly areKeys?: boolean;
   /** Sends another `Idempotency-Key` with each request. */
   readonly withKeys?: boolean;
 }
@@ -49,7 +47,7 @@ class PublishLine {
   #line: HttpLine | undefined;
 
   private constructor(port: number, publishLoad: PublishLoad, index: number, load: Load) {
-    const { connections, topics, payloadBytes, isJson = false, withKeys = false, areKeys } = publishLoad;
+    const { connections, topics, payloadBytes, isJson = false, withKeys = false } = publishLoad;
     this.#load = load;
     const headers = {
       ...publishLoad.headers,
@@ -59,8 +57,7 @@ class PublishLine {
     const body = isJson ? jsonOf(payloadBytes) : "x".repeat(payloadBytes);
     this.#requests = Array.from({ length: Math.min(topics, requestsMax) }, (_, turn) => {
       const topic = (turn * connections + index) % topics;
-      const path = areKeys ? `/topics/keyed/publish?key=key-${topic}` : `/topics/publish/${topic}`;
-      return postRequest({ port, path, body, headers });
+      return postRequest({ port, path: `/topics/publish/${topic}`, body, headers });
     });
     this.#keyAt = this.#requests.map((request) => (withKeys ? request.indexOf(keyDigits) : -1));
   }

@@ -113,6 +113,11 @@ describe("settings that go together are taken", () => {
       check({ ...keys, publicTopics: ["*"], privatePing: true, tokenCookie: "token" });
   });
 
+  test("keyed topics in Redis", () => {
+    check({ keyed: ["prices", "scores/*"], keysMax: 10, redisUrl: redis });
+    expect(() => check({ keysMax: 10, redisUrl: redis })).toThrow("--keys-max has no effect without --keyed");
+  });
+
   test("with an authorize of the program's in place of keys", () => {
     check({ publicTopics: ["*"], privatePing: true, tokenCookie: "token" }, true);
     expect(() => check({ jwtAudiences: ["chat"] }, true)).toThrow("--jwt-audience");

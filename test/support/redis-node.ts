@@ -3,7 +3,14 @@ import { RedisBroker, type RedisBrokerSettings } from "../../src/engine/redis/br
 import { Counters } from "../../src/metrics.ts";
 import type { Publication } from "../../src/topic/broker.ts";
 import { Hub } from "../../src/topic/hub.ts";
-import { formatId, type Message, type Position, parseId, type Since } from "../../src/topic/message.ts";
+import {
+  formatId,
+  type Message,
+  matchesTopic,
+  type Position,
+  parseId,
+  type Since,
+} from "../../src/topic/message.ts";
 import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
 import { LiveVisitors } from "./live-visitors.ts";
 import { type RecordingLog, recordingLog } from "./recording-log.ts";
@@ -16,6 +23,8 @@ const limits = {
   historyBytesMax: 64 * 1024 * 1024,
   positionAgeSeconds: 7200,
   retain: [],
+  keyed: [],
+  keysMax: 1000,
 };
 
 export class RedisNode implements AsyncDisposable {
@@ -36,9 +45,11 @@ export class RedisNode implements AsyncDisposable {
       acknowledge: 0,
       losslessFailover: false,
     };
-    this.broker = new RedisBroker({ ...limits, ...given, ...settings }, this.log);
+    const all = { ...limits, ...given, ...settings };
+    this.broker = new RedisBroker(all, this.log);
     const { broker, log, counters } = this;
-    this.hub = new Hub({ broker, live: () => new LiveVisitors<Client>(), limits, counters, log });
+    const isKeyed = (topic: string): boolean => matchesTopic(all.keyed, topic);
+    this.hub = new Hub({ broker, live: () => new LiveVisitors<Client>(), isKeyed, limits, counters, log });
   }
 
   static async on(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {

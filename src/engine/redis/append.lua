@@ -1,14 +1,16 @@
 -- Appends publications, each with the record of its key, and announces what they append: one step, and an answer for each.
--- KEYS 1 fence; then for each publication the name of its topic, which its position and its log begin with, and the record of
+-- KEYS 1 fence; then for each publication the name of its topic, which its other keys begin with, and the record of
 --      its key (only with a key)
 -- ARGV 1 what epochs that begin are named by; 2 what channels begin with, or nothing where a topic's channel has its name; then
---      for each publication: 1 its shape, `<messages kept> <milliseconds kept> <1 to end the topic> <number of messages> <kind>`;
---      of the kind once: 2 digest; of the kind step: 2 writer, 3 items, 4 first position or -, 5 digest; then the publisher's part
---      of each message. Each argument takes the node 0.1 us to send.
+--      for each publication: 1 its shape, `<messages kept> <milliseconds kept> <1 to end the topic> <number of messages> <kind>`,
+--      and for a keyed topic ` keyed`, where the first number is that of its keys; then for a keyed topic the condition
+--      (append-keyed.lua); of the kind once: 2 digest; of the kind step: 2 writer, 3 items, 4 first position or -, 5 digest; then
+--      of each message its key, only for a keyed topic, and the publisher's part. Each argument takes the node 0.1 us to send.
 -- Returns lines: `<generation> <replid> <offset of replication>`, and an answer for each. A server that was promoted has what was
 -- appended if it has the history of this replid up to that offset.
 -- An answer is `<epoch> <offset of the last message or -> <offset of the end or ->`, CONFLICT, TAKEN, `ENDED <epoch> <offset>`,
--- or `ERROR <error>`, after which it is unknown what was appended.
+-- `MISMATCH <epoch> <offset of the value or ->`, `ABSENT <epoch> <offset>`, `FULL <keys> <most keys>`, or `ERROR <error>`, after
+-- which it is unknown what was appended; but a server that refuses the first write for lack of memory has appended nothing.
 if connected < ACKNOWLEDGE then
   return redis.error_reply('NOREPLICAS ' .. connected .. ' replicas are connected, ' .. ACKNOWLEDGE .. ' must acknowledge')
 end
@@ -21,7 +23,8 @@ local function jump_of(position)
   local jump = 4294967296 + tonumber(string.sub(replid, 1, 7), 16)
   local holes = { position.last .. ':' .. format('%.0f', position.last + jump) }
   for hole in string.gmatch(position.holes, '%d+:%d+') do
-    if #holes < 8 then holes[#holes + 1] = hole end
+    if #holes < 8 then holes[#holes + 1] = hole
+    elseif position.removals then close_hole(position, hole) end
   end
   position.holes = table.concat(holes, ',')
   return jump
@@ -40,10 +43,12 @@ local shapes, arguments = {}, { none = 1, once = 2, step = 5 }
 local function shape_of(text)
   local shape = shapes[text]
   if shape then return shape end
-  local messages_max, kept, ends, count, kind = string.match(text, '^(%d+) (%d+) (%d) (%d+) (%a+)$')
+  local messages_max, kept, ends, count, kind, keyed = string.match(text, '^(%d+) (%d+) (%d) (%d+) (%a+)( ?%a*)$')
+  local is_keyed = keyed == ' keyed'
   shape = {
     messages_max = tonumber(messages_max), kept_milliseconds = tonumber(kept), ends = ends == '1', count = tonumber(count),
-    kind = kind, keys = kind == 'none' and 1 or 2, arguments = arguments[kind],
+    kind = kind, keys = kind == 'none' and 1 or 2, is_keyed = is_keyed, arguments = arguments[kind] + (is_keyed and 1 or 0),
+    width = is_keyed and 2 or 1, -- Arguments of a message.
     -- As text: Redis formats a number for a command by all its digits.
     trim_from = '-' .. messages_max,
     -- The log lives for another while after each message. It is told so once in each step of that while, for a step more.
@@ -85,13 +90,13 @@ local function append(shape, key, at)
     if writer ~= ARGV[at + 2] then return 'TAKEN' end
   end
 
-  local position, jump = read_position(position_key, true), 1
+  local position, jump, is_keyed, width = read_position(position_key, true), 1, shape.is_keyed, shape.width
   if not position then
-    position = new_position(new_epoch())
+    position = new_position(new_epoch(), is_keyed)
     position.generation = fence.generation
-  elseif position.generation ~= fence.generation then
+  elseif position.generation ~= fence.generation or is_keyed ~= (position.removals and true or false) then
     change_position(position_key, position)
-    if not is_current(position) then begin_epoch(position, new_epoch(), log)
+    if not is_current(position, is_keyed) then begin_epoch(position, new_epoch(), log, is_keyed)
     elseif position.ended == '-' then jump = jump_of(position) end
     position.generation = fence.generation
   end
@@ -99,11 +104,22 @@ local function append(shape, key, at)
     if position.is_changed then write_position(position_key, position) end
     return 'ENDED ' .. position.epoch .. ' ' .. position.last
   end
+  local has, frees
+  if is_keyed then
+    local refusal
+    refusal, has, frees = look_at_keys(position_key, position, shape, at, contents)
+    if refusal then
+      -- The next append jumps over the same offsets, if this one would have.
+      if jump == 1 and (position.is_new or position.is_changed) then write_position(position_key, position) end
+      return refusal
+    end
+  end
 
   local received_before = tonumber(position.received)
   if now < received_before then
     change_position(position_key, position)
     position.clamp = position.last .. ':' .. now_text
+    if is_keyed then clock_was_set_back(position) end
   end
   -- The same text as `received`, unless the clock was set back.
   local time_before = position.time == position.received and received_before or tonumber(position.time)
@@ -111,7 +127,7 @@ local function append(shape, key, at)
 
   local count, texts, message, finish, end_text = shape.count, {}, '-', '-', nil
   for nth = 1, count do
-    texts[nth] = next_entry(position, jump, ARGV[contents + nth])
+    texts[nth] = next_entry(position, jump, ARGV[contents + nth * width])
     jump = 1
     if nth == 1 and first == '-' and kind == 'step' and ARGV[at + 4] == '-' then
       first = position.epoch .. ':' .. position.last
@@ -124,12 +140,15 @@ local function append(shape, key, at)
     end_text = next_entry(position, jump, 'e\n\n')
     finish = position.last
   end
+  -- What only frees goes on after this though the server is full.
+  if frees then keep_position(position_key, position) end
   -- The first write: a full server refuses it, and nothing has happened.
   write_position(position_key, position, received_before)
   reached = offset + APPEND_BYTES
-  if position.is_new then call('DEL', log) end
   local messages_max = shape.messages_max
-  if count > 0 and messages_max > 0 then
+  if is_keyed then
+    keep_entries(position_key, position, shape, contents, texts, tonumber(message), has)
+  elseif count > 0 and messages_max > 0 then
     local length = call('RPUSH', log, unpack(texts))
     if length > messages_max then call('LTRIM', log, shape.trim_from, '-1') end
     local step = shape.step
@@ -157,7 +176,7 @@ local answers, key, at, values = { '' }, 2, 2, #ARGV
 local function append_rest()
   while at < values do
     local shape, own_key, own_at = shape_of(ARGV[at + 1]), key, at
-    key, at = key + shape.keys, at + shape.arguments + shape.count
+    key, at = key + shape.keys, at + shape.arguments + shape.count * shape.width
     answers[#answers + 1] = append(shape, own_key, own_at)
   end
 end

@@ -2,11 +2,14 @@
  * What a node publishes. The publications of one turn of the event loop share a call of append.lua, so that they share a round
  * trip and the look at the fence. Each has an answer of its own; where a call's answer is missing, the outcome of all is unknown.
  */
-import { type Appended, BrokerUnavailable, type Publication } from "../../topic/broker.ts";
+import { type Appended, BrokerUnavailable, type Condition, type Publication } from "../../topic/broker.ts";
 import { publicationDigest } from "../../topic/digest.ts";
+import { isRemoval, keyOf } from "../../topic/key.ts";
+import { formatId, matchesTopic } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
+import type { KeyedLimits } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
-import { encodeDraft } from "./entry.ts";
+import { encodeDraft, encodeKeyedDraft } from "./entry.ts";
 import type { RedisKeys } from "./keys.ts";
 import type { Argument, Reply } from "./link.ts";
 import type { Primary } from "./primary.ts";
@@ -26,7 +29,7 @@ const messagesPerCallMax = 128;
 const bytesPerCallMax = 256 * 1024;
 
 export interface AppendsDeps {
-  readonly limits: HistoryLimits;
+  readonly limits: HistoryLimits & KeyedLimits;
   readonly keys: RedisKeys;
   readonly primary: Primary;
   readonly testimony: Testimony;
@@ -35,6 +38,9 @@ export interface AppendsDeps {
 interface WaitingPublication {
   readonly topic: string;
   readonly publication: Publication;
+  readonly isKeyed: boolean;
+  /** It only takes keys away, which a full server must not refuse. */
+  readonly isRemoving: boolean;
   /** The publisher's parts of the entries. */
   readonly contents: readonly Argument[];
   readonly bytes: number;
@@ -61,7 +67,10 @@ export class Appends {
   /** @throws what `Broker.publish` throws */
   publish(topic: string, publication: Publication): Promise<Appended> {
     const { promise, resolve, reject } = Promise.withResolvers<Appended>();
-    const contents = publication.drafts.map(encodeDraft);
+    const { drafts } = publication;
+    const isKeyed = matchesTopic(this.#deps.limits.keyed, topic);
+    const isRemoving = isKeyed && drafts.length > 0 && drafts.every(isRemoval);
+    const contents = drafts.map(isKeyed ? encodeKeyedDraft : encodeDraft);
     let bytes = 0;
     for (const content of contents) bytes += content.length;
     if (this.#publishes >= publishesMax || this.#bytes + bytes > publishBytesMax)
@@ -69,7 +78,7 @@ export class Appends {
     this.#publishes++;
     this.#bytes += bytes;
     if (this.#waiting.length === 0) setImmediate(() => this.flush());
-    this.#waiting.push({ topic, publication, contents, bytes, resolve, reject });
+    this.#waiting.push({ topic, publication, isKeyed, isRemoving, contents, bytes, resolve, reject });
     return promise;
   }
 
@@ -82,7 +91,9 @@ export class Appends {
       const waitingMessages = Math.max(1, waiting.contents.length);
       messages += waitingMessages;
       bytes += waiting.bytes;
-      if (call.length > 0 && (messages > messagesPerCallMax || bytes > bytesPerCallMax)) {
+      // What a script has written lets it go on: with a removal in its call a full server would take all that follow.
+      const isApart = call[0] !== undefined && call[0].isRemoving !== waiting.isRemoving;
+      if (isApart || (call.length > 0 && (messages > messagesPerCallMax || bytes > bytesPerCallMax))) {
         void this.#call(call);
         call = [];
         messages = waitingMessages;
@@ -113,9 +124,9 @@ export class Appends {
       throw new Error(`Redis answered ${call.length} publications with ${answers.length} answers`);
     const { primary, testimony } = this.#deps;
     let isAcknowledged = false;
-    for (const [index, { topic, resolve, reject }] of call.entries()) {
+    for (const [index, { topic, isKeyed, resolve, reject }] of call.entries()) {
       try {
-        const appended = appendedOf(topic, answers[index] ?? "");
+        const appended = appendedOf(topic, answers[index] ?? "", isKeyed);
         testimony.acknowledged(topic, appended.end ?? appended.message);
         isAcknowledged = true;
         resolve(appended);
@@ -136,14 +147,19 @@ export class Appends {
   }
 
   /** Adds what append.lua takes for a publication. */
-  #add({ topic, publication, contents }: WaitingPublication, keys: string[], values: Argument[]): void {
+  #add(
+    { topic, publication, isKeyed, contents }: WaitingPublication,
+    keys: string[],
+    values: Argument[],
+  ): void {
     const { limits, keys: names } = this.#deps;
     const { once, step, end } = publication;
     const { messages, ageSeconds } = limitsOf(limits, topic);
     const kind = once ? "once" : step ? "step" : "none";
-    const shape = `${messages} ${ageSeconds * 1000} ${end ? 1 : 0} ${contents.length} ${kind}`;
+    const shape = `${ageSeconds * 1000} ${end ? 1 : 0} ${contents.length} ${kind}`;
     keys.push(names.name(topic));
-    values.push(shape);
+    if (isKeyed) values.push(`${limits.keysMax} ${shape} keyed`, conditionOf(publication.condition));
+    else values.push(`${messages} ${shape}`);
     if (once) {
       keys.push(names.record(topic, once));
       values.push(publicationDigest(publication));
@@ -153,6 +169,16 @@ export class Appends {
       const given = first ? `${first.epoch}:${first.offset}` : "-";
       values.push(encodeURIComponent(writer), String(items), given, digest);
     }
-    values.push(...contents);
+    if (!isKeyed) values.push(...contents);
+    else
+      for (const [index, draft] of publication.drafts.entries())
+        values.push(keyOf(draft), contents[index] ?? "");
   }
+}
+
+/** As append-keyed.lua takes it. */
+function conditionOf(condition: Condition | undefined): string {
+  if (!condition) return "-";
+  if (condition.kind === "at") return `=,${condition.positions.map(formatId).join()}`;
+  return condition.kind === "absent" ? "!" : "*";
 }

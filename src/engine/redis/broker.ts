@@ -14,14 +14,16 @@ import {
   type BrokerTraits,
   type History,
   IdempotencyConflict,
+  type KeyState,
   type Once,
   type Page,
   type Publication,
   type StreamRecord,
   type TopicState,
 } from "../../topic/broker.ts";
-import type { Position, Since, TopicPosition } from "../../topic/message.ts";
+import { matchesTopic, type Position, type Since, type TopicPosition } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
+import type { KeyedLimits } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { Announcements } from "./announcements.ts";
 import { Appends } from "./appends.ts";
@@ -30,11 +32,11 @@ import { RedisKeys } from "./keys.ts";
 import { Near } from "./near.ts";
 import { piecesOf, topicsPerCommandMax } from "./pieces.ts";
 import { Primary } from "./primary.ts";
-import { arrayOf, historyOf, placeOf, positionOf } from "./replies.ts";
+import { arrayOf, historyOf, keyedHistoryOf, keyStateOf, placeOf, positionOf } from "./replies.ts";
 import { Testimony } from "./testimony.ts";
 import { translated, wordsOf } from "./unavailable.ts";
 
-export interface RedisBrokerSettings extends HistoryLimits {
+export interface RedisBrokerSettings extends HistoryLimits, KeyedLimits {
   /** `redis://`, `rediss://` or `unix://`, with user, password and database, as settings/redis-url.ts takes it. */
   readonly url: string;
   /** Its database, which channels are not divided by. */
@@ -97,6 +99,7 @@ export class RedisBroker implements Broker {
       this.#near = new Near({
         keys,
         settings,
+        kindsOf: (topics) => this.#kindsOf(topics),
         connection: () => (this.#primary.isUp ? this.#announcements.replica : undefined),
         generation: () => this.#primary.fence?.generation,
         known: (topic) => testimony.known(topic),
@@ -208,7 +211,8 @@ export class RedisBroker implements Broker {
   /** Brings the topic into being at the primary, or keeps it for another while. */
   async #enter(topic: string): Promise<TopicPosition> {
     const keys = [this.#keys.position(topic), this.#keys.log(topic)];
-    const position = positionOf(topic, await this.#primary.script("subscribe", keys, [this.#epochs.next()]));
+    const values = [this.#epochs.next(), this.#kindsOf([topic])];
+    const position = positionOf(topic, await this.#primary.script("subscribe", keys, values));
     this.#testimony.heard(topic, position);
     return position;
   }
@@ -227,7 +231,8 @@ export class RedisBroker implements Broker {
   }
 
   async history(topic: string, since: Since, page: Page): Promise<History | undefined> {
-    const keptMilliseconds = limitsOf(this.#settings, topic).ageSeconds * 1000;
+    if (this.#isKeyed(topic)) return await this.#keyedHistory(topic, since, page);
+    const keptMilliseconds = this.#keptMillisecondsOf(topic);
     if (this.#near && since.kind === "position") {
       const found = await this.#near.history(topic, since.position, page, keptMilliseconds);
       if (found) return found;
@@ -241,6 +246,29 @@ export class RedisBroker implements Broker {
     return history;
   }
 
+  /**
+   * Always read at the primary: a replica that lags may have a key at an offset that the replay has passed, and not yet at the
+   * one that it has now.
+   */
+  async #keyedHistory(topic: string, since: Since, page: Page): Promise<History | undefined> {
+    const base = since.kind === "position" ? since.position.base : undefined;
+    const limits = [page.messagesMax, page.bytesMax, this.#keptMillisecondsOf(topic), base ?? "-"].map(
+      String,
+    );
+    const values = [...sinceArguments(since), ...limits];
+    const reply = await this.#primary.script("readKeyed", [this.#keys.position(topic)], values);
+    if (!Array.isArray(reply)) return undefined;
+    const history = keyedHistoryOf(topic, reply);
+    this.#testimony.heard(topic, history.position);
+    return history;
+  }
+
+  async value(topic: string, key: string): Promise<KeyState | undefined> {
+    const values = [key, String(this.#keptMillisecondsOf(topic))];
+    const reply = await this.#primary.script("value", [this.#keys.position(topic)], values);
+    return Array.isArray(reply) ? keyStateOf(topic, reply) : undefined;
+  }
+
   positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]> {
     return this.#positions(topics, false);
   }
@@ -249,8 +277,8 @@ export class RedisBroker implements Broker {
     const states: (Omit<TopicState, "subscribers"> | undefined)[] = [];
     for (const piece of piecesOf(topics, inspectedPerCommandMax)) {
       const keys = piece.flatMap((topic) => [this.#keys.position(topic), this.#keys.log(topic)]);
-      const ages = piece.map((topic) => String(limitsOf(this.#settings, topic).ageSeconds * 1000));
-      const found = arrayOf(await this.#primary.script("inspect", keys, ages));
+      const ages = piece.map((topic) => String(this.#keptMillisecondsOf(topic)));
+      const found = arrayOf(await this.#primary.script("inspect", keys, [this.#kindsOf(piece), ...ages]));
       for (const [index, state] of found.entries())
         states.push(
           Array.isArray(state)
@@ -273,7 +301,8 @@ export class RedisBroker implements Broker {
     const positions: (Position | undefined)[] = [];
     for (const piece of piecesOf(topics, topicsPerCommandMax)) {
       const keys = piece.map((topic) => this.#keys.position(topic));
-      const answers = arrayOf(await this.#primary.script("positions", keys, [renew ? "1" : "0"]));
+      const values = [renew ? "1" : "0", this.#kindsOf(piece)];
+      const answers = arrayOf(await this.#primary.script("positions", keys, values));
       for (const [index, topic] of piece.entries()) {
         const position = answers[index];
         const found = Array.isArray(position) ? positionOf(topic, position) : undefined;
@@ -282,6 +311,19 @@ export class RedisBroker implements Broker {
       }
     }
     return positions;
+  }
+
+  #isKeyed(topic: string): boolean {
+    return matchesTopic(this.#settings.keyed, topic);
+  }
+
+  /** A digit for each topic, 1 for a keyed one, as the scripts take it. */
+  #kindsOf(topics: readonly string[]): string {
+    return topics.map((topic) => (this.#isKeyed(topic) ? "1" : "0")).join("");
+  }
+
+  #keptMillisecondsOf(topic: string): number {
+    return limitsOf(this.#settings, topic).ageSeconds * 1000;
   }
 
   #up(): void {

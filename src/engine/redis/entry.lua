@@ -12,3 +12,14 @@ local function read_entry(text)
     previous_received = tonumber(previous_received),
   }
 end
+
+-- The clock was set back: what it gave before counts as received at that moment, or it would be kept until the clock reached
+-- the wrong time again.
+local function clock_of(position)
+  local clamp_offset, clamp_time = string.match(position.clamp, '^(%d+):(%d+)$')
+  clamp_offset, clamp_time = tonumber(clamp_offset or '-1'), tonumber(clamp_time or '0')
+  return function(offset, time)
+    if offset <= clamp_offset and time > clamp_time then return clamp_time end
+    return time
+  end
+end

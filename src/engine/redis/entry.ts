@@ -2,15 +2,23 @@
  * A message as Redis keeps and announces it, three lines and the data:
  *
  *     <epoch> <offset> <time> <received> <previous> <received of previous>      written by append.lua
- *     t<content type>    text; `b` for bytes; `T` and `B` with attributes; `e` for the end of the topic
- *     <attributes as JSON>    only with `T` and `B`
+ *     t<content type>    text; `b` for bytes; `T` and `B` with attributes; `R` as `T`, for the removal of a key of a keyed topic;
+ *                        `e` for the end of the topic
+ *     <attributes as JSON>    only with `T`, `B` and `R`
  *     <data>
  *
  * A node must be able to read what an older version has written. A kind that it does not know is an error, and never skipped.
  */
 import { BrokerUnavailable } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
+import { isRemoval } from "../../topic/key.ts";
 import type { End, Message } from "../../topic/message.ts";
+
+/** The publisher's part of an entry of a keyed topic. */
+export function encodeKeyedDraft(draft: Draft): string | Buffer {
+  if (!isRemoval(draft)) return encodeDraft(draft);
+  return `R${draft.contentType}\n${JSON.stringify(draft.attributes)}\n`;
+}
 
 /** The part of an entry that comes from the publisher. Text stays text, which the client sends without a copy. */
 export function encodeDraft({ data, contentType, attributes }: Draft): string | Buffer {
@@ -37,15 +45,15 @@ export function decodeEntry(topic: string, entry: Buffer, epoch?: string): Messa
   const typeEnd = entry.indexOf(lineFeed, headEnd + 1);
   const kind = String.fromCharCode(entry[headEnd + 1] ?? 0);
   const [offset = 0, time = 0, , previous] = numbersOf(entry, epochEnd + 1, headEnd);
-  if (typeEnd === -1 || epochEnd < 1 || previous === undefined || !"tbTBe".includes(kind))
+  if (typeEnd === -1 || epochEnd < 1 || previous === undefined || !"tbTBRe".includes(kind))
     throw new BrokerUnavailable(`an entry of ${topic} in Redis has a format that this version does not know`);
   const place = { topic, epoch: epoch ?? entry.toString("latin1", 0, epochEnd), offset, time };
   const following = previous === offset - 1 ? place : { ...place, previous };
   if (kind === "e") return { ...following, isEnd: true };
   const contentType = entry.toString("utf8", headEnd + 2, typeEnd);
-  const hasAttributes = kind === "T" || kind === "B";
+  const hasAttributes = kind === "T" || kind === "B" || kind === "R";
   const attributesEnd = hasAttributes ? entry.indexOf(lineFeed, typeEnd + 1) : typeEnd;
-  const isText = kind === "t" || kind === "T";
+  const isText = kind !== "b" && kind !== "B";
   // Copied: an entry is a view into what the socket read.
   const data = isText
     ? entry.toString("utf8", attributesEnd + 1)

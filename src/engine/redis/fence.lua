@@ -38,7 +38,7 @@ if not is_same or is_older or fence.is_string or (connected > 0 and fence.follow
   if fence then read_whole_fence(KEYS[1], fence) end
   if not fence then
     -- A new or a flushed server. The generation is a time, so that none from before the flush comes again.
-    fence = { generation = string.format('%.0f', now - 1), followed = '0', links = '-' }
+    fence = { generation = string.format('%.0f', now - 1), followed = '0', links = '-', promoted = '0' }
     begin_generation(true)
   elseif not is_same then
     -- The server was started or promoted, or gave itself another id.
@@ -59,6 +59,7 @@ if not is_same or is_older or fence.is_string or (connected > 0 and fence.follow
     -- The node has seen this takeover, which could not be written: it keeps its generation.
     if seen_replid == replid then seen_generation = tonumber(seen_generation) - 1 end
     begin_generation(is_older or not (is_renamed or is_reread or (is_promoted and LOSSLESS)))
+    if is_promoted then fence.promoted = fence.generation end
   elseif is_older then
     begin_generation(true)
   end

@@ -4,6 +4,9 @@
  *   <prefix>:fence                which server this is, and its generation (fence.lua)
  *   <prefix>:{topic}:p            the topic's position
  *   <prefix>:{topic}:l            its log
+ *   <prefix>:{topic}:h            of a keyed topic: the entry of each key, a value or a removal
+ *   <prefix>:{topic}:z            their offsets
+ *   <prefix>:{topic}:x            the offsets of the removals
  *   <prefix>:{topic}:k:<digest>   an idempotency key
  *   <prefix>:probe                never exists: writes to it only show whether the server takes them (beat.lua)
  * Channels, which Redis does not separate by database, so that its number is in them:

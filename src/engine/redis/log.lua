@@ -1,23 +1,10 @@
--- The offset of the last message, which the end of a topic follows, and when it was received.
-local function last_message(position)
-  local message, message_received = string.match(position.ended, '^(%d+):(%d+):')
-  return tonumber(message or position.last), tonumber(message_received or position.received)
-end
-
 -- What is kept of a topic: the entries from the index `first` on. Those before it are too old.
 local function open_log(key, position, kept_milliseconds)
   local last, received = last_message(position)
-  local log = { length = redis.call('LLEN', key), first = 0 }
-  local clamp_offset, clamp_time = string.match(position.clamp, '^(%d+):(%d+)$')
-  clamp_offset, clamp_time = tonumber(clamp_offset or '-1'), tonumber(clamp_time or '0')
-  -- The clock was set back: what it gave before counts as received at that moment, or it would be kept until the clock
-  -- reached the wrong time again.
-  local function received_at(offset, time)
-    if offset <= clamp_offset and time > clamp_time then return clamp_time end
-    return time
-  end
+  local log = { length = call('LLEN', key), first = 0 }
+  local received_at = clock_of(position)
   function log.entry(index)
-    local entry = read_entry(redis.call('LINDEX', key, index))
+    local entry = read_entry(call('LINDEX', key, index))
     entry.received = received_at(entry.offset, entry.received)
     entry.previous_received = received_at(entry.previous, entry.previous_received)
     return entry

@@ -17,6 +17,8 @@ const pausesMilliseconds = [5, 10, 20, 40, 80, 150] as const;
 export interface NearDeps {
   readonly keys: RedisKeys;
   readonly settings: ScriptSettings;
+  /** Which topics are keyed, as positions.lua takes it. */
+  readonly kindsOf: (topics: readonly string[]) => string;
   /** The connection to the replica; undefined where there is none now, or it is in doubt whether it follows the primary. */
   readonly connection: () => RedisConnection | undefined;
   /** The generation of the primary; undefined until it was reached. */
@@ -65,7 +67,8 @@ export class Near {
   /** @returns the position of a topic; undefined where the primary is to be asked */
   position(topic: string): Promise<TopicPosition | undefined> {
     return this.#read(topic, undefined, async () => {
-      const reply = await this.#script("nearPositions", [this.#deps.keys.position(topic)], ["0"]);
+      const { keys, kindsOf } = this.#deps;
+      const reply = await this.#script("nearPositions", [keys.position(topic)], ["0", kindsOf([topic])]);
       const [found] = Array.isArray(reply) ? reply : [];
       if (!Array.isArray(found)) return undefined;
       const position = positionOf(topic, found);

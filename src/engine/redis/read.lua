@@ -6,7 +6,7 @@
 -- end or -, 1 if messages before the first one are or may be gone, entry, entry, … }. An entry's own epoch may be an older
 -- one: the topic's holds for all.
 local position = read_position(KEYS[2])
-if not is_current(position) then return false end
+if not is_current(position, false) then return false end
 local last_end, last = tonumber(position.last), last_message(position)
 local kind, number = ARGV[1], tonumber(ARGV[3])
 local log = open_log(KEYS[3], position, tonumber(ARGV[6]))
@@ -60,7 +60,7 @@ local messages_max, bytes_max = tonumber(ARGV[4]), tonumber(ARGV[5])
 local messages, bytes, piece = 0, 0, 4
 while start < log.length and messages < messages_max and bytes < bytes_max do
   local stop = start + math.min(piece, messages_max - messages) - 1
-  for _, entry in ipairs(redis.call('LRANGE', KEYS[3], start, stop)) do
+  for _, entry in ipairs(call('LRANGE', KEYS[3], start, stop)) do
     if bytes >= bytes_max then break end
     reply[#reply + 1] = entry
     messages, bytes, start = messages + 1, bytes + #entry + 100, start + 1

@@ -2,28 +2,49 @@
 import {
   type Appended,
   BrokerUnavailable,
+  ConditionFailed,
   type History,
   IdempotencyConflict,
+  KeyAbsent,
+  type KeyState,
   StreamTakenOver,
   TopicEnded,
+  TopicFull,
 } from "../../topic/broker.ts";
-import type { Message, Position, TopicPosition } from "../../topic/message.ts";
+import type { Message, Place, Position, TopicPosition } from "../../topic/message.ts";
 import { decodeEntry } from "./entry.ts";
 import type { Reply } from "./link.ts";
 import type { Claim } from "./testimony.ts";
 import { wordsOf } from "./unavailable.ts";
 
-/** @param answer what append.lua returns for a publication. @throws what `Broker.publish` throws */
-export function appendedOf(topic: string, answer: string): Appended {
+/**
+ * @param answer what append.lua returns for a publication
+ * @param isKeyed whether the topic is keyed: a server without memory for its values is told from one that is away
+ * @throws what `Broker.publish` throws
+ */
+export function appendedOf(topic: string, answer: string, isKeyed: boolean): Appended {
   const [epoch = "", message, end] = answer.split(" ", 3);
-  if (epoch === "CONFLICT") throw new IdempotencyConflict();
-  if (epoch === "TAKEN") throw new StreamTakenOver();
-  if (epoch === "ENDED") throw new TopicEnded(topic, { epoch: message ?? "", offset: Number(end) });
-  if (epoch === "ERROR") throw new BrokerUnavailable(wordsOf(answer.slice("ERROR ".length)));
+  const refuse = refusals[epoch];
+  if (refuse) throw refuse(topic, message ?? "", end ?? "");
+  if (epoch === "ERROR") {
+    const words = wordsOf(answer.slice("ERROR ".length));
+    throw isKeyed && message === "OOM" ? new TopicFull(topic, words) : new BrokerUnavailable(words);
+  }
   const position = message === "-" ? undefined : { epoch, offset: Number(message) };
   if (end === "-") return position ? { message: position } : {};
   return { ...(position && { message: position }), end: { epoch, offset: Number(end) } };
 }
+
+/** Errors by the word that an answer of append.lua begins with, of the two words after it. */
+const refusals: Readonly<Record<string, (topic: string, first: string, second: string) => Error>> = {
+  CONFLICT: () => new IdempotencyConflict(),
+  TAKEN: () => new StreamTakenOver(),
+  ENDED: (topic, epoch, offset) => new TopicEnded(topic, { epoch, offset: Number(offset) }),
+  MISMATCH: (topic, epoch, offset) =>
+    new ConditionFailed(topic, offset === "-" ? undefined : { epoch, offset: Number(offset) }),
+  ABSENT: (topic, epoch, offset) => new KeyAbsent(topic, { epoch, offset: Number(offset) }),
+  FULL: (topic, keys, keysMax) => new TopicFull(topic, `it has ${keys} keys, and --keys-max is ${keysMax}`),
+};
 
 /** @param reached the first line of what append.lua returns */
 export function claimOf(reached: string): Claim {
@@ -69,4 +90,31 @@ export function historyOf(topic: string, reply: readonly Reply[]): History {
     position,
     ...(end && { end }),
   };
+}
+
+/** @param reply what read-keyed.lua returns for a topic that exists */
+export function keyedHistoryOf(topic: string, reply: readonly Reply[]): History {
+  const [complete, epoch, from, last, ended, base, through, throughBase, ...entries] = reply;
+  const name = String(epoch);
+  const { end, ...position } = positionOf(topic, [name, last, ended]);
+  const placeAt = (offset: Reply | undefined, of: Reply | undefined): Place => {
+    const place = { epoch: name, offset: Number(offset) };
+    return String(of) === "-" ? place : { ...place, base: Number(of) };
+  };
+  return {
+    complete: complete === 1,
+    isTrimmed: false,
+    from: placeAt(from, base),
+    messages: entries.map((entry) => decodeEntry(topic, entry as Buffer, name) as Message),
+    through: placeAt(through, throughBase),
+    position,
+    ...(end && { end }),
+  };
+}
+
+/** @param reply what value.lua returns for a topic that exists */
+export function keyStateOf(topic: string, reply: readonly Reply[]): KeyState {
+  const [epoch, last, ended, floor, entry] = reply;
+  const value = entry instanceof Buffer ? (decodeEntry(topic, entry, String(epoch)) as Message) : undefined;
+  return { value, position: positionOf(topic, [String(epoch), last, ended]), floor: Number(floor) };
 }

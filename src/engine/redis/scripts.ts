@@ -1,19 +1,23 @@
 /** The Lua scripts that run in Redis: one for each step of the engine, so that each step is atomic. */
 
 import append from "#redis/append.lua" with { type: "text" };
+import appendKeyed from "#redis/append-keyed.lua" with { type: "text" };
 import beat from "#redis/beat.lua" with { type: "text" };
 import entry from "#redis/entry.lua" with { type: "text" };
 import fence from "#redis/fence.lua" with { type: "text" };
 import forks from "#redis/forks.lua" with { type: "text" };
 import inspect from "#redis/inspect.lua" with { type: "text" };
+import keyed from "#redis/keyed.lua" with { type: "text" };
 import log from "#redis/log.lua" with { type: "text" };
 import near from "#redis/near.lua" with { type: "text" };
 import positions from "#redis/positions.lua" with { type: "text" };
 import read from "#redis/read.lua" with { type: "text" };
+import readKeyed from "#redis/read-keyed.lua" with { type: "text" };
 import stored from "#redis/stored.lua" with { type: "text" };
 import subscribe from "#redis/subscribe.lua" with { type: "text" };
 import take from "#redis/take.lua" with { type: "text" };
 import testify from "#redis/testify.lua" with { type: "text" };
+import value from "#redis/value.lua" with { type: "text" };
 import { idempotencySeconds } from "../../topic/broker.ts";
 
 export interface ScriptSettings {
@@ -32,9 +36,11 @@ export type ScriptName =
   | "inspect"
   | "positions"
   | "read"
+  | "readKeyed"
   | "subscribe"
   | "take"
-  | "testify";
+  | "testify"
+  | "value";
 
 /** Scripts that run at a replica. */
 export type NearScriptName = "nearPositions" | "nearRead";
@@ -48,14 +54,16 @@ const appendBytes = 64;
 export function scriptTexts(settings: ScriptSettings): Readonly<Record<ScriptName, string>> {
   const text = textOf(settings, fence);
   return {
-    append: text(entry, forks, append),
+    append: text(entry, forks, appendKeyed, append),
     beat: text(beat),
     inspect: text(entry, log, inspect),
     positions: text(positions),
     read: text(entry, log, read),
+    readKeyed: text(entry, keyed, readKeyed),
     subscribe: text(entry, forks, subscribe),
     take: text(take),
     testify: text(testify),
+    value: text(entry, keyed, value),
   };
 }
 

@@ -31,7 +31,10 @@ interface Pair {
 }
 
 const data = "x".repeat(256);
-const limits = { historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 2 ** 26, retain: [] };
+const limits = {
+  ...{ historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 2 ** 26, retain: [] },
+  ...{ keyed: [], keysMax: 1 },
+};
 const redis = await RedisServer.start();
 // The benchmark ends its peers by SIGKILL: the pipe closes with this process, and Redis must not outlive it.
 Bun.spawn(["sh", "-c", `cat >/dev/null; kill -9 ${redis.pid}; rm -r '${redis.directory}'`], {

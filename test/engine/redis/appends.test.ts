@@ -1,12 +1,11 @@
 /** What a node publishes to Redis in one call, and what it makes of the answers, without Redis. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { Appends } from "../../../src/engine/redis/appends.ts";
+import { Appends, type AppendsDeps } from "../../../src/engine/redis/appends.ts";
 import { RedisKeys } from "../../../src/engine/redis/keys.ts";
 import type { Argument, Reply } from "../../../src/engine/redis/link.ts";
 import type { Primary } from "../../../src/engine/redis/primary.ts";
 import type { Claim, Testimony } from "../../../src/engine/redis/testimony.ts";
 import { BrokerUnavailable, type Publication } from "../../../src/topic/broker.ts";
-import type { HistoryLimits } from "../../../src/topic/retention.ts";
 import { failureOf, text } from "../contract/messages.ts";
 
 setDefaultTimeout(120_000);
@@ -14,7 +13,10 @@ setDefaultTimeout(120_000);
 /** A number that the values of a call have once for each publication, and nothing else has. */
 const historyMessages = 7777;
 
-const limits: HistoryLimits = { historyMessages, historyAgeSeconds: 600, historyBytesMax: 0, retain: [] };
+const limits: AppendsDeps["limits"] = {
+  ...{ historyMessages, historyAgeSeconds: 600, historyBytesMax: 0, retain: [] },
+  ...{ keyed: [], keysMax: 1 },
+};
 
 const done = "epoch 1 -";
 

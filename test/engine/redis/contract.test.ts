@@ -93,6 +93,7 @@ describe.skipIf(!shared)("with redis-server", () => {
     announcesAll: true,
     announcesOnlySubscribed: true,
     ignoresBytesMax: true,
+    keepsKeys: true,
     manyNodes: true,
     loseEverything: (engine: Engine) => engine.loseEverything(),
     advance: (engine: Engine, seconds: number) => engine.pass(seconds),

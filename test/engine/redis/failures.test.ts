@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import type { RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
 import { parseInfo, unfitnessOf } from "../../../src/engine/redis/server.ts";
 import { BrokerUnavailable } from "../../../src/topic/broker.ts";
+import { removalOf } from "../../../src/topic/key.ts";
 import { formatId } from "../../../src/topic/message.ts";
 import { makeCertificate } from "../../support/certificate.ts";
 import { freePort } from "../../support/free-port.ts";
@@ -393,7 +394,8 @@ test.skipIf(lacks("redis-server"))(
     const [, rules = ""] = /^user longwire (on [\s\S]*?)^```/m.exec(page) ?? [];
     const redis = await server();
     await redis.command("ACL", "SETUSER", "longwire", ...rules.trim().split(/\s+/));
-    const settings = { url: `redis://longwire:secret@127.0.0.1:${redis.port}`, prefix: "longwire" };
+    const url = `redis://longwire:secret@127.0.0.1:${redis.port}`;
+    const settings = { url, prefix: "longwire", keyed: ["keyed"] };
     const [node, other] = [await nodeOn(redis, settings), await nodeOn(redis, settings)];
     const client = await other.come();
     const once = { key: "key", publisher: "publisher" };
@@ -402,6 +404,14 @@ test.skipIf(lacks("redis-server"))(
     await client.has("1");
     expect((await node.hub.inspect(["news"]))[0]?.subscribers).toBe(1);
     await node.come(client.id);
+    const draft = { data: "", contentType: "text/plain", attributes: { partitionkey: "key" } };
+    for (const drafts of [[draft], [removalOf("key")], [draft]])
+      await node.hub.publish("keyed", {
+        drafts,
+        condition: { kind: drafts[0] === draft ? "absent" : "present" },
+      });
+    expect((await node.hub.value("keyed", "key"))?.value).toBeDefined();
+    await (await node.come("all", "keyed")).has("");
     await node[Symbol.asyncDispose]();
     await redis.command("ACL", "SETUSER", "longwire", "-rpush");
     await expect(other.publish("2")).rejects.toThrow("lacks a permission");

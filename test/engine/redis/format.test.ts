@@ -71,6 +71,7 @@ describe.skipIf(lacks("redis-server"))("what this version has written", () => {
         lossy: String(generation),
         followed: "0",
         links: "-",
+        promoted: "0",
       },
       lossy_time: expect.stringMatching(/^\d{13}$/),
     });
