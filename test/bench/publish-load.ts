@@ -9,6 +9,8 @@ export interface PublishLoad extends LoadTimes {
   /** Text unless it is set. */
   readonly isJson?: boolean;
   readonly headers?: Readonly<Record<string, string>>;
+  /** The `topics` are keys of one keyed topic, `keyed/publish`. */
+  readonly areKeys?: boolean;
   /** Sends another `Idempotency-Key` with each request. */
   readonly withKeys?: boolean;
 }
@@ -47,7 +49,7 @@ class PublishLine {
   #line: HttpLine | undefined;
 
   private constructor(port: number, publishLoad: PublishLoad, index: number, load: Load) {
-    const { connections, topics, payloadBytes, isJson = false, withKeys = false } = publishLoad;
+    const { connections, topics, payloadBytes, isJson = false, withKeys = false, areKeys } = publishLoad;
     this.#load = load;
     const headers = {
       ...publishLoad.headers,
@@ -57,7 +59,8 @@ class PublishLine {
     const body = isJson ? jsonOf(payloadBytes) : "x".repeat(payloadBytes);
     this.#requests = Array.from({ length: Math.min(topics, requestsMax) }, (_, turn) => {
       const topic = (turn * connections + index) % topics;
-      return postRequest({ port, path: `/topics/publish/${topic}`, body, headers });
+      const path = areKeys ? `/topics/keyed/publish?key=key-${topic}` : `/topics/publish/${topic}`;
+      return postRequest({ port, path, body, headers });
     });
     this.#keyAt = this.#requests.map((request) => (withKeys ? request.indexOf(keyDigits) : -1));
   }

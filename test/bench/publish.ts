@@ -1,6 +1,6 @@
 /** POST to a topic without subscribers, beside a bare Bun server and nginx with nchan. */
 import { SignJWT } from "jose";
-import { atMostTimesControl } from "./aims.ts";
+import { atMostTimesControl, atMostTimesRow } from "./aims.ts";
 import { type Aim, type Benchmark, loadTimes, warmUpTimes } from "./benchmark.ts";
 import { loadMeasures } from "./load.ts";
 import { nchan } from "./nchan.ts";
@@ -16,19 +16,21 @@ const apiKey = "benchmark-api-key";
 const jwtSecret = "benchmark-secret-of-at-least-32-bytes";
 
 const guarded = "longwire-guarded";
+const keyed = "longwire-keyed";
 const peers: readonly Peer[] = [
   longwire,
   longwireWith(guarded, "longwire with keys", ["--api-key", apiKey, "--jwt-secret", jwtSecret]),
+  longwireWith(keyed, "longwire with keyed topics", ["--keyed", "keyed/*"]),
   bareBun("publish-bun.ts"),
   { key: "nchan", heading: "nchan", prepare: nchan },
 ];
 
 const { cpu, rate, median, p99 } = loadMeasures("request", "requests");
 
-interface PublishRow extends Row, Pick<PublishLoad, "topics" | "isJson" | "withKeys"> {
+interface PublishRow extends Row, Pick<PublishLoad, "topics" | "isJson" | "withKeys" | "areKeys"> {
   readonly peers: readonly string[];
   readonly credential?: () => string | Promise<string>;
-  /** Most server CPU, as a multiple of the control's. */
+  /** Most server CPU, as a multiple of the control's; for keys, of that of a plain text. */
   readonly timesMax: number;
 }
 
@@ -36,7 +38,21 @@ const open = [longwire.key, control];
 const withNchan = [...open, "nchan"];
 const withKeys = [guarded, control];
 
-const text: PublishRow = { key: "text", heading: "text", topics: 1, peers: withNchan, timesMax: 1.4 };
+const text: PublishRow = {
+  key: "text",
+  heading: "text",
+  topics: 1,
+  peers: [longwire.key, keyed, control, "nchan"],
+  timesMax: 1.4,
+};
+const ofKeys: PublishRow = {
+  key: "keyed",
+  heading: "text, for 10,000 keys of a keyed topic",
+  topics: 10_000,
+  areKeys: true,
+  peers: [keyed, control],
+  timesMax: 1.5,
+};
 const manyTopics: PublishRow = {
   key: "10000",
   heading: "text, to 10,000 topics",
@@ -85,7 +101,9 @@ const withToken: PublishRow = {
  * Rows of one server, in this order: the last two leave tens of thousands of messages and keys in it, which each collection
  * of garbage looks at. Rows after them would measure those, too.
  */
-const openRows = [text, json, manyTopics, idempotent];
+/** Compared with the control. */
+const plainRows = [text, json, manyTopics, idempotent];
+const openRows = [ofKeys, ...plainRows];
 const guardedRows = [withApiKey, withToken];
 const measures = [cpu, rate, median, p99];
 
@@ -135,7 +153,8 @@ async function headersOf({ credential }: PublishRow): Promise<Record<string, str
 
 function aims(samples: Samples): Aim[] {
   return [
-    ...openRows.map((row) => atMostTimesControl(samples, row, cpu, row.timesMax)),
+    ...plainRows.map((row) => atMostTimesControl(samples, row, cpu, row.timesMax)),
     ...guardedRows.map((row) => atMostTimesControl(samples, row, cpu, row.timesMax, guarded)),
+    atMostTimesRow(samples, ofKeys, text, cpu, ofKeys.timesMax, keyed),
   ];
 }

@@ -185,19 +185,16 @@ class TopicsEndpoint {
     if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
     if (starts.length > streamTopicsMax)
       throw malformed(`At most ${streamTopicsMax} topics go into one event stream.`);
-    if (starts.length > 1 && format === null) {
+    const isCompressed = this.#isCompressed(request);
+    // A plain event stream has no place for a key, and `EventSource` dispatches no event without data.
+    const isKeyed = starts.some(({ topic }) => this.#deps.hub.isKeyed(topic));
+    const inCloudEvents = isKeyed || format !== null;
+    if (starts.length > 1 && !inCloudEvents) {
       throw malformed(
         "Several topics in one event stream need ?format=cloudevents, which names each message's.",
       );
     }
-    const isCompressed = this.#isCompressed(request);
-    // A plain event stream has no place for a key, and `EventSource` dispatches no event without data.
-    const isKeyed = starts.some(({ topic }) => this.#deps.hub.isKeyed(topic));
-    const streamFormat = {
-      inCloudEvents: isKeyed || format !== null,
-      hasOwnCursor: isKeyed || starts.length > 1,
-      isCompressed,
-    };
+    const streamFormat = { inCloudEvents, hasOwnCursor: isKeyed || starts.length > 1, isCompressed };
     const headers = isCompressed ? gzipEventStreamHeaders : eventStreamHeaders;
     if (request.method === "HEAD") return new Response(null, { headers });
     // A heartbeat moves the answer, unless its reader takes nothing.

@@ -371,6 +371,20 @@ describe("an event stream of a keyed topic", () => {
     expect((await stream.next()).id).toBe(`${epoch}-5`);
   });
 
+  test("is of CloudEvents also where it has a plain topic, too, whose places have no base", async () => {
+    const topic = newKeyed();
+    const value = await idOf(put(topic, "a", "1"));
+    const plain = await idOf(post(server, "beside", "2"));
+    await using stream = await openStream(server, `${topic},beside?since=all`);
+    const ids: (string | undefined)[] = [];
+    for (let count = 0; count < 4; count++) ids.push((await stream.next()).id);
+    const [epoch] = value.split("-");
+    const start = plain.replace(/-1$/, "-0");
+    expect(ids.toSorted()).toEqual(
+      [`${epoch}-0.1,${start}`, `${epoch}-1.1,${start}`, `${value},${start}`, `${value},${plain}`].toSorted(),
+    );
+  });
+
   test("says whether what it replayed was the whole state", async () => {
     const topic = newKeyed();
     const first = await idOf(put(topic, "a", "1"));
