@@ -30,12 +30,15 @@ export type Open = (opening: Opening, receive: (event?: FollowedMessage) => void
 export interface FollowedMessage {
 	readonly id: string;
 	readonly topic: string;
-	/** `longwire.message`, unless its publisher gave another. */
+	/** `longwire.message`, unless its publisher gave another; `longwire.removed` where a key was removed, without data. */
 	readonly type: string;
+	/** In a keyed topic: the key whose message this is. */
+	readonly partitionkey?: string;
 	/** When it was published, in RFC 3339. */
 	readonly time: string;
-	readonly datacontenttype: string;
-	/** Any JSON value for a JSON type; a string for other text; missing in a binary message. */
+	/** Missing in a removal. */
+	readonly datacontenttype?: string;
+	/** Any JSON value for a JSON type; a string for other text; missing in a binary message and in a removal. */
 	readonly data?: unknown;
 	/** The bytes of a binary message. */
 	readonly data_base64?: string;
@@ -67,6 +70,15 @@ export interface FollowedGap {
 	readonly topic: string;
 	readonly requested: string;
 	readonly from: string;
+	/** In a keyed topic: the offset that it had when the snapshot that follows began. What was known of its keys is void. */
+	readonly base?: number;
+}
+/** The replay of a keyed topic is over: what follows are changes, as they are published. */
+export interface FollowedLive {
+	readonly topic: string;
+	readonly id: string;
+	/** Whether the messages so far are its whole state: not after `since=last:N`, a span or a time. */
+	readonly whole: boolean;
 }
 /** The end of a topic: no message follows. */
 export interface FollowedEnd {
@@ -74,10 +86,12 @@ export interface FollowedEnd {
 	readonly id: string;
 }
 export interface FollowOptions extends LineOptions {
-	/** Called for each message, in the order of its topic, once. */
+	/** Called for each message, in the order of its topic, once. In a keyed topic also for each removal of a key. */
 	onMessage?(message: FollowedMessage): void;
 	/** Called before the first message that follows the gap. Without it messages can be missing unnoticed. */
 	onGap?(gap: FollowedGap): void;
+	/** Called after each replay of a keyed topic, also after that of a gap. */
+	onLive?(live: FollowedLive): void;
 	/** Called once a topic has ended. */
 	onEnd?(end: FollowedEnd): void;
 }
@@ -90,8 +104,8 @@ export interface Following {
 	readonly cursor: string | null;
 	/** What carries the connection, or the next one. */
 	readonly transport: Transport;
-	/** Closes the connection, for good. */
-	stop(): void;
+	/** Closes the connection, for good. `onStop` is told the code and the reason: 1000 and "stopped" by default. */
+	stop(code?: number, reason?: string): void;
 }
 /**
  * Follows topics: it reconnects with backoff, continues after the last message, and reports what cannot be continued.
@@ -111,5 +125,36 @@ export interface Following {
  * @throws {TypeError} if it is no URL
  */
 export declare function follow(url: string | URL, options: FollowOptions): Following;
+/** What a keyed topic holds: by key its last message, which has `data`, `id` and `time`. */
+export type FollowedState = ReadonlyMap<string, FollowedMessage>;
+export interface FollowStateOptions extends LineOptions {
+	/**
+	 * Called with the whole state once it is there, and again where a gap made it void; in between after each change, with its
+	 * key.
+	 * @param state is changed in place by what follows: copy it to keep it as it is
+	 * @param key whose message was replaced, or removed: then the state does not have it. Undefined: any may have changed.
+	 */
+	onChange(state: FollowedState, key?: string): void;
+	/** Called once the topic has ended. */
+	onEnd?(end: FollowedEnd): void;
+}
+/**
+ * Follows what a keyed topic holds: all of it, then each change, through every disconnect. After a gap the state stays as it
+ * was until the new one is whole.
+ *
+ * ```ts
+ * import { followState } from "longwire/client";
+ *
+ * const following = followState("http://localhost:9090/topics/prices", {
+ *   onChange: (prices) => console.log(prices.get("AAPL")?.data, prices.size),
+ *   onStop: (code, reason) => console.log(code, reason),
+ * });
+ * setTimeout(() => following.stop(), 100);
+ * ```
+ *
+ * @param url of one keyed topic; its `since` does not count. It stops with 1008 at a message of a topic that is not keyed.
+ * @throws {TypeError} if it is no URL
+ */
+export declare function followState(url: string | URL, options: FollowStateOptions): Following;
 
 export {};

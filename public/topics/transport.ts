@@ -24,7 +24,7 @@ export function transportOf({ topics, form }: Choice, on: TransportEvents): Open
         on.roundTrip(performance.now() - pingedAt);
         pingedAt = undefined;
       }
-      receive(event);
+      receive(event?.type === "longwire.pong" ? undefined : event); // That of a raw socket has a topic, as a message.
     };
     if (isStream) {
       const asked = request(url, token, signal, "text/event-stream");

@@ -32,12 +32,15 @@ export type Open = (
 export interface FollowedMessage {
   readonly id: string;
   readonly topic: string;
-  /** `longwire.message`, unless its publisher gave another. */
+  /** `longwire.message`, unless its publisher gave another; `longwire.removed` where a key was removed, without data. */
   readonly type: string;
+  /** In a keyed topic: the key whose message this is. */
+  readonly partitionkey?: string;
   /** When it was published, in RFC 3339. */
   readonly time: string;
-  readonly datacontenttype: string;
-  /** Any JSON value for a JSON type; a string for other text; missing in a binary message. */
+  /** Missing in a removal. */
+  readonly datacontenttype?: string;
+  /** Any JSON value for a JSON type; a string for other text; missing in a binary message and in a removal. */
   readonly data?: unknown;
   /** The bytes of a binary message. */
   readonly data_base64?: string;
