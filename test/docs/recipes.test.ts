@@ -8,7 +8,7 @@ import { launchBrowser } from "../support/chromium.ts";
 import { root } from "../support/server.ts";
 import { sharedServer } from "../support/shared-server.ts";
 import { lacks } from "../support/tool.ts";
-import { everyEvent, inspect, publish } from "../support/topics.ts";
+import { everyEvent, inspect, publish, topicsUrl } from "../support/topics.ts";
 import { until, within } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
@@ -24,7 +24,8 @@ for (const name of await readdir(recipes)) {
     printed.set(file, code);
 }
 
-const server = sharedServer(["--retain", "answers/* 10000 1h", "--retain", "chats/* 10000 1h"]);
+const retained = ["--retain", "answers/* 10000 1h", "--retain", "chats/* 10000 1h"];
+const server = sharedServer([...retained, "--keyed", "prices", "--keyed", "agents/*"]);
 
 /** As printed, but with the server of this test. */
 function code(file: string): string {
@@ -170,6 +171,37 @@ describe.skipIf(lacks("chromium"))("the recipe", () => {
     await shows(pages[0] as Page, "output >> nth=1", "1.27");
     await publish(server, "prices/eur", "1.09");
     for (const page of pages) await shows(page, "output >> nth=0", "1.09");
+  });
+
+  test("of a table: every row, each change, and rows that go", async () => {
+    const price = (key: string) => topicsUrl(server, `prices?key=${key}`);
+    const set = (key: string, body: string) =>
+      fetch(price(key), { method: "POST", body, headers: { "Content-Type": "text/plain" } });
+    await set("AAPL", "187.30");
+    await set("MSFT", "415.10");
+    await set("AAPL", "188.10");
+    const page = await open("table.html");
+    await shows(page, "tr", "AAPL188.10");
+    await shows(page, "tr", "MSFT415.10");
+    await set("GOOG", "170.00");
+    await fetch(price("MSFT"), { method: "DELETE" });
+    await set("AAPL", "188.20");
+    await shows(page, "tr", "AAPL188.20");
+    expect(await page.locator("tr").allTextContents()).toEqual(["AAPL188.20", "GOOG170.00"]);
+  });
+
+  test("of an agent: pages show its state, and one of them decides", async () => {
+    const agent = await start("agent.ts");
+    const pages = [await open("agent.html"), await open("agent.html")];
+    for (const page of pages) await page.locator("button:enabled").waitFor();
+    const decision = topicsUrl(server, "agents/7?key=decision");
+    const seen = String((await fetch(decision)).headers.get("etag"));
+    await pages[0]?.locator("button").click();
+    for (const page of pages) await shows(page, "#step", "sent");
+    expect(await within(agent.exited, "the agent's end")).toBe(0);
+    const late = await fetch(decision, { method: "POST", body: '"no"', headers: { "If-Match": seen } });
+    expect(late.status).toBe(412);
+    expect(await (await fetch(decision)).json()).toBe("yes");
   });
 
   test("of tabs: they share one connection, and another tab takes over", async () => {
