@@ -57,7 +57,7 @@ const resources: readonly (readonly [path: string, status: number, isJson?: bool
 ];
 
 describe.skipIf(lacks("prism", "curl"))("Prism takes by docs/openapi.json", () => {
-  const server = sharedServer();
+  const server = sharedServer(["--keyed", "prices", "--keyed", "agents/*"]);
   let url = "";
   let folder = "";
   let prism: Bun.Subprocess | undefined;
@@ -128,6 +128,23 @@ describe.skipIf(lacks("prism", "curl"))("Prism takes by docs/openapi.json", () =
     // Not compressed: Prism reads every body as text and hands on what is left of it.
     await passes(200, "/topics/news", { method: "POST", headers: { "ce-type": "price" }, body: "187.2" });
     await passes(200, "/topics/news?end", { method: "POST" });
+  });
+
+  test("the values of a keyed topic: their conditions, their removal, and what is not there", async () => {
+    const path = "/topics/prices?key=AMZN";
+    const put = { method: "POST", body: '{"usd":1}', headers: { "Content-Type": "application/json" } };
+    const asking = (headers: Record<string, string>) => ({ ...put, headers: { ...put.headers, ...headers } });
+    await passes(404, path);
+    await passes(200, path, asking({ "If-None-Match": "*" }));
+    await passes(412, path, asking({ "If-None-Match": "*" }));
+    await passes(200, path, asking({ "If-Match": "*" }));
+    await passes(200, path);
+    await passes(304, path, { headers: { "If-None-Match": "*" } });
+    await passes(200, "/topics/prices?since=all");
+    await passes(412, path, { method: "DELETE", headers: { "If-Match": '"0-0"' } });
+    await passes(200, path, { method: "DELETE", headers: { "Idempotency-Key": "removal" } });
+    await passes(404, path, { method: "DELETE" });
+    await passes(412, path, asking({ "If-Match": "*" })); // Its `current` is null.
   });
 
   test("GET, HEAD and OPTIONS of each path", async () => {
