@@ -28,6 +28,9 @@ export interface Tally {
   broken: number;
   /** Answers with 503. */
   refused: number;
+  /** Changes of keys that were acknowledged, and readers whose fold was compared. */
+  keyed: number;
+  folds: number;
 }
 
 export class Checker {
@@ -39,9 +42,13 @@ export class Checker {
     streams: 0,
     broken: 0,
     refused: 0,
+    keyed: 0,
+    folds: 0,
   };
   /** Events so far that may have lost messages. */
   losses = 0;
+  /** Those of them that are over. */
+  lossesOver = 0;
   readonly #troubles: Pick<Troubles, "explain"> | undefined;
   /** The epochs of each topic. */
   readonly #epochs = new Map<string, Set<string>>();

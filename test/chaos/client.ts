@@ -78,7 +78,7 @@ export class Follower {
 }
 
 /** @param error names the status with which a reader was refused, if it was answered at all */
-function checkAnswer(checker: Checker, asked: number, error: string): void {
+export function checkAnswer(checker: Checker, asked: number, error: string): void {
   const [, status] = /(?:answered with|server response:) (\d{3})/.exec(error) ?? [];
   if (status === "503") checker.refused("read", asked, error);
   else if (status !== undefined) throw new Violation(`a reader was answered with ${status}: ${error}`);

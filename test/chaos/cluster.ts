@@ -8,6 +8,7 @@ import { type RunningServer, spawnServer } from "../support/server.ts";
 import { until } from "../support/wait.ts";
 import type { Checker } from "./checker.ts";
 import type { NodeAddress } from "./client.ts";
+import { keyedTopic } from "./keyed.ts";
 import type { Refuses, Troubles } from "./troubles.ts";
 
 const nodeCount = 3;
@@ -86,6 +87,7 @@ export class Cluster implements AsyncDisposable {
     await happen();
     await until(async () => (await this.#primary.tryCommand("PING")) === "PONG", "the primary to answer");
     end();
+    checker.lossesOver += losses;
     const after = await this.#askKnown(`after "${name}"`);
     for (const [topic, [epoch = ""]] of before)
       if (!after.get(topic)?.includes(epoch)) this.forgotten.push(`after "${name}" the epoch of ${topic}`);
@@ -377,6 +379,7 @@ export class Cluster implements AsyncDisposable {
   #flags(line: RedisLine, isNear: boolean): string[] {
     const lossless = ["--redis-acknowledge", "1", "--redis-lossless-failover"];
     return [
+      ...["--keyed", keyedTopic],
       ...["--redis", line.url, "--history-messages", "1000000", "--history-age", "1d"],
       ...["--log-level", "warn", "--drain-window", "1s"],
       ...(this.#options.isLossless ? lossless : []),

@@ -10,6 +10,7 @@ import { until, within } from "../support/wait.ts";
 import { Checker, type Tally, Violation } from "./checker.ts";
 import { type ClientOptions, Follower, type NodeAddress, publishAtLast, streamAtLast } from "./client.ts";
 import { type ChaosEvent, Cluster, forms } from "./cluster.ts";
+import { checkKeyed, KeyedReader, KeyedWriter, keyedTopic } from "./keyed.ts";
 import { Troubles } from "./troubles.ts";
 
 const topics = ["one", "two", "three"];
@@ -71,6 +72,10 @@ async function run(cluster: Cluster, random: Random, checker: Checker, options: 
     ),
   );
   publishing.push(streamUntil(stop.signal, client(streamed), `${streamed}/streams`));
+  const writers = ["w1", "w2"].map((name) => new KeyedWriter(client(keyedTopic), name));
+  const readers = [0, 1, 2].map(() => new KeyedReader(client(keyedTopic)));
+  publishing.push(...writers.map((writer) => writer.writeUntil(stop.signal)));
+  publishing.push(...readers.map((reader) => reader.followUntil(stop.signal)));
   const load = Promise.all([following, ...publishing]);
   load.catch(() => stop.abort());
   await until(() => checker.tally.returns >= followers.length, "every follower to have come", 30);
@@ -87,6 +92,7 @@ async function run(cluster: Cluster, random: Random, checker: Checker, options: 
   checker.finish();
   for (const topic of topics)
     for (const node of nodes) checker.checkLog(topic, await everyEventAtLast(node, topic));
+  await checkKeyed(nodes, writers, readers);
 }
 
 /** Polls again where the node answers 503, as a client does: Redis was healed a moment ago. */

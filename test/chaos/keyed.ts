@@ -1,0 +1,181 @@
+/**
+ * A keyed topic in the chaos: writers that own their keys, and readers that fold what they are given and come back to any node
+ * with their place. When all is well again each reader holds exactly what the cluster holds, or it was told a gap and then
+ * holds it. A value that was acknowledged after the last event that may lose messages is there.
+ */
+import type { Random } from "../support/random.ts";
+import { openStream, type ReceivedEvent, topicsUrl } from "../support/topics.ts";
+import { until } from "../support/wait.ts";
+import { type Checker, Violation } from "./checker.ts";
+import { checkAnswer, type NodeAddress } from "./client.ts";
+
+/** Named so by `--keyed` of each node. */
+export const keyedTopic = "keyed";
+
+const keysOfWriter = 12;
+
+interface KeyedOptions {
+  readonly nodes: readonly NodeAddress[];
+  readonly random: Random;
+  readonly checker: Checker;
+}
+
+interface KeyedEvent extends ReceivedEvent {
+  readonly partitionkey?: string;
+}
+
+/** Folds events as docs/protocol.md says. */
+function fold(state: Map<string, unknown>, { type, partitionkey = "", data }: KeyedEvent): void {
+  if (type === "longwire.gap") state.clear();
+  else if (type === "longwire.removed") state.delete(partitionkey);
+  else if (type === "longwire.message") state.set(partitionkey, data);
+}
+
+const shown = (state: ReadonlyMap<string, unknown>): string =>
+  [...state]
+    .map(([key, value]) => `${key}=${value}`)
+    .sort()
+    .join(" ");
+
+/** Changes its own keys, one after the other; each change is repeated until it is answered. */
+export class KeyedWriter {
+  /** By key, what was acknowledged last, and how many events may have lost messages by then; undefined during one. */
+  readonly #known = new Map<
+    string,
+    { readonly value: string | undefined; readonly losses: number | undefined }
+  >();
+  readonly #options: KeyedOptions;
+  readonly #name: string;
+
+  constructor(options: KeyedOptions, name: string) {
+    this.#options = options;
+    this.#name = name;
+  }
+
+  async writeUntil(signal: AbortSignal): Promise<void> {
+    const { random } = this.#options;
+    for (let count = 0; !signal.aborted; count++) {
+      const key = `${this.#name}/${random.below(keysOfWriter)}`;
+      await this.#change(key, random.chance(0.25) ? undefined : `${this.#name}:${count}`);
+      await Bun.sleep(random.between(0, 60));
+    }
+  }
+
+  /** @param state what a node holds now @throws {Violation} */
+  check(state: ReadonlyMap<string, unknown>): void {
+    for (const [key, { value, losses }] of this.#known) {
+      if (losses === this.#options.checker.losses && state.get(key) !== value)
+        throw new Violation(
+          `${key} was acknowledged as ${value}, and is ${state.get(key)}, though nothing was lost since`,
+        );
+    }
+  }
+
+  async #change(key: string, value: string | undefined): Promise<void> {
+    const { nodes, random, checker } = this.#options;
+    const headers = { "Content-Type": "text/plain", "Idempotency-Key": crypto.randomUUID() };
+    const init =
+      value === undefined ? { method: "DELETE", headers } : { method: "POST", headers, body: value };
+    for (;;) {
+      const asked = performance.now();
+      const losses = checker.losses === checker.lossesOver ? checker.losses : undefined;
+      const url = `${topicsUrl(random.pick(nodes), keyedTopic)}?key=${encodeURIComponent(key)}`;
+      const answer = await fetch(url, init).catch(() => undefined);
+      const text = await answer?.text().catch(() => undefined);
+      // 404: there is no such key. Then it is as if it had been removed.
+      if (text !== undefined && (answer?.status === 200 || (value === undefined && answer?.status === 404))) {
+        this.#known.set(key, { value, losses });
+        checker.tally.keyed++;
+        return;
+      }
+      // A full Redis refuses a value for good, and a removal never.
+      if (answer?.status === 507 && value !== undefined) return;
+      if (answer?.status === 503) checker.refused("publication", asked, text ?? "");
+      else if (answer && answer.status !== 200)
+        throw new Violation(`a change of a key was answered with ${answer.status}: ${text}`);
+      await Bun.sleep(random.between(20, 100));
+    }
+  }
+}
+
+/** Reads by an event stream, which breaks off at any moment, and returns with the id that an EventSource would have. */
+export class KeyedReader {
+  readonly state = new Map<string, unknown>();
+  readonly #options: KeyedOptions;
+  #id: string | undefined;
+
+  constructor(options: KeyedOptions) {
+    this.#options = options;
+  }
+
+  async followUntil(signal: AbortSignal): Promise<void> {
+    const { nodes, random, checker } = this.#options;
+    while (!signal.aborted) await this.follow(random.pick(nodes), random.between(0, 120), signal);
+    checker.tally.folds++;
+  }
+
+  /** Follows one connection for so many events. */
+  async follow(node: NodeAddress, count: number, signal: AbortSignal): Promise<void> {
+    const { random, checker } = this.#options;
+    const asked = performance.now();
+    try {
+      await using stream = await openStream(
+        node as Parameters<typeof openStream>[0],
+        `${keyedTopic}?since=all`,
+        this.#id === undefined ? {} : { "Last-Event-ID": this.#id },
+      );
+      for (let taken = 0; taken < count && !signal.aborted; taken++) this.#take(await stream.next());
+    } catch (error) {
+      if (error instanceof Violation) throw error;
+      checkAnswer(checker, asked, String(error));
+      await Bun.sleep(random.between(10, 200));
+    }
+  }
+
+  /** Reads to the end, at one node. */
+  async finish(node: NodeAddress): Promise<void> {
+    await using stream = await openStream(
+      node as Parameters<typeof openStream>[0],
+      `${keyedTopic}?since=all`,
+      this.#id === undefined ? {} : { "Last-Event-ID": this.#id },
+    );
+    while (this.#take(await stream.next()) !== "longwire.live");
+  }
+
+  /** @returns the type of the event */
+  #take({ data, id }: { readonly data: string; readonly id: string | undefined }): string {
+    const event = JSON.parse(data) as KeyedEvent;
+    fold(this.state, event);
+    this.#id = id ?? this.#id;
+    return event.type;
+  }
+}
+
+/** What a node holds. */
+async function heldAt(node: NodeAddress): Promise<Map<string, unknown>> {
+  const newcomer = new KeyedReader({ nodes: [node] } as unknown as KeyedOptions);
+  await newcomer.finish(node);
+  return newcomer.state;
+}
+
+/** When all is well again: every node, and every reader from its place, has the same. @throws {Violation} */
+export async function checkKeyed(
+  nodes: readonly NodeAddress[],
+  writers: readonly KeyedWriter[],
+  readers: readonly KeyedReader[],
+): Promise<void> {
+  const [first] = nodes as [NodeAddress];
+  const held = await heldAt(first);
+  for (const writer of writers) writer.check(held);
+  for (const node of nodes)
+    await until(
+      async () => shown(await heldAt(node)) === shown(held),
+      `${node.url} to hold what ${first.url} holds`,
+      10,
+    );
+  for (const [index, reader] of readers.entries()) {
+    await reader.finish(nodes[index % nodes.length] as NodeAddress);
+    if (shown(reader.state) !== shown(held))
+      throw new Violation(`a reader folded\n${shown(reader.state)}\nwhere the cluster holds\n${shown(held)}`);
+  }
+}
