@@ -23,7 +23,8 @@ import { type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import type { HandlerConfig } from "./settings/config.ts";
 import { checkRelations, doubtsAbout } from "./settings/relations.ts";
-import { Hub } from "./topic/hub.ts";
+import { isFeed } from "./topic/feed.ts";
+import { Hub, type HubDeps } from "./topic/hub.ts";
 import { matchesTopic } from "./topic/message.ts";
 import { closeCode } from "./wire/close-code.ts";
 import { Encodings } from "./wire/encodings.ts";
@@ -61,8 +62,7 @@ export function assemble(
     evicted: (what, number) => countEvictions(what, number, counters, log),
   });
   const { broker } = engine;
-  const isKeyed = (topic: string): boolean => matchesTopic(config.keyed, topic);
-  const hub = new Hub({ broker, live, isKeyed, limits: config, counters, log: givenLog });
+  const hub = new Hub({ broker, live, ...kindsOf(config), limits: config, counters, log: givenLog });
   const deps = {
     config,
     hub,
@@ -101,6 +101,11 @@ export function assemble(
     },
   };
 }
+
+const kindsOf = ({ keyed, feeds }: HandlerConfig): Pick<HubDeps<never>, "isKeyed" | "isFeed"> => ({
+  isKeyed: (topic) => matchesTopic(keyed, topic),
+  isFeed: (topic) => isFeed(feeds, topic),
+});
 
 /** Loads Redis and SQLite only where they are used: SQLite takes 2 MiB. @throws {DataDirectoryError} */
 function openEngine(config: HandlerConfig, deps: EngineDeps): Engine {

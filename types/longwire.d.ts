@@ -137,10 +137,13 @@ export interface ReceivedMessage {
 	readonly attributes: Attributes;
 	readonly data: string | Uint8Array;
 }
-/** Messages after the last one received are gone. Subscribe again with `since: error.from` to continue. */
+/**
+ * Messages after the last one received are gone. Subscribe again with `since: error.from` to continue: in a keyed topic with
+ * every value, which take the place of what was received before.
+ */
 export declare class GapError extends Error {
 	readonly name = "GapError";
-	/** The id to continue after. */
+	/** The id to continue after, in a keyed topic with the base of the snapshot that follows. */
 	readonly from: string;
 	constructor({ topic, requested, from }: Gap);
 }
@@ -202,6 +205,12 @@ interface HandlerSettings {
 	 * is refused with 507. As many removed keys are remembered for readers that return.
 	 */
 	readonly keysMax: number;
+	/**
+	 * Topics into which others go, each as `<pattern> <topic>`, such as `chat/* all-chats`. Default none. What is published to a
+	 * topic that matches is also appended to the feed, in the same step, with the attributes `origin` and `originid`. Nobody
+	 * publishes to a feed. In memory only, so far.
+	 */
+	readonly feeds: readonly string[];
 	/**
 	 * Whether event streams and polls of topics are compressed for clients that accept gzip: `"on"` or `"off"`. Default `on`.
 	 * A message is compressed once for all of its readers, by itself. WebSockets are not compressed.

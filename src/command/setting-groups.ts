@@ -25,6 +25,7 @@ export const settingGroups: Readonly<Record<string, readonly (keyof typeof setti
     "retain",
     "keyed",
     "keysMax",
+    "feeds",
     "historyBytesMax",
     "positionAgeSeconds",
     "positionBytesMax",

@@ -5,6 +5,7 @@
 import type { Logger } from "../log.ts";
 import type { Metric } from "../metrics.ts";
 import type { Broker } from "../topic/broker.ts";
+import type { Feed } from "../topic/feed.ts";
 import type { HistoryLimits } from "../topic/retention.ts";
 
 /** An engine that is open. It is closed by its broker. */
@@ -25,16 +26,17 @@ export interface EngineSize {
   readonly historyBytes: number;
 }
 
-/** Which topics are keyed, and how much of them is kept. */
-export interface KeyedLimits {
+/** Which topics are keyed, how much of them is kept, and which go into feeds. */
+export interface KindsOfTopics {
   /** Each a topic's name, or a prefix that ends in `*`. */
   readonly keyed: readonly string[];
   /** Values of one topic, and removals. */
   readonly keysMax: number;
+  readonly feeds: readonly Feed[];
 }
 
 /** The limits of an engine on this machine. */
-export interface EngineLimits extends HistoryLimits, KeyedLimits {
+export interface EngineLimits extends HistoryLimits, KindsOfTopics {
   /** How long a topic's position outlives its last message and subscriber. */
   readonly positionAgeSeconds: number;
   /** Bytes of the positions of topics without a message or subscriber. */

@@ -12,6 +12,7 @@ import {
   TopicFull,
 } from "../topic/broker.ts";
 import { DraftError } from "../topic/draft.ts";
+import { TopicIsFeed } from "../topic/hub.ts";
 import { formatId } from "../topic/message.ts";
 import { closeCode } from "../wire/close-code.ts";
 import { ItemSizeError } from "../wire/item-size.ts";
@@ -120,6 +121,7 @@ export function refusalOf(error: unknown): Refusal | undefined {
       "This Idempotency-Key was used in the last 5 minutes with another body. Use a new key for a new message.";
     return new Refusal("conflict", detail);
   }
+  if (error instanceof TopicIsFeed) return new Refusal("permission", error.message);
   if (error instanceof ConditionFailed) {
     const current = error.current ? formatId(error.current) : null;
     const now = current === null ? "The key has no value" : `The key's value is "${current}"`;

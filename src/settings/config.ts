@@ -7,6 +7,7 @@ import { UnitError } from "./unit-error.ts";
 import {
   count,
   duration,
+  feeds,
   host,
   keyPrefix,
   name,
@@ -156,6 +157,13 @@ export const handlerSettings = {
    * is refused with 507. As many removed keys are remembered for readers that return.
    */
   keysMax: setting("keys-max", count(1, 10_000_000), 100_000, "keys of one keyed topic"),
+
+  /**
+   * Topics into which others go, each as `<pattern> <topic>`, such as `chat/* all-chats`. Default none. What is published to a
+   * topic that matches is also appended to the feed, in the same step, with the attributes `origin` and `originid`. Nobody
+   * publishes to a feed. In memory only, so far.
+   */
+  feeds: setting("feed", feeds, [], 'topics into which others go, as "chat/* all-chats"', { takes: "many" }),
 
   /**
    * Whether event streams and polls of topics are compressed for clients that accept gzip: `"on"` or `"off"`. Default `on`.

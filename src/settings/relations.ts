@@ -1,4 +1,7 @@
 /** Settings that contradict each other, or that have no effect, found before anything is started. */
+
+import { feedsOf, feedsOfTopicMax } from "../topic/feed.ts";
+import { matchesTopic } from "../topic/message.ts";
 import { type Config, ConfigError, type HandlerConfig, settings } from "./config.ts";
 import { connectionsFew, heartbeatSecondsAdvised } from "./limits.ts";
 
@@ -19,6 +22,7 @@ export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surround
   checkSizesAndAges(config);
   checkRedis(config);
   checkKeyed(config);
+  checkFeeds(config);
   const ofTokens = {
     jwtAudiences: config.jwtAudiences.length > 0,
     jwtIssuers: config.jwtIssuers.length > 0,
@@ -110,6 +114,25 @@ function checkKeyed({ keyed, keysMax, data }: HandlerConfig): void {
     throw new ConfigError("--keys-max has no effect without --keyed");
   if (keyed.length > 0 && data)
     throw new ConfigError("--keyed does not work with --data, so far: leave out one of them");
+}
+
+function checkFeeds({ feeds, keyed, data, redisUrl }: HandlerConfig): void {
+  const engine = redisUrl ? "--redis" : data ? "--data" : undefined;
+  if (feeds.length > 0 && engine)
+    throw new ConfigError(`--feed works in memory only, so far: leave out ${engine}, or --feed`);
+  const keyedFeed = feeds.find(({ topic }) => matchesTopic(keyed, topic));
+  if (keyedFeed)
+    throw new ConfigError(
+      `--feed names the topic ${keyedFeed.topic}, which is keyed by --keyed: a feed keeps every message`,
+    );
+  for (const { pattern } of feeds) {
+    // The topics of the longest prefix are in the most feeds.
+    const count = feedsOf(feeds, pattern).length;
+    if (count > feedsOfTopicMax)
+      throw new ConfigError(
+        `--feed '${pattern} …' has topics that go into ${count} feeds, and ${feedsOfTopicMax} are possible: each is one more append`,
+      );
+  }
 }
 
 function checkSizesAndAges(config: HandlerConfig): void {

@@ -1,5 +1,6 @@
 /** The units of settings: how text becomes a value, and which values are allowed. */
-import { isTopicPattern } from "../topic/message.ts";
+import type { Feed } from "../topic/feed.ts";
+import { faultOfTopicName, isTopicPattern } from "../topic/message.ts";
 import type { RetainedTopics } from "../topic/retention.ts";
 import { Network } from "./networks.ts";
 import { type PublicKey, readPublicKey } from "./public-key.ts";
@@ -154,6 +155,18 @@ export const retainedTopics = list<RetainedTopics>(
   {
     show: ({ pattern, messages, ageSeconds }) => `${pattern} ${messages} ${keptTime.show(ageSeconds)}`,
   },
+);
+
+/** What goes into one more topic, each as `<pattern> <topic>`. @example "chat/* all-chats" */
+export const feeds = list<Feed>(
+  "<feed>",
+  'texts such as "chat/* all-chats": a topic or a prefix that ends in *, and the topic of the feed',
+  (text) => {
+    const [pattern = "", topic = "", ...more] = text.split(" ");
+    const isRight = isTopicPattern(pattern) && faultOfTopicName(topic) === undefined && more.length === 0;
+    return isRight ? { pattern, topic } : undefined;
+  },
+  { show: ({ pattern, topic }) => `${pattern} ${topic}` },
 );
 
 /** Networks in the notation of RFC 4632, such as `10.0.0.0/8`, or single addresses. */

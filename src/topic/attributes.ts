@@ -4,7 +4,7 @@ import { ownText } from "./owned-text.ts";
 
 /**
  * The attributes of a message by name: `type`, `subject`, `dataschema`, extensions, `traceparent` and `tracestate`, and
- * those that the server stamps: `authtype` and `authid`. Plain data, so that an engine may keep it as JSON.
+ * those that the server stamps: `authtype` and `authid`, and in a feed `origin` and `originid`. Plain data, so that an engine may keep it as JSON.
  * @example { type: "content_block_delta", partitionkey: "7", authtype: "app_user" }
  */
 export type Attributes = Readonly<Record<string, AttributeValue>>;
@@ -32,6 +32,8 @@ const ignored: ReadonlySet<string> = new Set([
   "datacontenttype",
   "authtype",
   "authid",
+  "origin",
+  "originid",
 ]);
 
 /** The attributes that CloudEvents 1.0 itself defines, and that are kept. */

@@ -11,6 +11,9 @@
  * has come. A removal is a message without data that takes the key away; it is kept for a while, so that a reader that returns
  * learns of it. The offset of the newest removal that is forgotten is the floor: below it a resume may not be complete.
  *
+ * What is published to a topic that has feeds MUST also be appended to each feed, in the same step: as `fedDraft` has it, with
+ * the attribute `originid`, the id in the topic. The answer names the topic alone, and a repetition appends to neither.
+ *
  * A topic can end. The end is the last entry of its log and has an id of its own: a topic that ends after `k3-9` is at
  * `k3-10` from then on. The end counts neither in retention nor in `last`, and is kept as long as the topic's position.
  */

@@ -42,12 +42,23 @@ export interface HubDeps<Live extends LiveSubscribers> {
   live(): Live;
   /** Whether a topic keeps only the last message of each key. Left out, none does. */
   isKeyed?(topic: string): boolean;
+  /** Whether a topic is a feed. Left out, none is. */
+  isFeed?(topic: string): boolean;
   /** Limits of the recent messages that the node keeps, if its engine is not in this process. */
   readonly limits: HistoryLimits;
   /** `crowdReturnSeconds` unless a test says otherwise. */
   readonly lingerSeconds?: number;
   readonly counters: Counters;
   readonly log: Logger;
+}
+
+/** A feed gets what is published to other topics, and nothing else. */
+export class TopicIsFeed extends Error {
+  override readonly name = "TopicIsFeed";
+
+  constructor(readonly topic: string) {
+    super(`The topic ${topic} is a feed: publish to one of the topics that go into it.`);
+  }
 }
 
 /** A topic, and its open subscriptions on this node. */
@@ -59,6 +70,7 @@ export interface BusyTopic {
 export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   /** Whether a topic keeps only the last message of each key. */
   readonly isKeyed: (topic: string) => boolean;
+  readonly #isFeed: (topic: string) => boolean;
   readonly #broker: Broker;
   readonly #counters: Counters;
   readonly #log: Logger;
@@ -80,6 +92,7 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     this.#lingerSeconds = isInProcess ? 0 : (options.lingerSeconds ?? crowdReturnSeconds);
     const recent = isInProcess ? undefined : new Retention(limits);
     this.isKeyed = options.isKeyed ?? (() => false);
+    this.#isFeed = options.isFeed ?? (() => false);
     this.#channelDeps = {
       ...{ broker, live, recent, counters, log, isKeyed: this.isKeyed },
       unused: (channel) => this.#unused(channel),
@@ -101,9 +114,11 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   /**
    * Waits while so much of the topic is on its way to its subscribers here that more would have readers cut that keep up.
    * @returns no promise where nothing is waited for: a promise and its steps cost more than an append to memory
+   * @throws {TopicIsFeed}
    * @throws what `Broker.publish` throws
    */
   publish(topic: string, publication: Publication): Appended | Promise<Appended> {
+    if (this.#isFeed(topic)) throw new TopicIsFeed(topic);
     const room = this.#channels.get(topic)?.live.room;
     if (room) return this.#publishAfter(room, topic, publication);
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
@@ -120,6 +135,7 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
 
   /** @throws what `Broker.takeStream` throws */
   async takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
+    if (this.#isFeed(topic)) throw new TopicIsFeed(topic);
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     return await this.#broker.takeStream(topic, once, writer);
   }

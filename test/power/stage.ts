@@ -31,6 +31,7 @@ export const limitsWith = (historyMessages: number, historyBytesMax = 1024 ** 3)
   retain: [],
   keyed: [],
   keysMax: 1000,
+  feeds: [],
   positionAgeSeconds: 86_400,
   positionBytesMax: 64 * 1024 ** 2,
   idempotencyBytesMax: 64 * 1024 ** 2,

@@ -37,6 +37,7 @@ const limits: EngineLimits = {
   retain: [],
   keyed: [],
   keysMax: 1000,
+  feeds: [],
   positionAgeSeconds: 3600,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

@@ -13,6 +13,7 @@ const limits = {
   retain: [],
   keyed: [],
   keysMax: 1000,
+  feeds: [],
   positionAgeSeconds: 86_400,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

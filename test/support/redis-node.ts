@@ -25,6 +25,7 @@ const limits = {
   retain: [],
   keyed: [],
   keysMax: 1000,
+  feeds: [],
 };
 
 export class RedisNode implements AsyncDisposable {

@@ -115,6 +115,7 @@ class World {
       retain: [],
       keyed: [],
       keysMax: 1000,
+      feeds: [],
       positionAgeSeconds: 1_000_000,
       positionBytesMax: Number.MAX_SAFE_INTEGER,
       idempotencyBytesMax: Number.MAX_SAFE_INTEGER,

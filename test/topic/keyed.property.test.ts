@@ -27,6 +27,7 @@ const limits: EngineLimits = {
   retain: [],
   keyed: [topic],
   keysMax: 8,
+  feeds: [],
   positionAgeSeconds: 1_000_000,
   positionBytesMax: Number.MAX_SAFE_INTEGER,
   idempotencyBytesMax: Number.MAX_SAFE_INTEGER,

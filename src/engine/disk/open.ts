@@ -13,10 +13,18 @@ interface DiskConfig extends EngineLimits {
 /** @throws {DataDirectoryError} if the directory cannot be used */
 export function open({ data: directory, ...config }: DiskConfig, deps: EngineDeps): Engine {
   const { historyMessages, historyAgeSeconds, historyBytesMax, retain } = config;
-  const { positionAgeSeconds, positionBytesMax, idempotencyBytesMax, keyed, keysMax } = config;
+  const { positionAgeSeconds, positionBytesMax, idempotencyBytesMax, keyed, keysMax, feeds } = config;
   const history = { historyMessages, historyAgeSeconds, historyBytesMax, retain };
   // Only these, since they are copied to the Worker: other settings are secrets and keys.
-  const limits = { ...history, positionAgeSeconds, positionBytesMax, idempotencyBytesMax, keyed, keysMax };
+  const limits = {
+    ...history,
+    positionAgeSeconds,
+    positionBytesMax,
+    idempotencyBytesMax,
+    keyed,
+    keysMax,
+    feeds,
+  };
   const broker = new DiskBroker({ ...deps, directory, limits });
   return { kind: "disk", broker, size: broker, metrics: () => metricsOf(broker.meter) };
 }

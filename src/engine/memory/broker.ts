@@ -20,11 +20,13 @@ import {
   type TopicState,
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
+import { fedDraft, feedsOf } from "../../topic/feed.ts";
 import { isRemoval, keyOf } from "../../topic/key.ts";
 import { KeyedLog, keyedBytes, type Removals } from "../../topic/keyed-log.ts";
 import { TopicLog, topicBytes } from "../../topic/log.ts";
 import {
   type End,
+  formatId,
   type Message,
   matchesTopic,
   type Position,
@@ -55,6 +57,7 @@ const endBytes = 100;
 
 interface MemoryTopic {
   readonly log: TopicLog | KeyedLog;
+  readonly feeds: readonly string[];
   /** The time of the last message. */
   lastTime: number;
   /** When its last message came or its last subscriber left, by the monotonic clock. */
@@ -193,13 +196,34 @@ export class MemoryBroker implements Broker, EngineSize {
     if (log instanceof KeyedLog) this.#requireKeys(log, publication);
     const { drafts, end } = publication;
     const now = this.#clock.now();
+    this.#used(name, now);
+    let message: Position | undefined;
+    for (const draft of drafts) {
+      message = this.#appendMessage(topic, draft, now);
+      this.#feed(topic, draft, message, now);
+    }
+    if (!end) return { message, end: undefined };
+    const ended = this.#appendEnd(topic);
+    this.#feed(topic, undefined, ended, now);
+    return { message, end: ended };
+  }
+
+  /** Appends an entry to the feeds of its topic. @param draft undefined for the end */
+  #feed({ log, feeds }: MemoryTopic, draft: Draft | undefined, position: Position, now: number): void {
+    if (feeds.length === 0) return;
+    const fed = fedDraft(draft, log.topic);
+    const attributes = { ...fed.attributes, originid: formatId(position) };
+    for (const name of feeds) this.#appendMessage(this.#used(name, now), { ...fed, attributes }, now);
+  }
+
+  /** A topic to which something is appended now. */
+  #used(name: string, now: number): MemoryTopic {
+    const topic = this.#topic(name);
     // A clock that was set back must not make a topic's time decrease.
     topic.lastTime = Math.max(now, topic.lastTime);
     topic.lastUsedMilliseconds = this.#clock.monotonic();
     this.#removeIdle(name);
-    let message: Position | undefined;
-    for (const draft of drafts) message = this.#appendMessage(topic, draft, now);
-    return { message, end: end ? this.#appendEnd(topic) : undefined };
+    return topic;
   }
 
   #appendMessage({ log, lastTime }: MemoryTopic, draft: Draft, now: number): Position {
@@ -271,12 +295,18 @@ export class MemoryBroker implements Broker, EngineSize {
   #topic(name: string): MemoryTopic {
     let topic = this.#topics.get(name);
     if (!topic) {
-      const { keyed, keysMax } = this.#limits;
+      const { keyed, keysMax, feeds } = this.#limits;
       const beginning = { epoch: this.#epochs.next(), offset: 0 };
       const log = matchesTopic(keyed, name)
         ? new KeyedLog(ownText(name), beginning, keysMax)
         : new TopicLog(ownText(name), beginning);
-      topic = { log, lastTime: 0, lastUsedMilliseconds: this.#clock.monotonic(), subscribed: false };
+      topic = {
+        log,
+        feeds: feedsOf(feeds, name),
+        lastTime: 0,
+        lastUsedMilliseconds: this.#clock.monotonic(),
+        subscribed: false,
+      };
       this.#topics.set(log.topic, topic);
       this.#addIdle(log.topic); // A publication that is refused leaves it so.
     }

@@ -7,7 +7,7 @@ import { publicationDigest } from "../../topic/digest.ts";
 import { isRemoval, keyOf } from "../../topic/key.ts";
 import { formatId, matchesTopic } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
-import type { KeyedLimits } from "../engine.ts";
+import type { KindsOfTopics } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { encodeDraft, encodeKeyedDraft } from "./entry.ts";
 import type { RedisKeys } from "./keys.ts";
@@ -29,7 +29,7 @@ const messagesPerCallMax = 128;
 const bytesPerCallMax = 256 * 1024;
 
 export interface AppendsDeps {
-  readonly limits: HistoryLimits & KeyedLimits;
+  readonly limits: HistoryLimits & KindsOfTopics;
   readonly keys: RedisKeys;
   readonly primary: Primary;
   readonly testimony: Testimony;

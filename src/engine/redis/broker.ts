@@ -23,7 +23,7 @@ import {
 } from "../../topic/broker.ts";
 import { matchesTopic, type Position, type Since, type TopicPosition } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
-import type { KeyedLimits } from "../engine.ts";
+import type { KindsOfTopics } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { Announcements } from "./announcements.ts";
 import { Appends } from "./appends.ts";
@@ -36,7 +36,7 @@ import { arrayOf, historyOf, keyedHistoryOf, keyStateOf, placeOf, positionOf } f
 import { Testimony } from "./testimony.ts";
 import { translated, wordsOf } from "./unavailable.ts";
 
-export interface RedisBrokerSettings extends HistoryLimits, KeyedLimits {
+export interface RedisBrokerSettings extends HistoryLimits, KindsOfTopics {
   /** `redis://`, `rediss://` or `unix://`, with user, password and database, as settings/redis-url.ts takes it. */
   readonly url: string;
   /** Its database, which channels are not divided by. */

@@ -1,11 +1,11 @@
 /** The engine in Redis, as engine.ts has it. */
 import { count, counts, gauge, type Metric } from "../../metrics.ts";
 import type { HistoryLimits } from "../../topic/retention.ts";
-import type { Engine, EngineDeps, KeyedLimits } from "../engine.ts";
+import type { Engine, EngineDeps, KindsOfTopics } from "../engine.ts";
 import { RedisBroker } from "./broker.ts";
 
 /** Settings of this engine. `RedisBrokerSettings` says what they mean. */
-interface RedisConfig extends HistoryLimits, KeyedLimits {
+interface RedisConfig extends HistoryLimits, KindsOfTopics {
   readonly positionAgeSeconds: number;
   readonly redisUrl: { readonly url: string; readonly database: number };
   readonly redisReplicaUrl: { readonly url: string } | undefined;

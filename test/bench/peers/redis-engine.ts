@@ -33,7 +33,7 @@ interface Pair {
 const data = "x".repeat(256);
 const limits = {
   ...{ historyMessages: 100, historyAgeSeconds: 600, historyBytesMax: 2 ** 26, retain: [] },
-  ...{ keyed: [], keysMax: 1 },
+  ...{ keyed: [], keysMax: 1, feeds: [] },
 };
 const redis = await RedisServer.start();
 // The benchmark ends its peers by SIGKILL: the pipe closes with this process, and Redis must not outlive it.

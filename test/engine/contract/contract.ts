@@ -11,6 +11,7 @@ import { describeClosed } from "./closed.ts";
 import { describeContent } from "./content.ts";
 import { describeEnd } from "./end.ts";
 import { type Abilities, Contract, type Engine, type OpenEngine } from "./engine.ts";
+import { describeFeeds } from "./feeds.ts";
 import { describeHistory } from "./history.ts";
 import { describeIdempotency } from "./idempotency.ts";
 import { describeKeyed } from "./keyed.ts";
@@ -44,6 +45,7 @@ export function describeBrokerContract<Kind extends Engine>(
     describeSeveral(contract);
     describeEnd(contract);
     describeKeyed(contract);
+    describeFeeds(contract);
     describeHistory(contract);
     describeRetention(contract);
     describeTime(contract);

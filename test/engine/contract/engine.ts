@@ -27,6 +27,8 @@ export interface Abilities<Kind extends Engine> {
   readonly isShared?: true;
   /** True if it has keyed topics. */
   readonly keepsKeys?: true;
+  /** True if its topics have feeds. */
+  readonly keepsFeeds?: true;
   /** Whether `node` may be called more than once. */
   readonly manyNodes: boolean;
   /** The time that the engine lives in; left out, the machine's. */
@@ -54,8 +56,12 @@ export const generous: EngineLimits = {
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
   retain: [],
-  keyed: ["keyed/*"],
+  keyed: ["keyed/*", "fed/keyed/*"],
   keysMax: 1000,
+  feeds: [
+    { pattern: "fed/*", topic: "feeds/all" },
+    { pattern: "fed/keyed/*", topic: "feeds/keyed" },
+  ],
   positionAgeSeconds: 7200,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,

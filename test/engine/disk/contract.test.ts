@@ -29,6 +29,7 @@ const limits: EngineLimits = {
   retain: [],
   keyed: [],
   keysMax: 1000,
+  feeds: [],
   positionAgeSeconds: 86_400,
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,

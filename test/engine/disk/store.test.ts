@@ -27,6 +27,7 @@ const limits: EngineLimits = {
   retain: [],
   keyed: [],
   keysMax: 1000,
+  feeds: [],
   positionAgeSeconds: hour,
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,

@@ -15,7 +15,7 @@ const historyMessages = 7777;
 
 const limits: AppendsDeps["limits"] = {
   ...{ historyMessages, historyAgeSeconds: 600, historyBytesMax: 0, retain: [] },
-  ...{ keyed: [], keysMax: 1 },
+  ...{ keyed: [], keysMax: 1, feeds: [] },
 };
 
 const done = "epoch 1 -";
