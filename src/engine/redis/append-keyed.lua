@@ -69,7 +69,7 @@ end
 -- A place in what a takeover skipped is a gap for as long as the hole is known, and after that because it is below the floor.
 local function close_hole(position, hole)
   local floor, received, due = read_removals(position)
-  write_removals(position, math.max(floor, tonumber(string.match(hole, ':(%d+)$')) - 1), received, due)
+  write_removals(position, math.max(floor, tonumber(string.match(hole, ':(%d+)$'))), received, due)
 end
 
 -- Forgets removals, the oldest first, that are too old or too many, and says when the next is to be forgotten.

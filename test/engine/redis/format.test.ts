@@ -5,6 +5,7 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { decodeEntry } from "../../../src/engine/redis/entry.ts";
 import { BrokerUnavailable, TopicEnded } from "../../../src/topic/broker.ts";
+import { removalOf } from "../../../src/topic/key.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
 import { spawnServer } from "../../support/server.ts";
@@ -81,6 +82,31 @@ describe.skipIf(lacks("redis-server"))("what this version has written", () => {
       ...{ epoch, last: "1", time, received: time, generation: String(generation) },
       ...{ clamp: "-", forks: "-", ended: "-", holes: "-" },
     });
+  });
+
+  test("of a keyed topic is an entry of each key, and their offsets", async () => {
+    const redis = await RedisServer.start();
+    opened.push(redis);
+    const node = await RedisNode.on(redis, { keyed: ["prices"] });
+    opened.push(node);
+    const draft = { data: "1", contentType: "text/plain", attributes: { partitionkey: "a" } };
+    for (const next of [draft, { ...draft, attributes: { partitionkey: "b" } }, removalOf("a")])
+      await node.hub.publish("prices", { drafts: [next] });
+    const position = Object.fromEntries(pairsOf(await redis.command("HGETALL", "test:{prices}:p")));
+    const due = Number(/^0:0:(\d+)$/.exec(position.removals ?? "")?.[1]);
+    expect(position).toMatchObject({ last: "3", ended: "-", holes: "-" });
+    const entries = Object.fromEntries(pairsOf(await redis.command("HGETALL", "test:{prices}:h")));
+    const parts = Object.entries(entries).map(([key, entry]) => [key, entry.slice(entry.indexOf("\n") + 1)]);
+    expect(Object.fromEntries(parts)).toEqual({
+      a: 'Rtext/plain\n{"type":"longwire.removed","partitionkey":"a"}\n',
+      b: 'Ttext/plain\n{"partitionkey":"b"}\n1',
+    });
+    const [epoch, offset, , received, previous] = (entries.a ?? "").split(" ");
+    expect([epoch, offset, previous]).toEqual([position.epoch, "3", "2"]);
+    expect(due).toBe(Number(received) + 3600 * 1000 + 1); // The default age of history in these tests.
+    expect(await redis.command("ZRANGE", "test:{prices}:z", "0", "-1")).toEqual(["b", "a"]);
+    expect(await redis.command("ZRANGE", "test:{prices}:x", "0", "-1")).toEqual(["a"]);
+    expect(await redis.command("EXISTS", "test:{prices}:l")).toBe(0);
   });
 
   test("is refused by the scripts of version 0.1, which change nothing", async () => {

@@ -168,6 +168,34 @@ describe.skipIf(lacks("redis-server"))("the scripts", () => {
     expect(await append()).toMatchObject({ epoch: "e", offset: offset + 1 });
   });
 
+  test("close the oldest of more than eight holes of a keyed topic by the floor: each place in one stays a gap", async () => {
+    const holes = Array.from({ length: 8 }, (_, index) => `${30 - 3 * index}:${32 - 3 * index}`);
+    await store({}, { generation: 4, last: 40, forks: "-", holes: holes.join(), removals: "3:5:-" });
+    const complete = async (places: readonly string[]): Promise<string[]> => {
+      const found: string[] = [];
+      for (const place of places) {
+        const [offset = "", base = "-"] = place.split(".");
+        const reply = await run("readKeyed", [position], ["position", "e", offset, 10, 1000, 600_000, base]);
+        if ((reply as unknown[])[0] === 1) found.push(place);
+      }
+      return found;
+    };
+    const places = ["2", "3", "8", "9", "10", "11", "12", "13", "40", "41", "1.10", "1.11", "1.12", "30.31"];
+    expect(await complete(places)).toEqual(["3", "8", "9", "11", "12", "40", "1.11", "1.12"]);
+    const publication = ["100 600000 0 1 none keyed", "-", "key", 'Ttext/plain\n{"partitionkey":"key"}\nx'];
+    await run("append", [keys.name("news")], ["new", keys.channelsBegin, ...publication]);
+    const offset = 40 + 2 ** 32 + Number.parseInt(replid.slice(0, 7), 16);
+    expect(await server.command("HMGET", position, "last", "holes", "removals")).toEqual([
+      String(offset),
+      [`40:${offset}`, ...holes.slice(0, 7)].join(),
+      "11:5:-",
+    ]);
+    const later = ["39", "40", "41", `${offset - 1}`, `${offset}`];
+    expect(await complete([...places.slice(0, 8), ...later, ...places.slice(10)])).toEqual([
+      ...["11", "12", "39", "40", String(offset), "1.11", "1.12"],
+    ]);
+  });
+
   test("give offsets past 2 ** 31 as they are, also where Redis has 32 bits, as Debian's has for armhf", async () => {
     // Lua's %d is C's `long`, and the conversion of a larger number ends at the largest one.
     const narrow = `local string = setmetatable({ format = function(format, number)
