@@ -21,14 +21,16 @@ const [english = "", chinese = ""] = await Promise.all(
   pages.map((page) => Bun.file(resolve(root, page)).text()),
 );
 
+const protocol = await Bun.file(resolve(root, "docs/protocol.md")).text();
+
 const blocks = (text: string, language: string): string[] =>
   [...text.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)]
     .filter(([, of]) => of === language)
     .map(([, , block]) => block ?? "");
 
 /** The only block of the language that has the text. */
-function block(language: string, text: string): string {
-  const found = blocks(english, language).filter((block) => block.includes(text));
+function block(language: string, text: string, page = english): string {
+  const found = blocks(page, language).filter((block) => block.includes(text));
   if (found.length !== 1) throw new Error(`${found.length} blocks of ${language} have "${text}"`);
   return String(found[0]);
 }
@@ -195,8 +197,22 @@ describe.skipIf(lacks("curl"))("the commands of README.md", () => {
       ".",
     ]);
     expect(followed).toContain("event: longwire.end");
-    const others = await printed(start(here(block("sh", "seq 1000"))));
+    const others = await printed(start(here(block("sh", "seq 1000", protocol))));
     expect(others).toMatch(/"topic":"numbers",.+"count":1000,.+"topic":"copy",.+"count":4,/s);
+  });
+
+  test("publish, read and follow the values of a keyed topic", async () => {
+    const keyed = start(block("sh", "--keyed"));
+    try {
+      const { value } = await within(keyed.stdout.getReader().read(), "the server's first line");
+      const [, host = ""] = /http:\/\/(localhost:\d+)/.exec(new TextDecoder().decode(value)) ?? [];
+      const commands = block("sh", "key=AAPL").replaceAll("localhost:9090", host);
+      const text = await printed(start(commands), /longwire\.live/);
+      expect(text).toMatch(/^\{"published":\[.+\]\}187\.30retry: 1000\n/);
+      expect(text).toContain('"partitionkey":"AAPL"');
+    } finally {
+      end(keyed);
+    }
   });
 
   test("guard a server", async () => {
