@@ -146,7 +146,8 @@ export const handlerSettings = {
 
   /**
    * Keyed topics: each keeps the last message of each key and no others, so that a reader gets the state, then every change
-   * of it. Default none. Each is a name or a prefix that ends in `*`. Not with `data`, so far.
+   * of it. Default none. Each is a name or a prefix that ends in `*`. A topic that is made keyed, or plain again, begins a new
+   * epoch without what it had.
    */
   keyed: setting("keyed", topicPatterns, [], "topics that keep the last message of each key", {
     takes: "many",

@@ -109,11 +109,9 @@ function checkRedis(config: HandlerConfig): void {
   }
 }
 
-function checkKeyed({ keyed, keysMax, data }: HandlerConfig): void {
+function checkKeyed({ keyed, keysMax }: HandlerConfig): void {
   if (keyed.length === 0 && keysMax !== settings.keysMax.default)
     throw new ConfigError("--keys-max has no effect without --keyed");
-  if (keyed.length > 0 && data)
-    throw new ConfigError("--keyed does not work with --data, so far: leave out one of them");
 }
 
 function checkFeeds({ feeds, keyed, data, redisUrl }: HandlerConfig): void {

@@ -10,7 +10,8 @@ import { DataDirectoryError } from "../../src/engine/data-directory-error.ts";
 import { DiskBroker } from "../../src/engine/disk/broker.ts";
 import { type Broker, BrokerUnavailable } from "../../src/topic/broker.ts";
 import type { Message } from "../../src/topic/message.ts";
-import { all } from "../engine/contract/messages.ts";
+import { readPage, set } from "../engine/contract/keyed-topic.ts";
+import { after, all } from "../engine/contract/messages.ts";
 import { Waits } from "../engine/contract/waits.ts";
 import { Random } from "../support/random.ts";
 import { recordingLog } from "../support/recording-log.ts";
@@ -26,6 +27,10 @@ const pageBytes = 4096;
 const historyBytesMax = 4 * 1024 ** 2;
 
 const { read } = new Waits(realTime);
+
+/** Its rows are in tables of their own. */
+const keyedTopic = "keyed/one";
+const keys = Array.from({ length: 150 }, (_, index) => `key ${index}`);
 
 type Kept = Pick<Message, "offset" | "time" | "data" | "contentType" | "attributes">;
 
@@ -72,6 +77,11 @@ async function fill(directory: string, publications: number): Promise<[Buffer, A
           const once = { key: `${first + index}`, publisher: "flips" }; // A busy machine is asked again.
           await patiently(() => broker.publish(topic, { ...publication, once }));
         }),
+      );
+    topics.add(keyedTopic);
+    for (const some of [keys, keys.slice(50)])
+      await Promise.all(
+        some.map((key) => patiently(() => set(broker, keyedTopic, key, `${key} ${"x".repeat(200)}`))),
       );
     return await patiently(async () => {
       const answers = await readAll(broker, [...topics]);
@@ -120,7 +130,7 @@ class Folder implements Disposable {
 }
 
 async function opened<Answer>(directory: string, act: (broker: Broker) => Promise<Answer>): Promise<Answer> {
-  const limits = limitsWith(1_000_000, historyBytesMax);
+  const limits = { ...limitsWith(1_000_000, historyBytesMax), keyed: [keyedTopic] };
   const broker = new DiskBroker({ directory, workerUrl, limits, log: recordingLog() });
   try {
     broker.listen({ announced: () => undefined, missed: () => undefined, subscriberCount: () => 0 });
@@ -137,14 +147,31 @@ async function readAll(broker: Broker, topics: readonly string[]): Promise<Answe
   const answers = new Map<string, readonly Kept[] | undefined>();
   for (const topic of topics)
     try {
-      const [reached] = await broker.positions([topic]);
-      const { messages = [] } = reached ? await read(broker, topic, all, reached) : {};
+      const messages = topic === keyedTopic ? await readKeys(broker) : await readMessages(broker, topic);
       answers.set(topic, messages.map(keptOf));
     } catch (error) {
       if (!(error instanceof BrokerUnavailable)) throw error;
       answers.set(topic, undefined);
     }
   return answers;
+}
+
+async function readMessages(broker: Broker, topic: string): Promise<readonly Message[]> {
+  const [reached] = await broker.positions([topic]);
+  return reached ? (await read(broker, topic, all, reached)).messages : [];
+}
+
+/** As a snapshot, as a reader that returns has the last of them, and each by itself. */
+async function readKeys(broker: Broker): Promise<readonly Message[]> {
+  const [position] = await broker.positions([keyedTopic]);
+  if (!position) return [];
+  const since = after({ ...position, offset: position.offset - 50 });
+  const [snapshot, changes] = [
+    await readPage(broker, keyedTopic, all),
+    await readPage(broker, keyedTopic, since),
+  ];
+  const values = await Promise.all(keys.map(async (key) => (await broker.value?.(keyedTopic, key))?.value));
+  return [...snapshot.messages, ...changes.messages, ...values.filter((value) => value !== undefined)];
 }
 
 const keptOf = ({ offset, time, data, contentType, attributes }: Message): Kept => ({

@@ -2,7 +2,7 @@
  * Operations that wait for the disk: one batch is being committed, and the next ones are filled. A publication becomes an entry
  * here, once: the Worker gives it its place and writes it as it is. No clock, no Worker.
  */
-import { BrokerUnavailable, type Publication } from "../../topic/broker.ts";
+import { BrokerUnavailable, type Condition, type Publication } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
 import { recordKeyOf } from "../publication-record.ts";
 import { type EntryBody, EntryWriter, entryKinds } from "./entry.ts";
@@ -66,6 +66,7 @@ class OpenBatch {
   readonly #names = new Map<string, number>();
   readonly #keys: Map<number, NonNullable<ReturnType<typeof recordKeyOf>>> = new Map();
   readonly #takeovers = new Map<number, Takeover>();
+  readonly #conditions = new Map<number, Condition>();
 
   constructor(memory: ArrayBuffer | undefined) {
     this.#writer = new EntryWriter(memory);
@@ -99,6 +100,7 @@ class OpenBatch {
       names: [...this.#names.keys()],
       keys: this.#keys,
       takeovers: this.#takeovers,
+      conditions: this.#conditions,
     };
   }
 
@@ -119,9 +121,11 @@ class OpenBatch {
   #write(operation: Operation): void {
     const index = this.pending.length;
     if (operation.kind === "publish") {
-      const key = recordKeyOf(operation.topic, operation.publication);
+      const { topic, publication } = operation;
+      const key = recordKeyOf(topic, publication);
       if (key) this.#keys.set(index, key);
-      this.#writePublication(operation.publication);
+      if (publication.condition) this.#conditions.set(index, publication.condition);
+      this.#writePublication(publication);
     } else if (operation.kind === "takeStream") {
       const { once, writer } = operation;
       this.#takeovers.set(index, { once, writer });

@@ -5,6 +5,8 @@ import { publishRecorded, type Records, takeRecordedStream } from "../publicatio
 import type { DataFile } from "./data-file.ts";
 import { Entries, EntryWriter, entryKinds } from "./entry.ts";
 import type { KeyTable } from "./key-table.ts";
+import type { KeyedState } from "./keyed-row.ts";
+import { type KeyedWriter, keyedDraftAt } from "./keyed-writer.ts";
 import type { OldMessages } from "./old-messages.ts";
 import { noOutcomes, type Outcomes, setFailure } from "./outcomes.ts";
 import type { Batch, Moment } from "./protocol.ts";
@@ -18,6 +20,7 @@ export interface BatchWriterDeps {
   readonly segments: SegmentTable;
   readonly old: OldMessages;
   readonly keys: KeyTable;
+  readonly keyed: KeyedWriter;
   readonly reader: TopicReader;
   readonly subscribed: Set<string>;
 }
@@ -37,6 +40,8 @@ interface Writing {
   readonly moment: Moment;
   /** Whether an entry has a place, so that the batch is kept. */
   isKept: boolean;
+  /** Keyed topics that it changes. Their entries are not in its row. */
+  readonly keyed: Set<DiskTopic>;
 }
 
 export class BatchWriter {
@@ -49,13 +54,16 @@ export class BatchWriter {
   /** In a transaction of the caller's, which begins here if there is something to write. */
   write(batch: Batch, moment: Moment): WrittenBatch {
     const entries = new Entries(batch.entries);
-    const writing = { batch, entries, moment, outcomes: noOutcomes(batch.operations), isKept: false };
+    const outcomes = noOutcomes(batch.operations);
+    const writing = { batch, entries, moment, outcomes, isKept: false, keyed: new Set<DiskTopic>() };
     let index = 0;
     for (let at = 0; at < batch.entries.length; index++) at = this.#operation(writing, index, at);
     return { outcomes: writing.outcomes, ...this.#append(writing) };
   }
 
-  #append({ entries, isKept, moment }: Writing): Omit<WrittenBatch, "outcomes"> {
+  #append({ entries: given, isKept, keyed, moment }: Writing): Omit<WrittenBatch, "outcomes"> {
+    for (const topic of keyed) this.#deps.topics.save(topic);
+    const entries = keyed.size > 0 ? withoutVoid(given) : given;
     const records = [...this.#deps.keys.changed];
     if (!isKept && records.length === 0) return { entries, seq: 0 };
     this.#deps.file.begin();
@@ -86,7 +94,7 @@ export class BatchWriter {
   #publish(writing: Writing, index: number, run: Run): void {
     const { batch, outcomes, moment } = writing;
     const appended = publishRecorded(batch.keys.get(index), this.#records(moment), () =>
-      this.#appendRun(writing, run),
+      this.#appendRun(writing, index, run),
     );
     if ("time" in appended) {
       outcomes.offsets[index] = (appended.end ?? appended.message)?.offset ?? 0;
@@ -98,14 +106,15 @@ export class BatchWriter {
   }
 
   /** @throws {TopicEnded} */
-  #appendRun(writing: Writing, run: Run) {
+  #appendRun(writing: Writing, index: number, run: Run) {
     const { entries, moment, outcomes } = writing;
     const { reader, topics, file } = this.#deps;
     const known = reader.known(run.name, moment.now);
     if (known?.ended) throw new TopicEnded(run.name, reader.positionOf(known));
-    file.begin();
     const topic = known ?? this.#create(run.name, moment.now);
     outcomes.epochs[entries.topicAt(run.at)] = reader.epochOf(topic);
+    if (topic.keyed) return this.#appendKeyed(writing, index, run, topic, topic.keyed);
+    file.begin();
     topics.changes(topic);
     topic.time = Math.max(moment.now, topic.time); // A clock that was set back must not make a topic's time decrease.
     topic.used = moment.now;
@@ -123,6 +132,35 @@ export class BatchWriter {
       ...(topic.ended && { end: reader.positionOf(topic) }),
       time: topic.time,
     };
+  }
+
+  /** @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull} */
+  #appendKeyed(
+    { batch, entries, moment, keyed }: Writing,
+    index: number,
+    run: Run,
+    topic: DiskTopic,
+    state: KeyedState,
+  ) {
+    const { reader, topics, file, keyed: writer } = this.#deps;
+    const places = [...placesOf(entries, run)];
+    const ends = entries.kindAt(run.last) === entryKinds.end;
+    const drafts = (ends ? places.slice(0, -1) : places).map((at) => keyedDraftAt(entries, at));
+    const found = writer.require(topic, state, reader.positionOf(topic), drafts, batch.conditions.get(index));
+    file.begin();
+    topics.changes(topic);
+    keyed.add(topic);
+    topic.time = Math.max(moment.now, topic.time);
+    topic.used = Math.max(moment.now, topic.used); // When what follows is received: it does not decrease.
+    let message: Position | undefined;
+    for (const draft of drafts) {
+      topic.last++;
+      message = reader.positionOf(topic);
+      topic.keyed = writer.append(topic, topic.keyed ?? state, entries, draft, found);
+    }
+    if (ends) topic.ended = 1;
+    setVoid(entries, run);
+    return { ...(message && { message }), ...(ends && { end: reader.positionOf(topic) }), time: topic.time };
   }
 
   #appendMessage(topic: DiskTopic, entries: Entries, at: number, keepsNone: boolean, now: number): Position {
@@ -145,12 +183,9 @@ export class BatchWriter {
 
   /** The entry stays as it is: if the commit fails, a topic that exists can still be subscribed to. */
   #subscribe({ outcomes, moment }: Writing, index: number, run: Run): void {
-    const { reader, file, subscribed } = this.#deps;
-    let topic = reader.known(run.name, moment.now);
-    if (!topic) {
-      file.begin(); // The epoch is on disk before its first subscriber knows of it.
-      topic = this.#create(run.name, moment.now);
-    }
+    const { reader, subscribed } = this.#deps;
+    // The epoch is on disk before its first subscriber knows of it.
+    const topic = reader.known(run.name, moment.now) ?? this.#create(run.name, moment.now);
     subscribed.add(run.name);
     const position = reader.topicPositionOf(topic);
     outcomes.others.set(index, { position, end: position.end, time: topic.time });
@@ -167,14 +202,21 @@ export class BatchWriter {
     }
     topics.changes(topic);
     topic.used = moment.now;
+    if (topic.keyed) {
+      this.#deps.file.begin();
+      writing.keyed.add(topic);
+      setVoid(entries, run);
+      return;
+    }
     const { id, last, ended, time } = topic;
     entries.placeAt(run.at, { topic: id, offset: last + ended, time, received: moment.now });
     writing.isKept = true;
   }
 
-  /** A topic that is expired begins anew. */
+  /** A topic that is expired begins anew, as one that is of another kind now. */
   #create(name: string, now: number): DiskTopic {
-    const { topics, segments, old } = this.#deps;
+    const { topics, segments, old, file } = this.#deps;
+    file.begin();
     const expired = topics.byName(name);
     if (expired) {
       segments.deleteOf(expired, expired.last);
@@ -199,8 +241,20 @@ interface Run {
   readonly name: string;
 }
 
-function setVoid(entries: Entries, { at, last }: Run): void {
-  for (let next = at; next <= last; next = entries.after(next)) entries.setKindAt(next, entryKinds.void);
+function* placesOf(entries: Entries, { at, last }: Run): Generator<number> {
+  for (let next = at; next <= last; next = entries.after(next)) yield next;
+}
+
+function setVoid(entries: Entries, run: Run): void {
+  for (const at of placesOf(entries, run)) entries.setKindAt(at, entryKinds.void);
+}
+
+function withoutVoid(entries: Entries): Entries {
+  const writer = new EntryWriter();
+  for (const at of entries.places())
+    if (entries.kindAt(at) !== entryKinds.void)
+      writer.copy(entries.bytes.subarray(at, at + entries.lengthAt(at)));
+  return writer.entries;
 }
 
 function withRecords(entries: Entries, records: readonly object[], received: number): Entries {

@@ -13,6 +13,7 @@ import {
   BrokerUnavailable,
   firstOf,
   type History,
+  type KeyState,
   type Once,
   type Page,
   type Publication,
@@ -24,7 +25,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
 import { BatchQueue, type Operation, type Outcome, type PublishOperation } from "./batch-queue.ts";
 import { OwnedDirectory } from "./directory.ts";
-import { endOf, historyOf } from "./messages.ts";
+import { endOf, historyOf, keyStateOf } from "./messages.ts";
 import { DiskMeter } from "./meter.ts";
 import type { Failure, WorkerAnswer, WorkerQuestion } from "./protocol.ts";
 import { settleMilliseconds, WorkerLink } from "./worker-link.ts";
@@ -133,6 +134,11 @@ export class DiskBroker implements Broker, EngineSize {
     return answer.kind === "history" && answer.history ? historyOf(topic, answer.history) : undefined;
   }
 
+  async value(topic: string, key: string): Promise<KeyState | undefined> {
+    const answer = await this.#read({ kind: "value", topic, key });
+    return answer.kind === "value" && answer.state ? keyStateOf(topic, answer.state) : undefined;
+  }
+
   async positions(topics: readonly string[]): Promise<(TopicPosition | undefined)[]> {
     if (topics.length === 0) return [];
     const answer = await this.#read({ kind: "positions", topics });
@@ -172,8 +178,13 @@ export class DiskBroker implements Broker, EngineSize {
       );
   }
 
-  #opened({ sinceTime, usage, failure }: Extract<WorkerAnswer, { kind: "opened" }>): void {
+  #opened({ sinceTime, usage, formerTopics, failure }: Extract<WorkerAnswer, { kind: "opened" }>): void {
     this.meter.usage = usage;
+    if (formerTopics > 0 && !this.#wasOpened)
+      this.#options.log.warn(
+        { topics: formerTopics },
+        "topics begin a new epoch: --keyed was changed, and what they had is deleted",
+      );
     this.#isOpened = true;
     this.#sinceTime = sinceTime;
     if (failure) this.#failed(failure);

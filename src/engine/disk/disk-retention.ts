@@ -1,5 +1,7 @@
 /** What the engine on disk forgets: messages that are too many, too old or too large together, and unused positions. */
 import type { DataFile } from "./data-file.ts";
+import { withoutEntry } from "./keyed-row.ts";
+import type { KeyedTable } from "./keyed-table.ts";
 import type { StoreOptions } from "./protocol.ts";
 import type { SegmentRow, SegmentTable } from "./segment-table.ts";
 import type { DiskTopic, TopicTable } from "./topic-table.ts";
@@ -14,6 +16,7 @@ export interface DiskRetentionDeps {
   readonly file: DataFile;
   readonly topics: TopicTable;
   readonly segments: SegmentTable;
+  readonly keyed: KeyedTable;
   readonly limits: StoreOptions["limits"];
   /** Names of topics with a subscriber. */
   readonly subscribed: ReadonlySet<string>;
@@ -22,6 +25,7 @@ export interface DiskRetentionDeps {
 export class DiskRetention {
   readonly #deps: DiskRetentionDeps;
   #evictedPositions = 0;
+  #areFormerLeft = true;
   /** The place in the set of subscribed topics from which the next sweep goes on. */
   #subscribedIterator: Iterator<string> | undefined;
 
@@ -52,11 +56,8 @@ export class DiskRetention {
    * @returns how many it dropped; less than `countMax` if there are no more to drop
    */
   dropOldest(countMax: number, now: number): number {
-    const { historyAgeSeconds, retain } = this.#deps.limits;
     const surplus = this.surplusBytes;
-    // Messages of topics with a shorter age are in between: readers do not see them, and they take space until then.
-    const ageSecondsMax = Math.max(historyAgeSeconds, ...retain.map(({ ageSeconds }) => ageSeconds));
-    const oldest = now - ageSecondsMax * 1000;
+    const oldest = this.#oldestKept(now);
     const isKept = (row: SegmentRow): boolean =>
       this.#deps.segments.receivedTime(row, row.received_last) >= oldest;
     const [front] = this.#deps.segments.oldest(1);
@@ -73,6 +74,63 @@ export class DiskRetention {
     this.#deps.segments.deleteUpTo(dropped.at(-1)?.id ?? 0);
     for (const row of dropped) this.#dropped(row);
     return dropped.length;
+  }
+
+  /**
+   * Forgets removals of keyed topics that are too old, or any where the file is too large without other messages, and deletes
+   * rows of topics that are gone.
+   * @returns whether there may be more
+   */
+  forgetKeyed(countMax: number, now: number): boolean {
+    this.#discardFormer();
+    const forgotten = this.#forgetRemovals(countMax, now);
+    return this.#purge(countMax) || forgotten === countMax;
+  }
+
+  /** Those that are used before begin anew by that. */
+  #discardFormer(): void {
+    if (!this.#areFormerLeft) return;
+    const { topics, keyed, file } = this.#deps;
+    const former = keyed.formerIds();
+    for (const id of former) {
+      const topic = topics.unlessDamaged(() => topics.byId(id));
+      if (!topic) continue;
+      file.begin();
+      topics.delete(topic);
+    }
+    this.#areFormerLeft = former.length > 0; // It may be rolled back.
+  }
+
+  /** @returns how many it forgot */
+  #forgetRemovals(countMax: number, now: number): number {
+    const { keyed, topics, file, segments } = this.#deps;
+    const oldest = this.#oldestKept(now);
+    const isFull = this.surplusBytes > 0 && segments.oldest(1).length === 0;
+    const rows = keyed.oldestOfAll(countMax).filter(({ received }) => isFull || received < oldest);
+    let count = 0;
+    for (const [id, removals] of Map.groupBy(rows, ({ topic }) => topic)) {
+      const topic = topics.unlessDamaged(() => topics.byId(id));
+      if (!topic?.keyed) continue; // Its rows are deleted with it.
+      file.begin();
+      topics.changes(topic);
+      topic.keyed = keyed.forget(topic.keyed, removals.map(withoutEntry));
+      topics.save(topic);
+      count += removals.length;
+    }
+    return count;
+  }
+
+  #purge(countMax: number): boolean {
+    const { keyed, file } = this.#deps;
+    if (!keyed.hasDoomed) return false;
+    file.begin();
+    return keyed.purge(countMax) >= countMax;
+  }
+
+  /** Messages of topics with a shorter age are in between: readers do not see them, and they take space until then. */
+  #oldestKept(now: number): number {
+    const { historyAgeSeconds, retain } = this.#deps.limits;
+    return now - Math.max(historyAgeSeconds, ...retain.map(({ ageSeconds }) => ageSeconds)) * 1000;
   }
 
   #dropped(row: SegmentRow): void {

@@ -12,6 +12,7 @@
  *  36  uint64  when it was received, by the clock
  *  44  content type, attributes in JSON (none where their length is 0), data: the rest
  */
+import type { Attributes } from "../../topic/attributes.ts";
 import type { Draft } from "../../topic/draft.ts";
 import type { Message } from "../../topic/message.ts";
 
@@ -110,6 +111,13 @@ export class Entries {
   dataAt(at: number): Uint8Array<ArrayBuffer> {
     const start = at + headerBytes + this.#view.getUint16(at + 6, true) + this.#view.getUint32(at + 8, true);
     return this.bytes.subarray(start, at + this.lengthAt(at));
+  }
+
+  /** @returns undefined where there are none */
+  attributesAt(at: number): Attributes | undefined {
+    const start = at + headerBytes + this.#view.getUint16(at + 6, true);
+    const end = start + this.#view.getUint32(at + 8, true);
+    return end > start ? JSON.parse(decoder.decode(this.bytes.subarray(start, end))) : undefined;
   }
 
   messageAt(at: number, topic: string, epoch: string): Message {

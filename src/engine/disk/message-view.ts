@@ -18,7 +18,8 @@ export const messageView = `
   CREATE VIEW message AS
     WITH RECURSIVE
       run (topic, merged, entries) AS (
-        SELECT topic, 0, entries FROM segment UNION ALL SELECT 0, 1, entries FROM batch),
+        SELECT topic, 0, entries FROM segment UNION ALL SELECT 0, 1, entries FROM batch
+        UNION ALL SELECT topic, 2, entry FROM keyed),
       entry (entries, merged, at) AS (
         SELECT entries, merged, 1 FROM run WHERE length(entries) > 0
         UNION ALL
@@ -34,5 +35,6 @@ export const messageView = `
           ELSE substr(entries, at + 44 + type_bytes + attributes_bytes,
             length - 44 - type_bytes - attributes_bytes) END AS data
       FROM part JOIN topic ON topic.id = part.topic
-      WHERE kind IN (1, 2) AND part.offset > topic.dropped AND (merged = 0 OR part.offset > topic.last);
+      WHERE kind IN (1, 2) AND (merged = 2
+        OR (part.offset > topic.dropped AND (merged = 0 OR part.offset > topic.last)));
   `;

@@ -1,10 +1,13 @@
 /** How the operations of a batch came out: on the way from the Worker to the node, with the errors. */
 import {
   BrokerUnavailable,
+  ConditionFailed,
   IdempotencyConflict,
+  KeyAbsent,
   type StreamRecord,
   StreamTakenOver,
   TopicEnded,
+  TopicFull,
 } from "../../topic/broker.ts";
 import type { Position } from "../../topic/message.ts";
 import { DamagedData } from "./schema.ts";
@@ -15,6 +18,9 @@ export const outcomes = {
   failed: 2,
   ended: 3,
   takenOver: 4,
+  conditionFailed: 5,
+  keyAbsent: 6,
+  full: 7,
 } as const;
 
 /** By the place of the operation in the batch. */
@@ -31,7 +37,7 @@ export interface Outcomes {
 
 /** Every part may be missing. */
 export interface OtherOutcome {
-  /** Of the topic, or of the message that was appended the first time. */
+  /** Of the topic, of the message that was appended the first time, or of the value that does not meet a condition. */
   readonly position?: Position | undefined;
   readonly end?: Position | undefined;
   /** The end's. */
@@ -56,6 +62,15 @@ export function setFailure({ codes, others }: Outcomes, index: number, error: un
   else if (error instanceof TopicEnded) {
     codes[index] = outcomes.ended;
     others.set(index, { end: error.end });
+  } else if (error instanceof ConditionFailed) {
+    codes[index] = outcomes.conditionFailed;
+    others.set(index, { position: error.current });
+  } else if (error instanceof KeyAbsent) {
+    codes[index] = outcomes.keyAbsent;
+    others.set(index, { position: error.position });
+  } else if (error instanceof TopicFull) {
+    codes[index] = outcomes.full;
+    others.set(index, { reason: error.bound });
   } else if (error instanceof DamagedData) {
     codes[index] = outcomes.failed;
     others.set(index, { reason: error.message });
@@ -69,7 +84,7 @@ export function failureAt(
   topic: string,
   unavailable: BrokerUnavailable,
 ): Error | undefined {
-  const { end, reason } = others.get(index) ?? {};
+  const { position, end, reason = "" } = others.get(index) ?? {};
   switch (codes[index]) {
     case outcomes.done:
       return undefined;
@@ -79,7 +94,13 @@ export function failureAt(
       return new StreamTakenOver();
     case outcomes.ended:
       return end ? new TopicEnded(topic, end) : unavailable;
+    case outcomes.conditionFailed:
+      return new ConditionFailed(topic, position);
+    case outcomes.keyAbsent:
+      return position ? new KeyAbsent(topic, position) : unavailable;
+    case outcomes.full:
+      return new TopicFull(topic, reason);
     default:
-      return reason === undefined ? unavailable : new BrokerUnavailable(reason);
+      return reason === "" ? unavailable : new BrokerUnavailable(reason);
   }
 }

@@ -1,6 +1,6 @@
 /** What a node and its Worker say to each other. Messages are bytes, as entry.ts has them: they are copied, not cloned. */
-import type { Once, Page, TopicState } from "../../topic/broker.ts";
-import type { End, Position, Since, TopicPosition } from "../../topic/message.ts";
+import type { Condition, KeyState, Once, Page, TopicState } from "../../topic/broker.ts";
+import type { End, Place, Position, Since, TopicPosition } from "../../topic/message.ts";
 import type { EngineLimits } from "../engine.ts";
 import type { RecordKey } from "../publication-record.ts";
 import type { Outcomes } from "./outcomes.ts";
@@ -25,6 +25,8 @@ export interface Batch {
   readonly keys: ReadonlyMap<number, RecordKey>;
   /** Of streams that are taken over. */
   readonly takeovers: ReadonlyMap<number, Takeover>;
+  /** Of publications to keyed topics. */
+  readonly conditions: ReadonlyMap<number, Condition>;
 }
 
 export interface Takeover {
@@ -43,6 +45,7 @@ export type WorkerQuestion =
   | ({ readonly kind: "open" } & StoreOptions)
   | { readonly kind: "commit"; readonly batch: Batch }
   | { readonly kind: "history"; readonly topic: string; readonly since: Since; readonly page: Page }
+  | { readonly kind: "value"; readonly topic: string; readonly key: string }
   | { readonly kind: "positions"; readonly topics: readonly string[] }
   | { readonly kind: "inspect"; readonly topics: readonly string[] }
   | { readonly kind: "sweep" }
@@ -55,10 +58,17 @@ export type WorkerRequest = Moment & { readonly id: number } & WorkerQuestion;
 export interface StoredHistory {
   readonly complete: boolean;
   readonly isTrimmed: boolean;
-  readonly from: Position;
+  readonly from: Place;
+  /** Set in a keyed topic. */
+  readonly through?: Place;
   readonly position: Position;
   readonly end: End | undefined;
   readonly entries: Uint8Array<ArrayBuffer>;
+}
+
+/** `KeyState` whose value is an entry. */
+export interface StoredKeyState extends Omit<KeyState, "value"> {
+  readonly value: Uint8Array<ArrayBuffer> | undefined;
 }
 
 export type StoredTopic = Omit<TopicState, "subscribers">;
@@ -101,6 +111,8 @@ export type WorkerAnswer = { readonly id: number } & (
       readonly kind: "opened";
       readonly sinceTime: number;
       readonly usage: DiskUsage;
+      /** Topics that begin a new epoch at their next use, because `--keyed` was changed. */
+      readonly formerTopics: number;
       /** Why it can be read and not written. */
       readonly failure: Failure | undefined;
     }
@@ -114,6 +126,7 @@ export type WorkerAnswer = { readonly id: number } & (
       readonly failure?: Failure;
     }
   | { readonly kind: "history"; readonly history: StoredHistory | undefined }
+  | { readonly kind: "value"; readonly state: StoredKeyState | undefined }
   | { readonly kind: "positions"; readonly positions: (TopicPosition | undefined)[] }
   | { readonly kind: "inspected"; readonly topics: (StoredTopic | undefined)[] }
   | { readonly kind: "swept"; readonly usage: DiskUsage; readonly failure?: Failure }

@@ -5,7 +5,9 @@
  * topic, from which history is read and which retention deletes. Entries are bytes, as entry.ts describes them, and the view
  * `message` shows them as rows to other programs.
  *
- * A row of `topic` is what was merged: the entries of the topic in `batch` with a greater offset are newer. Offsets of a topic
+ * Keyed topics are in `keyed` alone, with the last entry of each key: a commit writes them there, and not into `batch`.
+ *
+ * A row of `topic` is what was merged: the entries of the topic in `batch` with a greater offset are newer. Offsets of a plain topic
  * have no hole: its messages are those after `dropped` up to the last one. A topic's epoch is the file's generation and the
  * topic's number. So one row begins a new epoch for every topic.
  */
@@ -98,6 +100,33 @@ const migrations: readonly string[] = [
     segment INTEGER PRIMARY KEY,
     time INTEGER NOT NULL
   );
+  `,
+  `
+  CREATE TABLE keyed_topic (       -- The keyed topics, beside their rows in topic.
+    topic INTEGER PRIMARY KEY,     -- Where no such topic is left, its rows are being deleted.
+    floor INTEGER NOT NULL,        -- The offset of the newest removal that is forgotten; 0 for none.
+    forgotten_time INTEGER,        -- When that one was received.
+    value_count INTEGER NOT NULL,
+    removal_count INTEGER NOT NULL,
+    value_bytes INTEGER NOT NULL,
+    offset_sum INTEGER NOT NULL,   -- Of its rows in keyed, modulo 2^32; the other is of the CRC-32 of their keys.
+    key_sum INTEGER NOT NULL,
+    checksum INTEGER NOT NULL      -- CRC-32 of the numbers before it but forgotten_time.
+  );
+  CREATE TABLE keyed (             -- The last entry of each key.
+    id INTEGER PRIMARY KEY,
+    topic INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    removed INTEGER NOT NULL,      -- 1 for a removal, which is kept for a while. Otherwise 0.
+    received INTEGER NOT NULL,     -- By the clock.
+    checksum INTEGER NOT NULL,     -- CRC-32 of "topic offset removed key" and the entry.
+    entry BLOB NOT NULL
+  );
+  CREATE UNIQUE INDEX keyed_by_key ON keyed (topic, key);
+  CREATE UNIQUE INDEX keyed_by_offset ON keyed (topic, removed, offset);
+  CREATE INDEX keyed_removal ON keyed (received) WHERE removed = 1;
+  DROP VIEW IF EXISTS message;
   ${messageView}
   `,
 ];

@@ -6,10 +6,21 @@ import { DataFile } from "./data-file.ts";
 import { DiskLog } from "./disk-log.ts";
 import { DiskRetention, sliceRows } from "./disk-retention.ts";
 import { KeyTable } from "./key-table.ts";
+import { KeyedReader } from "./keyed-reader.ts";
+import { KeyedTable } from "./keyed-table.ts";
+import { KeyedWriter } from "./keyed-writer.ts";
 import { Merger } from "./merger.ts";
 import { OldMessages } from "./old-messages.ts";
 import type { Outcomes } from "./outcomes.ts";
-import type { Batch, DiskUsage, Moment, StoredHistory, StoredTopic, StoreOptions } from "./protocol.ts";
+import type {
+  Batch,
+  DiskUsage,
+  Moment,
+  StoredHistory,
+  StoredKeyState,
+  StoredTopic,
+  StoreOptions,
+} from "./protocol.ts";
 import { recover } from "./recovery.ts";
 import { SegmentTable } from "./segment-table.ts";
 import { TopicReader } from "./topic-reader.ts";
@@ -27,6 +38,7 @@ export class Store {
   readonly #segments: SegmentTable;
   readonly #old: OldMessages;
   readonly #keys: KeyTable;
+  readonly #keyed: KeyedTable;
   readonly #merger: Merger;
   readonly #reader: TopicReader;
   readonly #writer: BatchWriter;
@@ -43,29 +55,40 @@ export class Store {
     this.#file = file;
     const { database } = file;
     this.#latestTime = file.latestTime;
-    const topics = new TopicTable(database, file.counts);
+    const keyed = new KeyedTable(database, limits.keyed);
+    const topics = new TopicTable(database, file.counts, keyed);
     const segments = new SegmentTable(database);
     const old = new OldMessages(database);
     const keys = new KeyTable(database, limits.idempotencyBytesMax, moment);
-    [this.#topics, this.#segments, this.#old, this.#keys] = [topics, segments, old, keys];
+    [this.#topics, this.#segments, this.#old, this.#keys, this.#keyed] = [topics, segments, old, keys, keyed];
     this.#merger = new Merger({ file, topics, segments, old, keys, limits });
     const log = new DiskLog(segments, old, () => this.#merger.unmerged);
     const { generation, sinceTime } = file;
     this.#reader = new TopicReader({
       ...{ topics, log, limits, generation, sinceTime },
+      keyed: new KeyedReader(keyed, limits, sinceTime),
       subscribed: this.subscribed,
     });
     this.#writer = new BatchWriter({
       ...{ file, topics, segments, old, keys, reader: this.#reader },
+      keyed: new KeyedWriter(keyed, limits),
       subscribed: this.subscribed,
     });
-    this.#retention = new DiskRetention({ file, topics, segments, limits, subscribed: this.subscribed });
+    this.#retention = new DiskRetention({
+      ...{ file, topics, segments, keyed, limits },
+      subscribed: this.subscribed,
+    });
     recover({ file, topics, keys, into: this.#merger.filling }, moment);
     opened.move();
   }
 
   get sinceTime(): number {
     return this.#file.sinceTime;
+  }
+
+  /** How many topics begin a new epoch at their next use, because the setting of keyed topics was changed. */
+  get formerCount(): number {
+    return this.#keyed.formerCount;
   }
 
   get isAlone(): boolean {
@@ -115,6 +138,11 @@ export class Store {
   history(name: string, since: Since, page: Page, now: number): StoredHistory | undefined {
     this.#noticeTime(now);
     return this.#reader.history(name, since, page, now);
+  }
+
+  value(name: string, key: string, now: number): StoredKeyState | undefined {
+    this.#noticeTime(now);
+    return this.#reader.value(name, key, now);
   }
 
   positions(names: readonly string[], now: number): (TopicPosition | undefined)[] {
@@ -172,6 +200,7 @@ export class Store {
     // Before what was migrated is moved, newer segments would be the oldest.
     let isBehind = !this.#old.areLeft && this.#retention.dropOldest(sliceRows, now) === sliceRows;
     isBehind = this.#expireKeys(moment) || isBehind;
+    isBehind = this.#retention.forgetKeyed(sliceRows, now) || isBehind;
     isBehind = this.#retention.expirePositions(now) || isBehind;
     this.#retention.refreshSubscribed(now);
     return isBehind;
@@ -207,9 +236,11 @@ export class Store {
       const result = work();
       if (this.#file.isWriting) this.#file.commit(now, this.#topics);
       this.#topics.keepChanges();
+      this.#keyed.keepChanges();
       return result;
     } catch (error) {
       this.#topics.forgetChanges();
+      this.#keyed.forgetChanges();
       this.#keys.forgetChanges();
       this.#file.rollBack();
       throw error;
@@ -228,6 +259,7 @@ export class Store {
     this.#transaction(now, () => {
       this.#file.begin();
       this.#segments.clockWasSetBack(now);
+      this.#keyed.clockWasSetBack(now);
       this.#file.database.query("UPDATE topic SET dropped_time = ?1 WHERE dropped_time > ?1").run(now);
       this.#file.database.query("UPDATE topic SET used = ?1 WHERE used > ?1").run(now);
     });

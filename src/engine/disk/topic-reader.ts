@@ -3,13 +3,15 @@ import type { Page } from "../../topic/broker.ts";
 import type { Position, Since, TopicPosition } from "../../topic/message.ts";
 import { limitsOf, type TopicLimits } from "../../topic/retention.ts";
 import type { DiskLog } from "./disk-log.ts";
+import type { KeyedReader } from "./keyed-reader.ts";
 import { endOf } from "./messages.ts";
-import type { StoredHistory, StoredTopic, StoreOptions } from "./protocol.ts";
+import type { StoredHistory, StoredKeyState, StoredTopic, StoreOptions } from "./protocol.ts";
 import type { DiskTopic, TopicTable } from "./topic-table.ts";
 
 export interface TopicReaderDeps {
   readonly topics: TopicTable;
   readonly log: DiskLog;
+  readonly keyed: KeyedReader;
   readonly limits: StoreOptions["limits"];
   /** Names of topics with a subscriber. */
   readonly subscribed: ReadonlySet<string>;
@@ -28,7 +30,7 @@ export class TopicReader {
   /** A topic whose position is known. */
   known(name: string, now: number): DiskTopic | undefined {
     const topic = this.#deps.topics.byName(name);
-    return topic && this.isExpired(topic, now) ? undefined : topic;
+    return topic && (topic.isFormer || this.isExpired(topic, now)) ? undefined : topic;
   }
 
   isExpired(topic: DiskTopic, now: number): boolean {
@@ -36,7 +38,7 @@ export class TopicReader {
     return (
       topic.used + limits.positionAgeSeconds * 1000 <= now &&
       !subscribed.has(topic.name) &&
-      this.#firstVisible(topic, now) > topic.last
+      this.#isUnused(topic, now)
     );
   }
 
@@ -50,7 +52,7 @@ export class TopicReader {
     if (!topic) return undefined;
     return {
       position: this.topicPositionOf(topic),
-      retained: topic.last - this.#firstVisible(topic, now) + 1,
+      retained: topic.keyed ? topic.keyed.values : topic.last - this.#firstVisible(topic, now) + 1,
     };
   }
 
@@ -59,6 +61,8 @@ export class TopicReader {
     if (!topic) return undefined;
     const { log, sinceTime } = this.#deps;
     const { end, ...position } = this.topicPositionOf(topic);
+    if (topic.keyed)
+      return { ...this.#deps.keyed.history(topic, topic.keyed, position, { since, page, now }), end };
     const { epoch } = position;
     const first = this.#firstVisible(topic, now);
     let start = first;
@@ -83,6 +87,12 @@ export class TopicReader {
     return { complete, isTrimmed, from, position, end, entries: new Uint8Array(entries.bytes) };
   }
 
+  value(name: string, key: string, now: number): StoredKeyState | undefined {
+    const topic = this.known(name, now);
+    if (!topic?.keyed) return undefined;
+    return { position: this.topicPositionOf(topic), ...this.#deps.keyed.value(topic, topic.keyed, key, now) };
+  }
+
   epochOf({ id }: DiskTopic): string {
     return this.#deps.generation + id.toString(36);
   }
@@ -100,6 +110,11 @@ export class TopicReader {
 
   limitsOf({ name }: DiskTopic): TopicLimits {
     return limitsOf(this.#deps.limits, name);
+  }
+
+  #isUnused(topic: DiskTopic, now: number): boolean {
+    if (topic.keyed) return this.#deps.keyed.isUnused(topic, topic.keyed, now);
+    return this.#firstVisible(topic, now) > topic.last;
   }
 
   /** The offset of the first message that readers see; one more than the last where there is none. */

@@ -2,6 +2,8 @@
 import type { Database } from "bun:sqlite";
 import type { TopicCounts } from "./data-file.ts";
 import { checksumOf } from "./entry.ts";
+import type { KeyedState } from "./keyed-row.ts";
+import type { KeyedTable } from "./keyed-table.ts";
 import { DamagedData } from "./schema.ts";
 
 /** What a row has of the topic's log. */
@@ -18,6 +20,10 @@ export interface DiskTopic extends TopicEnd {
   dropped: number;
   droppedTime: number | null;
   used: number;
+  /** Set for a keyed topic. No entry of it is in a batch, so that it is always merged. */
+  keyed: KeyedState | undefined;
+  /** Whether the settings make it one of the other kind, so that it is as if it were forgotten. */
+  readonly isFormer: boolean;
   /** As far as its entries are merged: what its row has. */
   merged: Readonly<TopicEnd>;
   /** In how many memory tables it has entries. It is not forgotten meanwhile. */
@@ -47,6 +53,7 @@ export class TopicTable {
   count: number;
   idleCount: number;
   readonly #database: Database;
+  readonly #keyed: KeyedTable;
   readonly #byName = new Map<string, DiskTopic>();
   readonly #byId = new Map<number, DiskTopic>();
   /** Undoes in memory what the transaction in progress changed, the last change first. */
@@ -57,8 +64,9 @@ export class TopicTable {
   #forgetPast = cachedMax;
   #lastId: number;
 
-  constructor(database: Database, { count, idleCount }: TopicCounts) {
+  constructor(database: Database, { count, idleCount }: TopicCounts, keyed: KeyedTable) {
     this.#database = database;
+    this.#keyed = keyed;
     this.count = count;
     this.idleCount = idleCount;
     const sequence = database.query("SELECT seq FROM sqlite_sequence WHERE name = 'topic'").get();
@@ -108,6 +116,7 @@ export class TopicTable {
       ...start,
       ...{ id, name, dropped: 0, droppedTime: null, used: now },
       ...{ merged: start, pins: 0, isDeleted: false, wasIdle: true },
+      ...{ keyed: this.#keyed.create({ id, name }), isFormer: false },
     };
     this.#database
       .query("INSERT INTO topic VALUES (?, ?, 0, 0, 0, 0, NULL, ?, ?)")
@@ -136,6 +145,7 @@ export class TopicTable {
 
   /** Writes what is merged, and what does not depend on the log. */
   save(topic: DiskTopic): void {
+    if (topic.keyed) this.#saveKeyed(topic, topic.keyed);
     const { merged, dropped, droppedTime, used, id } = topic;
     this.#database
       .query(
@@ -156,6 +166,7 @@ export class TopicTable {
 
   delete(topic: DiskTopic): void {
     const { wasIdle } = topic;
+    if (topic.keyed) this.#keyed.doom(topic.id, topic.keyed);
     this.#database.query("DELETE FROM topic WHERE id = ?").run(topic.id);
     this.#forget(topic);
     topic.isDeleted = true;
@@ -196,14 +207,24 @@ export class TopicTable {
     this.#forgetPast = Math.max(cachedMax, 2 * this.#byId.size);
   }
 
+  /** What it has is in its own table, so that it is merged. It is idle where it has nothing, or has ended. */
+  #saveKeyed(topic: DiskTopic, keyed: KeyedState): void {
+    const { last, ended, time, id } = topic;
+    topic.merged = { last, ended, time };
+    topic.dropped = ended || keyed.values + keyed.removals === 0 ? last : 0;
+    this.#keyed.save(id, keyed);
+  }
+
   #read(found: unknown): DiskTopic | undefined {
     if (!found) return undefined;
     const { dropped_time, checksum, last, ended, time, ...row } = found as TopicRow;
     const merged = { last, ended, time };
+    const keyed = this.#keyed.stateOf(row);
     const topic: DiskTopic = {
       ...row,
       ...merged,
       ...{ merged, droppedTime: dropped_time, pins: 0, isDeleted: false, wasIdle: row.dropped === last },
+      ...{ keyed, isFormer: (keyed !== undefined) !== this.#keyed.isKeyed(row.name) },
     };
     if (checksum !== 0 && checksum !== rowChecksum(topic))
       throw new DamagedData(`the row of topic ${row.id}, "${row.name}"`);

@@ -52,7 +52,7 @@ self.onmessage = ({ data: request }: MessageEvent<WorkerRequest>) => {
 };
 
 const isRead = ({ kind }: WorkerRequest): boolean =>
-  kind === "history" || kind === "positions" || kind === "inspect";
+  kind === "history" || kind === "value" || kind === "positions" || kind === "inspect";
 
 function serveReads(): void {
   const end = performance.now() + readSliceMilliseconds;
@@ -92,6 +92,12 @@ function answerTo(request: WorkerRequest): WorkerAnswer {
         const { topic, since, page, now } = request;
         return { id, kind: "history", history: opened(request).history(topic, since, page, now) };
       }
+      case "value":
+        return {
+          id,
+          kind: "value",
+          state: opened(request).value(request.topic, request.key, request.now),
+        };
       case "positions":
         return {
           id,
@@ -115,7 +121,7 @@ function answerTo(request: WorkerRequest): WorkerAnswer {
 }
 
 function open(id: number, request: StoreOptions & Moment): WorkerAnswer {
-  const { sinceTime } = openedForWriting(request);
+  const { sinceTime, formerCount: formerTopics } = openedForWriting(request);
   const usage = opened(request).usage();
   try {
     requireReserve(request.directory);
@@ -123,7 +129,7 @@ function open(id: number, request: StoreOptions & Moment): WorkerAnswer {
   } catch (error) {
     failure = failed(error);
   }
-  return { id, kind: "opened", sinceTime, usage, failure };
+  return { id, kind: "opened", sinceTime, usage, formerTopics, failure };
 }
 
 function opened(moment: Moment): Store {

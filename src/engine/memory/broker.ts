@@ -5,7 +5,6 @@ import {
   type BrokerListener,
   type BrokerState,
   type BrokerTraits,
-  type Condition,
   ConditionFailed,
   type History,
   idempotencySeconds,
@@ -16,7 +15,6 @@ import {
   type Publication,
   type StreamRecord,
   TopicEnded,
-  TopicFull,
   type TopicState,
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
@@ -39,6 +37,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { IdempotencyKeys } from "../idempotency-keys.ts";
+import { meets, requireRoom } from "../keyed-rules.ts";
 import {
   publishRecorded,
   type RecordKey,
@@ -272,14 +271,16 @@ export class MemoryBroker implements Broker, EngineSize {
         bytes += keyedBytes(draft) - log.bytesOf(key);
       }
     }
-    const { keysMax, historyBytesMax } = this.#limits;
-    if (newKeys && log.valueCount + newKeys.size > keysMax)
-      throw new TopicFull(log.topic, `it has ${log.valueCount} keys, and --keys-max is ${keysMax}`);
-    if (bytes > 0 && this.#valueBytes + bytes > historyBytesMax)
-      throw new TopicFull(
-        log.topic,
-        `the values of all keyed topics fill --history-bytes, which is ${historyBytesMax}`,
-      );
+    if (!newKeys && bytes <= 0) return;
+    const { topic, valueCount: values } = log;
+    const growth = {
+      topic,
+      values,
+      newKeys: newKeys?.size ?? 0,
+      valueBytes: this.#valueBytes,
+      newBytes: bytes,
+    };
+    requireRoom(growth, this.#limits);
   }
 
   #appendEnd({ log, lastTime, subscribed }: MemoryTopic): Position {
@@ -362,11 +363,5 @@ const droppable = (log: TopicLog | KeyedLog): TopicLog | Removals =>
 /** Whether nothing but the topic's position is left, unless it has a subscriber. Values do not age, except where all has ended. */
 const isUnused = (log: TopicLog | KeyedLog): boolean =>
   log.length === 0 || (log instanceof KeyedLog && log.end !== undefined);
-
-function meets(value: Message | undefined, condition: Condition): boolean {
-  if (condition.kind === "absent") return value === undefined;
-  if (!value || condition.kind === "present") return value !== undefined;
-  return condition.positions.some(({ epoch, offset }) => epoch === value.epoch && offset === value.offset);
-}
 
 const positionOf = ({ epoch, offset }: Position): Position => ({ epoch, offset });

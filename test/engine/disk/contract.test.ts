@@ -98,6 +98,7 @@ describeBrokerContract(
     announcesAll: true,
     isShared: true,
     announcesOnlySubscribed: false,
+    keepsKeys: true,
     manyNodes: false,
     advance: async (engine, seconds) => engine.pass(seconds),
     setClock: async (engine, aheadSeconds) => engine.setClock(aheadSeconds),

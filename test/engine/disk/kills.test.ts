@@ -1,5 +1,6 @@
 /** `kill -9` under load. The same for longer: `bun run fuzz kills --minutes 20`. */
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { runKeyedKills } from "../../support/keyed-kills.ts";
 import { emptyKillTally, runKills } from "../../support/kills.ts";
 import { Random, seed } from "../../support/random.ts";
 
@@ -24,4 +25,9 @@ test("kills while retention deletes lose no message that is still retained", asy
   const { acknowledged, kills } = await run(20);
   expect(kills).toBe(5);
   expect(acknowledged).toBeGreaterThan(100);
+});
+
+test("after kills a key of a keyed topic has what was acknowledged last, or something later", async () => {
+  const { acknowledged } = await runKeyedKills(new Random(seed), 2);
+  expect(acknowledged).toBeGreaterThanOrEqual(80);
 });

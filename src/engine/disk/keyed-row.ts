@@ -1,0 +1,103 @@
+/** The rows of `keyed` and `keyed_topic`: what they have, and their checksums. */
+import { checksumOf } from "./entry.ts";
+
+/** What a keyed topic has beside its position. Immutable: each change makes another one. */
+export interface KeyedState {
+  /** The offset of the newest removal that is forgotten, and when it was received; 0 and null where there is none. */
+  readonly floor: number;
+  readonly forgottenTime: number | null;
+  readonly values: number;
+  readonly removals: number;
+  /** By `rowBytes`. */
+  readonly valueBytes: number;
+  /** Of the offsets of all rows, and of the CRC-32 of all keys, modulo 2^32. */
+  readonly offsetSum: number;
+  readonly keySum: number;
+}
+
+/** The topic of a row. */
+export interface KeyedTopic {
+  readonly id: number;
+  readonly name: string;
+}
+
+/** The last entry of a key, beside its bytes. */
+export interface KeyedRow {
+  readonly key: string;
+  readonly offset: number;
+  readonly removed: 0 | 1;
+  /** By the clock, in milliseconds since 1970. It never decreases within a topic. */
+  readonly received: number;
+}
+
+/** A row that is kept. */
+export interface KeptRow extends KeyedRow {
+  readonly id: number;
+  /** Of its entry. */
+  readonly bytes: number;
+}
+
+/** A row of `keyed`. */
+export interface StoredRow extends KeyedRow {
+  readonly id: number;
+  readonly topic: number;
+  readonly checksum: number;
+  readonly entry: Uint8Array<ArrayBuffer>;
+}
+
+/** A row of `keyed_topic`. */
+export interface KeyedTopicRow {
+  readonly topic: number;
+  readonly floor: number;
+  readonly forgotten_time: number | null;
+  readonly value_count: number;
+  readonly removal_count: number;
+  readonly value_bytes: number;
+  readonly offset_sum: number;
+  readonly key_sum: number;
+  readonly checksum: number;
+}
+
+export const emptyKeyedState: KeyedState = {
+  ...{ floor: 0, forgottenTime: null, values: 0, removals: 0, valueBytes: 0, offsetSum: 0, keySum: 0 },
+};
+
+/** Bytes on disk of a row beside its entry and its key: its other columns and its places in two indexes. */
+const rowOverheadBytes = 100;
+
+/** What a value takes of `--history-bytes`. The key is in the entry, in the row and in an index. */
+export const rowBytes = (key: string, entryBytes: number): number =>
+  rowOverheadBytes + 2 * Buffer.byteLength(key) + entryBytes;
+
+/** A sum with something put in and something taken out. All are less than 2^32, or offsets. */
+export const sumOf = (sum: number, added: number, taken: number): number =>
+  (sum + (added % 2 ** 32) + 2 ** 32 - (taken % 2 ** 32)) % 2 ** 32;
+
+export const keyHash = (key: string): number => Bun.hash.crc32(key);
+
+/** What may change in all rows at once, `received` and `forgotten_time`, is not covered. */
+export const keyedRowChecksum = (
+  topic: number,
+  { key, offset, removed }: Pick<KeyedRow, "key" | "offset" | "removed">,
+  entry: Uint8Array,
+): number => checksumOf([topic, offset, removed, key], entry);
+
+export const keyedTopicChecksum = (topic: number, state: KeyedState): number => {
+  const { floor, values, removals, valueBytes, offsetSum, keySum } = state;
+  return checksumOf([topic, floor, values, removals, valueBytes, offsetSum, keySum]);
+};
+
+export const stateOfRow = (row: KeyedTopicRow): KeyedState => ({
+  ...{ floor: row.floor, forgottenTime: row.forgotten_time },
+  ...{ values: row.value_count, removals: row.removal_count, valueBytes: row.value_bytes },
+  ...{ offsetSum: row.offset_sum, keySum: row.key_sum },
+});
+
+/** Whether a row is what was written. */
+export const isSoundRow = (row: StoredRow): boolean =>
+  row.checksum === keyedRowChecksum(row.topic, row, row.entry);
+
+export const withoutEntry = ({ id, key, offset, removed, received, entry }: StoredRow): KeptRow => ({
+  ...{ id, key, offset, removed, received },
+  bytes: entry.length,
+});
