@@ -17,6 +17,8 @@ end
 local reached = offset
 local format = string.format
 
+local keyed -- append-keyed.lua
+
 -- A server that was replaced may have given ids after `last`. The jump leads past all of them, and depends on the server, so
 -- that two servers that took over in turn do not give the same id.
 local function jump_of(position)
@@ -24,7 +26,7 @@ local function jump_of(position)
   local holes = { position.last .. ':' .. format('%.0f', position.last + jump) }
   for hole in string.gmatch(position.holes, '%d+:%d+') do
     if #holes < 8 then holes[#holes + 1] = hole
-    elseif position.removals then close_hole(position, hole) end
+    elseif position.removals then keyed.close_hole(position, hole) end
   end
   position.holes = table.concat(holes, ',')
   return jump
@@ -43,8 +45,8 @@ local shapes, arguments = {}, { none = 1, once = 2, step = 5 }
 local function shape_of(text)
   local shape = shapes[text]
   if shape then return shape end
-  local messages_max, kept, ends, count, kind, keyed = string.match(text, '^(%d+) (%d+) (%d) (%d+) (%a+)( ?%a*)$')
-  local is_keyed = keyed == ' keyed'
+  local messages_max, kept, ends, count, kind, suffix = string.match(text, '^(%d+) (%d+) (%d) (%d+) (%a+)( ?%a*)$')
+  local is_keyed = suffix == ' keyed'
   shape = {
     messages_max = tonumber(messages_max), kept_milliseconds = tonumber(kept), ends = ends == '1', count = tonumber(count),
     kind = kind, keys = kind == 'none' and 1 or 2, is_keyed = is_keyed, arguments = arguments[kind] + (is_keyed and 1 or 0),
@@ -91,6 +93,7 @@ local function append(shape, key, at)
   end
 
   local position, jump, is_keyed, width = read_position(position_key, true), 1, shape.is_keyed, shape.width
+  if is_keyed and not keyed then keyed = make_keyed() end
   if not position then
     position = new_position(new_epoch(), is_keyed)
     position.generation = fence.generation
@@ -107,7 +110,7 @@ local function append(shape, key, at)
   local has, frees
   if is_keyed then
     local refusal
-    refusal, has, frees = look_at_keys(position_key, position, shape, at, contents)
+    refusal, has, frees = keyed.look_at_keys(position_key, position, shape, at, contents)
     if refusal then
       -- The next append jumps over the same offsets, if this one would have.
       if jump == 1 and (position.is_new or position.is_changed) then write_position(position_key, position) end
@@ -119,7 +122,7 @@ local function append(shape, key, at)
   if now < received_before then
     change_position(position_key, position)
     position.clamp = position.last .. ':' .. now_text
-    if is_keyed then clock_was_set_back(position) end
+    if is_keyed then keyed.clock_was_set_back(position) end
   end
   -- The same text as `received`, unless the clock was set back.
   local time_before = position.time == position.received and received_before or tonumber(position.time)
@@ -147,7 +150,7 @@ local function append(shape, key, at)
   reached = offset + APPEND_BYTES
   local messages_max = shape.messages_max
   if is_keyed then
-    keep_entries(position_key, position, shape, contents, texts, tonumber(message), has)
+    keyed.keep_entries(position_key, position, shape, contents, texts, tonumber(message), has)
   elseif count > 0 and messages_max > 0 then
     local length = call('RPUSH', log, unpack(texts))
     if length > messages_max then call('LTRIM', log, shape.trim_from, '-1') end

@@ -99,19 +99,14 @@ local function keyed_keys(key)
   return name .. 'h', name .. 'z', name .. 'x'
 end
 
--- Whether a keyed topic's values keep it for ever.
-local function has_values(key, position)
-  local _, offsets, removed = keyed_keys(key)
-  return position.ended == '-' and call('ZCARD', offsets) > call('ZCARD', removed)
-end
-
 local function keep_position(key, position)
   local milliseconds = POSITION_MILLISECONDS + 1000
   if not position.removals then
     redis.pcall('PEXPIRE', key, milliseconds)
     return
   end
-  local lives_on = has_values(key, position)
+  local _, offsets, removed = keyed_keys(key)
+  local lives_on = position.ended == '-' and call('ZCARD', offsets) > call('ZCARD', removed) -- It has values.
   for _, own in ipairs({ key, keyed_keys(key) }) do
     if lives_on then redis.pcall('PERSIST', own) else redis.pcall('PEXPIRE', own, milliseconds) end
   end
