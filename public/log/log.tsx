@@ -173,11 +173,11 @@ interface RowProps {
 
 function Row({ id, entry, isSelected, position, count, onClick }: RowProps) {
   const { kinds, replayed } = words.value;
-  const { kind, time, data, isReplayed, failure, type, contentType, topic } = entry;
+  const { kind, time, data, isReplayed, failure, type, contentType, topic, attributes } = entry;
   const isMessage = kind === "sent" || kind === "received";
   // No tag for what most programs and curl send.
   const isPlain = /^(text\/plain|application\/x-www-form-urlencoded)\b/.test(contentType ?? "");
-  const labels = isMessage ? [topic, type, isPlain ? undefined : contentType] : [];
+  const labels = isMessage ? [topic, attributes?.partitionkey, type, isPlain ? undefined : contentType] : [];
   return (
     <div
       id={id}
@@ -216,7 +216,7 @@ function Row({ id, entry, isSelected, position, count, onClick }: RowProps) {
   );
 }
 
-function rowText(data: Entry["data"]): string {
+export function rowText(data: Entry["data"]): string {
   if (data === "") return words.value.empty;
   if (typeof data === "string") {
     const text = data.slice(0, rowCharactersMax);

@@ -10,6 +10,7 @@ import { faultOfChoice, form, readLink, since, topicNames, topicsText } from "./
 import { Composer } from "./composer.tsx";
 import { CopyAs } from "./copy-as.tsx";
 import { Flow } from "./flow.ts";
+import { KeyTable } from "./key-table.tsx";
 import { ProofBar } from "./proof-bar.tsx";
 import { Publisher } from "./publisher.ts";
 import { Run, type RunKind } from "./run.ts";
@@ -93,17 +94,20 @@ export function TopicsPanel({ topics, status }: TopicsPanelProps) {
           engine?.available === false ? say.engineTrouble(engine.kind, engine.reason ?? "") : undefined
         }
       />
-      <Log
-        store={subscription.log}
-        hasTopics
-        guide={
-          <>
-            <p>{say.guide}</p>
-            <TopicList status={status} onFollow={(topic) => topics.follow(topic)} />
-          </>
-        }
-        onResend={(entry) => topics.again(entry)}
-      />
+      <div class="logs">
+        <Log
+          store={subscription.log}
+          hasTopics
+          guide={
+            <>
+              <p>{say.guide}</p>
+              <TopicList status={status} onFollow={(topic) => topics.follow(topic)} />
+            </>
+          }
+          onResend={(entry) => topics.again(entry)}
+        />
+        <KeyTable keys={subscription.keys} log={subscription.log} />
+      </div>
       <EndingHelp state={state} />
       <Composer publisher={publisher}>
         <CopyAs cursor={subscription.cursor} state={state} />

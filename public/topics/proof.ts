@@ -68,12 +68,15 @@ export class Proof {
     else if (offset > followed.last - rememberedMax) this.lost++;
   }
 
-  /** The server has reported that messages up to `from` are gone: they are not lost in silence. */
-  gap(topic: string, from: string): void {
+  /**
+   * The server has reported that messages up to `from` are gone: they are not lost in silence.
+   * @param isSnapshot the topic is keyed: what it holds follows, whatever was seen before
+   */
+  gap(topic: string, from: string, isSnapshot = false): void {
     this.gaps++;
     const { epoch, offset } = positionOf(from);
     const followed = this.#topics.get(topic);
-    if (followed?.epoch !== epoch) {
+    if (followed?.epoch !== epoch || isSnapshot) {
       this.#follow(topic, epoch, offset);
       return;
     }
@@ -102,8 +105,8 @@ function remember(seen: Set<number>, offset: number): void {
   if (oldest !== undefined) seen.delete(oldest);
 }
 
-/** @param id `<epoch>-<offset>` */
+/** @param id `<epoch>-<offset>`, and inside a snapshot `<epoch>-<offset>.<base>` */
 export function positionOf(id: string): { readonly epoch: string; readonly offset: number } {
   const dash = id.lastIndexOf("-");
-  return { epoch: id.slice(0, dash), offset: Number(id.slice(dash + 1)) };
+  return { epoch: id.slice(0, dash), offset: Math.trunc(Number(id.slice(dash + 1))) };
 }

@@ -41,11 +41,13 @@ export class Publisher {
 
   async #send(publication: Publication, entry: Entry): Promise<boolean> {
     const { log, proof } = this.#subscription;
+    const { attributes } = publication;
     try {
       const ids = await publish(publication);
       for (const [topic, id] of ids) {
         entry.id ??= id;
-        proof.published(topic, id);
+        // A reader of a keyed topic that comes back gets the last message of each key, and not those that it replaced.
+        if (attributes.partitionkey === undefined) proof.published(topic, id);
         const isFollowed = this.#subscription.choice.peek().topics.includes(topic);
         if (this.#flow.isCut.peek() && isFollowed) this.#flow.kept();
       }

@@ -1,6 +1,12 @@
 /** The topics that the page follows across connections: where it continues, what its log says, and the proof. */
 import { signal } from "@preact/signals";
-import { type FollowedGap, type FollowedMessage, type Following, follow } from "../../src/client/client.ts";
+import {
+  type FollowedGap,
+  type FollowedLive,
+  type FollowedMessage,
+  type Following,
+  follow,
+} from "../../src/client/client.ts";
 import { token, tokenWanted } from "../ground/settings.ts";
 import { words } from "../ground/words.ts";
 import { describeEnding, EndingNotes } from "../line/endings.ts";
@@ -10,6 +16,7 @@ import { LogStore } from "../log/store.ts";
 import { type Choice, linkOf } from "./choice.ts";
 import { attributesOf } from "./events.ts";
 import type { Flow } from "./flow.ts";
+import { Keys } from "./keys.ts";
 import { Proof } from "./proof.ts";
 import { describeFailure, inspect, topicsUrl } from "./requests.ts";
 import { Resume } from "./resume.ts";
@@ -20,6 +27,7 @@ const nothing: Choice = { topics: [], form: "cloudevents", since: "" };
 export class Subscription {
   readonly log = new LogStore();
   readonly proof = new Proof();
+  readonly keys = new Keys();
   readonly state = signal<LineState>({ name: "closed", ending: undefined });
   readonly choice = signal(nothing);
   readonly roundTripMilliseconds = signal<number | undefined>(undefined);
@@ -60,6 +68,8 @@ export class Subscription {
     this.choice.value = choice;
     this.#cursor.clear();
     this.proof.restart();
+    this.keys.restart();
+    this.log.changed();
     this.#resume = undefined;
     history.replaceState(null, "", linkOf(choice));
     this.connect();
@@ -92,6 +102,7 @@ export class Subscription {
       onOpen: () => this.#open(),
       onMessage: (message) => this.#receivedMessage(message),
       onGap: (gap) => this.#gap(gap),
+      onLive: (live) => this.#live(live),
       onEnd: ({ topic, id }) => this.#end(topic, id),
       onLost: (code, reason, waitSeconds) => this.#wait(this.#endingOf(code, reason), waitSeconds),
       onStop: (code, reason) => {
@@ -188,12 +199,21 @@ export class Subscription {
     }
   }
 
-  #gap({ topic, requested, from }: FollowedGap): void {
+  #gap({ topic, requested, from, base }: FollowedGap): void {
     this.#resume = undefined;
     this.log.note(words.peek().gap(topic, requested, from), "gap");
     this.#cursor.set(topic, from);
     this.#forgetSince();
-    this.proof.gap(topic, from);
+    this.proof.gap(topic, from, base !== undefined);
+    if (base !== undefined) this.keys.gap(topic);
+  }
+
+  /** The id is that of the last message before it, which may have been replaced since. */
+  #live({ topic, id }: FollowedLive): void {
+    this.#cursor.set(topic, id);
+    this.#resume?.ended(topic, id);
+    this.keys.live(topic);
+    this.log.changed();
   }
 
   #end(topic: string, id: string): void {
@@ -203,8 +223,8 @@ export class Subscription {
   }
 
   #receivedMessage(message: FollowedMessage): void {
-    const { topic, id, type, datacontenttype: contentType } = message;
-    const data = message.data as Data;
+    const { topic, id, type, datacontenttype: contentType = "text/plain", partitionkey: key } = message;
+    const data = (message.data ?? "") as Data; // A removal has none.
     if (this.choice.peek().form === "raw") {
       this.#flow.delivered(false);
       this.proof.seen++;
@@ -219,7 +239,7 @@ export class Subscription {
     const attributes = attributesOf(message);
     const isReplayed = time < this.#openedAt;
     this.#flow.delivered(isReplayed);
-    this.log.add({
+    const entry = this.log.add({
       kind: "received",
       time,
       data,
@@ -230,6 +250,7 @@ export class Subscription {
       ...(Object.keys(attributes).length > 0 ? { attributes } : {}),
       ...(isReplayed ? { isReplayed } : {}),
     });
+    if (key !== undefined) this.keys.changed(topic, key, type === "longwire.removed" ? undefined : entry);
     this.#resume?.received(topic, id);
   }
 

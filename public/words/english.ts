@@ -101,6 +101,11 @@ export const english = {
     several: "Each topic is named once.",
     rawSeveral: "The raw form follows one topic: its frames do not name the topic.",
   },
+  keys: "Keys",
+  key: "Key",
+  value: "Value",
+  changed: "Changed",
+  keysFull: (count: number) => `Only ${count} keys are shown here. The log has the changes of all.`,
   copyAs: "Copy as curl, JavaScript or Python",
   dialects: {
     curl: "curl",

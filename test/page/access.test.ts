@@ -5,6 +5,7 @@ import type { Page } from "playwright-core";
 import { SharedBrowser } from "../support/browser.ts";
 import { spawnServer } from "../support/server.ts";
 import { lacks } from "../support/tool.ts";
+import { post } from "../support/topics.ts";
 
 // A browser on a loaded machine with 2 cores takes seconds to open a page.
 setDefaultTimeout(180_000);
@@ -28,6 +29,8 @@ describe.skipIf(lacks("chromium"))("axe-core finds nothing", () => {
       await view.message.fill("hello");
       await view.part("send").click();
       await view.entry("received", "hello").waitFor();
+      await post(shared.server, "axe", "187.30", { "ce-partitionkey": "AAPL" });
+      await view.part("keys").waitFor();
       await view.part("cut").click();
       await view.part("copyAs").locator("summary").click();
       expect(await findings(page)).toEqual([]);

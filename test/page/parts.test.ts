@@ -2,8 +2,9 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { showMilliseconds } from "../../public/ground/times.ts";
 import { statisticsOf } from "../../public/latency/statistics.ts";
-import { hexRows } from "../../public/log/entry.ts";
+import { type Entry, hexRows } from "../../public/log/entry.ts";
 import { publishCode, type Scene, subscribeCode } from "../../public/topics/commands.ts";
+import { Keys } from "../../public/topics/keys.ts";
 import { Proof } from "../../public/topics/proof.ts";
 import { Resume } from "../../public/topics/resume.ts";
 import { faultOfTopicName } from "../../public/topics/topic-name.ts";
@@ -69,6 +70,13 @@ describe("the proof", () => {
     late.published("news", "e-2");
     late.published("news", "e-3");
     expect(late.lost).toBe(1);
+  });
+
+  test("takes what a snapshot brings again after a gap for neither twice nor late", () => {
+    const proof = follow("e-1", "e-2");
+    proof.gap("news", "e-0.4", true);
+    expect([proof.received("news", "e-2"), proof.received("news", "e-4")]).toEqual([true, true]);
+    expect([proof.twice, proof.lost]).toEqual([0, 0]);
   });
 
   test("does not count what a gap reported", () => {
@@ -232,6 +240,24 @@ describe("the commands to copy", () => {
       }
     }
   });
+});
+
+test("the keys of the page are those of a snapshot once it is whole, and at most 500", () => {
+  const keys = new Keys();
+  const entry = (data: string): Entry => ({ kind: "received", time: 0, data });
+  const shown = () => Object.fromEntries([...keys.rows].map(([name, { data }]) => [name, data]));
+  keys.changed("a", "x", entry("1"));
+  keys.changed("ab", "x", entry("2"));
+  keys.gap("a");
+  keys.changed("a", "y", entry("3"));
+  keys.changed("ab", "z", entry("4"));
+  expect(shown()).toEqual({ "a x": "1", "ab x": "2", "ab z": "4" });
+  keys.live("a");
+  keys.changed("ab", "z", undefined);
+  expect(shown()).toStrictEqual({ "ab x": "2", "a y": "3" });
+  for (let count = 0; count < 600; count++) keys.changed("a", String(count), entry(""));
+  keys.changed("a", "y", entry("5"));
+  expect([keys.rows.size, shown()["a y"]]).toEqual([500, "5"]);
 });
 
 test("every text is there in Chinese, and none is left in English", () => {

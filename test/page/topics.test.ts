@@ -130,6 +130,44 @@ describe.skipIf(lacks("chromium"))("the topics panel", () => {
     );
   });
 
+  test("shows what each key is beside the log, through a removal and a gap", async () => {
+    await using keyed = await spawnServer(["--keyed", "prices", "--keys-max", "3"]);
+    const ask = async (method: string, key: string, body?: string): Promise<void> => {
+      const url = new URL(`/topics/prices?key=${key}`, keyed.url);
+      const answer = await fetch(url, { method, ...(body !== undefined && { body }) });
+      expect(answer.status).toBe(200);
+    };
+    await ask("POST", "a", "1");
+    await ask("POST", "b", "<i>2</i>");
+    await using view = await open({ hash: "#topics=prices&since=all" }, keyed.url);
+    const shows = (...rows: string[]): Promise<void> => {
+      const whole = rows.map((row) => `\\s*${RegExp.escape(row)}\\d\\d:\\d\\d:\\d\\d\\.\\d{3}`).join("");
+      return view
+        .part("keys")
+        .locator("tbody")
+        .filter({ hasText: new RegExp(`^${whole}$`) })
+        .waitFor();
+    };
+    await shows("a1", "b<i>2</i>");
+    await ask("POST", "a", "3");
+    await ask("DELETE", "b");
+    await ask("POST", "c", "4");
+    await shows("a3", "c4");
+    await view.part("disconnect").click();
+    await view.pill("Closed");
+    // More removals than are remembered: the page is told a gap.
+    for (const key of ["d", "e", "f", "g"]) {
+      await ask("POST", key, "5");
+      await ask("DELETE", key);
+    }
+    await ask("POST", "c", "7");
+    await view.part("reconnect").click();
+    await shows("a3", "c7");
+    const numbers = /^cuts0seen\d+lost0twice0gaps reported1$/;
+    await view.part("proof").filter({ hasText: numbers }).waitFor();
+    expect(view.complaints).toEqual([]);
+  });
+
   test("requests nothing from other hosts and breaks no rule of its policy", async () => {
     await using view = await open();
     await subscribe(view);
