@@ -41,19 +41,18 @@ local function text_of(offset)
   return offset and string.format('%.0f', offset) or '-'
 end
 
-local reply = { complete, position.epoch, text_of(after), position.last, position.ended, text_of(base) }
+local reply = { complete, position.epoch, text_of(after), position.last, position.ended, text_of(base), '', '' }
 local messages_max, bytes_max = tonumber(ARGV[4]), tonumber(ARGV[5])
 -- Removals that a snapshot leaves out are looked at, too: Redis serves nobody else meanwhile.
 local messages, bytes, piece, looked, through, is_last = 0, 0, 4, 0, after, after >= last
-local page = {}
 while not is_last and messages < messages_max and bytes < bytes_max and looked < 8 * messages_max do
   local texts = topic.after(through, math.min(piece, messages_max - messages))
   is_last = #texts == 0
   for _, text in ipairs(texts) do
     if bytes >= bytes_max then break end
-    through, looked = read_entry(text).offset, looked + 1
-    if not base or through > base or not string.find(text, '^[^\n]*\nR') then
-      page[#page + 1] = text
+    through, looked = tonumber(string.match(text, '^%S+ (%d+)')), looked + 1
+    if topic.removals == 0 or not base or through > base or not string.find(text, '^[^\n]*\nR') then
+      reply[#reply + 1] = text
       messages, bytes = messages + 1, bytes + #text + 100
     end
   end
@@ -63,5 +62,4 @@ end
 -- The last offsets may be those of entries that were replaced.
 if is_last then through, base = math.max(after, last), nil end
 reply[7], reply[8] = text_of(through), text_of(base)
-for _, text in ipairs(page) do reply[#reply + 1] = text end
 return reply
