@@ -94,12 +94,11 @@ export interface Broker {
   history(topic: string, since: Since, page: Page): Promise<History | undefined>;
 
   /**
-   * The value of a key of a keyed topic, and the topic's position at that moment. MUST settle within 3 s. An engine without it
-   * has no keyed topics, and the settings that ask for them are refused with it.
+   * The value of a key of a keyed topic, and the topic's position at that moment. MUST settle within 3 s.
    * @returns undefined for a topic that does not exist; reading does not create it
    * @throws {BrokerUnavailable}
    */
-  value?(topic: string, key: string): Promise<KeyState | undefined>;
+  value(topic: string, key: string): Promise<KeyState | undefined>;
 
   /**
    * The topics' positions, in the order asked; undefined for a topic that does not exist. A node that lags behind its engine

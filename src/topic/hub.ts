@@ -143,7 +143,6 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   /** The value of a key of a keyed topic; undefined for a topic that does not exist. @throws {BrokerUnavailable} */
   async value(topic: string, key: string): Promise<KeyState | undefined> {
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
-    if (!this.#broker.value) throw new Error("this engine has no keyed topics");
     return await this.#broker.value(topic, key);
   }
 

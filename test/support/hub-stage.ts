@@ -10,6 +10,7 @@ import {
   type BrokerTraits,
   BrokerUnavailable,
   type History,
+  type KeyState,
   type Once,
   type Page,
   type Publication,
@@ -188,6 +189,10 @@ class StagedBroker implements Broker {
     } finally {
       this.#readsAtOnce--;
     }
+  }
+
+  value(topic: string, key: string): Promise<KeyState | undefined> {
+    return this.#ask("value", () => this.#memory.value(topic, key), this.awayForReads);
   }
 
   inspect(topics: readonly string[]): Promise<(TopicState | undefined)[]> {

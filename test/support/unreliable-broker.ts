@@ -14,6 +14,7 @@ import {
   type BrokerTraits,
   BrokerUnavailable,
   type History,
+  type KeyState,
   type Once,
   type Page,
   type Publication,
@@ -187,6 +188,10 @@ export class UnreliableNode implements Broker {
       const position = { epoch: history.position.epoch, offset };
       return { ...rest, messages, position, ...(end?.offset === offset && { end }) };
     });
+  }
+
+  value(topic: string, key: string): Promise<KeyState | undefined> {
+    return this.#ask((memory) => memory.value(topic, key));
   }
 
   inspect(topics: readonly string[]): Promise<(TopicState | undefined)[]> {

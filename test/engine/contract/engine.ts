@@ -25,7 +25,7 @@ export interface Abilities<Kind extends Engine> {
   readonly ignoresBytesMax?: true;
   /** An engine takes long to open, so that the tests which use only topics of their own share one. */
   readonly isShared?: true;
-  /** True if it has keyed topics. */
+  /** True if a page is as large as was asked, so that the parts about keyed topics can say what is in it. */
   readonly keepsKeys?: true;
   /** True if its topics have feeds. */
   readonly keepsFeeds?: true;

@@ -59,7 +59,7 @@ export async function readPage(
 }
 
 export async function keyState(broker: Broker, topic: string, key: string): Promise<KeyState> {
-  const state = await broker.value?.(topic, key);
+  const state = await broker.value(topic, key);
   if (!state) throw new Error(`the engine does not have ${topic}`);
   return state;
 }
