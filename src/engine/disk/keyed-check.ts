@@ -4,7 +4,8 @@ import {
   isSoundRow,
   type KeyedTopicRow,
   keyedTopicChecksum,
-  keyHash,
+  keyTerm,
+  offsetTerm,
   rowBytes,
   type StoredRow,
   stateOfRow,
@@ -57,8 +58,8 @@ function checkTopic(
     found.values += 1 - removed;
     found.removals += removed;
     if (removed === 0) found.valueBytes += rowBytes(key, entry.entry.length);
-    found.offsetSum = sumOf(found.offsetSum, offset, 0);
-    found.keySum = sumOf(found.keySum, keyHash(key), 0);
+    found.offsetSum = sumOf(found.offsetSum, offsetTerm(entry), 0);
+    found.keySum = sumOf(found.keySum, keyTerm(entry), 0);
   }
   if (!Bun.deepEquals({ ...state, ...found }, state))
     add(

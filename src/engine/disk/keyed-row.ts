@@ -10,7 +10,7 @@ export interface KeyedState {
   readonly removals: number;
   /** By `rowBytes`. */
   readonly valueBytes: number;
-  /** Of the offsets of all rows, and of the CRC-32 of all keys, modulo 2^32. */
+  /** Of all rows, modulo 2^32: by `offsetTerm` and `keyTerm`. */
   readonly offsetSum: number;
   readonly keySum: number;
 }
@@ -73,7 +73,9 @@ export const rowBytes = (key: string, entryBytes: number): number =>
 export const sumOf = (sum: number, added: number, taken: number): number =>
   (sum + (added % 2 ** 32) + 2 ** 32 - (taken % 2 ** 32)) % 2 ** 32;
 
-export const keyHash = (key: string): number => Bun.hash.crc32(key);
+/** What a row adds to the sum of each index: all that the index has of it. */
+export const offsetTerm = ({ id, offset }: Pick<KeptRow, "id" | "offset">): number => offset + id;
+export const keyTerm = ({ id, key }: Pick<KeptRow, "id" | "key">): number => Bun.hash.crc32(key) + id;
 
 /** What may change in all rows at once, `received` and `forgotten_time`, is not covered. */
 export const keyedRowChecksum = (

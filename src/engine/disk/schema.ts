@@ -109,7 +109,7 @@ const migrations: readonly string[] = [
     value_count INTEGER NOT NULL,
     removal_count INTEGER NOT NULL,
     value_bytes INTEGER NOT NULL,
-    offset_sum INTEGER NOT NULL,   -- Of its rows in keyed, modulo 2^32; the other is of the CRC-32 of their keys.
+    offset_sum INTEGER NOT NULL,   -- Of its rows in keyed: offset + id, modulo 2^32. The other: CRC-32 of the key + id.
     key_sum INTEGER NOT NULL,
     checksum INTEGER NOT NULL      -- CRC-32 of the numbers before it but forgotten_time.
   );
