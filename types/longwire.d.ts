@@ -197,7 +197,8 @@ interface HandlerSettings {
 	readonly retain: readonly string[];
 	/**
 	 * Keyed topics: each keeps the last message of each key and no others, so that a reader gets the state, then every change
-	 * of it. Default none. Each is a name or a prefix that ends in `*`. In memory only, so far.
+	 * of it. Default none. Each is a name or a prefix that ends in `*`. A topic that is made keyed, or plain again, begins a new
+	 * epoch without what it had.
 	 */
 	readonly keyed: readonly string[];
 	/**
