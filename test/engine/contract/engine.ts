@@ -35,6 +35,8 @@ export interface Abilities<Kind extends Engine> {
   readonly time?: Time;
   /** Makes the engine forget every topic, while its nodes stay connected. */
   readonly loseEverything?: (engine: Kind) => Promise<void>;
+  /** Opens a node that has what the engine keeps, in the place of one that it may close. */
+  readonly reopen?: (engine: Kind, node: Broker) => Promise<Broker>;
   /** Lets time pass on the engine. */
   readonly advance?: (engine: Kind, seconds: number) => Promise<void>;
   /** Sets the engine's clock, and lets no time pass. */

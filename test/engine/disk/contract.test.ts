@@ -100,6 +100,10 @@ describeBrokerContract(
     announcesOnlySubscribed: false,
     keepsKeys: true,
     manyNodes: false,
+    reopen: async (engine, node) => {
+      await node.close();
+      return await engine.node();
+    },
     advance: async (engine, seconds) => engine.pass(seconds),
     setClock: async (engine, aheadSeconds) => engine.setClock(aheadSeconds),
     silence: async (engine) => engine.silence(),

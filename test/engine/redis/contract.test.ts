@@ -96,6 +96,7 @@ describe.skipIf(!shared)("with redis-server", () => {
     keepsKeys: true,
     manyNodes: true,
     loseEverything: (engine: Engine) => engine.loseEverything(),
+    reopen: (engine: Engine) => engine.node(),
     advance: (engine: Engine, seconds: number) => engine.pass(seconds),
     setClock: (engine: Engine, aheadSeconds: number) => engine.setClock(aheadSeconds),
     silence: async (engine: Engine) => engine.silence(),
