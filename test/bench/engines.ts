@@ -5,24 +5,24 @@ import { join } from "node:path";
 import { RedisServer } from "../support/redis.ts";
 import { longwireWith, type Peer } from "./peer.ts";
 
-export const onDisk = (key: string): Peer => ({
+export const onDisk = (key: string, flags: readonly string[] = []): Peer => ({
   key,
-  heading: "longwire with --data",
+  heading: ["longwire with --data", ...flags].join(" "),
   prepare: () => {
     const directory = mkdtempSync(join(tmpdir(), "longwire-bench-disk-"));
     process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
-    return longwireWith(key, "", ["--data", directory]).prepare();
+    return longwireWith(key, "", ["--data", directory, ...flags]).prepare();
   },
 });
 
 /** With a Redis server of its own, which persists nothing. */
-export const onRedis = (key: string): Peer => ({
+export const onRedis = (key: string, flags: readonly string[] = []): Peer => ({
   key,
-  heading: "longwire with --redis",
+  heading: ["longwire with --redis", ...flags].join(" "),
   prepare: async () => {
     if (Bun.which("redis-server") === null) return { missing: "there is no redis-server" };
     const redis = await RedisServer.start();
     process.on("exit", () => rmSync(redis.directory, { recursive: true, force: true }));
-    return longwireWith(key, "", ["--redis", redis.url]).prepare();
+    return longwireWith(key, "", ["--redis", redis.url, ...flags]).prepare();
   },
 });

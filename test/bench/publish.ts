@@ -2,6 +2,7 @@
 import { SignJWT } from "jose";
 import { atMostTimesControl, atMostTimesRow } from "./aims.ts";
 import { type Aim, type Benchmark, loadTimes, warmUpTimes } from "./benchmark.ts";
+import { onDisk, onRedis } from "./engines.ts";
 import { loadMeasures } from "./load.ts";
 import { nchan } from "./nchan.ts";
 import { bareBun, control, longwire, longwireWith, type Peer, type RunningPeer } from "./peer.ts";
@@ -16,11 +17,16 @@ const apiKey = "benchmark-api-key";
 const jwtSecret = "benchmark-secret-of-at-least-32-bytes";
 
 const guarded = "longwire-guarded";
-const keyed = "longwire-keyed";
+/** With keyed topics, by engine, and how many times a plain publication one with a key may take. */
+const keyedTimesMax = { "longwire-keyed": 1.5, "longwire-keyed-disk": 2.5, "longwire-keyed-redis": 1.5 };
+const keyed = Object.keys(keyedTimesMax) as (keyof typeof keyedTimesMax)[];
+const keyedFlags = ["--keyed", "keyed/*"];
 const peers: readonly Peer[] = [
   longwire,
   longwireWith(guarded, "longwire with keys", ["--api-key", apiKey, "--jwt-secret", jwtSecret]),
-  longwireWith(keyed, "longwire with keyed topics", ["--keyed", "keyed/*"]),
+  longwireWith("longwire-keyed", "longwire --keyed", keyedFlags),
+  onDisk("longwire-keyed-disk", keyedFlags),
+  onRedis("longwire-keyed-redis", keyedFlags),
   bareBun("publish-bun.ts"),
   { key: "nchan", heading: "nchan", prepare: nchan },
 ];
@@ -30,7 +36,7 @@ const { cpu, rate, median, p99 } = loadMeasures("request", "requests");
 interface PublishRow extends Row, Pick<PublishLoad, "topics" | "isJson" | "withKeys" | "areKeys"> {
   readonly peers: readonly string[];
   readonly credential?: () => string | Promise<string>;
-  /** Most server CPU, as a multiple of the control's; for keys, of that of a plain text. */
+  /** Most server CPU, as a multiple of the control's. */
   readonly timesMax: number;
 }
 
@@ -42,16 +48,17 @@ const text: PublishRow = {
   key: "text",
   heading: "text",
   topics: 1,
-  peers: [longwire.key, keyed, control, "nchan"],
+  peers: withNchan,
   timesMax: 1.4,
 };
-const ofKeys: PublishRow = {
+const ofEngines = { peers: keyed, timesMax: Number.POSITIVE_INFINITY };
+const plain: PublishRow = { key: "engines", heading: "text, to a plain topic", topics: 1, ...ofEngines };
+const withKey: PublishRow = {
   key: "keyed",
   heading: "text, for 10,000 keys of a keyed topic",
   topics: 10_000,
   areKeys: true,
-  peers: [keyed, control],
-  timesMax: 1.5,
+  ...ofEngines,
 };
 const manyTopics: PublishRow = {
   key: "10000",
@@ -101,10 +108,9 @@ const withToken: PublishRow = {
  * Rows of one server, in this order: the last two leave tens of thousands of messages and keys in it, which each collection
  * of garbage looks at. Rows after them would measure those, too.
  */
-/** Compared with the control. */
-const plainRows = [text, json, manyTopics, idempotent];
-const openRows = [ofKeys, ...plainRows];
+const openRows = [text, json, manyTopics, idempotent];
 const guardedRows = [withApiKey, withToken];
+const engineRows = [plain, withKey];
 const measures = [cpu, rate, median, p99];
 
 export const publish: Benchmark = {
@@ -123,7 +129,7 @@ export const publish: Benchmark = {
         ...(peer === guarded ? { headers: await headersOf(withApiKey) } : {}),
         ...warmUpTimes(options),
       }),
-    measurements: [...openRows, ...guardedRows].map((row) => ({
+    measurements: [...openRows, ...guardedRows, ...engineRows].map((row) => ({
       row,
       peers: row.peers,
       fresh: false,
@@ -142,6 +148,7 @@ export const publish: Benchmark = {
     sections: [
       { rows: openRows, measures },
       { rows: guardedRows, measures },
+      { rows: engineRows, measures },
     ],
     aims,
   }),
@@ -153,8 +160,11 @@ async function headersOf({ credential }: PublishRow): Promise<Record<string, str
 
 function aims(samples: Samples): Aim[] {
   return [
-    ...plainRows.map((row) => atMostTimesControl(samples, row, cpu, row.timesMax)),
+    ...openRows.map((row) => atMostTimesControl(samples, row, cpu, row.timesMax)),
     ...guardedRows.map((row) => atMostTimesControl(samples, row, cpu, row.timesMax, guarded)),
-    atMostTimesRow(samples, ofKeys, text, cpu, ofKeys.timesMax, keyed),
+    ...keyed.map((peer) => {
+      const aim = atMostTimesRow(samples, withKey, plain, cpu, keyedTimesMax[peer], peer);
+      return { ...aim, aim: `${peer}: ${aim.aim}` };
+    }),
   ];
 }
