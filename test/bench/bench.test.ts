@@ -10,7 +10,11 @@ for (const [name, expectedPeers, measured] of [
   ["echo", ["longwire", "bun"], 2 * 5],
   ["fanout", ["longwire", "bun"], 2 * 14],
   ["open", ["longwire", "longwire-guarded", "bun"], 4 * 2 + 2 + 3 * 2],
-  ["publish", ["longwire", "longwire-guarded", "bun"], 2 * 6],
+  [
+    "publish",
+    ["longwire", "longwire-guarded", "longwire-keyed", "longwire-keyed-disk", "longwire-keyed-redis", "bun"],
+    2 * 6 + 3 * 2,
+  ],
   ["storm", ["longwire", "bun"], 2 * 3],
   ["stream", ["longwire", "bun", "longwire-disk", "longwire-redis"], 2 + 3],
   [
@@ -21,7 +25,7 @@ for (const [name, expectedPeers, measured] of [
   ["cluster", ["longwire", "bun"], 2 * 2 + 2],
   ["start", ["longwire", "bun", "longwire-compiled"], 3],
 ] as const) {
-  test.skipIf((name === "cluster" || name === "stream") && lacks("redis-server"))(
+  test.skipIf(["cluster", "stream", "publish"].includes(name) && lacks("redis-server"))(
     `the ${name} benchmark runs from end to end and writes its figures and a chart`,
     async () => {
       const out = mkdtempSync(join(tmpdir(), "longwire-bench-test-"));
