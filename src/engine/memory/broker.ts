@@ -257,29 +257,25 @@ export class MemoryBroker implements Broker, EngineSize {
    * @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull}
    */
   #requireKeys(log: KeyedLog, { drafts, condition }: Publication): void {
-    let newKeys: Set<string> | undefined;
-    let bytes = 0;
+    // A key that is given several values has the last of them.
+    const added = new Map<string, number>();
     for (const draft of drafts) {
       const key = keyOf(draft);
       const value = log.value(key);
       if (condition && !meets(value, condition))
         throw new ConditionFailed(log.topic, value && positionOf(value));
-      if (isRemoval(draft)) {
-        if (!value) throw new KeyAbsent(log.topic, log.last);
-      } else {
-        if (!value) newKeys = (newKeys ?? new Set()).add(key);
-        bytes += keyedBytes(draft) - log.bytesOf(key);
-      }
+      if (!isRemoval(draft)) added.set(key, keyedBytes(draft));
+      else if (!value) throw new KeyAbsent(log.topic, log.last);
     }
-    if (!newKeys && bytes <= 0) return;
+    let newKeys = 0;
+    let newBytes = 0;
+    for (const [key, bytes] of added) {
+      const earlierBytes = log.bytesOf(key);
+      if (earlierBytes === 0) newKeys++;
+      newBytes += bytes - earlierBytes;
+    }
     const { topic, valueCount: values } = log;
-    const growth = {
-      topic,
-      values,
-      newKeys: newKeys?.size ?? 0,
-      valueBytes: this.#valueBytes,
-      newBytes: bytes,
-    };
+    const growth = { topic, values, newKeys, valueBytes: this.#valueBytes, newBytes };
     requireRoom(growth, this.#limits);
   }
 

@@ -294,5 +294,22 @@ function describeBounds<Kind extends Engine>(contract: Contract<Kind>): void {
         { ...generous, historyBytesMax: 48 * 1024 },
       ),
     );
+
+    testIf(!can.ignoresBytesMax)(
+      "counts of a key that is published twice at once the last value alone",
+      withNode(
+        async (broker) => {
+          const topic = newKeyedTopic();
+          await set(broker, topic, "a", "x".repeat(20_000));
+          const twice = (first: number, last: number) => ({
+            drafts: [valueDraft("a", "x".repeat(first)), valueDraft("a", "x".repeat(last))],
+          });
+          expect(await failureOf(publish(broker, topic, twice(1, 60_000)))).toBeInstanceOf(TopicFull);
+          await publish(broker, topic, twice(40_000, 30_000));
+          expect((await keyState(broker, topic, "a")).value?.data).toHaveLength(30_000);
+        },
+        { ...generous, historyBytesMax: 48 * 1024 },
+      ),
+    );
   });
 }
