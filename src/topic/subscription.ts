@@ -182,7 +182,7 @@ export class Subscription<Live extends LiveSubscribers = LiveSubscribers> {
     const { since, requested } = this.#requested;
     if (since.kind !== "position") return noId;
     const { epoch, offset } = since.position;
-    const isAhead = epoch === gap.from.epoch && offset > gap.from.offset;
+    const isAhead = epoch === gap.from.epoch && offset > (gap.from.base ?? gap.from.offset);
     return isAhead ? noId : requested;
   }
 

@@ -24,7 +24,14 @@ for (const name of await readdir(recipes)) {
     printed.set(file, code);
 }
 
-const retained = ["--retain", "answers/* 10000 1h", "--retain", "chats/* 10000 1h"];
+const retained = [
+  "--retain",
+  "answers/* 10000 1h",
+  "--retain",
+  "chats/* 10000 1h",
+  "--retain",
+  "typing/* 0 1s",
+];
 const server = sharedServer([...retained, "--keyed", "prices", "--keyed", "agents/*"]);
 
 /** As printed, but with the server of this test. */
@@ -130,6 +137,23 @@ describe.skipIf(lacks("chromium"))("the recipe", () => {
       .map(({ data }) => String(data));
     expect(words.length).toBe(count);
     expect(await page.locator("#answer").textContent()).toBe(words.join(""));
+  });
+
+  test("of who is typing: another page says so, and forgets it by itself", async () => {
+    const [ann, bob] = [
+      await open("typing.html", new URL("typing.html#ann", site.url).href),
+      await open("typing.html", new URL("typing.html#bob", site.url).href),
+    ];
+    await until(async () => (await inspect(server, "typing/42")).subscribers === 2, "both pages");
+    let typed = "";
+    await until(async () => {
+      typed += "x";
+      await ann.locator("input").fill(typed);
+      return (await bob.locator("p").textContent()) === "ann is typing";
+    }, "the other page to say so");
+    expect(await ann.locator("p").textContent()).toBe("");
+    await bob.locator("p:empty").waitFor({ state: "attached" });
+    expect((await inspect(server, "typing/42")).retained).toBe(0);
   });
 
   test("of a job: its progress, its end, and a page that is opened later", async () => {
