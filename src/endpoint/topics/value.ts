@@ -54,11 +54,15 @@ export async function answerValue(
     return answerOf(state, wanted, state !== undefined && isKnown(state), deps);
   }
   const subscription = await deps.hub.open(topic, start.since, start.requested);
+  const { from } = subscription;
   const watch = new KeyWatch(permissions, subscription, key, waitSeconds);
   using _ = silentFor(context, 2 * pollWaitSecondsMax);
   const hasChanged = await watch.run(context, deps.connections);
   const state = await deps.hub.value(topic, key);
-  return answerOf(state, wanted, state?.value !== undefined && (!hasChanged || isKnown(state)), deps);
+  // A change after the wait, and before the value was read, would be lost: the cursor of the answer is past it.
+  const isUnchanged = ({ value }: KeyState): boolean =>
+    !hasChanged && value?.epoch === from.epoch && value.offset <= from.offset;
+  return answerOf(state, wanted, state !== undefined && (isUnchanged(state) || isKnown(state)), deps);
 }
 
 /** @param isKnown the client has the value already */
