@@ -114,10 +114,9 @@ function checkKeyed({ keyed, keysMax }: HandlerConfig): void {
     throw new ConfigError("--keys-max has no effect without --keyed");
 }
 
-function checkFeeds({ feeds, keyed, data, redisUrl }: HandlerConfig): void {
-  const engine = redisUrl ? "--redis" : data ? "--data" : undefined;
-  if (feeds.length > 0 && engine)
-    throw new ConfigError(`--feed works in memory only, so far: leave out ${engine}, or --feed`);
+function checkFeeds({ feeds, keyed, data }: HandlerConfig): void {
+  if (feeds.length > 0 && data)
+    throw new ConfigError("--feed does not work with --data, so far: leave out one of them");
   const keyedFeed = feeds.find(({ topic }) => matchesTopic(keyed, topic));
   if (keyedFeed)
     throw new ConfigError(

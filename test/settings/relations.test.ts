@@ -118,6 +118,11 @@ describe("settings that go together are taken", () => {
     expect(() => check({ keysMax: 10, redisUrl: redis })).toThrow("--keys-max has no effect without --keyed");
   });
 
+  test("feeds in Redis", () => {
+    check({ feeds: ["chat/* all-chats"], redisUrl: redis });
+    expect(() => check({ feeds: ["chat/* all-chats"], data: "here" })).toThrow("--data");
+  });
+
   test("with an authorize of the program's in place of keys", () => {
     check({ publicTopics: ["*"], privatePing: true, tokenCookie: "token" }, true);
     expect(() => check({ jwtAudiences: ["chat"] }, true)).toThrow("--jwt-audience");

@@ -1,14 +1,17 @@
--- Appends publications, each with the record of its key, and announces what they append: one step, and an answer for each.
--- KEYS 1 fence; then for each publication the name of its topic, which its other keys begin with, and the record of
---      its key (only with a key)
+-- Appends publications, each with the record of its key, to their topics and to the feeds of these, and announces what they
+-- append: one step, and an answer for each.
+-- KEYS 1 fence; then for each publication the name of its topic, which its other keys begin with, the record of its key (only
+--      with a key), and the names of the topic's feeds
 -- ARGV 1 what epochs that begin are named by; 2 what channels begin with, or nothing where a topic's channel has its name; then
 --      for each publication: 1 its shape, `<messages kept> <milliseconds kept> <1 to end the topic> <number of messages> <kind>`,
---      and for a keyed topic ` keyed`, where the first number is that of its keys; then for a keyed topic the condition
---      (append-keyed.lua); of the kind once: 2 digest; of the kind step: 2 writer, 3 items, 4 first position or -, 5 digest; then
---      of each message its key, only for a keyed topic, and the publisher's part. Each argument takes the node 0.1 us to send.
+--      and for a keyed topic ` keyed`, where the first number is that of its keys, and ` <number of feeds>` for one that has some;
+--      then for a keyed topic the condition (append-keyed.lua); of the kind once: 2 digest; of the kind step: 2 writer, 3 items,
+--      4 first position or -, 5 digest; then of each message its key, only for a keyed topic, and the publisher's part; then for
+--      a topic that has feeds what they get (append-feeds.lua). Each argument takes the node 0.1 us to send.
 -- Returns lines: `<generation> <replid> <offset of replication>`, and an answer for each. A server that was promoted has what was
 -- appended if it has the history of this replid up to that offset.
--- An answer is `<epoch> <offset of the last message or -> <offset of the end or ->`, CONFLICT, TAKEN, `ENDED <epoch> <offset>`,
+-- An answer is `<epoch> <offset of the last message or -> <offset of the end or ->`, and the same of each feed, but not for what
+-- a key repeats, which is not appended again; or CONFLICT, TAKEN, `ENDED <epoch> <offset>`,
 -- `MISMATCH <epoch> <offset of the value or ->`, `ABSENT <epoch> <offset>`, `FULL <keys> <most keys>`, or `ERROR <error>`, after
 -- which it is unknown what was appended; but a server that refuses the first write for lack of memory has appended nothing.
 if connected < ACKNOWLEDGE then
@@ -41,16 +44,23 @@ local function next_entry(position, jump, content)
 end
 
 -- Shapes by their text: most publications of a call have the same.
-local shapes, arguments = {}, { none = 1, once = 2, step = 5 }
+local shapes, arguments_of = {}, { none = 1, once = 2, step = 5, feed = 1 }
 local function shape_of(text)
   local shape = shapes[text]
   if shape then return shape end
-  local messages_max, kept, ends, count, kind, suffix = string.match(text, '^(%d+) (%d+) (%d) (%d+) (%a+)( ?%a*)$')
-  local is_keyed = suffix == ' keyed'
+  local messages_max, kept, ends, count, kind, suffix, feeds =
+    string.match(text, '^(%d+) (%d+) (%d) (%d+) (%a+)( ?%a*) ?(%d*)$')
+  local is_keyed, width = suffix == ' keyed', suffix == ' keyed' and 2 or 1
+  ends, count, feeds = ends == '1', tonumber(count), tonumber(feeds) or 0
+  local before_contents = arguments_of[kind] + (is_keyed and 1 or 0)
+  local has_record = kind == 'once' or kind == 'step'
+  local own_keys, before_fed = has_record and 2 or 1, before_contents + count * width
+  local before_feeds = feeds == 0 and before_fed or before_fed + count + (ends and 1 or 0)
   shape = {
-    messages_max = tonumber(messages_max), kept_milliseconds = tonumber(kept), ends = ends == '1', count = tonumber(count),
-    kind = kind, keys = kind == 'none' and 1 or 2, is_keyed = is_keyed, arguments = arguments[kind] + (is_keyed and 1 or 0),
-    width = is_keyed and 2 or 1, -- Arguments of a message.
+    messages_max = tonumber(messages_max), kept_milliseconds = tonumber(kept), ends = ends, count = count, kind = kind,
+    is_keyed = is_keyed, has_record = has_record, own_keys = own_keys, feeds = feeds, keys = own_keys + feeds,
+    before_contents = before_contents, before_fed = before_fed, before_feeds = before_feeds, arguments = before_feeds + feeds,
+    width = width, -- Arguments of a message.
     -- As text: Redis formats a number for a command by all its digits.
     trim_from = '-' .. messages_max,
     -- The log lives for another while after each message. It is told so once in each step of that while, for a step more.
@@ -72,12 +82,13 @@ local function channel_of(name)
   return ARGV[2] .. string.match(name, '{.*')
 end
 
--- Appends the publication whose keys begin at `key`, and whose arguments are after `at`.
-local function append(shape, key, at)
-  local kind, contents, name = shape.kind, at + shape.arguments, KEYS[key]
+-- Appends the publication whose keys begin at `key`, and whose arguments are in `values` after `at`.
+-- values: ARGV, or what a feed gets
+local function append(shape, key, values, at)
+  local kind, contents, name = shape.kind, at + shape.before_contents, KEYS[key]
   local position_key, log, record_key = name .. ':p', name .. ':l', KEYS[key + 1]
-  local digest = ARGV[contents]
-  local record = kind ~= 'none' and call('GET', record_key)
+  local digest = values[contents]
+  local record = shape.has_record and call('GET', record_key)
   if record and kind == 'once' then
     local earlier, answer = string.match(record, '^o (%S+) (.+)$')
     if earlier ~= digest then return 'CONFLICT' end
@@ -103,7 +114,12 @@ local function append(shape, key, at)
     elseif position.ended == '-' then jump = jump_of(position) end
     position.generation = fence.generation
   end
-  if position.ended ~= '-' then
+  if position.ended ~= '-' and kind == 'feed' then
+    -- It was no feed when it ended. Nothing of what it had is kept.
+    change_position(position_key, position)
+    begin_epoch(position, new_epoch(), log, false)
+    position.ended, position.is_new, jump = '-', true, 1
+  elseif position.ended ~= '-' then
     if position.is_changed then write_position(position_key, position) end
     return 'ENDED ' .. position.epoch .. ' ' .. position.last
   end
@@ -130,7 +146,7 @@ local function append(shape, key, at)
 
   local count, texts, message, finish, end_text = shape.count, {}, '-', '-', nil
   for nth = 1, count do
-    texts[nth] = next_entry(position, jump, ARGV[contents + nth * width])
+    texts[nth] = next_entry(position, jump, values[contents + nth * width])
     jump = 1
     if nth == 1 and first == '-' and kind == 'step' and ARGV[at + 4] == '-' then
       first = position.epoch .. ':' .. position.last
@@ -162,7 +178,15 @@ local function append(shape, key, at)
   local channel = channel_of(name)
   for nth = 1, count do call('PUBLISH', channel, texts[nth]) end
   if end_text then call('PUBLISH', channel, end_text) end
-  local answer = position.epoch .. ' ' .. message .. ' ' .. finish
+  local answer, of_feeds = position.epoch .. ' ' .. message .. ' ' .. finish, ''
+  if shape.feeds > 0 then
+    local fed = fed_values(shape, at, position.epoch, message, finish)
+    for nth = 1, shape.feeds do
+      fed[1] = ARGV[at + shape.before_feeds + nth]
+      of_feeds = of_feeds .. ' ' .. append(shape_of(fed[1]), key + shape.own_keys - 1 + nth, fed, 0)
+    end
+  end
+  -- After the feeds, so that no repetition is answered for what a feed lacks.
   if kind == 'once' then
     call('SET', record_key, 'o ' .. digest .. ' ' .. answer, 'EX', KEY_SECONDS)
   elseif kind == 'step' then
@@ -172,19 +196,19 @@ local function append(shape, key, at)
     local fields = { 's', ARGV[at + 2], ARGV[at + 3], first, stream_last, finish, digest }
     call('SET', record_key, table.concat(fields, ' '), 'EX', KEY_SECONDS)
   end
-  return answer
+  return answer .. of_feeds
 end
 
-local answers, key, at, values = { '' }, 2, 2, #ARGV
+local answers, key, at, last_at = { '' }, 2, 2, #ARGV
 local function append_rest()
-  while at < values do
+  while at < last_at do
     local shape, own_key, own_at = shape_of(ARGV[at + 1]), key, at
-    key, at = key + shape.keys, at + shape.arguments + shape.count * shape.width
-    answers[#answers + 1] = append(shape, own_key, own_at)
+    key, at = key + shape.keys, at + shape.arguments
+    answers[#answers + 1] = append(shape, own_key, ARGV, own_at)
   end
 end
 -- A publication that is refused has an answer like the others, and those after it go on.
-while at < values do
+while at < last_at do
   shape_of(ARGV[at + 1]) -- One that cannot be read fails the call.
   local is_done, refusal = pcall(append_rest)
   if not is_done then

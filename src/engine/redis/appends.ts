@@ -4,16 +4,17 @@
  */
 import { type Appended, BrokerUnavailable, type Condition, type Publication } from "../../topic/broker.ts";
 import { publicationDigest } from "../../topic/digest.ts";
+import { feedsOf } from "../../topic/feed.ts";
 import { isRemoval, keyOf } from "../../topic/key.ts";
 import { formatId, matchesTopic } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
 import type { KindsOfTopics } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
-import { encodeDraft, encodeKeyedDraft } from "./entry.ts";
+import { encodeDraft, encodeFed, encodeKeyedDraft } from "./entry.ts";
 import type { RedisKeys } from "./keys.ts";
 import type { Argument, Reply } from "./link.ts";
 import type { Primary } from "./primary.ts";
-import { appendedOf, claimOf } from "./replies.ts";
+import { appendedOf, claimOf, fedPositionsOf } from "./replies.ts";
 import type { Claim, Testimony } from "./testimony.ts";
 
 /** Publications in flight, and their bytes; of a text its characters. Beyond it they are refused at once: Redis is too slow for them. */
@@ -22,8 +23,8 @@ const publishBytesMax = 64 * 1024 * 1024;
 
 /**
  * Messages in one call, and their bytes, unless one publication has more. Redis serves nobody else meanwhile: so many take it
- * about 1 ms. More save nothing: the look at the fence is then less than a fiftieth of a call. An end alone counts as one, so
- * that a call begins fewer epochs than three digits name (append.lua).
+ * about 1 ms. More save nothing: the look at the fence is then less than a fiftieth of a call. An end alone counts as one, and
+ * each message once more for each feed, so that a call begins fewer epochs than three digits name (append.lua).
  */
 const messagesPerCallMax = 128;
 const bytesPerCallMax = 256 * 1024;
@@ -43,6 +44,9 @@ interface WaitingPublication {
   readonly isRemoving: boolean;
   /** The publisher's parts of the entries. */
   readonly contents: readonly Argument[];
+  /** Topics that get it, too, and what they get. */
+  readonly feeds: readonly string[];
+  readonly fed: readonly Argument[];
   readonly bytes: number;
   readonly resolve: (appended: Appended) => void;
   readonly reject: (error: unknown) => void;
@@ -67,18 +71,23 @@ export class Appends {
   /** @throws what `Broker.publish` throws */
   publish(topic: string, publication: Publication): Promise<Appended> {
     const { promise, resolve, reject } = Promise.withResolvers<Appended>();
-    const { drafts } = publication;
-    const isKeyed = matchesTopic(this.#deps.limits.keyed, topic);
+    const { drafts, end = false } = publication;
+    const { limits } = this.#deps;
+    const isKeyed = matchesTopic(limits.keyed, topic);
     const isRemoving = isKeyed && drafts.length > 0 && drafts.every(isRemoval);
     const contents = drafts.map(isKeyed ? encodeKeyedDraft : encodeDraft);
+    const feeds = drafts.length > 0 || end ? feedsOf(limits.feeds, topic) : [];
+    const fed = feeds.length > 0 ? encodeFed(drafts, end, topic) : [];
     let bytes = 0;
-    for (const content of contents) bytes += content.length;
+    for (const content of contents) bytes += content.length * (1 + feeds.length);
+    for (const content of fed) bytes += content.length * feeds.length;
     if (this.#publishes >= publishesMax || this.#bytes + bytes > publishBytesMax)
       return Promise.reject(new BrokerUnavailable("too many publications wait for Redis"));
     this.#publishes++;
     this.#bytes += bytes;
     if (this.#waiting.length === 0) setImmediate(() => this.flush());
-    this.#waiting.push({ topic, publication, isKeyed, isRemoving, contents, bytes, resolve, reject });
+    const encoded = { isKeyed, isRemoving, contents, feeds, fed, bytes };
+    this.#waiting.push({ topic, publication, ...encoded, resolve, reject });
     return promise;
   }
 
@@ -88,7 +97,7 @@ export class Appends {
     let messages = 0;
     let bytes = 0;
     for (const waiting of this.#waiting) {
-      const waitingMessages = Math.max(1, waiting.contents.length);
+      const waitingMessages = Math.max(1, waiting.contents.length) * (1 + waiting.feeds.length);
       messages += waitingMessages;
       bytes += waiting.bytes;
       // What a script has written lets it go on: with a removal in its call a full server would take all that follow.
@@ -124,10 +133,14 @@ export class Appends {
       throw new Error(`Redis answered ${call.length} publications with ${answers.length} answers`);
     const { primary, testimony } = this.#deps;
     let isAcknowledged = false;
-    for (const [index, { topic, isKeyed, resolve, reject }] of call.entries()) {
+    for (const [index, { topic, isKeyed, feeds, resolve, reject }] of call.entries()) {
       try {
-        const appended = appendedOf(topic, answers[index] ?? "", isKeyed);
+        const answer = answers[index] ?? "";
+        const appended = appendedOf(topic, answer, isKeyed);
         testimony.acknowledged(topic, appended.end ?? appended.message);
+        if (feeds.length > 0)
+          for (const [nth, position] of fedPositionsOf(answer).entries())
+            testimony.acknowledged(feeds[nth] ?? "", position);
         isAcknowledged = true;
         resolve(appended);
       } catch (error) {
@@ -148,7 +161,7 @@ export class Appends {
 
   /** Adds what append.lua takes for a publication. */
   #add(
-    { topic, publication, isKeyed, contents }: WaitingPublication,
+    { topic, publication, isKeyed, contents, feeds, fed }: WaitingPublication,
     keys: string[],
     values: Argument[],
   ): void {
@@ -157,9 +170,11 @@ export class Appends {
     const { messages, ageSeconds } = limitsOf(limits, topic);
     const kind = once ? "once" : step ? "step" : "none";
     const shape = `${ageSeconds * 1000} ${end ? 1 : 0} ${contents.length} ${kind}`;
+    const ofFeeds = feeds.length > 0 ? ` ${feeds.length}` : "";
     keys.push(names.name(topic));
-    if (isKeyed) values.push(`${limits.keysMax} ${shape} keyed`, conditionOf(publication.condition));
-    else values.push(`${messages} ${shape}`);
+    if (isKeyed)
+      values.push(`${limits.keysMax} ${shape} keyed${ofFeeds}`, conditionOf(publication.condition));
+    else values.push(`${messages} ${shape}${ofFeeds}`);
     if (once) {
       keys.push(names.record(topic, once));
       values.push(publicationDigest(publication));
@@ -173,6 +188,12 @@ export class Appends {
     else
       for (const [index, draft] of publication.drafts.entries())
         values.push(keyOf(draft), contents[index] ?? "");
+    values.push(...fed);
+    for (const feed of feeds) {
+      const kept = limitsOf(limits, feed);
+      keys.push(names.name(feed));
+      values.push(`${kept.messages} ${kept.ageSeconds * 1000} 0 ${fed.length} feed`);
+    }
   }
 }
 

@@ -11,6 +11,7 @@
  */
 import { BrokerUnavailable } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
+import { fedDraft } from "../../topic/feed.ts";
 import { isRemoval } from "../../topic/key.ts";
 import type { End, Message } from "../../topic/message.ts";
 
@@ -28,6 +29,19 @@ export function encodeDraft({ data, contentType, attributes }: Draft): string | 
     ? `${kind.toUpperCase()}${contentType}\n${JSON.stringify(attributes)}\n`
     : `${kind}${contentType}\n`;
   return isText ? head + data : Buffer.concat([Buffer.from(head), data]);
+}
+
+/**
+ * The parts of entries of a topic's feeds, as append.lua takes them: without the id that each has in its topic, which is known
+ * there alone, and of a message without its data, which is sent once.
+ */
+export function encodeFed(drafts: readonly Draft[], end: boolean, topic: string): (string | Buffer)[] {
+  const fed = [...drafts, ...(end ? [undefined] : [])];
+  return fed.map((draft) => {
+    const given = fedDraft(draft, topic);
+    if (given.data !== draft?.data) return encodeDraft(given);
+    return encodeDraft({ ...given, data: typeof given.data === "string" ? "" : new Uint8Array() });
+  });
 }
 
 const lineFeed = 10;

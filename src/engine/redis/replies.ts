@@ -35,6 +35,18 @@ export function appendedOf(topic: string, answer: string, isKeyed: boolean): App
   return { ...(position && { message: position }), end: { epoch, offset: Number(end) } };
 }
 
+/**
+ * @param answer what append.lua returns for a publication that was appended
+ * @returns the last position that it gave each feed of its topic; none for a repetition
+ */
+export function fedPositionsOf(answer: string): Position[] {
+  const positions: Position[] = [];
+  const words = answer.split(" ");
+  for (let at = 3; at < words.length; at += 3)
+    positions.push({ epoch: words[at] ?? "", offset: Number(words[at + 1]) });
+  return positions;
+}
+
 /** Errors by the word that an answer of append.lua begins with, of the two words after it. */
 const refusals: Readonly<Record<string, (topic: string, first: string, second: string) => Error>> = {
   CONFLICT: () => new IdempotencyConflict(),

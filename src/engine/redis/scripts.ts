@@ -1,6 +1,7 @@
 /** The Lua scripts that run in Redis: one for each step of the engine, so that each step is atomic. */
 
 import append from "#redis/append.lua" with { type: "text" };
+import appendFeeds from "#redis/append-feeds.lua" with { type: "text" };
 import appendKeyed from "#redis/append-keyed.lua" with { type: "text" };
 import beat from "#redis/beat.lua" with { type: "text" };
 import entry from "#redis/entry.lua" with { type: "text" };
@@ -54,7 +55,7 @@ const appendBytes = 64;
 export function scriptTexts(settings: ScriptSettings): Readonly<Record<ScriptName, string>> {
   const text = textOf(settings, fence);
   return {
-    append: text(entry, forks, appendKeyed, append),
+    append: text(entry, forks, appendKeyed, appendFeeds, append),
     beat: text(beat),
     inspect: text(entry, log, inspect),
     positions: text(positions),

@@ -86,6 +86,25 @@ function describeFed<Kind extends Engine>(contract: Contract<Kind>): void {
     );
 
     test(
+      "gives it the items of a stream with a key, and nothing of a step without one",
+      withTopics(async (broker) => {
+        const topic = newFed();
+        const step = (items: number, drafts: Draft[]) =>
+          publish(broker, topic, { drafts, step: { once, writer: "w", items, digest: String(items) } });
+        const fed = await fedBy(broker, feed, async () => {
+          await broker.takeStream(topic, once, "w");
+          await step(1, [text("1")]);
+          await step(1, []);
+          await step(3, [text("2"), text("3")]);
+        });
+        expect(fed.map(({ data, attributes }) => [data, attributes?.origin])).toEqual(
+          ["1", "2", "3"].map((data) => [data, topic]),
+        );
+        expect((await broker.takeStream(topic, once, "w2")).items).toBe(3);
+      }),
+    );
+
+    test(
       "gives each of several feeds everything, and is fed itself where it is keyed",
       withTopics(async (broker) => {
         const topic = newFedKeyed();

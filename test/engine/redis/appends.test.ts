@@ -6,6 +6,8 @@ import type { Argument, Reply } from "../../../src/engine/redis/link.ts";
 import type { Primary } from "../../../src/engine/redis/primary.ts";
 import type { Claim, Testimony } from "../../../src/engine/redis/testimony.ts";
 import { BrokerUnavailable, type Publication } from "../../../src/topic/broker.ts";
+import type { Feed } from "../../../src/topic/feed.ts";
+import { formatId } from "../../../src/topic/message.ts";
 import { failureOf, text } from "../contract/messages.ts";
 
 setDefaultTimeout(120_000);
@@ -18,18 +20,25 @@ const limits: AppendsDeps["limits"] = {
   ...{ keyed: [], keysMax: 1, feeds: [] },
 };
 
+const twoFeeds: readonly Feed[] = ["feed", "another feed"].map((topic) => ({ pattern: "news", topic }));
+
 const done = "epoch 1 -";
 
 /** @param answersOf what Redis answers to so many publications; undefined for no answer yet */
-function stage(answersOf: (publications: number) => readonly string[] | undefined) {
+function stage(
+  answersOf: (publications: number) => readonly string[] | undefined,
+  feeds: readonly Feed[] = [],
+) {
   const calls: number[] = [];
   const values: Argument[] = [];
   const claims: Claim[] = [];
+  const testified: string[] = [];
   const generations: number[] = [];
   const script = (_name: string, _keys: readonly string[], given: readonly Argument[]): Promise<Reply> => {
     values.push(...given);
     const publications = given.filter(
-      (value) => typeof value === "string" && value.startsWith(`${historyMessages} `),
+      (value) =>
+        typeof value === "string" && value.startsWith(`${historyMessages} `) && !value.endsWith(" feed"),
     ).length;
     calls.push(publications);
     const answers = answersOf(publications);
@@ -43,15 +52,15 @@ function stage(answersOf: (publications: number) => readonly string[] | undefine
     acknowledgedIn: (generation) => void generations.push(generation),
   };
   const testimony: Pick<Testimony, "acknowledged" | "claimed"> = {
-    acknowledged: () => undefined,
+    acknowledged: (topic, position) => void (position && testified.push(`${topic} ${formatId(position)}`)),
     claimed: (claim) => void claims.push(claim),
   };
   const appends = new Appends({
-    ...{ limits, keys: new RedisKeys("longwire", 0) },
+    ...{ limits: { ...limits, feeds }, keys: new RedisKeys("longwire", 0) },
     ...{ primary: primary as Primary, testimony: testimony as Testimony },
   });
   const publish = (publication: Publication) => appends.publish("news", publication);
-  return { publish, calls, values, claims, generations };
+  return { publish, calls, values, claims, testified, generations };
 }
 
 const allDone = (publications: number): string[] => Array(publications).fill(done);
@@ -71,6 +80,14 @@ describe("the publications of one turn share calls", () => {
     const { publish, calls } = stage(allDone);
     await Promise.all(many(129, { drafts: [], end: true }).map(publish));
     expect(calls).toEqual([128, 1]);
+  });
+
+  test("in which a message counts once more for each feed, and its bytes, too", async () => {
+    const { publish, calls } = stage(allDone, twoFeeds);
+    await Promise.all(many(100, one).map(publish));
+    expect(calls).toEqual([42, 42, 16]);
+    await Promise.all(many(3, { drafts: [text("x".repeat(40_000))] }).map(publish));
+    expect(calls.slice(3)).toEqual([2, 1]);
   });
 
   test("of at most 256 KiB, unless one publication has more", async () => {
@@ -122,6 +139,15 @@ test("a call says how far Redis has come only if something of it was written", a
   await outcomes(3);
   expect(claims).toEqual([{ generation: 5, replid: "replid", offset: 9 }]);
   expect(generations).toEqual([5]);
+});
+
+test("a publication testifies to what it gave its topic and each feed, and a repetition to its topic alone", async () => {
+  const { publish, testified } = stage(() => ["epoch 2 3 one 7 - other 9 -"], twoFeeds);
+  await publish({ drafts: [text("one")], end: true });
+  expect(testified).toEqual(["news epoch-3", "feed one-7", "another feed other-9"]);
+  const repetition = stage(allDone, twoFeeds);
+  await repetition.publish(one);
+  expect(repetition.testified).toEqual(["news epoch-1"]);
 });
 
 test("the name of a stream's writer reaches the script as one word", async () => {

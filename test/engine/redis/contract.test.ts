@@ -94,6 +94,7 @@ describe.skipIf(!shared)("with redis-server", () => {
     announcesOnlySubscribed: true,
     ignoresBytesMax: true,
     keepsKeys: true,
+    keepsFeeds: true,
     manyNodes: true,
     loseEverything: (engine: Engine) => engine.loseEverything(),
     reopen: (engine: Engine) => engine.node(),
