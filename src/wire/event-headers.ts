@@ -73,7 +73,8 @@ export function headersOfMessage(message: Message, topicsPath: string): Record<s
 /** HTTP protocol binding, section 3.1.3.2: what is not visible ASCII, the quote and the percent sign are percent-encoded. */
 const encode = (text: string): string => text.replaceAll(/[^\x21\x23\x24\x26-\x7e]+/g, encodeURIComponent);
 
-const utf8 = new TextDecoder("utf-8", { fatal: true });
+/** A byte order mark is part of a key: without it two keys would be one. */
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** HTTP protocol binding, section 3.1.3.2. Bun gives each byte of a header as one character. */
 function decode(name: string, value: string): string {

@@ -125,7 +125,9 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
   gap(gap: Gap): void {
     this.#deps.counters.gaps++;
     this.#push(this.#control.gap(gap), gap.topic, formatPlace(gap.from));
-    if (this.#isWaiting) this.#finish();
+    // What follows the gap belongs to the answer: without it a reader would take a keyed topic for empty.
+    this.#isWaiting = false;
+    this.#lagging.add(gap.topic);
   }
 
   /** Its answer says so by having no `Link`. */
@@ -221,7 +223,8 @@ export class Poll implements HttpHandler, Subscriber<TopicReaders>, Reader {
     };
     if (this.#isTrimmed) headers["Longwire-Trimmed"] = "1";
     if (this.#isCompressed) headers["Content-Encoding"] = "gzip";
-    if (this.#hasMore) headers.Link = `<${this.#options.nextUrl(cursor)}>; rel="next"`;
+    if (this.#hasMore || this.#lagging.size > 0)
+      headers.Link = `<${this.#options.nextUrl(cursor)}>; rel="next"`;
     this.#deps.counters.sentBytes.poll += this.#bytes;
     const body = this.#isCompressed ? gzipBatchOf(this.#events) : batchOf(this.#events);
     if (this.#bytes >= answerPieceBytes) this.#respondInPieces(body, headers);

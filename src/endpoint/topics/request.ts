@@ -137,8 +137,9 @@ export function readKey(
   isKeyed: (topic: string) => boolean,
 ) {
   if (context.search === "") return undefined;
-  const key = context.query.get("key");
-  if (key === null) return undefined;
+  const [key, ...others] = context.query.getAll("key");
+  if (key === undefined) return undefined;
+  if (others.some((other) => other !== key)) throw malformed("?key= is there twice, and names two keys.");
   const plain = topics.find((topic) => !isKeyed(topic));
   if (plain !== undefined)
     throw malformed(

@@ -200,7 +200,13 @@ describe("publishing to a keyed topic", () => {
     const [status, { detail }] = await refused(post(server, topic, "1"));
     expect([status, detail]).toEqual([400, expect.stringContaining("?key=")]);
     expect((await refused(put(topic, "a", "1", { "ce-partitionkey": "b" })))[0]).toBe(400);
+    const twice = (other: string) => fetch(urlOf(topic, "a", `&key=${other}`), { method: "POST", body: "1" });
+    expect((await refused(twice("b")))[0]).toBe(400);
+    await idOf(twice("a"));
     await idOf(put(topic, "a", "1", { "ce-partitionkey": "a" }));
+    // A byte order mark is part of the key.
+    await idOf(put(topic, "\ufeffa", "0", { "ce-partitionkey": "%EF%BB%BFa" }));
+    await idOf(take(topic, "\ufeffa"));
     await idOf(
       post(server, topic, "2", { "Content-Type": "text/plain", "ce-partitionkey": "%E9%94%AE%201" }),
     );
