@@ -81,6 +81,20 @@ class Stage implements AsyncDisposable {
     return (database.query(`SELECT count(*) AS count FROM ${table}`).get() as { count: number }).count;
   }
 
+  /** Flips the lowest bit of a byte of the data file. The engine is closed. @param place the bytes from there on */
+  flip(place: string | Uint8Array): void {
+    const path = join(this.directory, "longwire.db");
+    {
+      using database = new Database(path);
+      database.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    }
+    const file = readFileSync(path);
+    const at = file.indexOf(place);
+    if (at < 0) throw new Error("the data file does not have these bytes");
+    file[at] = (file[at] ?? 0) ^ 1;
+    writeFileSync(path, file);
+  }
+
   /** What the log says of the topics that begin anew. */
   get begunAnew(): unknown[] {
     return this.log.lines.filter(({ message }) => message.includes("--keyed")).map(({ fields }) => fields);
@@ -274,15 +288,7 @@ test("a flipped bit in a value is an error for its topic alone, and the check fi
   for (const key of ["a", "b", "c"]) await set(broker, key, `the value of ${key}`);
   const other = await post(broker, "keyed/other", valueDraft("a", "whole"));
   await stage.close();
-  {
-    using database = new Database(join(stage.directory, "longwire.db"));
-    database.run("PRAGMA wal_checkpoint(TRUNCATE)");
-  }
-  const path = join(stage.directory, "longwire.db");
-  const file = readFileSync(path);
-  const at = file.indexOf("the value of b");
-  file[at] = (file[at] ?? 0) ^ 1;
-  writeFileSync(path, file);
+  stage.flip("the value of b");
   const again = await stage.open();
   const refused = [read(again), again.value(topic, "b"), set(again, "b", "new")];
   for (const error of await Promise.all(refused.map(failureOf)))
@@ -293,4 +299,19 @@ test("a flipped bit in a value is an error for its topic alone, and the check fi
   await stage.close();
   const { faults } = maintenance.checkData(stage.directory);
   expect(faults).toEqual([`the entry 2 of the topic ${topic} does not match its checksum`]);
+});
+
+test("a key that no search finds any more, though the index has it, is an error and not absent", async () => {
+  await using stage = new Stage();
+  const broker = await stage.open();
+  for (const key of ["a", "b", "c"]) await set(broker, key, key);
+  await stage.close();
+  // The type of the key in its index becomes BLOB, by https://sqlite.org/fileformat2.html#record_format: its bytes stay.
+  const [textOfOneByte, integerOfOneByte, id] = [15, 1, 2];
+  stage.flip(new Uint8Array([textOfOneByte, integerOfOneByte, "b".charCodeAt(0), id]));
+  const again = await stage.open();
+  const publication = { drafts: [valueDraft("b", "never")], condition: { kind: "absent" } } as const;
+  const refused = [again.value(topic, "b"), again.publish(topic, publication), read(again)];
+  for (const error of await Promise.all(refused.map(failureOf)))
+    expect(String(error)).toContain("the data is damaged: an index of the keys of topic");
 });
