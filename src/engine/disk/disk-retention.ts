@@ -1,6 +1,5 @@
 /** What the engine on disk forgets: messages that are too many, too old or too large together, and unused positions. */
 import type { DataFile } from "./data-file.ts";
-import { withoutEntry } from "./keyed-row.ts";
 import type { KeyedTable } from "./keyed-table.ts";
 import type { StoreOptions } from "./protocol.ts";
 import type { SegmentRow, SegmentTable } from "./segment-table.ts";
@@ -113,9 +112,10 @@ export class DiskRetention {
       if (!topic?.keyed) continue; // Its rows are deleted with it.
       file.begin();
       topics.changes(topic);
-      topic.keyed = keyed.forget(topic.keyed, removals.map(withoutEntry));
+      const sound = removals.flatMap((row) => topics.unlessDamaged(() => keyed.removalOf(topic, row)) ?? []);
+      topic.keyed = keyed.forget(topic.keyed, sound);
       topics.save(topic);
-      count += removals.length;
+      count += sound.length;
     }
     return count;
   }

@@ -77,16 +77,22 @@ export const sumOf = (sum: number, added: number, taken: number): number =>
 export const offsetTerm = ({ id, offset }: Pick<KeptRow, "id" | "offset">): number => offset + id;
 export const keyTerm = ({ id, key }: Pick<KeptRow, "id" | "key">): number => Bun.hash.crc32(key) + id;
 
-/** What may change in all rows at once, `received` and `forgotten_time`, is not covered. */
+/** The greatest prime below 2^32. It divides no power of two, so that each flipped bit of a time changes the checksum. */
+export const timeModulus = 2 ** 32 - 5;
+
+/** The time is added, so that SQL can set it back in all rows at once without their entries. @param time 0 or more */
+const withTime = (checksum: number, time: number): number => (checksum + time) % timeModulus;
+
 export const keyedRowChecksum = (
   topic: number,
-  { key, offset, removed }: Pick<KeyedRow, "key" | "offset" | "removed">,
+  { key, offset, removed, received }: KeyedRow,
   entry: Uint8Array,
-): number => checksumOf([topic, offset, removed, key], entry);
+): number => withTime(checksumOf([topic, offset, removed, key], entry), received);
 
 export const keyedTopicChecksum = (topic: number, state: KeyedState): number => {
-  const { floor, values, removals, valueBytes, offsetSum, keySum } = state;
-  return checksumOf([topic, floor, values, removals, valueBytes, offsetSum, keySum]);
+  const { floor, forgottenTime, values, removals, valueBytes, offsetSum, keySum } = state;
+  const checksum = checksumOf([topic, floor, values, removals, valueBytes, offsetSum, keySum]);
+  return withTime(checksum, forgottenTime ?? 0);
 };
 
 export const stateOfRow = (row: KeyedTopicRow): KeyedState => ({

@@ -22,6 +22,7 @@ import {
   type StoredRow,
   stateOfRow,
   sumOf,
+  timeModulus,
   withoutEntry,
 } from "./keyed-row.ts";
 import { DamagedData } from "./schema.ts";
@@ -124,7 +125,9 @@ export class KeyedTable {
     let count = 0;
     for (const topic of this.#doomed) {
       count += this.#database
-        .query("DELETE FROM keyed WHERE id IN (SELECT id FROM keyed WHERE topic = ? LIMIT ?)")
+        .query(
+          "DELETE FROM keyed WHERE id IN (SELECT id FROM keyed WHERE topic = ?1 LIMIT ?2) AND +topic = ?1",
+        )
         .run(topic, countMax - count).changes;
       if (count >= countMax) return count;
       this.#database.query("DELETE FROM keyed_topic WHERE topic = ?").run(topic);
@@ -215,10 +218,16 @@ export class KeyedTable {
     const rows = this.#database
       .query("SELECT * FROM keyed WHERE topic = ? AND removed = 1 ORDER BY offset LIMIT ?")
       .all(topic.id, countMax) as StoredRow[];
-    return rows.map((row) => withoutEntry(this.#sound(topic, row)));
+    return rows.map((row) => this.removalOf(topic, row));
   }
 
-  /** Removals of all topics, those that were received first. */
+  /** A row that an index has among the removals. @throws {DamagedData} */
+  removalOf(topic: KeyedTopic, row: StoredRow): KeptRow {
+    if (row.removed === 0) throw new DamagedData(`the index of the removals of topic "${topic.name}"`);
+    return withoutEntry(this.#sound(topic, row));
+  }
+
+  /** Removals of all topics, those that were received first, as their index has them. */
   oldestOfAll(countMax: number): StoredRow[] {
     return this.#database
       .query("SELECT * FROM keyed WHERE removed = 1 ORDER BY received LIMIT ?")
@@ -273,25 +282,29 @@ export class KeyedTable {
     return found;
   }
 
-  /** The last removal before an offset. */
-  removalBefore({ id }: KeyedTopic, offset: number): Pick<KeyedRow, "offset" | "received"> | undefined {
+  /** The last removal before an offset. @throws {DamagedData} */
+  removalBefore(topic: KeyedTopic, offset: number): KeptRow | undefined {
     const row = this.#database
       .query(
-        "SELECT offset, received FROM keyed WHERE topic = ? AND removed = 1 AND offset < ? ORDER BY offset DESC LIMIT 1",
+        "SELECT * FROM keyed WHERE topic = ? AND removed = 1 AND offset < ? ORDER BY offset DESC LIMIT 1",
       )
-      .get(id, offset) as Pick<KeyedRow, "offset" | "received"> | null;
-    return row ?? undefined;
+      .get(topic.id, offset) as StoredRow | null;
+    return row ? this.removalOf(topic, row) : undefined;
   }
 
   /** The clock was set back: what was received later counts as received now. It is at the end of each topic. */
   clockWasSetBack(now: number): void {
-    this.#database.query("UPDATE keyed_topic SET forgotten_time = ?1 WHERE forgotten_time > ?1").run(now);
+    const setBack = (time: string): string =>
+      `${time} = ?1, checksum = (checksum + ${timeModulus} - (${time} - ?1) % ${timeModulus}) % ${timeModulus}`;
+    this.#database
+      .query(`UPDATE keyed_topic SET ${setBack("forgotten_time")} WHERE forgotten_time > ?1`)
+      .run(now);
     for (const { topic } of this.#database.query("SELECT topic FROM keyed_topic").all() as KeyedTopicRow[])
       for (const removed of [0, 1])
         this.#database
           .query(
-            `UPDATE keyed SET received = ?1 WHERE topic = ?2 AND removed = ?3 AND offset > coalesce(
-              (SELECT offset FROM keyed WHERE topic = ?2 AND removed = ?3 AND received <= ?1 ORDER BY offset DESC LIMIT 1), 0)`,
+            `UPDATE keyed SET ${setBack("received")} WHERE topic = ?2 AND removed = ?3 AND offset > coalesce(
+              (SELECT offset FROM keyed WHERE topic = ?2 AND removed = ?3 AND received <= ?1 ORDER BY offset DESC LIMIT 1), 0) AND received > ?1`,
           )
           .run(now, topic, removed);
   }

@@ -111,7 +111,7 @@ const migrations: readonly string[] = [
     value_bytes INTEGER NOT NULL,
     offset_sum INTEGER NOT NULL,   -- Of its rows in keyed: offset + id, modulo 2^32. The other: CRC-32 of the key + id.
     key_sum INTEGER NOT NULL,
-    checksum INTEGER NOT NULL      -- CRC-32 of the numbers before it but forgotten_time.
+    checksum INTEGER NOT NULL      -- CRC-32 of the numbers before it but forgotten_time, plus that, modulo 2^32 - 5.
   );
   CREATE TABLE keyed (             -- The last entry of each key.
     id INTEGER PRIMARY KEY,
@@ -120,7 +120,7 @@ const migrations: readonly string[] = [
     offset INTEGER NOT NULL,
     removed INTEGER NOT NULL,      -- 1 for a removal, which is kept for a while. Otherwise 0.
     received INTEGER NOT NULL,     -- By the clock.
-    checksum INTEGER NOT NULL,     -- CRC-32 of "topic offset removed key" and the entry.
+    checksum INTEGER NOT NULL,     -- CRC-32 of "topic offset removed key" and the entry, plus received, modulo 2^32 - 5.
     entry BLOB NOT NULL
   );
   CREATE UNIQUE INDEX keyed_by_key ON keyed (topic, key);

@@ -86,10 +86,10 @@ export class TopicTable {
   }
 
   /**
-   * Reads a topic for background work. A damaged one is passed over, so that it does not stop the work for all others. Whoever
+   * Reads a topic, or an entry of one, for background work. A damaged one is passed over, so that it does not stop the work for all others. Whoever
    * asks for it gets the error.
    */
-  unlessDamaged(read: () => DiskTopic | undefined): DiskTopic | undefined {
+  unlessDamaged<Found>(read: () => Found | undefined): Found | undefined {
     try {
       return read();
     } catch (error) {

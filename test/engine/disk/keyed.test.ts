@@ -241,6 +241,26 @@ test("a clock that is set back keeps no removal longer", async () => {
   expect((await read(broker, after(last))).complete).toBe(true);
   await until(() => stage.count("keyed WHERE removed = 1") === 0, "the removal to be forgotten");
   expect(await values(broker)).toEqual(["2", "3"]);
+  await stage.close();
+  expect(maintenance.checkData(stage.directory)).toMatchObject({ faults: [], messages: 2 });
+});
+
+test("a clock that is set back makes no removal that is forgotten newer", async () => {
+  await using stage = new Stage();
+  const broker = await stage.open();
+  stage.setClock(1000);
+  for (const key of ["a", "b", "c", "d"]) {
+    await set(broker, key, "1");
+    await remove(broker, key); // The limit is three, so that the fourth one forgets the first.
+  }
+  stage.setClock(-1000);
+  await set(broker, "e", "2");
+  const since: Since = { kind: "time", time: Date.now() + 100_000 };
+  expect(await read(broker, since)).toMatchObject({ complete: true, messages: [] });
+  const again = await stage.open();
+  expect(await values(again)).toEqual(["2"]);
+  await stage.close();
+  expect(maintenance.checkData(stage.directory)).toMatchObject({ faults: [], messages: 1 });
 });
 
 test("a backup has the values; a restored one goes on in new epochs, so that every earlier condition fails", async () => {
@@ -314,4 +334,28 @@ test("a key that no search finds any more, though the index has it, is an error 
   const refused = [again.value(topic, "b"), again.publish(topic, publication), read(again)];
   for (const error of await Promise.all(refused.map(failureOf)))
     expect(String(error)).toContain("the data is damaged: an index of the keys of topic");
+});
+
+test("a flipped bit in the time of an entry, or of a topic's forgotten removal, is an error", async () => {
+  await using stage = new Stage();
+  const broker = await stage.open();
+  for (const key of ["a", "b"]) await set(broker, key, key);
+  await remove(broker, "a");
+  await post(broker, "keyed/other", valueDraft("a", "whole"));
+  await stage.close();
+  {
+    using database = new Database(join(stage.directory, "longwire.db"));
+    database.run(
+      "UPDATE keyed SET received = received - (received & 1024) + (~received & 1024) WHERE key = 'b'",
+    );
+    database.run("UPDATE keyed_topic SET forgotten_time = 1 << 40 WHERE floor = 0 AND removal_count = 0");
+  }
+  const again = await stage.open();
+  expect(String(await failureOf(again.value(topic, "b")))).toContain("the entry 2 of topic");
+  expect(String(await failureOf(again.value("keyed/other", "a")))).toContain("the keys of topic");
+  await stage.close();
+  expect(maintenance.checkData(stage.directory).faults.toSorted()).toEqual([
+    `the entry 2 of the topic ${topic} does not match its checksum`,
+    "the keys of the topic keyed/other do not match their checksum",
+  ]);
 });
