@@ -202,7 +202,7 @@ interface HandlerSettings {
 	 */
 	readonly keyed: readonly string[];
 	/**
-	 * Keys of one keyed topic. Default 100,000, from 1 to 10,000,000. Values are never dropped to make room: past it a new key
+	 * Keys of one keyed topic. Default 100000, from 1 to 10,000,000. Values are never dropped to make room: past it a new key
 	 * is refused with 507. As many removed keys are remembered for readers that return.
 	 */
 	readonly keysMax: number;

@@ -154,7 +154,7 @@ export const handlerSettings = {
   }),
 
   /**
-   * Keys of one keyed topic. Default 100,000, from 1 to 10,000,000. Values are never dropped to make room: past it a new key
+   * Keys of one keyed topic. Default 100000, from 1 to 10,000,000. Values are never dropped to make room: past it a new key
    * is refused with 507. As many removed keys are remembered for readers that return.
    */
   keysMax: setting("keys-max", count(1, 10_000_000), 100_000, "keys of one keyed topic"),
