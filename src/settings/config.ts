@@ -162,7 +162,7 @@ export const handlerSettings = {
   /**
    * Topics into which others go, each as `<pattern> <topic>`, such as `chat/* all-chats`. Default none. What is published to a
    * topic that matches is also appended to the feed, in the same step, with the attributes `origin` and `originid`. Nobody
-   * publishes to a feed. Not with `--data`, so far.
+   * publishes to a feed. With `--data`, `--max-message` is at most 128 MiB then.
    */
   feeds: setting("feed", feeds, [], 'topics into which others go, as "chat/* all-chats"', { takes: "many" }),
 

@@ -114,9 +114,16 @@ function checkKeyed({ keyed, keysMax }: HandlerConfig): void {
     throw new ConfigError("--keys-max has no effect without --keyed");
 }
 
-function checkFeeds({ feeds, keyed, data }: HandlerConfig): void {
-  if (feeds.length > 0 && data)
-    throw new ConfigError("--feed does not work with --data, so far: leave out one of them");
+/** A row of SQLite has 10^9 bytes at most: 5 of these, and 40 MiB of other messages and their copies. */
+const fedBytesMax = 128 * 1024 ** 2;
+
+function checkFeeds(config: HandlerConfig): void {
+  const { feeds, keyed, data, messageBytesMax } = config;
+  if (feeds.length > 0 && data && messageBytesMax > fedBytesMax)
+    throw new ConfigError(
+      `${shown(config, "messageBytesMax")} is more than --feed with --data takes, ${fedBytesMax / 1024 ** 2}MiB: a message and ` +
+        "its copies are one row of the file",
+    );
   const keyedFeed = feeds.find(({ topic }) => matchesTopic(keyed, topic));
   if (keyedFeed)
     throw new ConfigError(

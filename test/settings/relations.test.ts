@@ -120,7 +120,16 @@ describe("settings that go together are taken", () => {
 
   test("feeds in Redis", () => {
     check({ feeds: ["chat/* all-chats"], redisUrl: redis });
-    expect(() => check({ feeds: ["chat/* all-chats"], data: "here" })).toThrow("--data");
+  });
+
+  test("feeds on disk, of messages that are a row of the file together with their copies", () => {
+    const feeds = ["chat/* all-chats"];
+    const sizes = { messageBytesMax: 128 * 1024 ** 2, bufferedBytesMax: 512 * 1024 ** 2 };
+    check({ feeds, data: "/data", ...sizes });
+    const larger = { ...sizes, messageBytesMax: sizes.messageBytesMax + 1 };
+    check({ feeds, ...larger });
+    check({ data: "/data", ...larger });
+    expect(() => check({ feeds, data: "/data", ...larger })).toThrow("--feed with --data takes, 128MiB");
   });
 
   test("with an authorize of the program's in place of keys", () => {

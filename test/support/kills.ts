@@ -6,7 +6,7 @@ import { Acknowledged } from "./acknowledged.ts";
 import { Follower, lastMessage, openLines, openSurviving } from "./followers.ts";
 import type { Random } from "./random.ts";
 import { type RunningServer, type SpawnOptions, spawnServer } from "./server.ts";
-import { everyEvent, type ReceivedEvent, topicsUrl } from "./topics.ts";
+import { everyEvent, offsetOf, type ReceivedEvent, topicsUrl } from "./topics.ts";
 import { until, within } from "./wait.ts";
 
 /** Of the followers. */
@@ -14,6 +14,9 @@ const topics = ["one", "two"] as const;
 
 /** Many others in turn: what is kept of them is merged and deleted meanwhile. */
 const others = Array.from({ length: 50 }, (_, index) => `others/${index}`);
+
+/** The feed of all topics. */
+const feed = "all";
 
 /** What happened in a run: where one of them is 0, the run has shown nothing. */
 export interface KillTally {
@@ -48,7 +51,10 @@ export interface KillRun {
 export async function runKills(run: KillRun): Promise<void> {
   const { random, kills, historyMessages, spawn, tally } = run;
   const directory = await mkdtemp(join(tmpdir(), "longwire-kills-"));
-  const flags = ["--data", directory, "--history-messages", String(historyMessages), "--log-level", "warn"];
+  const flags = [
+    ...["--data", directory, "--history-messages", String(historyMessages), "--log-level", "warn"],
+    ...["--feed", `* ${feed}`],
+  ];
   let server = await spawnServer(flags, spawn);
   try {
     const { url, socketUrl } = server; // The port stays the same.
@@ -63,13 +69,41 @@ export async function runKills(run: KillRun): Promise<void> {
     await within(done, "publishers and followers to finish", 60);
     const complaints = server.log().filter(({ msg }) => String(msg).includes("epoch"));
     if (complaints.length > 0) throw new Error(`the log has ${JSON.stringify(complaints[0])}`);
-    for (const topic of load.topics) load.check(topic, await everyEvent(server, topic));
+    const fed = Map.groupBy<string, FedEvent>(await everyEvent(server, feed), ({ origin = "" }) => origin);
+    for (const topic of load.topics) {
+      const events = await everyEvent(server, topic);
+      load.check(topic, events);
+      checkFed(events, fed.get(topic) ?? [], historyMessages > load.acknowledged.count);
+    }
     if (historyMessages > load.acknowledged.count) load.requireNoGaps();
     load.count(tally);
   } finally {
     await server[Symbol.asyncDispose]();
     await rm(directory, { recursive: true });
   }
+}
+
+interface FedEvent extends ReceivedEvent {
+  readonly origin?: string;
+  readonly originid?: string;
+}
+
+/**
+ * @param events what a topic retains, and
+ * @param fed what its feed retains of it, the oldest first
+ * @throws unless the feed has each message once and in order, and all of them if nothing was deleted
+ */
+function checkFed(events: readonly ReceivedEvent[], fed: readonly FedEvent[], isWhole: boolean): void {
+  const shown = new Map(events.map(({ id, data }) => [id, data]));
+  for (const [index, { originid = "", data }] of fed.entries()) {
+    const before = fed[index - 1]?.originid ?? "";
+    if (index > 0 && offsetOf(originid) !== offsetOf(before) + 1)
+      throw new Error(`in the feed, ${originid} came after ${before}`);
+    if (shown.has(originid) ? shown.get(originid) !== data : isWhole)
+      throw new Error(`${originid} is "${shown.get(originid)}", and "${data}" in the feed`);
+  }
+  if (isWhole && fed.length !== events.length)
+    throw new Error(`the feed has ${fed.length} of ${events.length} messages`);
 }
 
 async function killAndStart(

@@ -3,9 +3,9 @@
  * here, once: the Worker gives it its place and writes it as it is. No clock, no Worker.
  */
 import { BrokerUnavailable, type Condition, type Publication } from "../../topic/broker.ts";
-import type { Draft } from "../../topic/draft.ts";
+import type { Position } from "../../topic/message.ts";
 import { recordKeyOf } from "../publication-record.ts";
-import { type EntryBody, EntryWriter, entryKinds } from "./entry.ts";
+import { bodyOf, EntryWriter, entryKinds } from "./entry.ts";
 import { failureAt, type OtherOutcome, type Outcomes } from "./outcomes.ts";
 import type { Batch, Takeover } from "./protocol.ts";
 
@@ -37,6 +37,14 @@ export type Operation =
 export interface Outcome extends OtherOutcome {
   /** Whether it appended entries, which are to be announced. */
   readonly isNew: boolean;
+  /** What it appended to feeds: to each an entry for each of its own. */
+  readonly fed?: readonly FedEntries[];
+}
+
+/** The position is that of the last entry. */
+export interface FedEntries extends Position {
+  readonly topic: string;
+  readonly time: number;
 }
 
 export interface PendingOperation extends PromiseWithResolvers<Outcome> {
@@ -150,11 +158,6 @@ class OpenBatch {
     }
   }
 }
-
-const bodyOf = ({ data, contentType, attributes }: Draft): EntryBody => ({
-  ...{ kind: typeof data === "string" ? entryKinds.text : entryKinds.binary, contentType, data },
-  attributes: attributes && JSON.stringify(attributes),
-});
 
 export class BatchQueue {
   /** Those that are filled. The last one takes operations. */
@@ -273,5 +276,12 @@ function outcomeAt(outcomes: Outcomes, index: number, operation: Operation, name
     position: drafts.length > 0 ? { epoch, offset: end ? offset - 1 : offset } : undefined,
     end: end ? { epoch, offset } : undefined,
     time: outcomes.times[index],
+    ...(outcomes.fed.length > 0 && { fed: fedEntriesAt(outcomes, index) }),
   };
 }
+
+const fedEntriesAt = ({ fed }: Outcomes, index: number): FedEntries[] =>
+  fed.flatMap(({ topic, epoch, time, offsets }) => {
+    const offset = offsets[index] ?? 0;
+    return offset > 0 ? [{ topic, epoch, offset, time }] : [];
+  });

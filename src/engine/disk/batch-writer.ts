@@ -1,14 +1,16 @@
 /** From the operations of a batch to its row: each entry gets its place in its topic. */
 import { TopicEnded } from "../../topic/broker.ts";
+import { type Feed, feedsOf } from "../../topic/feed.ts";
 import type { Position } from "../../topic/message.ts";
+import { fedAt } from "../fed-entry.ts";
 import { publishRecorded, type Records, takeRecordedStream } from "../publication-record.ts";
 import type { DataFile } from "./data-file.ts";
-import { Entries, EntryWriter, entryKinds } from "./entry.ts";
+import { bodyOf, Entries, type EntryBody, type EntryKind, EntryWriter, entryKinds } from "./entry.ts";
 import type { KeyTable } from "./key-table.ts";
 import type { KeyedState } from "./keyed-row.ts";
 import { type KeyedWriter, keyedDraftAt } from "./keyed-writer.ts";
 import type { OldMessages } from "./old-messages.ts";
-import { noOutcomes, type Outcomes, setFailure } from "./outcomes.ts";
+import { type FedOutcomes, noOutcomes, type Outcomes, setFailure } from "./outcomes.ts";
 import type { Batch, Moment } from "./protocol.ts";
 import type { SegmentTable } from "./segment-table.ts";
 import type { TopicReader } from "./topic-reader.ts";
@@ -21,6 +23,7 @@ export interface BatchWriterDeps {
   readonly old: OldMessages;
   readonly keys: KeyTable;
   readonly keyed: KeyedWriter;
+  readonly feeds: readonly Feed[];
   readonly reader: TopicReader;
   readonly subscribed: Set<string>;
 }
@@ -42,6 +45,8 @@ interface Writing {
   isKept: boolean;
   /** Keyed topics that it changes. Their entries are not in its row. */
   readonly keyed: Set<DiskTopic>;
+  /** What it appends to feeds, each entry with its place. */
+  fed: EntryWriter | undefined;
 }
 
 export class BatchWriter {
@@ -55,19 +60,22 @@ export class BatchWriter {
   write(batch: Batch, moment: Moment): WrittenBatch {
     const entries = new Entries(batch.entries);
     const outcomes = noOutcomes(batch.operations);
-    const writing = { batch, entries, moment, outcomes, isKept: false, keyed: new Set<DiskTopic>() };
+    const writing: Writing = {
+      ...{ batch, entries, moment, outcomes },
+      ...{ isKept: false, keyed: new Set<DiskTopic>(), fed: undefined },
+    };
     let index = 0;
     for (let at = 0; at < batch.entries.length; index++) at = this.#operation(writing, index, at);
     return { outcomes: writing.outcomes, ...this.#append(writing) };
   }
 
-  #append({ entries: given, isKept, keyed, moment }: Writing): Omit<WrittenBatch, "outcomes"> {
+  #append({ entries: given, isKept, keyed, fed, moment }: Writing): Omit<WrittenBatch, "outcomes"> {
     for (const topic of keyed) this.#deps.topics.save(topic);
     const entries = keyed.size > 0 ? withoutVoid(given) : given;
     const records = [...this.#deps.keys.changed];
     if (!isKept && records.length === 0) return { entries, seq: 0 };
     this.#deps.file.begin();
-    const all = records.length > 0 ? withRecords(entries, records, moment.now) : entries;
+    const all = records.length > 0 || fed ? withOthers(entries, fed, records, moment.now) : entries;
     return { entries: all, seq: this.#deps.file.appendBatch(all.bytes, moment.now) };
   }
 
@@ -108,23 +116,23 @@ export class BatchWriter {
   /** @throws {TopicEnded} */
   #appendRun(writing: Writing, index: number, run: Run) {
     const { entries, moment, outcomes } = writing;
-    const { reader, topics, file } = this.#deps;
+    const { reader } = this.#deps;
     const known = reader.known(run.name, moment.now);
     if (known?.ended) throw new TopicEnded(run.name, reader.positionOf(known));
     const topic = known ?? this.#create(run.name, moment.now);
     outcomes.epochs[entries.topicAt(run.at)] = reader.epochOf(topic);
     if (topic.keyed) return this.#appendKeyed(writing, index, run, topic, topic.keyed);
-    file.begin();
-    topics.changes(topic);
-    topic.time = Math.max(moment.now, topic.time); // A clock that was set back must not make a topic's time decrease.
-    topic.used = moment.now;
+    this.#feed(writing, index, run, topic);
+    this.#use(topic, moment.now);
     let message: Position | undefined;
     const keepsNone = reader.limitsOf(topic).messages === 0;
     for (let at = run.at; at <= run.last; at = entries.after(at)) {
-      if (entries.kindAt(at) === entryKinds.end) topic.ended = 1;
-      else message = this.#appendMessage(topic, entries, at, keepsNone, moment.now);
-      const { id, last, ended, time } = topic;
-      entries.placeAt(at, { topic: id, offset: last + ended, time, received: moment.now });
+      if (entries.kindAt(at) !== entryKinds.end) {
+        message = this.#appendMessage(topic, entries, at, keepsNone, moment.now);
+        continue;
+      }
+      topic.ended = 1;
+      placeAfter(topic, entries, at, moment.now);
     }
     writing.isKept = true;
     return {
@@ -135,18 +143,14 @@ export class BatchWriter {
   }
 
   /** @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull} */
-  #appendKeyed(
-    { batch, entries, moment, keyed }: Writing,
-    index: number,
-    run: Run,
-    topic: DiskTopic,
-    state: KeyedState,
-  ) {
+  #appendKeyed(writing: Writing, index: number, run: Run, topic: DiskTopic, state: KeyedState) {
+    const { batch, entries, moment, keyed } = writing;
     const { reader, topics, file, keyed: writer } = this.#deps;
     const places = [...placesOf(entries, run)];
     const ends = entries.kindAt(run.last) === entryKinds.end;
     const drafts = (ends ? places.slice(0, -1) : places).map((at) => keyedDraftAt(entries, at));
     const found = writer.require(topic, state, reader.positionOf(topic), drafts, batch.conditions.get(index));
+    this.#feed(writing, index, run, topic);
     file.begin();
     topics.changes(topic);
     keyed.add(topic);
@@ -170,7 +174,60 @@ export class BatchWriter {
       topic.dropped = topic.last;
       topic.droppedTime = now;
     }
+    placeAfter(topic, entries, at, now);
     return this.#deps.reader.positionOf(topic);
+  }
+
+  /** A topic to which something is appended now. */
+  #use(topic: DiskTopic, now: number): void {
+    this.#deps.file.begin();
+    this.#deps.topics.changes(topic);
+    topic.time = Math.max(now, topic.time); // A clock that was set back must not make a topic's time decrease.
+    topic.used = now;
+  }
+
+  /**
+   * Appends what is about to be appended to a topic to its feeds. It is made here, because the ids are known only here.
+   * @throws {DamagedData} of a feed, before anything is changed
+   */
+  #feed(writing: Writing, index: number, run: Run, origin: DiskTopic): void {
+    const names = feedsOf(this.#deps.feeds, run.name);
+    if (names.length === 0) return;
+    const { entries, outcomes, moment } = writing;
+    const { reader } = this.#deps;
+    const feeds = names.map((name) => this.#feedTopic(name, moment.now));
+    writing.fed ??= new EntryWriter();
+    const epoch = reader.epochOf(origin);
+    let offset = origin.last;
+    for (const at of placesOf(entries, run)) {
+      const body = fedBodyAt(entries, at, run.name, { epoch, offset: ++offset });
+      for (const feed of feeds) this.#appendFed(writing.fed, body, feed, moment.now);
+    }
+    writing.isKept = true;
+    for (const feed of feeds) this.#fedOf(outcomes, feed).offsets[index] = feed.last;
+  }
+
+  #appendFed(fed: EntryWriter, body: EntryBody, feed: DiskTopic, now: number): void {
+    const keepsNone = this.#deps.reader.limitsOf(feed).messages === 0;
+    const at = fed.write(body, true);
+    this.#use(feed, now);
+    this.#appendMessage(feed, fed.entries, at, keepsNone, now);
+  }
+
+  #fedOf({ fed, codes }: Outcomes, feed: DiskTopic): FedOutcomes {
+    const { name: topic, time } = feed;
+    const known = fed.find((outcomes) => outcomes.topic === topic);
+    if (known) return known;
+    const epoch = this.#deps.reader.epochOf(feed);
+    const outcomes = { topic, epoch, time, offsets: new Float64Array(codes.length) };
+    fed.push(outcomes);
+    return outcomes;
+  }
+
+  /** A topic that had ended before it was made a feed begins anew: nothing follows an end. */
+  #feedTopic(name: string, now: number): DiskTopic {
+    const known = this.#deps.reader.known(name, now);
+    return known && !known.ended ? known : this.#create(name, now);
   }
 
   #takeStream({ batch, outcomes, entries, moment }: Writing, index: number, run: Run): void {
@@ -208,8 +265,7 @@ export class BatchWriter {
       setVoid(entries, run);
       return;
     }
-    const { id, last, ended, time } = topic;
-    entries.placeAt(run.at, { topic: id, offset: last + ended, time, received: moment.now });
+    placeAfter(topic, entries, run.at, moment.now);
     writing.isKept = true;
   }
 
@@ -245,6 +301,19 @@ function* placesOf(entries: Entries, { at, last }: Run): Generator<number> {
   for (let next = at; next <= last; next = entries.after(next)) yield next;
 }
 
+/** Gives an entry the place that its topic has come to. */
+function placeAfter({ id, last, ended, time }: DiskTopic, entries: Entries, at: number, now: number): void {
+  entries.placeAt(at, { topic: id, offset: last + ended, time, received: now });
+}
+
+/** What a feed gets of an entry that is to have a position. */
+function fedBodyAt(entries: Entries, at: number, origin: string, position: Position): EntryBody {
+  const kind = entries.kindAt(at);
+  const fed = fedAt(kind === entryKinds.end ? undefined : entries.draftAt(at), origin, position);
+  // A notice is text, and a message is what it was: its data is not decoded.
+  return typeof fed.data === "string" ? bodyOf(fed) : { ...bodyOf(fed), kind: kind as EntryKind };
+}
+
 function setVoid(entries: Entries, run: Run): void {
   for (const at of placesOf(entries, run)) entries.setKindAt(at, entryKinds.void);
 }
@@ -257,9 +326,16 @@ function withoutVoid(entries: Entries): Entries {
   return writer.entries;
 }
 
-function withRecords(entries: Entries, records: readonly object[], received: number): Entries {
+/** The entries of feeds and the records of idempotency keys have no operation of their own. */
+function withOthers(
+  entries: Entries,
+  fed: EntryWriter | undefined,
+  records: readonly object[],
+  received: number,
+): Entries {
   const writer = new EntryWriter();
   writer.copy(entries.bytes);
+  if (fed) writer.copy(fed.entries.bytes);
   for (const record of records) {
     const data = JSON.stringify(record);
     const at = writer.write({ kind: entryKinds.record, contentType: "", data }, true);

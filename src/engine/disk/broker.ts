@@ -20,10 +20,17 @@ import {
   type StreamRecord,
   type TopicState,
 } from "../../topic/broker.ts";
-import type { Since, TopicPosition } from "../../topic/message.ts";
+import type { Position, Since, TopicPosition } from "../../topic/message.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
-import { BatchQueue, type Operation, type Outcome, type PublishOperation } from "./batch-queue.ts";
+import { fedAt } from "../fed-entry.ts";
+import {
+  BatchQueue,
+  type FedEntries,
+  type Operation,
+  type Outcome,
+  type PublishOperation,
+} from "./batch-queue.ts";
 import { OwnedDirectory } from "./directory.ts";
 import { endOf, historyOf, keyStateOf } from "./messages.ts";
 import { DiskMeter } from "./meter.ts";
@@ -286,12 +293,32 @@ export class DiskBroker implements Broker, EngineSize {
     this.#flushSoon();
   }
 
-  #announce({ topic, publication: { drafts } }: PublishOperation, outcome: Outcome): void {
-    const { position, end, time = 0 } = outcome;
+  #announce(operation: PublishOperation, outcome: Outcome): void {
+    const { topic, publication } = operation;
+    const { drafts } = publication;
+    const { position, end, time = 0, fed } = outcome;
     const { epoch, offset } = position ? firstOf(position, drafts.length) : { epoch: "", offset: 0 };
     for (const [index, draft] of drafts.entries())
       this.#listener?.announced({ topic, epoch, offset: offset + index, time, ...draft });
     if (end) this.#listener?.announced(endOf(topic, end, time));
+    if (fed && fed.length > 0) this.#announceFed(operation, outcome, fed);
+  }
+
+  #announceFed(
+    { topic, publication: { drafts } }: PublishOperation,
+    { position, end }: Outcome,
+    feeds: readonly FedEntries[],
+  ): void {
+    const entries = end ? [...drafts, undefined] : drafts;
+    const first = firstOf((end ?? position) as Position, entries.length);
+    const fed = entries.map((entry, index) =>
+      fedAt(entry, topic, { ...first, offset: first.offset + index }),
+    );
+    for (const { topic: feed, epoch, offset: last, time } of feeds) {
+      const { offset } = firstOf({ epoch, offset: last }, fed.length);
+      for (const [index, draft] of fed.entries())
+        this.#listener?.announced({ topic: feed, epoch, offset: offset + index, time, ...draft });
+    }
   }
 
   #swept({ id, usage, failure }: Extract<WorkerAnswer, { kind: "swept" }>): void {

@@ -33,6 +33,17 @@ export interface Outcomes {
   readonly epochs: string[];
   /** Of operations that are no new publication. */
   readonly others: Map<number, OtherOutcome>;
+  /** Of the feeds to which the batch appended. */
+  readonly fed: FedOutcomes[];
+}
+
+/** What a batch appended to a feed. */
+export interface FedOutcomes {
+  readonly topic: string;
+  readonly epoch: string;
+  readonly time: number;
+  /** Of the last entry that an operation appended, by the place of the operation; 0 where it appended none. */
+  readonly offsets: Float64Array;
 }
 
 /** Every part may be missing. */
@@ -53,6 +64,7 @@ export const noOutcomes = (operations: number): Outcomes => ({
   times: new Float64Array(operations),
   epochs: [],
   others: new Map(),
+  fed: [],
 });
 
 /** @throws an error that is no answer to one operation */

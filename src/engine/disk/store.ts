@@ -72,6 +72,7 @@ export class Store {
     this.#writer = new BatchWriter({
       ...{ file, topics, segments, old, keys, reader: this.#reader },
       keyed: new KeyedWriter(keyed, limits),
+      feeds: limits.feeds,
       subscribed: this.subscribed,
     });
     this.#retention = new DiskRetention({

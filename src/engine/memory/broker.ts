@@ -18,13 +18,12 @@ import {
   type TopicState,
 } from "../../topic/broker.ts";
 import type { Draft } from "../../topic/draft.ts";
-import { fedDraft, feedsOf } from "../../topic/feed.ts";
+import { feedsOf } from "../../topic/feed.ts";
 import { isRemoval, keyOf } from "../../topic/key.ts";
 import { KeyedLog, keyedBytes, type Removals } from "../../topic/keyed-log.ts";
 import { TopicLog, topicBytes } from "../../topic/log.ts";
 import {
   type End,
-  formatId,
   type Message,
   matchesTopic,
   type Position,
@@ -36,6 +35,7 @@ import { Retention } from "../../topic/retention.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
+import { fedAt } from "../fed-entry.ts";
 import { IdempotencyKeys } from "../idempotency-keys.ts";
 import { meets, requireRoom } from "../keyed-rules.ts";
 import {
@@ -210,9 +210,8 @@ export class MemoryBroker implements Broker, EngineSize {
   /** Appends an entry to the feeds of its topic. @param draft undefined for the end */
   #feed({ log, feeds }: MemoryTopic, draft: Draft | undefined, position: Position, now: number): void {
     if (feeds.length === 0) return;
-    const fed = fedDraft(draft, log.topic);
-    const attributes = { ...fed.attributes, originid: formatId(position) };
-    for (const name of feeds) this.#appendMessage(this.#used(name, now), { ...fed, attributes }, now);
+    const fed = fedAt(draft, log.topic, position);
+    for (const name of feeds) this.#appendMessage(this.#used(name, now), fed, now);
   }
 
   /** A topic to which something is appended now. */

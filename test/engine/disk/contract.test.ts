@@ -99,6 +99,7 @@ describeBrokerContract(
     isShared: true,
     announcesOnlySubscribed: false,
     keepsKeys: true,
+    keepsFeeds: true,
     manyNodes: false,
     reopen: async (engine, node) => {
       await node.close();

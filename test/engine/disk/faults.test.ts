@@ -40,6 +40,8 @@ async function publishUntilRefused(server: DiskServer, published: string[]) {
   }
 }
 
+const feedFlags = ["--feed", "news all-news"];
+
 /** Each step is one that an operator takes. The fault ends with `mend`. */
 async function outlives(
   server: DiskServer,
@@ -70,12 +72,13 @@ async function outlives(
   await server.start();
   const kept = await everyEvent(server.running, "news");
   expect(kept.at(-1)?.id).toBe(last);
-  expect(kept.map(({ data }) => data)).toEqual(["before", ...received]);
+  for (const events of [kept, await everyEvent(server.running, "all-news")])
+    expect(events.map(({ data }) => data)).toEqual(["before", ...received]);
 }
 
 describe("publishing is 503 within 3 s, subscribers stay, and all goes on by itself, where", () => {
   test.skipIf(!small)("the disk is full", async () => {
-    await using server = await spawnDiskServer([], { data: join(small?.path ?? "", "data") });
+    await using server = await spawnDiskServer(feedFlags, { data: join(small?.path ?? "", "data") });
     await outlives(server, {
       fault: () => void small?.fill(),
       mend: () => small?.free(),
@@ -91,7 +94,7 @@ describe("publishing is 503 within 3 s, subscribers stay, and all goes on by its
   ] as const) {
     test.skipIf(lacks("cc"))(what, async () => {
       using disk = new FailingDisk();
-      await using server = await spawnDiskServer([], { environment: disk.environment });
+      await using server = await spawnDiskServer(feedFlags, { environment: disk.environment });
       await outlives(server, {
         fault: () => disk.fail(fault),
         mend: () => disk.mend(),
@@ -102,7 +105,7 @@ describe("publishing is 503 within 3 s, subscribers stay, and all goes on by its
   }
 
   test("the directory is gone for a while", async () => {
-    await using server = await spawnDiskServer();
+    await using server = await spawnDiskServer(feedFlags);
     const away = `${server.data}-away`;
     await outlives(server, {
       fault: () => renameSync(server.data, away),
@@ -113,7 +116,7 @@ describe("publishing is 503 within 3 s, subscribers stay, and all goes on by its
   });
 
   test("another file is in the place of the data", async () => {
-    await using server = await spawnDiskServer();
+    await using server = await spawnDiskServer(feedFlags);
     const [file, aside] = [join(server.data, "longwire.db"), join(server.data, "aside")];
     await outlives(server, {
       fault: () => {

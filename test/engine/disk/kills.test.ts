@@ -12,7 +12,7 @@ async function run(historyMessages: number) {
   return tally;
 }
 
-test("kills lose no acknowledged message, double none, and are no gap", async () => {
+test("kills lose no acknowledged message, in its topic and in the feed, double none, and are no gap", async () => {
   const { acknowledged, kills, returns, repeats, gaps } = await run(1_000_000);
   expect(kills).toBe(5);
   expect(acknowledged).toBeGreaterThan(100);
