@@ -309,6 +309,10 @@ export class Removals {
   takenOut(bytes: number): void {
     this.length--;
     this.bytes -= bytes;
+    if (this.length > 0) return;
+    // An idle topic must not hold the list of all that it had.
+    this.#offsets = [];
+    this.#head = 0;
   }
 
   /** Forgets the oldest. @returns the bytes freed */

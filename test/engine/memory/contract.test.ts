@@ -346,3 +346,32 @@ test("what a keyed topic in memory refuses leaves a position that ages, and is b
   expect(evicted).toContain("positions");
   await broker.close();
 });
+
+/** Publishes values of new keys, and takes them all away again. */
+function setAndRemove(broker: MemoryBroker, topic: string, keys: number): void {
+  for (let key = 0; key < keys; key++) {
+    const attributes = { partitionkey: `k${key}` };
+    broker.publish(topic, { drafts: [{ data: "x", contentType: "text/plain", attributes }], end: false });
+  }
+  for (let key = 0; key < keys; key++) broker.publish(topic, { drafts: [removalOf(`k${key}`)], end: false });
+}
+
+test("a keyed topic in memory gives its memory back when its removals are forgotten", async () => {
+  const keysMax = 20_000;
+  const clock = new TestClock();
+  const broker = new MemoryBroker(
+    { ...limits, keyed: ["keyed/*"], keysMax, historyBytesMax: 64 * 1024 * 1024 },
+    { clock },
+  );
+  let heapBefore = 0;
+  for (let number = 0; number < 3; number++) {
+    setAndRemove(broker, `keyed/${number}`, keysMax);
+    clock.pass(601);
+    broker.sweep();
+    if (number === 0) heapBefore = heldHeapBytes(); // What is compiled at first takes memory, too.
+  }
+  expect([broker.historyBytes, broker.topicCount]).toEqual([0, 3]);
+  // With the list of its removals each has 200,000.
+  expect(heldHeapBytes() - heapBefore).toBeLessThan(250_000);
+  await broker.close();
+});
