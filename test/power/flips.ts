@@ -130,7 +130,7 @@ class Folder implements Disposable {
 }
 
 async function opened<Answer>(directory: string, act: (broker: Broker) => Promise<Answer>): Promise<Answer> {
-  const limits = { ...limitsWith(1_000_000, historyBytesMax), keyed: [keyedTopic] };
+  const limits = { ...limitsWith(1_000_000, historyBytesMax), keyed: [keyedTopic], keysMax: keys.length };
   const broker = new DiskBroker({ directory, workerUrl, limits, log: recordingLog() });
   try {
     broker.listen({ announced: () => undefined, missed: () => undefined, subscriberCount: () => 0 });

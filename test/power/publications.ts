@@ -1,6 +1,7 @@
 /** What is published: all of it follows from a number, which its data begins with, so that what is read can be compared. */
 import type { Once, Publication } from "../../src/topic/broker.ts";
 import type { Draft } from "../../src/topic/draft.ts";
+import { removalOf } from "../../src/topic/key.ts";
 import { Random } from "../support/random.ts";
 
 export interface Numbered {
@@ -12,6 +13,11 @@ export interface Numbered {
 export const topicsMax = 25;
 
 export const endedPrefix = "ended/";
+
+export const keyedTopic = "keyed/one";
+
+/** Values that the keyed topic may have, and removals that it keeps. It has twice as many keys. */
+export const keysMax = 6;
 
 /** @param number 0 or more */
 export function publicationOf(number: number): Numbered {
@@ -44,6 +50,25 @@ function draftOf(number: number, random: Random): Draft {
     default:
       return { data: new Uint8Array(Buffer.from(`${number} ${filling}`)), contentType: "image/png", ...more };
   }
+}
+
+export interface KeyedPublication {
+  readonly key: string;
+  /** Undefined for a removal. */
+  readonly value: Draft | undefined;
+  readonly publication: Publication;
+}
+
+/** What is published to the keyed topic: a value of one of its keys, or that the key is removed. */
+export function keyedPublicationOf(number: number): KeyedPublication {
+  const random = new Random(number + 2);
+  const key = `key ${random.below(2 * keysMax)}`;
+  const draft = draftOf(number, random);
+  const value = random.chance(0.5)
+    ? { ...draft, attributes: { ...draft.attributes, partitionkey: key } }
+    : undefined;
+  const once = { key: `keyed ${number}`, publisher: "writer" };
+  return { key, value, publication: { drafts: [value ?? removalOf(key)], once } };
 }
 
 /** The number of a publication, by its data. */

@@ -20,6 +20,7 @@ import { Random } from "../support/random.ts";
 import { makeOwn, type OldData } from "./fixtures/old-data.ts";
 import { type Entry, WriteJournal } from "./journal.ts";
 import type { Case } from "./judge.ts";
+import { keyedTopic, keysMax } from "./publications.ts";
 import { type Files, filesAfterCut, type KeptFile, type Survival } from "./replay.ts";
 import { type Dropped, droppedIn } from "./verdict.ts";
 import type { Acknowledgement, WriterOptions } from "./writer.ts";
@@ -29,8 +30,8 @@ export const limitsWith = (historyMessages: number, historyBytesMax = 1024 ** 3)
   ...{ historyMessages, historyBytesMax },
   historyAgeSeconds: 86_400,
   retain: [],
-  keyed: [],
-  keysMax: 1000,
+  keyed: [keyedTopic],
+  keysMax,
   feeds: [],
   positionAgeSeconds: 86_400,
   positionBytesMax: 64 * 1024 ** 2,

@@ -1,12 +1,17 @@
 /** Whether an engine on disk still has what it acknowledged, and nothing else than what was published. */
 import { type Broker, BrokerUnavailable, type History } from "../../src/topic/broker.ts";
+import type { Draft } from "../../src/topic/draft.ts";
+import { isRemoval, keyOf } from "../../src/topic/key.ts";
 import type { Message, TopicPosition } from "../../src/topic/message.ts";
-import { all } from "../engine/contract/messages.ts";
+import { readPage } from "../engine/contract/keyed-topic.ts";
+import { after, all } from "../engine/contract/messages.ts";
 import { Waits } from "../engine/contract/waits.ts";
 import { realTime } from "../support/time.ts";
 import {
   endedPrefix,
   itemOf,
+  keyedPublicationOf,
+  keyedTopic,
   numberOf,
   publicationOf,
   streamKey,
@@ -38,7 +43,7 @@ export type Dropped = Readonly<Record<string, number>>;
 /** @param found all that an engine shows */
 export const droppedIn = (found: readonly Acknowledgement[]): Dropped =>
   Object.fromEntries(
-    [...Map.groupBy(found, topicOfAcknowledged)].map(([topic, own]) => [
+    [...Map.groupBy(found.filter(isOfPlain), topicOfAcknowledged)].map(([topic, own]) => [
       topic,
       Math.min(...own.map(({ offset }) => offset)) - 1,
     ]),
@@ -54,8 +59,9 @@ interface Expected {
 /** @returns what it has, acknowledged or not: it must stay from now on @throws what is wrong, in words */
 export async function requireWhole(
   broker: Broker,
-  { acknowledged, dropped, historyMessages }: Expected,
+  { acknowledged: expected, dropped, historyMessages }: Expected,
 ): Promise<Acknowledgement[]> {
+  const acknowledged = expected.filter(isOfPlain);
   const byTopic = Map.groupBy(acknowledged, topicOfAcknowledged);
   const topics = topicsOf(acknowledged);
   const positions: (TopicPosition | undefined)[] = [];
@@ -63,8 +69,8 @@ export async function requireWhole(
     const piece = topics.slice(positions.length, positions.length + 100);
     positions.push(...(await patiently(() => broker.positions(piece))));
   }
-  const found: Acknowledgement[] = [];
-  const streams: Acknowledgement[][] = [];
+  const found: OfPlain[] = [];
+  const streams: OfPlain[][] = [];
   for (const [index, topic] of topics.entries()) {
     const mine = byTopic.get(topic) ?? [];
     const position = positions[index];
@@ -81,14 +87,21 @@ export async function requireWhole(
   }
   // Together, since each of these writes waits for an fsync.
   await Promise.all([...streams.map((items) => requireRecord(broker, items)), requireKeys(broker, found)]);
-  return found;
+  return [...found, ...(await requireValues(broker, expected.filter(isOfKey)))];
 }
 
-const topicOfAcknowledged = ({ number, item }: Acknowledgement): string =>
+/** The last entry of a key. */
+type OfKey = Acknowledgement & { readonly key: string };
+type OfPlain = Acknowledgement & { readonly number: number };
+
+const isOfKey = (each: Acknowledgement): each is OfKey => each.key !== undefined;
+const isOfPlain = (each: Acknowledgement): each is OfPlain => each.key === undefined;
+
+const topicOfAcknowledged = ({ number, item }: OfPlain): string =>
   item === undefined ? topicOf(number) : streamOf(number);
 
 /** Those of publications in flight as well: what was not acknowledged may be there too, whole. */
-function topicsOf(acknowledged: readonly Acknowledgement[]): string[] {
+function topicsOf(acknowledged: readonly OfPlain[]): string[] {
   const topics = new Set(acknowledged.map(topicOfAcknowledged));
   const numbers = acknowledged.filter(({ item }) => item === undefined).map(({ number }) => number);
   const streams = acknowledged.filter(({ item }) => item !== undefined).map(({ number }) => number);
@@ -123,26 +136,27 @@ function requireOrder(
 }
 
 /** Compares all of a message with what was published. */
-function requirePublished(topic: string, message: Message): Acknowledgement {
+function requirePublished(topic: string, message: Message): OfPlain {
   const number = numberOf(message);
   const item = topic.startsWith("streams/") ? message.offset : undefined;
   const draft = item === undefined ? publicationOf(number).draft : itemOf(number, item);
   const acknowledgement = { number, epoch: message.epoch, offset: message.offset, ...(item && { item }) };
-  const { data, contentType, attributes } = message;
-  if (
-    topicOfAcknowledged(acknowledgement) !== topic ||
-    !Bun.deepEquals({ data, contentType, ...(attributes && { attributes }) }, draft)
-  )
+  if (topicOfAcknowledged(acknowledgement) !== topic || !Bun.deepEquals(draftIn(message), draft))
     throw new Error(
       `${topic} has ${message.offset}, which was not published so: ${JSON.stringify(message).slice(0, 300)}`,
     );
   return acknowledgement;
 }
 
+const draftIn = ({ data, contentType, attributes }: Message): Draft => ({
+  ...{ data, contentType },
+  ...(attributes && { attributes }),
+});
+
 function requireAcknowledged(
   topic: string,
-  acknowledged: readonly Acknowledgement[],
-  shown: readonly Acknowledgement[],
+  acknowledged: readonly OfPlain[],
+  shown: readonly OfPlain[],
   { position, end, messages }: History,
 ): void {
   const numbers = new Map(shown.map((each) => [`${each.number} ${each.item}`, each]));
@@ -157,8 +171,57 @@ function requireAcknowledged(
   }
 }
 
+/** Each key has the last of its acknowledged entries, or a later one. A removal that is missing was forgotten. */
+async function requireValues(broker: Broker, acknowledged: readonly OfKey[]): Promise<OfKey[]> {
+  const state = await patiently(() => broker.value(keyedTopic, "key 0"));
+  if (!state && acknowledged.length > 0)
+    throw new Error(`${keyedTopic} is gone, with ${acknowledged.length} acknowledged entries`);
+  if (!state) return [];
+  const { position, floor } = state;
+  for (const each of acknowledged)
+    if (each.epoch !== position.epoch || each.offset > position.offset || (each.floor ?? 0) > floor)
+      throw new Error(
+        `${keyedTopic} has lost what was acknowledged: it is at ${JSON.stringify(position)}, with the floor ${floor}, and not as ${JSON.stringify(each)}`,
+      );
+  const values = await patiently(() => readPage(broker, keyedTopic, all));
+  const changes = await patiently(() => readPage(broker, keyedTopic, after({ ...position, offset: floor })));
+  if (!changes.complete) throw new Error(`${keyedTopic} does not know what came after its floor`);
+  const found = new Map(
+    [...values.messages, ...changes.messages].map((message) => [
+      keyOf(message),
+      requireEntry(message, floor),
+    ]),
+  );
+  const lastOfKeys = new Map<string, OfKey>();
+  for (const each of acknowledged)
+    if (each.offset > (lastOfKeys.get(each.key)?.offset ?? 0)) lastOfKeys.set(each.key, each);
+  for (const { key, number, offset } of lastOfKeys.values()) {
+    const entry = found.get(key);
+    const isForgotten = !entry && number === undefined && offset <= floor;
+    const isLater = entry !== undefined && entry.offset > offset;
+    if (!isForgotten && !isLater && (entry?.offset !== offset || entry.number !== number))
+      throw new Error(`${keyedTopic} has lost the entry ${offset} of ${key}, which was acknowledged`);
+  }
+  const last = Math.max(floor, ...[...found.values()].map(({ offset }) => offset));
+  if (last !== position.offset)
+    throw new Error(`${keyedTopic} is at ${position.offset}, and ends with ${last}`);
+  return [...found.values()];
+}
+
+function requireEntry(message: Message, floor: number): OfKey {
+  const { epoch, offset } = message;
+  const key = keyOf(message);
+  if (isRemoval(message)) return { key, epoch, offset, floor };
+  const number = numberOf(message);
+  if (!Bun.deepEquals(draftIn(message), keyedPublicationOf(number).value))
+    throw new Error(
+      `${keyedTopic} has ${offset}, which was not published so: ${JSON.stringify(message).slice(0, 300)}`,
+    );
+  return { number, key, epoch, offset, floor };
+}
+
 /** The record of a stream is kept if and only if its items are. */
-async function requireRecord(broker: Broker, shown: readonly Acknowledgement[]): Promise<void> {
+async function requireRecord(broker: Broker, shown: readonly OfPlain[]): Promise<void> {
   const { number = 0, offset } = shown.at(-1) ?? {};
   if (offset === undefined) return;
   const record = await patiently(() => broker.takeStream(streamOf(number), streamKey(number), "reader"));
@@ -167,7 +230,7 @@ async function requireRecord(broker: Broker, shown: readonly Acknowledgement[]):
 }
 
 /** A message is kept if and only if its key is: a repetition has the first position. */
-async function requireKeys(broker: Broker, found: readonly Acknowledgement[]): Promise<void> {
+async function requireKeys(broker: Broker, found: readonly OfPlain[]): Promise<void> {
   await Promise.all(
     found.slice(-30).map(async ({ number, item, offset }) => {
       const { topic, publication } = publicationOf(number);

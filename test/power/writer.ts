@@ -4,13 +4,22 @@
  */
 import { DiskBroker } from "../../src/engine/disk/broker.ts";
 import type { EngineLimits } from "../../src/engine/engine.ts";
-import { BrokerUnavailable } from "../../src/topic/broker.ts";
+import { BrokerUnavailable, KeyAbsent, TopicFull } from "../../src/topic/broker.ts";
 import type { Position } from "../../src/topic/message.ts";
 import { Random } from "../support/random.ts";
 import { recordingLog } from "../support/recording-log.ts";
 import { until } from "../support/wait.ts";
 import { OwnJournal } from "./journal.ts";
-import { itemOf, numberOf, publicationOf, streamKey, streamOf, topicsMax } from "./publications.ts";
+import {
+  itemOf,
+  keyedPublicationOf,
+  keyedTopic,
+  numberOf,
+  publicationOf,
+  streamKey,
+  streamOf,
+  topicsMax,
+} from "./publications.ts";
 
 export interface WriterOptions {
   readonly directory: string;
@@ -26,13 +35,18 @@ export interface WriterOptions {
   readonly failing?: { readonly syncs: number; readonly nameEnd: string } | undefined;
 }
 
-/** What a note in the journal says: a publication, or an item of a stream. */
+/** What a note in the journal says: a publication, an item of a stream, or the last entry of a key. */
 export interface Acknowledgement extends Position {
-  readonly number: number;
+  /** Undefined for a removal of a key. */
+  readonly number?: number | undefined;
   readonly item?: number;
+  readonly key?: string;
+  /** Of the keyed topic. */
+  readonly floor?: number | undefined;
 }
 
 const inFlight = 24;
+const keysInFlight = 4;
 
 /** The items of each step of a stream. */
 const steps = [[1], [2, 3], [4], [5, 6, 7]] as const;
@@ -48,8 +62,16 @@ const failAt = random.below(options.publications);
 let acknowledged = 0;
 let isEnough = false;
 let next = options.firstNumber;
+let nextKeyed = options.firstNumber;
+/** Of the keyed topic, as it was read. */
+let floor = 0;
 await Promise.race([
-  Promise.all([...Array.from({ length: inFlight }, publishEach), writeStreams(), read()]),
+  Promise.all([
+    ...Array.from({ length: inFlight }, publishEach),
+    ...Array.from({ length: keysInFlight }, writeKeys),
+    writeStreams(),
+    read(),
+  ]),
   Bun.stdin.text(), // Its end is that of the process that started this one.
 ]);
 process.exit();
@@ -87,6 +109,20 @@ async function answered<Answer>(ask: () => Promise<Answer>, canRepeat: boolean):
   }
 }
 
+/** Each publication is repeated until it is answered: no other one than those in flight is unknown. */
+async function writeKeys(): Promise<void> {
+  for (;;) {
+    const number = nextKeyed++;
+    const { key, value, publication } = keyedPublicationOf(number);
+    try {
+      const appended = await answered(() => broker.publish(keyedTopic, publication), true);
+      if (appended?.message) acknowledge({ ...(value && { number }), key, floor, ...appended.message });
+    } catch (error) {
+      if (!(error instanceof KeyAbsent || error instanceof TopicFull)) throw error;
+    }
+  }
+}
+
 /** One stream after the other. A step that failed is repeated by a new writer, as a producer does. */
 async function writeStreams(): Promise<void> {
   for (let number = options.firstNumber; ; number++)
@@ -118,6 +154,7 @@ async function read(): Promise<void> {
     const last = history?.messages.at(-1);
     if (last)
       journal.note(JSON.stringify({ number: numberOf(last), epoch: last.epoch, offset: last.offset }));
+    floor = (await answered(() => broker.value(keyedTopic, "key 0"), false))?.floor ?? floor;
     await Bun.sleep(random.below(10));
   }
 }

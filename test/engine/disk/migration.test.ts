@@ -18,7 +18,7 @@ const oldData = schema1();
 /** The ids of one topic, in order. */
 const topic = "t/0";
 const ids = oldData.acknowledged
-  .filter(({ number, item }) => item === undefined && topicOf(number) === topic)
+  .filter(({ number, item }) => number !== undefined && item === undefined && topicOf(number) === topic)
   .sort((one, other) => one.offset - other.offset)
   .map(({ epoch, offset }) => `${epoch}-${offset}`);
 
