@@ -49,7 +49,8 @@ export const hasPlace = (kind: number): boolean => placed.has(kind);
 const entryBytesMax = 900_000_000;
 
 const high = 2 ** 32;
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+/** A `TextDecoder` takes ten times as long for a few bytes. */
+const textOf = (bytes: Uint8Array): string => Buffer.prototype.toString.call(bytes);
 
 /** A run of entries: a batch, a segment, a part of one, or a page of history. */
 export class Entries {
@@ -117,19 +118,14 @@ export class Entries {
   attributesAt(at: number): Attributes | undefined {
     const start = at + headerBytes + this.#view.getUint16(at + 6, true);
     const end = start + this.#view.getUint32(at + 8, true);
-    return end > start ? JSON.parse(decoder.decode(this.bytes.subarray(start, end))) : undefined;
+    return end > start ? JSON.parse(textOf(this.bytes.subarray(start, end))) : undefined;
   }
 
-  /** What it carries, with its data as it is. A `TextDecoder` takes 3 microseconds for a few bytes, six times as long as this. */
+  /** What it carries, with its data as it is. */
   draftAt(at: number): Draft {
-    const { buffer, byteOffset } = this.bytes;
-    const contentType = Buffer.from(
-      buffer,
-      byteOffset + at + headerBytes,
-      this.#view.getUint16(at + 6, true),
-    );
+    const start = at + headerBytes;
     return {
-      contentType: contentType.toString(),
+      contentType: textOf(this.bytes.subarray(start, start + this.#view.getUint16(at + 6, true))),
       attributes: this.attributesAt(at),
       data: this.dataAt(at),
     };
@@ -144,10 +140,10 @@ export class Entries {
       epoch,
       offset: this.offsetAt(at),
       time: this.timeAt(at),
-      data: this.kindAt(at) === entryKinds.text ? decoder.decode(data) : data.slice(),
-      contentType: decoder.decode(this.bytes.subarray(at + headerBytes, contentTypeEnd)),
+      data: this.kindAt(at) === entryKinds.text ? textOf(data) : data.slice(),
+      contentType: textOf(this.bytes.subarray(at + headerBytes, contentTypeEnd)),
       ...(attributesEnd > contentTypeEnd && {
-        attributes: JSON.parse(decoder.decode(this.bytes.subarray(contentTypeEnd, attributesEnd))),
+        attributes: JSON.parse(textOf(this.bytes.subarray(contentTypeEnd, attributesEnd))),
       }),
     };
   }
