@@ -129,6 +129,8 @@ export interface BrokerState {
    * takeover with a possible loss. Messages before it may be unknown, so a span that reaches past it is a gap.
    */
   readonly sinceTime: number;
+  /** True while other nodes use the engine with settings that contradict this node's: it alone is out of service. */
+  readonly isSuperseded?: boolean;
   /** How late announcements of other nodes arrive; undefined where there are none. */
   readonly delaySeconds?: number;
 }

@@ -150,7 +150,14 @@ class RealWorld implements AsyncDisposable {
     this.#spare = spare;
     const acknowledge = setting.isLossless ? 1 : 0;
     const { isLossless: losslessFailover } = setting;
-    this.#texts = scriptTexts({ positionAgeSeconds: 7200, acknowledge, losslessFailover, clockAhead });
+    this.#texts = scriptTexts({
+      keyed: [],
+      feeds: [],
+      positionAgeSeconds: 7200,
+      acknowledge,
+      losslessFailover,
+      clockAhead,
+    });
   }
 
   static async start(setting: Setting): Promise<RealWorld> {

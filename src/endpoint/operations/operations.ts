@@ -11,7 +11,7 @@ export class Operations implements Disposable {
   readonly handlers: Readonly<Record<string, Handler>>;
   readonly #deps: MetricsDeps;
   readonly #delay = new EventLoopDelay();
-  /** Stays true: if the engine is away later, all nodes at once would go out of service. */
+  /** Stays true: if the engine is away later, all nodes at once would go out of service. `isSuperseded` is one node's alone. */
   #wasReached = false;
   #readinessTimer: Timer | undefined;
 
@@ -45,8 +45,8 @@ export class Operations implements Disposable {
   #readiness(): Response {
     const { engine, connections } = this.#deps;
     const draining = connections.isDraining;
-    const ready = this.#reach() && !draining;
-    const { available, reason, delaySeconds } = engine.broker.state;
+    const { available, reason, delaySeconds, isSuperseded = false } = engine.broker.state;
+    const ready = this.#reach() && !draining && !isSuperseded;
     const state = available ? (reason === undefined ? "available" : "read-only") : "away";
     const body = { ready, draining, broker: state, reason, delaySeconds };
     return Response.json(body, { status: ready ? 200 : 503, headers: { "Cache-Control": "no-store" } });

@@ -135,7 +135,10 @@ export class RedisBroker implements Broker {
   get state(): BrokerState {
     const sinceTime = this.#primary.fence?.lossyTime ?? Date.now();
     if (!this.#primary.isUp || !this.#announcements.isUp)
-      return { available: false, reason: this.#reason, sinceTime };
+      return {
+        ...{ available: false, reason: this.#reason, sinceTime },
+        isSuperseded: this.#primary.isSuperseded,
+      };
     const { refusal } = this.#primary;
     const delaySeconds = this.announcementDelaySeconds;
     return { available: true, ...(refusal !== undefined && { reason: refusal }), sinceTime, delaySeconds };

@@ -17,6 +17,10 @@ local replid = string.sub(info, at + 14, at + 53)
 local offset = string.match(info, '^%d+', at + 132) -- After two lines of 40 digits each: master_repl_offset.
 local connected = tonumber(string.match(info, 'connected_slaves:(%d+)'))
 fence = read_fence(KEYS[1])
+-- Nodes with another setting have taken over (agree.lua): a step of this one would begin new epochs.
+if fence and fence.kinds and fence.kinds ~= KINDS then
+  return redis.error_reply('KINDS the nodes of this Redis have other --keyed or --feed')
+end
 
 -- A newer fence was seen elsewhere: this server was replaced, and the address leads back to it. Two servers may have come to
 -- one generation by different ways. A fence that was seen with this server's own replid is its own.

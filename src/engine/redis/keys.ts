@@ -9,6 +9,7 @@
  *   <prefix>:{topic}:x            the offsets of the removals
  *   <prefix>:{topic}:k:<digest>   an idempotency key
  *   <prefix>:probe                never exists: writes to it only show whether the server takes them (beat.lua)
+ *   <prefix>:nodes                when each node beat last (beat.lua)
  * Channels, which Redis does not separate by database, so that its number is in them:
  *   <prefix>:{topic}              announcements
  *   <prefix>:ask                  a node asks all others for their subscribers
@@ -19,6 +20,7 @@ import type { Once } from "../../topic/broker.ts";
 export class RedisKeys {
   readonly fence: string;
   readonly probe: string;
+  readonly nodes: string;
   readonly ask: string;
   readonly #keys: string;
   readonly #channels: string;
@@ -29,6 +31,7 @@ export class RedisKeys {
     this.#channels = database === 0 ? this.#keys : `${prefix}:${database}:`;
     this.fence = `${this.#keys}fence`;
     this.probe = `${this.#keys}probe`;
+    this.nodes = `${this.#keys}nodes`;
     this.ask = `${this.#channels}ask`;
   }
 

@@ -7,6 +7,7 @@ import type { Logger } from "../../log.ts";
 import { BrokerUnavailable } from "../../topic/broker.ts";
 import { Acknowledging } from "./acknowledging.ts";
 import type { RedisKeys } from "./keys.ts";
+import { BeatsWatch, digestOfKinds, textOfKinds } from "./kinds.ts";
 import { type Argument, Link, type RedisConnection, type Reply, reasonOf } from "./link.ts";
 import { topicsPerCommandMax } from "./pieces.ts";
 import { arrayOf } from "./replies.ts";
@@ -57,6 +58,8 @@ export class Primary {
   #testified: number | undefined;
   #warnings = "";
   #failedBeats = 0;
+  readonly #othersBeats = new BeatsWatch();
+  #isSuperseded = false;
 
   constructor(deps: PrimaryDeps) {
     this.#deps = deps;
@@ -83,6 +86,11 @@ export class Primary {
     return this.#refusal;
   }
 
+  /** Whether nodes with other `--keyed` or `--feed` have this Redis. The connection is down while they do. */
+  get isSuperseded(): boolean {
+    return this.#isSuperseded;
+  }
+
   /** @throws {BrokerUnavailable} */
   script(name: ScriptName, keys: readonly string[], values: readonly Argument[]): Promise<Reply> {
     return this.command(this.#scriptCommand(name, keys, values));
@@ -96,6 +104,7 @@ export class Primary {
     } catch (error) {
       // The scripts are gone. To load them now could bring a later publication before an earlier one.
       if (errorCode(error) === "NOSCRIPT") connection.end("Redis has forgotten the scripts");
+      if (errorCode(error) === "KINDS") connection.end(wordsOf(reasonOf(error)));
       throw unavailable(error);
     }
   }
@@ -132,7 +141,8 @@ export class Primary {
 
   async close(): Promise<void> {
     if (this.isUp) {
-      const answered = this.command(["PING"]); // After all that was sent before.
+      const { nodes } = this.#deps.keys;
+      const answered = this.command(["ZREM", nodes, this.#deps.node]); // After all that was sent before.
       await Promise.race([answered.catch(() => undefined), Bun.sleep(closeMilliseconds)]);
     }
     await this.#link.close();
@@ -152,8 +162,9 @@ export class Primary {
   }
 
   #beatCommand(number: number): Argument[] {
-    const { keys, node } = this.#deps;
-    return this.#scriptCommand("beat", [keys.probe], [keys.node(node), String(number)]);
+    const { keys, node, settings } = this.#deps;
+    const values = [keys.node(node), String(number), node, textOfKinds(settings)];
+    return this.#scriptCommand("beat", [keys.probe, keys.nodes], values);
   }
 
   async #prepare(connection: RedisConnection): Promise<void> {
@@ -167,10 +178,29 @@ export class Primary {
     for (const [name, text] of Object.entries(scriptTexts(settings)))
       digests.set(name as ScriptName, String(await connection.command(["SCRIPT", "LOAD", text])));
     this.#digests = digests;
+    await this.#agree(connection);
     this.#acknowledging = new Acknowledging(connection, settings.acknowledge);
     await this.#testify(connection);
     this.#fenced(arrayOf(await connection.command(this.#beatCommand(0))));
     this.#testified = this.#fence?.generation;
+  }
+
+  /** @throws where nodes with other `--keyed` or `--feed` live, or did a moment ago */
+  async #agree(connection: RedisConnection): Promise<void> {
+    const { settings, keys, node, log } = this.#deps;
+    const own = textOfKinds(settings);
+    const values = [node, own, this.#othersBeats.still()];
+    const reply = await connection.command(this.#scriptCommand("agree", [keys.nodes, keys.probe], values));
+    this.#isSuperseded = Array.isArray(reply);
+    if (Array.isArray(reply)) {
+      const [others, beats = ""] = reply.map(String);
+      this.#othersBeats.seen(beats);
+      const command = `redis-cli hset ${keys.fence} kinds ${digestOfKinds(settings)}`;
+      throw new Error(
+        `the nodes of this Redis have ${others}, and this one has ${own}: it waits until the last of them has stopped, or until ${command}`,
+      );
+    }
+    if (reply !== null) log.warn({}, `no node with other settings lives: from now on Redis has ${own}`);
   }
 
   /** Says what this node knows to have been acknowledged and announced. */

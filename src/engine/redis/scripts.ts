@@ -1,5 +1,6 @@
 /** The Lua scripts that run in Redis: one for each step of the engine, so that each step is atomic. */
 
+import agree from "#redis/agree.lua" with { type: "text" };
 import append from "#redis/append.lua" with { type: "text" };
 import appendFeeds from "#redis/append-feeds.lua" with { type: "text" };
 import appendKeyed from "#redis/append-keyed.lua" with { type: "text" };
@@ -20,8 +21,9 @@ import take from "#redis/take.lua" with { type: "text" };
 import testify from "#redis/testify.lua" with { type: "text" };
 import value from "#redis/value.lua" with { type: "text" };
 import { idempotencySeconds } from "../../topic/broker.ts";
+import { digestOfKinds, type Kinds } from "./kinds.ts";
 
-export interface ScriptSettings {
+export interface ScriptSettings extends Kinds {
   readonly positionAgeSeconds: number;
   /** Replicas that must have each append before it is acknowledged. */
   readonly acknowledge: number;
@@ -32,6 +34,7 @@ export interface ScriptSettings {
 }
 
 export type ScriptName =
+  | "agree"
   | "append"
   | "beat"
   | "inspect"
@@ -52,9 +55,13 @@ export type NearScriptName = "nearPositions" | "nearRead";
  */
 const appendBytes = 64;
 
+/** A node that has not beaten for so long is forgotten. Until then its entry only makes a takeover wait for a lease. */
+const nodeMilliseconds = 60_000;
+
 export function scriptTexts(settings: ScriptSettings): Readonly<Record<ScriptName, string>> {
   const text = textOf(settings, fence);
   return {
+    agree: [constantsOf(settings), agree].join("\n"),
     append: text(entry, forks, appendKeyed, appendFeeds, append),
     beat: text(beat),
     inspect: text(entry, log, inspect),
@@ -75,14 +82,22 @@ export function nearScriptTexts(settings: ScriptSettings): Readonly<Record<NearS
 
 /** @param begin the part that every script begins with, after the constants and what reads and writes the keys */
 function textOf(settings: ScriptSettings, begin: string): (...parts: readonly string[]) => string {
+  const constants = constantsOf(settings);
+  return (...parts) => [constants, stored, begin, ...parts].join("\n");
+}
+
+function constantsOf(settings: ScriptSettings): string {
   const constants = {
     LOSSLESS: settings.losslessFailover,
     ACKNOWLEDGE: settings.acknowledge,
     APPEND_BYTES: appendBytes,
     POSITION_MILLISECONDS: settings.positionAgeSeconds * 1000,
     KEY_SECONDS: idempotencySeconds,
+    NODE_MILLISECONDS: nodeMilliseconds,
+    KINDS: `'${digestOfKinds(settings)}'`,
     CLOCK_AHEAD: settings.clockAhead ?? "0",
   };
-  const prelude = Object.entries(constants).map(([name, value]) => `local ${name} = ${value}`);
-  return (...parts) => [...prelude, stored, begin, ...parts].join("\n");
+  return Object.entries(constants)
+    .map(([name, value]) => `local ${name} = ${value}`)
+    .join("\n");
 }

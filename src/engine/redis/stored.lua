@@ -7,9 +7,10 @@ local call = redis.call -- Each look into a library takes 0.02 us.
 -- The fence: which server this is, by its replid; its generation; the last generation that began with a possible loss, and
 -- when; whether a replica was ever connected; the process; the servers before this one, newest first, as `<replid>:<offset>`:
 -- how far this one has what they were given, or `-` where no offset says so; and the last generation that began at a replica
--- which was promoted.
+-- which was promoted; and which topics are keyed and which go into feeds, as a digest (agree.lua).
 local function read_fence(key)
-  local fields = redis.pcall('HMGET', key, 'replid', 'generation', 'lossy', 'lossy_time', 'followed', 'promoted')
+  local fields = redis.pcall('HMGET', key, 'replid', 'generation', 'lossy', 'lossy_time', 'followed', 'promoted',
+    'kinds')
   if fields.err then
     local replid, generation, lossy, lossy_time, replicas, run =
       string.match(call('GET', key), '^(%x+) (%d+) (%d+) (%d+) (%d+) (%x+)$')
@@ -20,7 +21,7 @@ local function read_fence(key)
   end
   return fields[1] and {
     replid = fields[1], generation = fields[2], lossy = fields[3], lossy_time = fields[4], followed = fields[5],
-    promoted = fields[6] or '0',
+    promoted = fields[6] or '0', kinds = fields[7],
   }
 end
 

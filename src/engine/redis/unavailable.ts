@@ -31,6 +31,7 @@ const words: Readonly<Record<string, string>> = {
   WRONGPASS: "Redis refuses the user or password of --redis",
   NOPERM: "the Redis user lacks a permission (docs/clustering.md has the list)",
   NOREPLID: "this server hides master_replid, so that a failover that loses messages could not be seen",
+  KINDS: "nodes with other settings have taken over",
   BUSY: "Redis is busy with a script",
 };
 

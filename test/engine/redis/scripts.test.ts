@@ -16,7 +16,14 @@ const positionAgeSeconds = 7200;
 
 /** Added to any time it gives this one: two looks at the clock could be in two milliseconds. */
 const clockAhead = `setmetatable({}, { __add = function() return ${now} end })`;
-const texts = scriptTexts({ positionAgeSeconds, acknowledge: 0, losslessFailover: false, clockAhead });
+const texts = scriptTexts({
+  keyed: [],
+  feeds: [],
+  positionAgeSeconds,
+  acknowledge: 0,
+  losslessFailover: false,
+  clockAhead,
+});
 
 let server: RedisServer;
 let replid = "";
