@@ -64,7 +64,8 @@ describe.skipIf(lacks("redis-server"))("a feed in Redis", () => {
     const [primary, replica] = [await serverOf(), await serverOf()];
     await replica.follow(primary);
     const unread = { pattern: "chat/*", topic: "unread" };
-    const node = await nodeOn(primary, { feeds: [...feeds, unread] });
+    const settings = { feeds: [...feeds, unread] };
+    const node = await nodeOn(primary, settings);
     const [own, feed] = [await node.come(undefined, "chat/1"), await node.come(undefined, "all-chats")];
     await node.publish("one", "chat/1");
     await node.publish("two", "chat/2");
@@ -88,7 +89,7 @@ describe.skipIf(lacks("redis-server"))("a feed in Redis", () => {
     expect([own.gaps, feed.gaps]).toEqual([1, 1]);
     expect((await originIds(node)).at(-1)).toBe(formatId(after));
     // Its own fork says what a reader of the epoch before has.
-    const away = await (await nodeOn(replica)).come(before[1], "all-chats");
+    const away = await (await nodeOn(replica, settings)).come(before[1], "all-chats");
     await away.has("three");
     expect([away.gaps, away.received]).toEqual([1, ["three"]]);
   });
@@ -118,6 +119,7 @@ describe.skipIf(lacks("redis-server"))("a feed in Redis", () => {
     const before = await nodeOn(server, { feeds: [] });
     await before.publish("own", "all-chats");
     const ended = await endTopic(before.broker, "all-chats");
+    await before[Symbol.asyncDispose](); // Nodes of two settings are not ready at once.
     const node = await nodeOn(server);
     await node.publish("one", "chat/1");
     await node.publish("two", "chat/1");
