@@ -23,7 +23,6 @@ import { type Logger, sampled } from "./log.ts";
 import { Counters } from "./metrics.ts";
 import type { HandlerConfig } from "./settings/config.ts";
 import { checkRelations, doubtsAbout } from "./settings/relations.ts";
-import { isFeed } from "./topic/feed.ts";
 import { Hub, type HubDeps } from "./topic/hub.ts";
 import { matchesTopic } from "./topic/message.ts";
 import { closeCode } from "./wire/close-code.ts";
@@ -102,9 +101,9 @@ export function assemble(
   };
 }
 
-const kindsOf = ({ keyed, feeds }: HandlerConfig): Pick<HubDeps<never>, "isKeyed" | "isFeed"> => ({
+const kindsOf = ({ keyed, feeds }: HandlerConfig): Pick<HubDeps<never>, "isKeyed" | "feeds"> => ({
   isKeyed: (topic) => matchesTopic(keyed, topic),
-  isFeed: (topic) => isFeed(feeds, topic),
+  feeds,
 });
 
 /** Loads Redis and SQLite only where they are used: SQLite takes 2 MiB. @throws {DataDirectoryError} */

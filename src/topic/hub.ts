@@ -18,6 +18,7 @@ import {
   type TopicState,
 } from "./broker.ts";
 import { Channel, type ChannelDeps } from "./channel.ts";
+import { type Feed, feedsOf, isFeed } from "./feed.ts";
 import type { Since } from "./message.ts";
 import { ownText } from "./owned-text.ts";
 import { type HistoryLimits, Retention } from "./retention.ts";
@@ -42,8 +43,8 @@ export interface HubDeps<Live extends LiveSubscribers> {
   live(): Live;
   /** Whether a topic keeps only the last message of each key. Left out, none does. */
   isKeyed?(topic: string): boolean;
-  /** Whether a topic is a feed. Left out, none is. */
-  isFeed?(topic: string): boolean;
+  /** Left out, there are none. */
+  readonly feeds?: readonly Feed[];
   /** Limits of the recent messages that the node keeps, if its engine is not in this process. */
   readonly limits: HistoryLimits;
   /** `crowdReturnSeconds` unless a test says otherwise. */
@@ -70,7 +71,7 @@ export interface BusyTopic {
 export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   /** Whether a topic keeps only the last message of each key. */
   readonly isKeyed: (topic: string) => boolean;
-  readonly #isFeed: (topic: string) => boolean;
+  readonly #feeds: readonly Feed[];
   readonly #broker: Broker;
   readonly #counters: Counters;
   readonly #log: Logger;
@@ -92,7 +93,7 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     this.#lingerSeconds = isInProcess ? 0 : (options.lingerSeconds ?? crowdReturnSeconds);
     const recent = isInProcess ? undefined : new Retention(limits);
     this.isKeyed = options.isKeyed ?? (() => false);
-    this.#isFeed = options.isFeed ?? (() => false);
+    this.#feeds = options.feeds ?? [];
     this.#channelDeps = {
       ...{ broker, live, recent, counters, log, isKeyed: this.isKeyed },
       unused: (channel) => this.#unused(channel),
@@ -112,14 +113,15 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   }
 
   /**
-   * Waits while so much of the topic is on its way to its subscribers here that more would have readers cut that keep up.
+   * Waits while so much of the topic, or of one of its feeds, is on its way to subscribers here that more would have readers
+   * cut that keep up.
    * @returns no promise where nothing is waited for: a promise and its steps cost more than an append to memory
    * @throws {TopicIsFeed}
    * @throws what `Broker.publish` throws
    */
   publish(topic: string, publication: Publication): Appended | Promise<Appended> {
-    if (this.#isFeed(topic)) throw new TopicIsFeed(topic);
-    const room = this.#channels.get(topic)?.live.room;
+    if (isFeed(this.#feeds, topic)) throw new TopicIsFeed(topic);
+    const room = this.#roomFor(topic);
     if (room) return this.#publishAfter(room, topic, publication);
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     const begunMilliseconds = performance.now();
@@ -135,7 +137,7 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
 
   /** @throws what `Broker.takeStream` throws */
   async takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
-    if (this.#isFeed(topic)) throw new TopicIsFeed(topic);
+    if (isFeed(this.#feeds, topic)) throw new TopicIsFeed(topic);
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     return await this.#broker.takeStream(topic, once, writer);
   }
@@ -221,6 +223,13 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
 
   #every(seconds: number, task: () => void): void {
     this.#timers.push(setInterval(task, seconds * 1000).unref());
+  }
+
+  /** Resolves when the subscribers of one topic that gets the publication can take more; undefined if all can. */
+  #roomFor(topic: string): Promise<void> | undefined {
+    let room = this.#channels.get(topic)?.live.room;
+    for (const feed of feedsOf(this.#feeds, topic)) room ??= this.#channels.get(feed)?.live.room;
+    return room;
   }
 
   async #publishAfter(room: Promise<void>, topic: string, publication: Publication): Promise<Appended> {

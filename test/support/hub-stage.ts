@@ -84,6 +84,7 @@ export function openStage(
     broker,
     live: () => new LiveVisitors<Visitor>(),
     limits: { ...limits, ...given.hub },
+    feeds: given.broker?.feeds ?? [],
     lingerSeconds: given.lingerSeconds ?? 0,
     counters: new Counters(),
     log,

@@ -211,6 +211,24 @@ describe("while subscribers need time to take what they were given", () => {
     expect(told).toEqual(["live", "message 1", "message 2"]);
   });
 
+  test("a publication to a topic that goes into their feed waits, too", async () => {
+    const feeds = [
+      { pattern: "chat/*", topic: "some" },
+      { pattern: "*", topic: "all" },
+    ];
+    const stage = openStage({ broker: { feeds }, traits: { isInProcess: true, isShared: false } });
+    const { subscription, told } = await stage.come(undefined, undefined, "", "all");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    subscription.live.room = promise;
+    const published = [stage.publish(1, "chat/1"), stage.publish(1, "news")];
+    await settled();
+    expect(told).toEqual(["live"]);
+    subscription.live.room = undefined;
+    resolve();
+    await Promise.all(published);
+    expect(told).toEqual(["live", "message 1", "message 2"]);
+  });
+
   test("what another node publishes is read from the engine once there is room", async () => {
     const stage = openStage();
     const { subscription, told } = await stage.come();
