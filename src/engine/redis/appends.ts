@@ -23,8 +23,9 @@ const publishBytesMax = 64 * 1024 * 1024;
 
 /**
  * Messages in one call, and their bytes, unless one publication has more. Redis serves nobody else meanwhile: so many take it
- * about 1 ms. More save nothing: the look at the fence is then less than a fiftieth of a call. An end alone counts as one, and
- * each message once more for each feed, so that a call begins fewer epochs than three digits name (append.lua).
+ * about 1 ms. More save nothing: the look at the fence is then less than a fiftieth of a call. An end alone counts as one.
+ * Each message counts once more for each feed, where it is written again: a call then begins fewer epochs than three digits name
+ * (append.lua).
  */
 const messagesPerCallMax = 128;
 const bytesPerCallMax = 256 * 1024;
@@ -47,6 +48,7 @@ interface WaitingPublication {
   /** Topics that get it, too, and what they get. */
   readonly feeds: readonly string[];
   readonly fed: readonly Argument[];
+  /** Of all that is sent: each message once, also where it has feeds. */
   readonly bytes: number;
   readonly resolve: (appended: Appended) => void;
   readonly reject: (error: unknown) => void;
@@ -79,8 +81,8 @@ export class Appends {
     const feeds = drafts.length > 0 || end ? feedsOf(limits.feeds, topic) : [];
     const fed = feeds.length > 0 ? encodeFed(drafts, end, topic) : [];
     let bytes = 0;
-    for (const content of contents) bytes += content.length * (1 + feeds.length);
-    for (const content of fed) bytes += content.length * feeds.length;
+    for (const content of contents) bytes += content.length;
+    for (const content of fed) bytes += content.length;
     if (this.#publishes >= publishesMax || this.#bytes + bytes > publishBytesMax)
       return Promise.reject(new BrokerUnavailable("too many publications wait for Redis"));
     this.#publishes++;
@@ -98,15 +100,16 @@ export class Appends {
     let bytes = 0;
     for (const waiting of this.#waiting) {
       const waitingMessages = Math.max(1, waiting.contents.length) * (1 + waiting.feeds.length);
+      const waitingBytes = waiting.bytes * (1 + waiting.feeds.length);
       messages += waitingMessages;
-      bytes += waiting.bytes;
+      bytes += waitingBytes;
       // What a script has written lets it go on: with a removal in its call a full server would take all that follow.
       const isApart = call[0] !== undefined && call[0].isRemoving !== waiting.isRemoving;
       if (isApart || (call.length > 0 && (messages > messagesPerCallMax || bytes > bytesPerCallMax))) {
         void this.#call(call);
         call = [];
         messages = waitingMessages;
-        bytes = waiting.bytes;
+        bytes = waitingBytes;
       }
       call.push(waiting);
     }

@@ -118,6 +118,11 @@ describe("publications that wait for Redis are bounded:", () => {
     await Promise.all(waiting);
     await publish(large);
   });
+
+  test("a message counts once, whatever the number of its feeds: it is sent once", async () => {
+    const { publish } = stage(allDone, twoFeeds);
+    await publish({ drafts: [text("x".repeat(30 * 1024 * 1024))] });
+  });
 });
 
 test("where Redis answers fewer publications than there were, the outcome of all is unknown", async () => {
