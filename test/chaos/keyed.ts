@@ -124,7 +124,13 @@ export class KeyedReader {
         `${keyedTopic}?since=all`,
         this.#id === undefined ? {} : { "Last-Event-ID": this.#id },
       );
-      for (let taken = 0; taken < count && !signal.aborted; taken++) this.#take(await stream.next());
+      // A quiet topic would hold it up at the end.
+      const aborted = Promise.withResolvers<undefined>();
+      signal.addEventListener("abort", () => aborted.resolve(undefined));
+      for (let taken = 0; taken < count && !signal.aborted; taken++) {
+        const block = await Promise.race([stream.next(), aborted.promise]);
+        if (block) this.#take(block);
+      }
     } catch (error) {
       if (error instanceof Violation) throw error;
       checkAnswer(checker, asked, String(error));
