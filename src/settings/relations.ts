@@ -1,6 +1,6 @@
 /** Settings that contradict each other, or that have no effect, found before anything is started. */
 
-import { feedsOf, feedsOfTopicMax } from "../topic/feed.ts";
+import { feedsOf, feedsOfTopicMax, isFeed } from "../topic/feed.ts";
 import { matchesTopic } from "../topic/message.ts";
 import { type Config, ConfigError, type HandlerConfig, settings } from "./config.ts";
 import { connectionsFew, heartbeatSecondsAdvised } from "./limits.ts";
@@ -129,7 +129,11 @@ function checkFeeds(config: HandlerConfig): void {
     throw new ConfigError(
       `--feed names the topic ${keyedFeed.topic}, which is keyed by --keyed: a feed keeps every message`,
     );
-  for (const { pattern } of feeds) {
+  for (const { pattern, topic } of feeds) {
+    if (isFeed(feeds, pattern))
+      throw new ConfigError(
+        `--feed '${pattern} ${topic}' has no effect: ${pattern} is a feed, which goes into no other`,
+      );
     // The topics of the longest prefix are in the most feeds.
     const count = feedsOf(feeds, pattern).length;
     if (count > feedsOfTopicMax)

@@ -122,6 +122,14 @@ describe("settings that go together are taken", () => {
     check({ feeds: ["chat/* all-chats"], redisUrl: redis });
   });
 
+  test("the pattern of a feed that names another feed, which would not go into it", () => {
+    const feeds = ["chat/* chats", "* all"];
+    check({ feeds });
+    expect(() => check({ feeds: [...feeds, "chats copy"] })).toThrow(
+      "'chats copy' has no effect: chats is a feed",
+    );
+  });
+
   test("feeds on disk, of messages that are a row of the file together with their copies", () => {
     const feeds = ["chat/* all-chats"];
     const sizes = { messageBytesMax: 128 * 1024 ** 2, bufferedBytesMax: 512 * 1024 ** 2 };
