@@ -53,6 +53,7 @@ export {
   TopicFull,
 } from "./topic/broker.ts";
 export { DraftError } from "./topic/draft.ts";
+export { TopicIsFeed } from "./topic/hub.ts";
 
 export interface Options extends GivenHandlerConfig {
   /** Where to mount, such as `/realtime`: begins with a slash and does not end in one. By default at the root. */
@@ -116,6 +117,7 @@ export interface Longwire extends AsyncDisposable {
    * @throws {TopicEnded} if the topic has ended
    * @throws {ConditionFailed} in a keyed topic, if its key does not meet `ifMatch` or `ifAbsent`
    * @throws {TopicFull} in a keyed topic, if it takes no further key
+   * @throws {TopicIsFeed} if the topic is a feed
    * @throws {BrokerUnavailable} if it is unknown whether the message was published: repeat it with the same key
    * @throws {StoppedError} after `stop()` or disposal
    */

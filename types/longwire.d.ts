@@ -121,6 +121,12 @@ export declare class IdempotencyConflict extends Error {
 	readonly name = "IdempotencyConflict";
 	constructor();
 }
+/** A feed gets what is published to other topics, and nothing else. */
+export declare class TopicIsFeed extends Error {
+	readonly topic: string;
+	readonly name = "TopicIsFeed";
+	constructor(topic: string);
+}
 /** A message as the library hands it out. */
 export interface ReceivedMessage {
 	readonly topic: string;
@@ -513,6 +519,7 @@ export interface Longwire extends AsyncDisposable {
 	 * @throws {TopicEnded} if the topic has ended
 	 * @throws {ConditionFailed} in a keyed topic, if its key does not meet `ifMatch` or `ifAbsent`
 	 * @throws {TopicFull} in a keyed topic, if it takes no further key
+	 * @throws {TopicIsFeed} if the topic is a feed
 	 * @throws {BrokerUnavailable} if it is unknown whether the message was published: repeat it with the same key
 	 * @throws {StoppedError} after `stop()` or disposal
 	 */

@@ -120,7 +120,7 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
    * @throws what `Broker.publish` throws
    */
   publish(topic: string, publication: Publication): Appended | Promise<Appended> {
-    if (isFeed(this.#feeds, topic)) throw new TopicIsFeed(topic);
+    this.requireNoFeed(topic);
     const room = this.#roomFor(topic);
     if (room) return this.#publishAfter(room, topic, publication);
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
@@ -135,9 +135,14 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     }
   }
 
-  /** @throws what `Broker.takeStream` throws */
-  async takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
+  /** @throws {TopicIsFeed} for a topic that nobody publishes to */
+  requireNoFeed(topic: string): void {
     if (isFeed(this.#feeds, topic)) throw new TopicIsFeed(topic);
+  }
+
+  /** @throws {TopicIsFeed} @throws what `Broker.takeStream` throws */
+  async takeStream(topic: string, once: Once, writer: string): Promise<StreamRecord> {
+    this.requireNoFeed(topic);
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     return await this.#broker.takeStream(topic, once, writer);
   }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RedisServer } from "../support/redis.ts";
-import { longwireWith, type Peer } from "./peer.ts";
+import { longwireWith, type Peer, type RunningPeer } from "./peer.ts";
 
 export const onDisk = (key: string, flags: readonly string[] = []): Peer => ({
   key,
@@ -26,3 +26,8 @@ export const onRedis = (key: string, flags: readonly string[] = []): Peer => ({
     return longwireWith(key, "", ["--redis", redis.url, ...flags]).prepare();
   },
 });
+
+/** A server listens before its engine can be used. */
+export async function untilReady({ port }: RunningPeer): Promise<void> {
+  while (!(await fetch(`http://127.0.0.1:${port}/readyz`)).ok) await Bun.sleep(10);
+}

@@ -1,7 +1,7 @@
 /** Streams that are published token by token, beside a bare Bun server that relays the same bytes to the same viewers. */
 import { atMost, atMostTimesControl } from "./aims.ts";
 import { type Aim, type Benchmark, loadTimes, warmUpTimes } from "./benchmark.ts";
-import { onDisk, onRedis } from "./engines.ts";
+import { onDisk, onRedis, untilReady } from "./engines.ts";
 import { runLinesLoad } from "./lines-load.ts";
 import { loadMeasures } from "./load.ts";
 import { bareBun, control, longwire, type RunningPeer } from "./peer.ts";
@@ -47,10 +47,13 @@ export const stream: Benchmark = {
         `each producer writes a token of 60 bytes ${tokensPerSecond} times a second into the body of one POST over loopback, ` +
         `and has ${viewers} viewers with event streams; the delay is from the write to the receipt; ` +
         `lines are of 60 bytes, without viewers, over ${lines.connections} connections`,
-      warmUp: async (server, peer) =>
-        peer.startsWith(withData) || peer.startsWith(withRedis)
-          ? runLinesLoad(server, { ...lines, ...warmUpTimes(options) })
-          : runStreamLoad(server, { producers: 20, tokensPerSecond, viewers, ...warmUpTimes(options) }),
+      warmUp: async (server, peer) => {
+        const times = warmUpTimes(options);
+        if (!peer.startsWith(withData) && !peer.startsWith(withRedis))
+          return await runStreamLoad(server, { producers: 20, tokensPerSecond, viewers, ...times });
+        await untilReady(server);
+        return await runLinesLoad(server, { ...lines, ...times });
+      },
       measurements: [
         ...planned.map((row) => ({
           row,

@@ -72,6 +72,7 @@ export class Publishing {
     const action = ends && request.body === null ? "end" : "publish";
     const targets: PublishTarget[] = [];
     for (const topic of topics) {
+      hub.requireNoFeed(topic);
       if (ends) await permissions.require("end", topic);
       const sender = permissions.require(action, topic);
       targets.push({ topic, sender: sender instanceof Promise ? await sender : sender });

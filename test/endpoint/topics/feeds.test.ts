@@ -4,6 +4,7 @@ import { spawnServer } from "../../support/server.ts";
 import { sharedServer } from "../../support/shared-server.ts";
 import {
   everyEvent,
+  inspect,
   openEvents,
   openStream,
   openTopic,
@@ -59,6 +60,9 @@ describe("a feed", () => {
       expect([answer.status, await answer.json()]).toEqual([403, expect.objectContaining({ detail })]);
     }
     expect((await fetch(`${topicsUrl(server, "all-chats")}?end`, { method: "POST" })).status).toBe(403);
+    // Known before the first is published to.
+    const both = await post(server, "chat/both,all-chats", "1");
+    expect([both.status, (await inspect(server, "chat/both")).position]).toEqual([403, null]);
     using client = await openTopic(server, "all-chats");
     client.send("1");
     expect(await client.closed).toEqual({ code: 4403, reason: detail as unknown as string });
