@@ -1,5 +1,5 @@
 /** The recipes of docs/recipes work as printed: programs in Bun, pages in Chromium. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { AbstractChat, type ChatState, type UIMessage } from "ai";
@@ -63,6 +63,10 @@ beforeAll(async () => {
   browser = await launchBrowser();
   context = await browser.newContext();
   context.setDefaultTimeout(120_000);
+});
+// Chromium opens six connections to a server for all pages together, and each event stream is one.
+afterEach(async () => {
+  for (const page of context?.pages() ?? []) await page.close();
 });
 afterAll(async () => {
   await browser?.close();
