@@ -16,9 +16,12 @@ export const feedsOfTopicMax = 4;
 export const isFeed = (feeds: readonly Feed[], topic: string): boolean =>
   feeds.some((feed) => feed.topic === topic);
 
+/** Of most publications: they make none of their own. */
+const noFeeds: readonly string[] = [];
+
 /** The feeds of a topic. A feed itself has none. */
 export function feedsOf(feeds: readonly Feed[], topic: string): readonly string[] {
-  if (feeds.length === 0 || isFeed(feeds, topic)) return [];
+  if (feeds.length === 0 || isFeed(feeds, topic)) return noFeeds;
   const found = feeds.filter(({ pattern }) => matchesTopic([pattern], topic));
   return [...new Set(found.map((feed) => feed.topic))];
 }

@@ -1,17 +1,10 @@
 /** A keyed topic's log: the last message of each key, in the order of offsets. No I/O, no clock. */
 import type { History, KeyState, Page } from "./broker.ts";
 import type { Draft } from "./draft.ts";
+import { EntryLog, firstIndex } from "./entry-log.ts";
 import { isRemoval, keyOf } from "./key.ts";
-import {
-  type End,
-  type Message,
-  type Place,
-  type Position,
-  previousOffset,
-  retainedBytes,
-  type Since,
-  type TopicPosition,
-} from "./message.ts";
+import { keyedStart } from "./keyed-start.ts";
+import { type Message, type Place, type Position, retainedBytes, type Since } from "./message.ts";
 
 /** Memory of an entry beside its message: its places in four arrays, and in the table of keys. Measured: 100 bytes of heap. */
 const entryBytes = 100;
@@ -27,12 +20,7 @@ export interface KeyedChange {
   readonly removalBytes: number;
 }
 
-export class KeyedLog {
-  readonly epoch: string;
-  /** The offset of the last entry, kept or replaced; 0 before the first. */
-  lastOffset: number;
-  /** Set once the topic has ended. */
-  end: End | undefined;
+export class KeyedLog extends EntryLog {
   /** The removals that are kept, which retention drops. */
   readonly removals: Removals;
   /** Bytes of the values, by `keyedBytes`. */
@@ -52,19 +40,9 @@ export class KeyedLog {
    * @param last the position that the log continues after
    * @param removalsMax removals that are kept at most
    */
-  constructor(
-    readonly topic: string,
-    last: Position,
-    removalsMax: number,
-  ) {
-    this.epoch = last.epoch;
-    this.lastOffset = last.offset;
+  constructor(topic: string, last: Position, removalsMax: number) {
+    super(topic, last);
     this.removals = new Removals(this, removalsMax);
-  }
-
-  get last(): TopicPosition {
-    const { epoch, lastOffset: offset, end } = this;
-    return end ? { epoch, offset, end } : { epoch, offset };
   }
 
   /** Values and removals. */
@@ -82,11 +60,12 @@ export class KeyedLog {
     return message && !isRemoval(message) ? message : undefined;
   }
 
-  /** The bytes of a key's value; 0 where it has none. */
-  bytesOf(key: string): number {
+  /** Where a key's value is, and what it takes; undefined where it has none. */
+  held(key: string): { readonly offset: number; readonly bytes: number } | undefined {
     const index = this.#indexes.get(key);
     const message = index === undefined ? undefined : this.#messages[index];
-    return index === undefined || !message || isRemoval(message) ? 0 : (this.#bytes[index] ?? 0);
+    if (index === undefined || !message || isRemoval(message)) return undefined;
+    return { offset: message.offset, bytes: this.#bytes[index] ?? 0 };
   }
 
   state(key: string): KeyState {
@@ -99,7 +78,7 @@ export class KeyedLog {
    * @param receivedTime milliseconds since 1970, by the clock; `message.time` is later where the clock was set back
    */
   append(message: Message, receivedTime: number): KeyedChange {
-    this.#requireNext(message);
+    this.requireNext(message);
     // Times that decrease could not be searched.
     if (receivedTime < (this.#receivedTimes.at(-1) ?? receivedTime)) this.clampReceivedTimes(receivedTime);
     const key = keyOf(message);
@@ -118,25 +97,24 @@ export class KeyedLog {
     return { valueBytes: this.valueBytes - valueBytes, removalBytes: this.removals.bytes - removalBytes };
   }
 
-  /** @param end it follows the last message */
-  close(end: End): void {
-    this.#requireNext(end);
-    this.lastOffset = end.offset;
-    this.end = end;
-  }
-
   /**
    * Reads what follows `since`: a snapshot, which begins at the oldest value and needs no removal, or the keys that changed.
    * @param knownSinceTime a time before it reaches into a past that the engine may not know, and is a gap
    */
   read(since: Since, page: Page, knownSinceTime: number): History {
-    const { complete, from } = this.#start(since, knownSinceTime);
-    const { messages, isLast } = this.#page(from, page);
     const position = { epoch: this.epoch, offset: this.lastOffset };
+    const { floor, forgottenTime } = this.removals;
+    const past = {
+      ...{ position, lastMessageOffset: this.lastMessageOffset, floor, forgottenTime, knownSinceTime },
+      beforeLast: (count: number) => this.#beforeLast(count),
+      beforeTime: (time: number) => this.#beforeTime(time),
+    };
+    const { complete, from } = keyedStart(past, since);
+    const { messages, isLast } = this.#page(from, page);
     const read = { epoch: this.epoch, offset: messages.at(-1)?.offset ?? from.offset, base: from.base };
     // Its last offsets may be those of messages that were replaced, and a reader that has seen the end stays there.
     const through = isLast
-      ? { epoch: this.epoch, offset: Math.max(this.#lastMessageOffset, from.offset) }
+      ? { epoch: this.epoch, offset: Math.max(this.lastMessageOffset, from.offset) }
       : read;
     const history = { complete, isTrimmed: false, from, messages, through, position };
     return this.end ? { ...history, end: this.end } : history;
@@ -162,31 +140,11 @@ export class KeyedLog {
     return this.#messages[this.#indexAfter(offset - 1)]?.offset === offset;
   }
 
-  #start(since: Since, knownSinceTime: number): { complete: boolean; from: Place } {
-    const end = this.#lastMessageOffset;
-    const { floor } = this.removals;
-    const snapshot: Place = { epoch: this.epoch, offset: 0, base: end };
-    if (since.kind === "all") return { complete: true, from: snapshot };
-    if (since.kind === "position") {
-      const { epoch, offset, base = offset } = since.position;
-      const isOurs = epoch === this.epoch && Math.max(offset, base) <= this.lastOffset;
-      // What a snapshot's reader lacks is complete while no removal after its beginning is forgotten.
-      const complete = isOurs && Math.max(offset, base) >= floor;
-      return complete ? { complete, from: since.position } : { complete, from: snapshot };
-    }
-    if (since.kind === "last")
-      return { complete: true, from: { ...snapshot, offset: this.#beforeLast(since.count) } };
-    if (since.kind === "time") {
-      const index = this.#search((at) => (this.#receivedTimes[at] ?? 0) >= since.time);
-      const complete = this.removals.forgottenTime < since.time && knownSinceTime <= since.time;
-      const first = this.#offsets[index];
-      const offset = first === undefined ? end : first - 1;
-      return complete ? { complete, from: { epoch: this.epoch, offset } } : { complete, from: snapshot };
-    }
-    return { complete: false, from: snapshot };
+  #beforeTime(time: number): number {
+    const first = this.#offsets[this.#search((index) => (this.#receivedTimes[index] ?? 0) >= time)];
+    return first === undefined ? this.lastMessageOffset : first - 1;
   }
 
-  /** The place before the last values. */
   #beforeLast(count: number): number {
     let left = count;
     for (let index = this.#messages.length - 1; index >= 0; index--) {
@@ -211,10 +169,6 @@ export class KeyedLog {
       bytes += retainedBytes(message);
     }
     return { messages, isLast: true };
-  }
-
-  get #lastMessageOffset(): number {
-    return this.end ? previousOffset(this.end) : this.lastOffset;
   }
 
   #messageOf(key: string): Message | undefined {
@@ -247,13 +201,6 @@ export class KeyedLog {
       if (message) this.#indexes.set(keyOf(message), index);
   }
 
-  #requireNext(entry: Message | End): void {
-    if (!this.end && entry.epoch === this.epoch && previousOffset(entry) === this.lastOffset) return;
-    throw new Error(
-      `the log of ${this.topic} ends at ${this.epoch}-${this.lastOffset}, not at what ${entry.epoch}-${entry.offset} follows`,
-    );
-  }
-
   /** The index of the first place after an offset. */
   #indexAfter(offset: number): number {
     return this.#search((index) => (this.#offsets[index] ?? 0) > offset);
@@ -261,14 +208,7 @@ export class KeyedLog {
 
   /** The first index for which it holds, and then for all after it. */
   #search(holds: (index: number) => boolean): number {
-    let low = 0;
-    let high = this.#messages.length;
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      if (holds(middle)) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+    return firstIndex(0, this.#messages.length, holds);
   }
 }
 

@@ -1,13 +1,12 @@
 /** One topic's bounded log: messages of one epoch, each following the one before it, the oldest dropped first. No I/O, no clock. */
 import type { History, Page } from "./broker.ts";
+import { EntryLog, firstIndex } from "./entry-log.ts";
 import {
-  type End,
   type Message,
   type Position,
   previousOffset,
   retainedBytes,
   type Since,
-  type TopicPosition,
   textBytes,
 } from "./message.ts";
 
@@ -20,12 +19,7 @@ export const topicBytes = (name: string): number => topicOverheadBytes + textByt
 /** Shared, because JavaScriptCore takes 70 bytes for each empty array. Never changed. */
 const noMessages: (Message | undefined)[] = [];
 
-export class TopicLog {
-  readonly epoch: string;
-  /** The offset of the last entry, kept or dropped; 0 before the first. */
-  lastOffset: number;
-  /** Set once the topic has ended. Never dropped. */
-  end: End | undefined;
+export class TopicLog extends EntryLog {
   /** When the last dropped message was received, in milliseconds since 1970; `-Infinity` where none was dropped. */
   droppedTime = Number.NEGATIVE_INFINITY;
   /** The kept messages begin at `#head`. The places before it are empty and are cut off when they are many. */
@@ -36,20 +30,6 @@ export class TopicLog {
    * was received at its `time`, which is so unless the clock was set back.
    */
   #receivedTimes: number[] | undefined;
-
-  /** @param last the position that the log continues after */
-  constructor(
-    readonly topic: string,
-    last: Position,
-  ) {
-    this.epoch = last.epoch;
-    this.lastOffset = last.offset;
-  }
-
-  get last(): TopicPosition {
-    const { epoch, lastOffset: offset, end } = this;
-    return end ? { epoch, offset, end } : { epoch, offset };
-  }
 
   /** The number of kept messages. */
   get length(): number {
@@ -62,7 +42,7 @@ export class TopicLog {
 
   /** The offset that the kept messages follow; that of the last message where none is kept. */
   get beginning(): number {
-    return this.first ? previousOffset(this.first) : this.#lastMessageOffset;
+    return this.first ? previousOffset(this.first) : this.lastMessageOffset;
   }
 
   /**
@@ -71,20 +51,13 @@ export class TopicLog {
    * @returns the bytes that it takes
    */
   append(message: Message, receivedTime = message.time): number {
-    this.#requireNext(message);
+    this.requireNext(message);
     if (receivedTime !== message.time) this.#receivedTimes ??= this.#messages.map((kept) => kept?.time ?? 0);
     this.#receivedTimes?.push(receivedTime);
     if (this.#messages === noMessages) this.#messages = [];
     this.#messages.push(message);
     this.lastOffset = message.offset;
     return retainedBytes(message) - (message.shared?.hold() ?? 0);
-  }
-
-  /** @param end it follows the last message */
-  close(end: End): void {
-    this.#requireNext(end);
-    this.lastOffset = end.offset;
-    this.end = end;
   }
 
   /** The kept message that directly follows an offset. */
@@ -105,7 +78,7 @@ export class TopicLog {
       const after = this.#indexAfter(offset);
       complete = epoch === this.epoch && this.#follows(after, offset);
       // An offset that was skipped is of another past. A reader there already has what comes before it.
-      const isSkipped = epoch === this.epoch && offset >= this.beginning && offset < this.#lastMessageOffset;
+      const isSkipped = epoch === this.epoch && offset >= this.beginning && offset < this.lastMessageOffset;
       if (complete || isSkipped) index = after;
     } else if (since.kind === "time") {
       complete = this.droppedTime < since.time && knownSinceTime <= since.time;
@@ -163,22 +136,11 @@ export class TopicLog {
     this.#receivedTimes = this.#messages.map((_, index) => Math.min(this.#receivedTime(index), now));
   }
 
-  get #lastMessageOffset(): number {
-    return this.end ? previousOffset(this.end) : this.lastOffset;
-  }
-
-  #requireNext(entry: Message | End): void {
-    if (!this.end && entry.epoch === this.epoch && previousOffset(entry) === this.lastOffset) return;
-    throw new Error(
-      `the log of ${this.topic} ends at ${this.epoch}-${this.lastOffset}, not at what ${entry.epoch}-${entry.offset} follows`,
-    );
-  }
-
   /** What the message at `index` follows. Before the end where there is none, unless the reader has seen the end. */
   #from(since: Since, index: number, complete: boolean): Position {
     if (complete && since.kind === "position") return since.position;
     const first = this.#messages[index];
-    return { epoch: this.epoch, offset: first ? previousOffset(first) : this.#lastMessageOffset };
+    return { epoch: this.epoch, offset: first ? previousOffset(first) : this.lastMessageOffset };
   }
 
   #page(start: number, { messagesMax, bytesMax }: Page): Message[] {
@@ -197,13 +159,13 @@ export class TopicLog {
   #follows(index: number, offset: number): boolean {
     const message = this.#messages[index];
     if (message) return offset === previousOffset(message);
-    return offset === this.#lastMessageOffset || offset === this.lastOffset;
+    return offset === this.lastMessageOffset || offset === this.lastOffset;
   }
 
   /** The index of the first kept message after an offset; the length of `#messages` where there is none. */
   #indexAfter(offset: number): number {
     // Offsets mostly grow by one, and then the index is known without a search.
-    const guess = this.#messages.length - (this.#lastMessageOffset - offset);
+    const guess = this.#messages.length - (this.lastMessageOffset - offset);
     const message = this.#messages[guess];
     if (message && previousOffset(message) === offset) return guess;
     return this.#search(({ offset: later }) => later > offset);
@@ -220,14 +182,9 @@ export class TopicLog {
 
   /** The first index for which it holds, and then for all after it. */
   #search(holds: (message: Message, index: number) => boolean): number {
-    let low = this.#head;
-    let high = this.#messages.length;
-    while (low < high) {
-      const middle = Math.floor((low + high) / 2);
-      const message = this.#messages[middle];
-      if (message && holds(message, middle)) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+    return firstIndex(this.#head, this.#messages.length, (index) => {
+      const message = this.#messages[index];
+      return message !== undefined && holds(message, index);
+    });
   }
 }

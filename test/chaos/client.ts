@@ -84,30 +84,49 @@ export function checkAnswer(checker: Checker, asked: number, error: string): voi
   else if (status !== undefined) throw new Violation(`a reader was answered with ${status}: ${error}`);
 }
 
-/** Publishes until it is answered with 200, at any node. @throws for an answer that is neither 200 nor 503 */
-export async function publishAtLast(
-  { topic, nodes, random, checker }: ClientOptions,
-  body: string,
-): Promise<void> {
-  const key = crypto.randomUUID();
-  checker.begun(body);
+/** A request to /topics that is repeated. */
+export interface RepeatedRequest {
+  /** Called before each attempt. */
+  readonly asked?: () => void;
+  /** What follows `/topics/`. */
+  readonly path: string;
+  readonly method: "POST" | "DELETE";
+  readonly body?: string;
+  /** Statuses that are an answer beside 200. */
+  readonly answers?: readonly number[];
+}
+
+/**
+ * Asks any node, with one idempotency key, until it is answered. A node that cannot be reached, or that breaks off, is one of the
+ * things that happen here: another is asked.
+ * @throws {Violation} for an answer that is neither expected nor 503
+ */
+export async function askAtLast(
+  { nodes, random, checker }: Omit<ClientOptions, "topic">,
+  { asked, path, method, body, answers = [] }: RepeatedRequest,
+): Promise<{ readonly status: number; readonly text: string }> {
+  const headers = { "Content-Type": "text/plain", "Idempotency-Key": crypto.randomUUID() };
+  const init = { method, headers, ...(body !== undefined && { body }) };
   for (;;) {
-    const node = random.pick(nodes);
-    const asked = performance.now();
-    const headers = { "Content-Type": "text/plain", "Idempotency-Key": key };
-    const answer = await fetch(topicsUrl(node, topic), { method: "POST", body, headers }).catch(
-      () => undefined,
-    );
+    asked?.();
+    const askedMilliseconds = performance.now();
+    const answer = await fetch(topicsUrl(random.pick(nodes), path), init).catch(() => undefined);
     const text = await answer?.text().catch(() => undefined);
-    if (answer?.status === 200 && text !== undefined) {
-      checker.acknowledged(topic, JSON.parse(text).published[0].id, body);
-      return;
-    }
-    if (answer?.status === 503) checker.refused("publication", asked, text ?? "");
+    if (answer && text !== undefined && [200, ...answers].includes(answer.status))
+      return { status: answer.status, text };
+    if (answer?.status === 503) checker.refused("publication", askedMilliseconds, text ?? "");
     else if (answer && answer.status !== 200)
-      throw new Violation(`publishing was answered with ${answer.status}: ${text}`);
+      throw new Violation(`${method} ${path} was answered with ${answer.status}: ${text}`);
     await Bun.sleep(random.between(20, 100));
   }
+}
+
+/** Publishes until it is answered with 200, at any node. @throws {Violation} */
+export async function publishAtLast(client: ClientOptions, body: string): Promise<void> {
+  const { topic, checker } = client;
+  checker.begun(body);
+  const { text } = await askAtLast(client, { path: topic, method: "POST", body });
+  checker.acknowledged(topic, JSON.parse(text).published[0].id, body);
 }
 
 /**

@@ -4,10 +4,10 @@
  * holds it. A value that was acknowledged after the last event that may lose messages is there.
  */
 import type { Random } from "../support/random.ts";
-import { openStream, type ReceivedEvent, topicsUrl } from "../support/topics.ts";
+import { openStream, type ReceivedEvent, type StreamBlock, type StreamClient } from "../support/topics.ts";
 import { until } from "../support/wait.ts";
 import { type Checker, Violation } from "./checker.ts";
-import { checkAnswer, type NodeAddress } from "./client.ts";
+import { askAtLast, checkAnswer, type NodeAddress } from "./client.ts";
 
 /** Named so by `--keyed` of each node. */
 export const keyedTopic = "keyed";
@@ -72,37 +72,56 @@ export class KeyedWriter {
   }
 
   async #change(key: string, value: string | undefined): Promise<void> {
-    const { nodes, random, checker } = this.#options;
-    const headers = { "Content-Type": "text/plain", "Idempotency-Key": crypto.randomUUID() };
-    const init =
-      value === undefined ? { method: "DELETE", headers } : { method: "POST", headers, body: value };
-    for (;;) {
-      const asked = performance.now();
-      const losses = checker.losses === checker.lossesOver ? checker.losses : undefined;
-      const url = `${topicsUrl(random.pick(nodes), keyedTopic)}?key=${encodeURIComponent(key)}`;
-      const answer = await fetch(url, init).catch(() => undefined);
-      const text = await answer?.text().catch(() => undefined);
-      // 404: there is no such key. Then it is as if it had been removed.
-      if (text !== undefined && (answer?.status === 200 || (value === undefined && answer?.status === 404))) {
-        this.#known.set(key, { value, losses });
-        checker.tally.keyed++;
-        return;
-      }
-      // A full Redis refuses a value for good, and a removal never.
-      if (answer?.status === 507 && value !== undefined) return;
-      if (answer?.status === 503) checker.refused("publication", asked, text ?? "");
-      else if (answer && answer.status !== 200)
-        throw new Violation(`a change of a key was answered with ${answer.status}: ${text}`);
-      await Bun.sleep(random.between(20, 100));
-    }
+    const { checker } = this.#options;
+    let losses: number | undefined;
+    const { status } = await askAtLast(this.#options, {
+      asked: () => {
+        losses = checker.losses === checker.lossesOver ? checker.losses : undefined;
+      },
+      path: `${keyedTopic}?key=${encodeURIComponent(key)}`,
+      // 404: there is no such key, as if it had been removed. 507: a full Redis refuses a value for good, and a removal never.
+      ...(value === undefined
+        ? { method: "DELETE", answers: [404] }
+        : { method: "POST", body: value, answers: [507] }),
+    });
+    if (status === 507) return;
+    this.#known.set(key, { value, losses });
+    checker.tally.keyed++;
   }
 }
 
-/** Reads by an event stream, which breaks off at any moment, and returns with the id that an EventSource would have. */
-export class KeyedReader {
+/** What a reader of event streams holds, and where it is. */
+class Folded {
   readonly state = new Map<string, unknown>();
-  readonly #options: KeyedOptions;
+  /** The id that an EventSource would have. */
   #id: string | undefined;
+
+  /** Opens an event stream where it was. */
+  open(node: NodeAddress): Promise<StreamClient> {
+    const headers = this.#id === undefined ? {} : { "Last-Event-ID": this.#id };
+    return openStream(node, `${keyedTopic}?since=all`, headers);
+  }
+
+  /** @returns the type of the event */
+  take({ data, id }: StreamBlock): string {
+    const event = JSON.parse(data) as KeyedEvent;
+    fold(this.state, event);
+    this.#id = id ?? this.#id;
+    return event.type;
+  }
+
+  /** Reads to the end, at one node. @returns what it holds then */
+  async finish(node: NodeAddress): Promise<ReadonlyMap<string, unknown>> {
+    await using stream = await this.open(node);
+    while (this.take(await stream.next()) !== "longwire.live");
+    return this.state;
+  }
+}
+
+/** Reads by event streams, each of which breaks off at any moment. */
+export class KeyedReader {
+  readonly folded = new Folded();
+  readonly #options: KeyedOptions;
 
   constructor(options: KeyedOptions) {
     this.#options = options;
@@ -110,59 +129,33 @@ export class KeyedReader {
 
   async followUntil(signal: AbortSignal): Promise<void> {
     const { nodes, random, checker } = this.#options;
-    while (!signal.aborted) await this.follow(random.pick(nodes), random.between(0, 120), signal);
+    while (!signal.aborted) await this.#follow(random.pick(nodes), random.between(0, 120), signal);
     checker.tally.folds++;
   }
 
   /** Follows one connection for so many events. */
-  async follow(node: NodeAddress, count: number, signal: AbortSignal): Promise<void> {
+  async #follow(node: NodeAddress, count: number, signal: AbortSignal): Promise<void> {
     const { random, checker } = this.#options;
     const asked = performance.now();
     try {
-      await using stream = await openStream(
-        node as Parameters<typeof openStream>[0],
-        `${keyedTopic}?since=all`,
-        this.#id === undefined ? {} : { "Last-Event-ID": this.#id },
-      );
+      await using stream = await this.folded.open(node);
       // A quiet topic would hold it up at the end.
       const aborted = Promise.withResolvers<undefined>();
       signal.addEventListener("abort", () => aborted.resolve(undefined));
       for (let taken = 0; taken < count && !signal.aborted; taken++) {
         const block = await Promise.race([stream.next(), aborted.promise]);
-        if (block) this.#take(block);
+        if (block) this.folded.take(block);
       }
     } catch (error) {
       if (error instanceof Violation) throw error;
       checkAnswer(checker, asked, String(error));
-      await Bun.sleep(random.between(10, 200));
+      await Bun.sleep(random.between(10, 200)); // The node or Redis is away: a client comes back.
     }
-  }
-
-  /** Reads to the end, at one node. */
-  async finish(node: NodeAddress): Promise<void> {
-    await using stream = await openStream(
-      node as Parameters<typeof openStream>[0],
-      `${keyedTopic}?since=all`,
-      this.#id === undefined ? {} : { "Last-Event-ID": this.#id },
-    );
-    while (this.#take(await stream.next()) !== "longwire.live");
-  }
-
-  /** @returns the type of the event */
-  #take({ data, id }: { readonly data: string; readonly id: string | undefined }): string {
-    const event = JSON.parse(data) as KeyedEvent;
-    fold(this.state, event);
-    this.#id = id ?? this.#id;
-    return event.type;
   }
 }
 
 /** What a node holds. */
-async function heldAt(node: NodeAddress): Promise<Map<string, unknown>> {
-  const newcomer = new KeyedReader({ nodes: [node] } as unknown as KeyedOptions);
-  await newcomer.finish(node);
-  return newcomer.state;
-}
+const heldAt = (node: NodeAddress): Promise<ReadonlyMap<string, unknown>> => new Folded().finish(node);
 
 /** When all is well again: every node, and every reader from its place, has the same. @throws {Violation} */
 export async function checkKeyed(
@@ -180,8 +173,8 @@ export async function checkKeyed(
       10,
     );
   for (const [index, reader] of readers.entries()) {
-    await reader.finish(nodes[index % nodes.length] as NodeAddress);
-    if (shown(reader.state) !== shown(held))
-      throw new Violation(`a reader folded\n${shown(reader.state)}\nwhere the cluster holds\n${shown(held)}`);
+    const folded = await reader.folded.finish(nodes[index % nodes.length] as NodeAddress);
+    if (shown(folded) !== shown(held))
+      throw new Violation(`a reader folded\n${shown(folded)}\nwhere the cluster holds\n${shown(held)}`);
   }
 }

@@ -192,7 +192,7 @@ export interface StreamClient extends AsyncDisposable {
 
 /** A reader of server-sent events that also shows the parts that an EventSource hides. */
 export async function openStream(
-  server: RunningServer,
+  server: Pick<RunningServer, "url">,
   path: string,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<StreamClient> {

@@ -1,5 +1,6 @@
 /** What readers see of a keyed topic: its values, and the removals that are not too old. It writes nothing. */
 import type { Page } from "../../topic/broker.ts";
+import { keyedStart } from "../../topic/keyed-start.ts";
 import { messageBytes, type Place, type Position, type Since } from "../../topic/message.ts";
 import { limitsOf } from "../../topic/retention.ts";
 import { EntryWriter } from "./entry.ts";
@@ -56,7 +57,14 @@ export class KeyedReader {
     position: Position,
     { since, page, now }: { readonly since: Since; readonly page: Page; readonly now: number },
   ): Omit<StoredHistory, "end"> {
-    const { complete, from } = this.#start(topic, this.#forgotten(topic, state, now), position, since);
+    const forgotten = this.#forgotten(topic, state, now);
+    const past = {
+      ...{ position, lastMessageOffset: topic.last, knownSinceTime: this.#sinceTime },
+      ...{ floor: forgotten.floor, forgottenTime: forgotten.time },
+      beforeLast: (count: number) => (this.#table.valueFromEnd(topic, count) ?? 1) - 1,
+      beforeTime: (time: number) => this.#beforeTime(topic, time),
+    };
+    const { complete, from } = keyedStart(past, since);
     const { entries, offset, isLast } = this.#table.reading(() => this.#page(topic, from, page));
     // Its last offsets may be those of entries that were replaced, and a reader that has seen the end stays there.
     const through = isLast
@@ -65,32 +73,11 @@ export class KeyedReader {
     return { complete, isTrimmed: false, from, through, position, entries };
   }
 
-  #start(
-    topic: DiskTopic,
-    forgotten: Forgotten,
-    { epoch, offset: last }: Position,
-    since: Since,
-  ): { readonly complete: boolean; readonly from: Place } {
-    const snapshot: Place = { epoch, offset: 0, base: topic.last };
-    if (since.kind === "all") return { complete: true, from: snapshot };
-    if (since.kind === "position") {
-      const { offset, base = offset } = since.position;
-      const read = Math.max(offset, base);
-      const complete = since.position.epoch === epoch && read <= last && read >= forgotten.floor;
-      return { complete, from: complete ? since.position : snapshot };
-    }
-    if (since.kind === "last") {
-      const first = this.#table.valueFromEnd(topic, since.count) ?? 1;
-      return { complete: true, from: { ...snapshot, offset: first - 1 } };
-    }
-    if (since.kind === "time") {
-      const complete = forgotten.time < since.time && this.#sinceTime <= since.time;
-      const firsts = ([0, 1] as const).map(
-        (removed) => this.#table.firstSince(topic, removed, since.time, topic.last) ?? topic.last + 1,
-      );
-      return { complete, from: complete ? { epoch, offset: Math.min(...firsts) - 1 } : snapshot };
-    }
-    return { complete: false, from: snapshot };
+  #beforeTime(topic: DiskTopic, time: number): number {
+    const firsts = ([0, 1] as const).map(
+      (removed) => this.#table.firstSince(topic, removed, time, topic.last) ?? topic.last + 1,
+    );
+    return Math.min(...firsts) - 1;
   }
 
   #page(

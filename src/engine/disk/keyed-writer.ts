@@ -1,8 +1,8 @@
 /** Appends to keyed topics: straight into their table, in the transaction of the batch. */
-import { type Condition, ConditionFailed, KeyAbsent } from "../../topic/broker.ts";
+import type { Condition } from "../../topic/broker.ts";
 import { isRemoval, keyOf } from "../../topic/key.ts";
 import type { Position } from "../../topic/message.ts";
-import { meets, requireRoom } from "../keyed-rules.ts";
+import { type HeldValue, requireKeys } from "../keyed-rules.ts";
 import { type Entries, entryKinds } from "./entry.ts";
 import { type KeptRow, type KeyedState, rowBytes } from "./keyed-row.ts";
 import type { KeyedTable } from "./keyed-table.ts";
@@ -40,7 +40,7 @@ export class KeyedWriter {
   }
 
   /**
-   * Whether a topic takes these entries: the condition first, then the keys that are removed, then the room for the values.
+   * Whether a topic takes these entries.
    * @returns what the keys have
    * @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull} @throws {DamagedData}
    */
@@ -52,16 +52,15 @@ export class KeyedWriter {
     condition: Condition | undefined,
   ): FoundKeys {
     const found: FoundKeys = new Map();
-    const added = new Map<string, number>();
-    for (const { key, removed, bytes } of drafts) {
-      if (!found.has(key)) found.set(key, this.#table.find(topic, key));
-      const row = found.get(key);
-      const value = row?.removed === 0 ? { epoch: position.epoch, offset: row.offset } : undefined;
-      if (condition && !meets(value, condition)) throw new ConditionFailed(topic.name, value);
-      if (!removed) added.set(key, rowBytes(key, bytes));
-      else if (!value) throw new KeyAbsent(topic.name, position);
-    }
-    this.#requireRoom(topic, state, found, added);
+    for (const { key } of drafts) if (!found.has(key)) found.set(key, this.#table.find(topic, key));
+    const changes = drafts.map(({ key, removed, bytes }) => ({
+      key,
+      valueBytes: removed ? undefined : rowBytes(key, bytes),
+    }));
+    const held = (key: string) => heldIn(found.get(key));
+    const { valueBytes } = this.#table;
+    const target = { name: topic.name, position, valueCount: state.values, valueBytes, held };
+    requireKeys(target, changes, condition, this.#limits);
     return found;
   }
 
@@ -82,23 +81,6 @@ export class KeyedWriter {
     return this.#forgetSurplus(topic, put.state);
   }
 
-  #requireRoom(
-    topic: DiskTopic,
-    { values }: KeyedState,
-    found: FoundKeys,
-    added: ReadonlyMap<string, number>,
-  ): void {
-    let newKeys = 0;
-    let newBytes = 0;
-    for (const [key, bytes] of added) {
-      const row = found.get(key);
-      if (row?.removed !== 0) newKeys++;
-      newBytes += bytes - (row?.removed === 0 ? rowBytes(key, row.bytes) : 0);
-    }
-    const { valueBytes } = this.#table;
-    requireRoom({ topic: topic.name, values, newKeys, valueBytes, newBytes }, this.#limits);
-  }
-
   /** No more removals are kept than keys may be. */
   #forgetSurplus(topic: DiskTopic, state: KeyedState): KeyedState {
     const surplus = state.removals - this.#limits.keysMax;
@@ -106,3 +88,7 @@ export class KeyedWriter {
     return this.#table.forget(state, this.#table.oldestRemovals(topic, Math.min(surplus, forgottenMax)));
   }
 }
+
+/** The value that a row has. */
+const heldIn = (row: KeptRow | undefined): HeldValue | undefined =>
+  row?.removed === 0 ? { offset: row.offset, bytes: rowBytes(row.key, row.bytes) } : undefined;

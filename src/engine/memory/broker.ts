@@ -5,10 +5,8 @@ import {
   type BrokerListener,
   type BrokerState,
   type BrokerTraits,
-  ConditionFailed,
   type History,
   idempotencySeconds,
-  KeyAbsent,
   type KeyState,
   type Once,
   type Page,
@@ -37,7 +35,7 @@ import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { fedAt } from "../fed-entry.ts";
 import { IdempotencyKeys } from "../idempotency-keys.ts";
-import { meets, requireRoom } from "../keyed-rules.ts";
+import { requireKeys } from "../keyed-rules.ts";
 import {
   publishRecorded,
   type RecordKey,
@@ -195,7 +193,7 @@ export class MemoryBroker implements Broker, EngineSize {
     if (log instanceof KeyedLog) this.#requireKeys(log, publication);
     const { drafts, end } = publication;
     const now = this.#clock.now();
-    this.#used(name, now);
+    this.#use(topic, now);
     let message: Position | undefined;
     for (const draft of drafts) {
       message = this.#appendMessage(topic, draft, now);
@@ -211,17 +209,19 @@ export class MemoryBroker implements Broker, EngineSize {
   #feed({ log, feeds }: MemoryTopic, draft: Draft | undefined, position: Position, now: number): void {
     if (feeds.length === 0) return;
     const fed = fedAt(draft, log.topic, position);
-    for (const name of feeds) this.#appendMessage(this.#used(name, now), fed, now);
+    for (const name of feeds) {
+      const feed = this.#topic(name);
+      this.#use(feed, now);
+      this.#appendMessage(feed, fed, now);
+    }
   }
 
-  /** A topic to which something is appended now. */
-  #used(name: string, now: number): MemoryTopic {
-    const topic = this.#topic(name);
+  /** Something is appended to a topic now. */
+  #use(topic: MemoryTopic, now: number): void {
     // A clock that was set back must not make a topic's time decrease.
     topic.lastTime = Math.max(now, topic.lastTime);
     topic.lastUsedMilliseconds = this.#clock.monotonic();
-    this.#removeIdle(name);
-    return topic;
+    this.#removeIdle(topic.log.topic);
   }
 
   #appendMessage({ log, lastTime }: MemoryTopic, draft: Draft, now: number): Position {
@@ -247,35 +247,25 @@ export class MemoryBroker implements Broker, EngineSize {
   #appendKeyed(log: KeyedLog, message: Message, now: number): void {
     const { valueBytes, removalBytes } = log.append(message, now);
     if (removalBytes !== 0) this.#retention.appended(log.removals, removalBytes, now);
-    this.#valueBytes += valueBytes;
-    this.#retention.hold(valueBytes);
+    this.#holdValues(valueBytes);
   }
 
-  /**
-   * Whether a keyed topic takes a publication: its condition first, then the key that it removes, then the room for its values.
-   * @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull}
-   */
+  /** @param bytes below 0 where values take less than before */
+  #holdValues(bytes: number): void {
+    this.#valueBytes += bytes;
+    this.#retention.hold(bytes);
+  }
+
+  /** @throws {ConditionFailed} @throws {KeyAbsent} @throws {TopicFull} */
   #requireKeys(log: KeyedLog, { drafts, condition }: Publication): void {
-    // A key that is given several values has the last of them.
-    const added = new Map<string, number>();
-    for (const draft of drafts) {
-      const key = keyOf(draft);
-      const value = log.value(key);
-      if (condition && !meets(value, condition))
-        throw new ConditionFailed(log.topic, value && positionOf(value));
-      if (!isRemoval(draft)) added.set(key, keyedBytes(draft));
-      else if (!value) throw new KeyAbsent(log.topic, log.last);
-    }
-    let newKeys = 0;
-    let newBytes = 0;
-    for (const [key, bytes] of added) {
-      const earlierBytes = log.bytesOf(key);
-      if (earlierBytes === 0) newKeys++;
-      newBytes += bytes - earlierBytes;
-    }
-    const { topic, valueCount: values } = log;
-    const growth = { topic, values, newKeys, valueBytes: this.#valueBytes, newBytes };
-    requireRoom(growth, this.#limits);
+    const changes = drafts.map((draft) => ({
+      key: keyOf(draft),
+      valueBytes: isRemoval(draft) ? undefined : keyedBytes(draft),
+    }));
+    const { topic: name, last: position, valueCount } = log;
+    const held = (key: string) => log.held(key);
+    const target = { name, position, valueCount, valueBytes: this.#valueBytes, held };
+    requireKeys(target, changes, condition, this.#limits);
   }
 
   #appendEnd({ log, lastTime, subscribed }: MemoryTopic): Position {
@@ -320,8 +310,7 @@ export class MemoryBroker implements Broker, EngineSize {
     this.#topics.delete(name);
     if (!(log instanceof KeyedLog)) return;
     this.#retention.forget(log.removals);
-    this.#valueBytes -= log.valueBytes;
-    this.#retention.hold(-log.valueBytes);
+    this.#holdValues(-log.valueBytes);
   }
 
   #addIdle(name: string): void {
@@ -358,5 +347,3 @@ const droppable = (log: TopicLog | KeyedLog): TopicLog | Removals =>
 /** Whether nothing but the topic's position is left, unless it has a subscriber. Values do not age, except where all has ended. */
 const isUnused = (log: TopicLog | KeyedLog): boolean =>
   log.length === 0 || (log instanceof KeyedLog && log.end !== undefined);
-
-const positionOf = ({ epoch, offset }: Position): Position => ({ epoch, offset });

@@ -7,8 +7,7 @@ import type { RequestContext } from "../../../src/http/request-context.ts";
 import { Counters } from "../../../src/metrics.ts";
 import { type LocalTopic, Subscription } from "../../../src/topic/subscription.ts";
 import { Encodings } from "../../../src/wire/encodings.ts";
-import { LiveVisitors } from "../../support/live-visitors.ts";
-import { localTopic, messageOf } from "../../support/topic-readers.ts";
+import { localTopic, messageOf, ReaderStage } from "../../support/topic-readers.ts";
 
 const value = { ...messageOf("2"), epoch: "b", attributes: { partitionkey: "k" } };
 const snapshot = { epoch: "b", offset: 0, base: 1 };
@@ -17,12 +16,12 @@ const gap = { topic: "news", requested: "a-0", from: snapshot };
 /** A poll that waits at a-0, and its subscription, whose topic is at b-1 then and has one value. */
 function waiting() {
   let epoch = "a";
-  const topic = {
-    ...localTopic(new LiveVisitors()),
+  const topic: LocalTopic<TopicReaders> = {
+    ...localTopic(new ReaderStage().topic()),
     isKeyed: true,
     isAt: (at: string, offset: number) => at === epoch && offset === (epoch === "a" ? 0 : 1),
     read: async () => ({ from: snapshot, messages: [value], through: { epoch: "b", offset: 1 } }),
-  } as unknown as LocalTopic<TopicReaders>;
+  };
   const subscription = new Subscription(topic, undefined);
   const deps = {
     connections: { openHttp: () => ({ end: () => undefined }) },

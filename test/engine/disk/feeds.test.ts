@@ -1,10 +1,6 @@
 /** Feeds on disk: what the contract cannot ask, because it needs a restart, a fault, or a look into the file. */
-import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { DiskBroker } from "../../../src/engine/disk/broker.ts";
+import type { DiskBroker } from "../../../src/engine/disk/broker.ts";
 import { Entries } from "../../../src/engine/disk/entry.ts";
 import { maintenance } from "../../../src/engine/disk/maintenance.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
@@ -12,14 +8,12 @@ import { BrokerUnavailable, KeyAbsent, StreamTakenOver, TopicFull } from "../../
 import type { Draft } from "../../../src/topic/draft.ts";
 import { removalOf } from "../../../src/topic/key.ts";
 import { formatId, type Message } from "../../../src/topic/message.ts";
-import { recordingLog } from "../../support/recording-log.ts";
+import { DiskStage } from "../../support/disk-stage.ts";
 import { until } from "../../support/wait.ts";
 import { valueDraft } from "../contract/keyed-topic.ts";
 import { all, endTopic, failureOf, once, post, text, wholePage } from "../contract/messages.ts";
 
 setDefaultTimeout(120_000);
-
-const workerUrl = new URL("../../support/disk-worker.ts", import.meta.url);
 
 const limits: EngineLimits = {
   historyMessages: 100,
@@ -37,31 +31,9 @@ const limits: EngineLimits = {
   idempotencyBytesMax: 1024 * 1024,
 };
 
-/** A directory, and the engine that has it. */
-class Stage implements AsyncDisposable {
-  readonly #directory = mkdtempSync(join(tmpdir(), "longwire-feeds-"));
-  #aheadMilliseconds = 0;
-  #broker: DiskBroker | undefined;
-
-  async open(changed: Partial<EngineLimits> = {}): Promise<DiskBroker> {
-    await this.#broker?.close();
-    const clock = { now: () => Date.now() + this.#aheadMilliseconds, monotonic: () => performance.now() };
-    const broker = new DiskBroker({
-      ...{ directory: this.#directory, workerUrl, clock, log: recordingLog() },
-      limits: { ...limits, ...changed },
-    });
-    this.#broker = broker;
-    await until(() => broker.state.available, "the disk to be opened");
-    return broker;
-  }
-
-  pass(seconds: number): void {
-    this.#aheadMilliseconds += seconds * 1000;
-  }
-
-  /** The data file, in which another program may read and write. */
-  database(): Database {
-    return new Database(join(this.#directory, "longwire.db"));
+class Stage extends DiskStage {
+  constructor() {
+    super(limits);
   }
 
   /** The entries of a topic in a table, byte for byte. */
@@ -79,13 +51,8 @@ class Stage implements AsyncDisposable {
   }
 
   async faults(): Promise<readonly string[]> {
-    await this.#broker?.close();
-    return maintenance.checkData(this.#directory).faults;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#broker?.close();
-    rmSync(this.#directory, { recursive: true });
+    await this.close();
+    return maintenance.checkData(this.directory).faults;
   }
 }
 

@@ -1,11 +1,8 @@
 /** Keyed topics on disk: what the contract cannot ask, because it needs a restart, a fault, or a look into the file. */
-import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Clock } from "../../../src/engine/clock.ts";
-import { DiskBroker } from "../../../src/engine/disk/broker.ts";
+import type { DiskBroker } from "../../../src/engine/disk/broker.ts";
 import { maintenance } from "../../../src/engine/disk/maintenance.ts";
 import type { EngineLimits } from "../../../src/engine/engine.ts";
 import {
@@ -17,14 +14,12 @@ import {
 } from "../../../src/topic/broker.ts";
 import { removalOf } from "../../../src/topic/key.ts";
 import type { Position, Since } from "../../../src/topic/message.ts";
-import { type RecordingLog, recordingLog } from "../../support/recording-log.ts";
+import { DiskStage } from "../../support/disk-stage.ts";
 import { until } from "../../support/wait.ts";
 import { readPage, valueDraft } from "../contract/keyed-topic.ts";
 import { all, endTopic, epochOf, failureOf, once, post, text, wholePage } from "../contract/messages.ts";
 
 setDefaultTimeout(120_000);
-
-const workerUrl = new URL("../../support/disk-worker.ts", import.meta.url);
 
 const limits: EngineLimits = {
   historyMessages: 100,
@@ -41,43 +36,14 @@ const limits: EngineLimits = {
 
 const topic = "keyed/prices";
 
-/** A directory, and the engine that has it. */
-class Stage implements AsyncDisposable {
-  readonly directory = mkdtempSync(join(tmpdir(), "longwire-keyed-"));
-  log: RecordingLog = recordingLog();
-  #aheadMilliseconds = 0;
-  #broker: DiskBroker | undefined;
-  readonly #clock: Clock = {
-    now: () => Date.now() + this.#aheadMilliseconds,
-    monotonic: () => performance.now() + Math.max(0, this.#aheadMilliseconds),
-  };
-
-  async open(changed: Partial<EngineLimits> = {}): Promise<DiskBroker> {
-    await this.close();
-    this.log = recordingLog();
-    const { directory, log } = this;
-    const broker = new DiskBroker({
-      ...{ directory, workerUrl, log },
-      ...{ limits: { ...limits, ...changed }, clock: this.#clock },
-    });
-    this.#broker = broker;
-    await until(() => broker.state.available, "the disk to be opened");
-    return broker;
-  }
-
-  async close(): Promise<void> {
-    await this.#broker?.close();
-    this.#broker = undefined;
-  }
-
-  /** @param seconds below 0 where the clock is set back */
-  setClock(seconds: number): void {
-    this.#aheadMilliseconds += seconds * 1000;
+class Stage extends DiskStage {
+  constructor() {
+    super(limits);
   }
 
   /** Of the data file, which another program may read. */
   count(table: string): number {
-    using database = new Database(join(this.directory, "longwire.db"), { readonly: true });
+    using database = this.database();
     return (database.query(`SELECT count(*) AS count FROM ${table}`).get() as { count: number }).count;
   }
 
@@ -85,7 +51,7 @@ class Stage implements AsyncDisposable {
   flip(place: string | Uint8Array): void {
     const path = join(this.directory, "longwire.db");
     {
-      using database = new Database(path);
+      using database = this.database();
       database.run("PRAGMA wal_checkpoint(TRUNCATE)");
     }
     const file = readFileSync(path);
@@ -98,11 +64,6 @@ class Stage implements AsyncDisposable {
   /** What the log says of the topics that begin anew. */
   get begunAnew(): unknown[] {
     return this.log.lines.filter(({ message }) => message.includes("--keyed")).map(({ fields }) => fields);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
-    rmSync(this.directory, { recursive: true, force: true });
   }
 }
 
@@ -186,9 +147,9 @@ test("an ended topic's values go when its position has aged, and those of anothe
   for (const key of ["a", "b", "c"]) await set(broker, key, "1");
   await post(broker, "keyed/other", valueDraft("a", "stays"));
   await endTopic(broker, topic);
-  stage.setClock(60);
+  stage.pass(60);
   expect((await broker.inspect([topic]))[0]?.retained).toBe(3);
-  stage.setClock(61);
+  stage.pass(61);
   expect(await broker.positions([topic])).toEqual([undefined]);
   await until(
     () => stage.count("keyed") === 1 && stage.count("keyed_topic") === 1,
@@ -205,7 +166,7 @@ test("a commit that fails changes no value and no count", async () => {
   await set(broker, "b", "two");
   await remove(broker, "b");
   const before = await read(broker);
-  using database = new Database(join(stage.directory, "longwire.db"));
+  using database = stage.database();
   database.run(
     "CREATE TRIGGER refusing BEFORE UPDATE ON keyed_topic BEGIN SELECT RAISE(ABORT, 'refused'); END",
   );
@@ -229,14 +190,14 @@ test("a clock that is set back keeps no removal longer", async () => {
   await using stage = new Stage();
   const broker = await stage.open();
   const first = await set(broker, "a", "1");
-  stage.setClock(1000);
+  stage.pass(1000);
   await set(broker, "b", "2");
   await remove(broker, "a");
-  stage.setClock(-1000);
+  stage.pass(-1000);
   const last = await set(broker, "c", "3");
-  stage.setClock(30);
+  stage.pass(30);
   expect((await read(broker, after(first))).messages.map(({ offset }) => offset)).toEqual([2, 3, 4]);
-  stage.setClock(31);
+  stage.pass(31);
   expect((await read(broker, after(first))).complete).toBe(false);
   expect((await read(broker, after(last))).complete).toBe(true);
   await until(() => stage.count("keyed WHERE removed = 1") === 0, "the removal to be forgotten");
@@ -248,12 +209,12 @@ test("a clock that is set back keeps no removal longer", async () => {
 test("a clock that is set back makes no removal that is forgotten newer", async () => {
   await using stage = new Stage();
   const broker = await stage.open();
-  stage.setClock(1000);
+  stage.pass(1000);
   for (const key of ["a", "b", "c", "d"]) {
     await set(broker, key, "1");
     await remove(broker, key); // The limit is three, so that the fourth one forgets the first.
   }
-  stage.setClock(-1000);
+  stage.pass(-1000);
   await set(broker, "e", "2");
   const since: Since = { kind: "time", time: Date.now() + 100_000 };
   expect(await read(broker, since)).toMatchObject({ complete: true, messages: [] });
@@ -292,7 +253,7 @@ test("a file that was written before there were keyed topics is opened, and has 
   const position = await post(before, "news", text("kept"));
   await stage.close();
   {
-    using database = new Database(join(stage.directory, "longwire.db"));
+    using database = stage.database();
     database.run("DROP TABLE keyed; DROP TABLE keyed_topic; PRAGMA user_version = 2");
   }
   expect(maintenance.checkData(stage.directory)).toMatchObject({ faults: [], messages: 1 });
@@ -344,7 +305,7 @@ test("a flipped bit in the time of an entry, or of a topic's forgotten removal, 
   await post(broker, "keyed/other", valueDraft("a", "whole"));
   await stage.close();
   {
-    using database = new Database(join(stage.directory, "longwire.db"));
+    using database = stage.database();
     database.run(
       "UPDATE keyed SET received = received - (received & 1024) + (~received & 1024) WHERE key = 'b'",
     );

@@ -1,5 +1,5 @@
 /** What nodes do while Redis fails in each of its ways, and that all is well when it is back. */
-import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
@@ -8,6 +8,7 @@ import { BrokerUnavailable } from "../../../src/topic/broker.ts";
 import { removalOf } from "../../../src/topic/key.ts";
 import { formatId } from "../../../src/topic/message.ts";
 import { makeCertificate } from "../../support/certificate.ts";
+import { closedAfterEach } from "../../support/closed-after-each.ts";
 import { freePort } from "../../support/free-port.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
@@ -19,16 +20,9 @@ import { settleSecondsMax } from "../contract/away.ts";
 
 setDefaultTimeout(120_000);
 
-const opened: AsyncDisposable[] = [];
-afterEach(async () => {
-  for (const resource of opened.splice(0).toReversed()) await resource[Symbol.asyncDispose]();
-});
+const opened = closedAfterEach();
 
-async function server(...flags: string[]): Promise<RedisServer> {
-  const server = await RedisServer.start(...flags);
-  opened.push(server);
-  return server;
-}
+const server = async (...flags: string[]): Promise<RedisServer> => opened(await RedisServer.start(...flags));
 
 async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
   const node = unreadyOn(server, settings);
@@ -37,8 +31,7 @@ async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings
 }
 
 function unreadyOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): RedisNode {
-  const node = RedisNode.unready(server, settings);
-  opened.push(node);
+  const node = opened(RedisNode.unready(server, settings));
   return node;
 }
 

@@ -1,9 +1,10 @@
 /** Feeds in Redis: what its servers and the settings of the nodes do to them. The contract has the rest. */
-import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
 import { BrokerUnavailable } from "../../../src/topic/broker.ts";
 import { removalOf } from "../../../src/topic/key.ts";
 import { formatId, type Message, type Position } from "../../../src/topic/message.ts";
+import { closedAfterEach } from "../../support/closed-after-each.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
 import { spawnServer } from "../../support/server.ts";
@@ -14,23 +15,16 @@ import { all, endTopic, failureOf, once, post, text, wholePage } from "../contra
 
 setDefaultTimeout(120_000);
 
-const opened: AsyncDisposable[] = [];
-afterEach(async () => {
-  for (const resource of opened.splice(0).toReversed()) await resource[Symbol.asyncDispose]();
-});
+const opened = closedAfterEach();
 
-async function serverOf(...flags: string[]): Promise<RedisServer> {
-  const server = await RedisServer.start(...flags);
-  opened.push(server);
-  return server;
-}
+const serverOf = async (...flags: string[]): Promise<RedisServer> =>
+  opened(await RedisServer.start(...flags));
 
 const feeds = [{ pattern: "chat/*", topic: "all-chats" }];
 const keyed = ["chat/state"];
 
 async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
-  const node = await RedisNode.on(server, { feeds, keyed, ...settings });
-  opened.push(node);
+  const node = opened(await RedisNode.on(server, { feeds, keyed, ...settings }));
   return node;
 }
 

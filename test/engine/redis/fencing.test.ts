@@ -2,12 +2,13 @@
  * What clients are told after everything that can happen to a Redis server: with real servers, through the real hub. An id
  * is never given to two messages, and nothing is resumed across a possible loss.
  */
-import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
 import { TopicEnded } from "../../../src/topic/broker.ts";
 import { formatId, type Position } from "../../../src/topic/message.ts";
+import { closedAfterEach } from "../../support/closed-after-each.ts";
 import { RedisLine, RedisServer } from "../../support/redis.ts";
 import { type Client, RedisNode } from "../../support/redis-node.ts";
 import { lacks } from "../../support/tool.ts";
@@ -15,20 +16,12 @@ import { until } from "../../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
-const opened: AsyncDisposable[] = [];
-afterEach(async () => {
-  for (const resource of opened.splice(0).toReversed()) await resource[Symbol.asyncDispose]();
-});
+const opened = closedAfterEach();
 
-async function server(...flags: string[]): Promise<RedisServer> {
-  const server = await RedisServer.start(...flags);
-  opened.push(server);
-  return server;
-}
+const server = async (...flags: string[]): Promise<RedisServer> => opened(await RedisServer.start(...flags));
 
 async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
-  const node = await RedisNode.on(server, settings);
-  opened.push(node);
+  const node = opened(await RedisNode.on(server, settings));
   return node;
 }
 

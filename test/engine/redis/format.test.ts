@@ -2,10 +2,11 @@
  * What a version has written into Redis, the next ones must read, and two versions run beside each other during an upgrade.
  * The data here is that of version 0.1, byte for byte. A change of a format must leave these tests as they are, and add its own.
  */
-import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { decodeEntry } from "../../../src/engine/redis/entry.ts";
 import { BrokerUnavailable, TopicEnded } from "../../../src/topic/broker.ts";
 import { removalOf } from "../../../src/topic/key.ts";
+import { closedAfterEach } from "../../support/closed-after-each.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
 import { spawnServer } from "../../support/server.ts";
@@ -15,17 +16,13 @@ import { until } from "../../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
-const opened: AsyncDisposable[] = [];
-afterEach(async () => {
-  for (const resource of opened.splice(0).toReversed()) await resource[Symbol.asyncDispose]();
-});
+const opened = closedAfterEach();
 
 /** A second ago, so that nothing has aged. */
 const time = Date.now() - 1000;
 
 async function writtenByVersion01(): Promise<{ redis: RedisServer; node: RedisNode }> {
-  const redis = await RedisServer.start();
-  opened.push(redis);
+  const redis = opened(await RedisServer.start());
   const [replid, run] = [await redis.info("master_replid"), await redis.info("run_id")];
   await redis.command("SET", "test:fence", `${replid} 5 5 ${time} 0 ${run}`);
   await redis.command("SET", "test:{news}:p", `abc 3 ${time} ${time} 5 - old:1 -`);
@@ -37,8 +34,7 @@ async function writtenByVersion01(): Promise<{ redis: RedisServer; node: RedisNo
     await redis.command("RPUSH", "test:{news}:l", entry);
   await redis.command("SET", "test:{ended}:p", `abc 2 ${time} ${time} 5 - - 1:${time}:${time}`);
   await redis.command("RPUSH", "test:{ended}:l", `abc 1 ${time} ${time} 0 0\nttext/plain\nlast`);
-  const node = await RedisNode.on(redis);
-  opened.push(node);
+  const node = opened(await RedisNode.on(redis));
   return { redis, node };
 }
 
@@ -57,10 +53,8 @@ async function everything(redis: RedisServer): Promise<Record<string, string>> {
 
 describe.skipIf(lacks("redis-server"))("what this version has written", () => {
   test("are hashes with named fields", async () => {
-    const redis = await RedisServer.start();
-    opened.push(redis);
-    const node = await RedisNode.on(redis);
-    opened.push(node);
+    const redis = opened(await RedisServer.start());
+    const node = opened(await RedisNode.on(redis));
     const { epoch } = await node.publish("one");
     const fence = new Map(pairsOf(await redis.command("HGETALL", "test:fence")));
     const [replid, run] = [await redis.info("master_replid"), await redis.info("run_id")];
@@ -88,10 +82,8 @@ describe.skipIf(lacks("redis-server"))("what this version has written", () => {
   });
 
   test("of a keyed topic is an entry of each key, and their offsets", async () => {
-    const redis = await RedisServer.start();
-    opened.push(redis);
-    const node = await RedisNode.on(redis, { keyed: ["prices"] });
-    opened.push(node);
+    const redis = opened(await RedisServer.start());
+    const node = opened(await RedisNode.on(redis, { keyed: ["prices"] }));
     const draft = { data: "1", contentType: "text/plain", attributes: { partitionkey: "a" } };
     for (const next of [draft, { ...draft, attributes: { partitionkey: "b" } }, removalOf("a")])
       await node.hub.publish("prices", { drafts: [next] });
@@ -113,10 +105,8 @@ describe.skipIf(lacks("redis-server"))("what this version has written", () => {
   });
 
   test("is refused by the scripts of version 0.1, which change nothing", async () => {
-    const redis = await RedisServer.start();
-    opened.push(redis);
-    const node = await RedisNode.on(redis);
-    opened.push(node);
+    const redis = opened(await RedisServer.start());
+    const node = opened(await RedisNode.on(redis));
     await node.publish("one");
     const before = await everything(redis);
     // The first commands on the fence and on a position in every script of version 0.1.
@@ -217,8 +207,7 @@ test.skipIf(lacks("redis-server"))(
   async () => {
     await using memory = await spawnServer();
     const id = await publish(memory, "news", "before");
-    const redis = await RedisServer.start();
-    opened.push(redis);
+    const redis = opened(await RedisServer.start());
     await using moved = await spawnServer(["--redis", redis.url]);
     await until(async () => (await fetch(new URL("/readyz", moved.url))).ok, "the server to reach Redis");
     await publish(moved, "news", "first");

@@ -1,10 +1,11 @@
 /** Keyed topics in Redis: what its servers and the settings of the nodes do to them. The contract has the rest. */
-import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
 import { KeyAbsent, TopicFull } from "../../../src/topic/broker.ts";
 import type { Draft } from "../../../src/topic/draft.ts";
 import { removalOf } from "../../../src/topic/key.ts";
 import { formatId, type Position } from "../../../src/topic/message.ts";
+import { closedAfterEach } from "../../support/closed-after-each.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
 import { lacks } from "../../support/tool.ts";
@@ -13,22 +14,15 @@ import { failureOf, wholePage } from "../contract/messages.ts";
 
 setDefaultTimeout(120_000);
 
-const opened: AsyncDisposable[] = [];
-afterEach(async () => {
-  for (const resource of opened.splice(0).toReversed()) await resource[Symbol.asyncDispose]();
-});
+const opened = closedAfterEach();
 
-async function serverOf(...flags: string[]): Promise<RedisServer> {
-  const server = await RedisServer.start(...flags);
-  opened.push(server);
-  return server;
-}
+const serverOf = async (...flags: string[]): Promise<RedisServer> =>
+  opened(await RedisServer.start(...flags));
 
 const keyed = ["prices"];
 
 async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
-  const node = await RedisNode.on(server, { keyed, ...settings });
-  opened.push(node);
+  const node = opened(await RedisNode.on(server, { keyed, ...settings }));
   return node;
 }
 
