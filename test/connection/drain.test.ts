@@ -103,7 +103,9 @@ describe("SIGTERM", () => {
   });
 
   test("finishes and answers the publication under way", async () => {
-    await using server = await spawnServer(["--drain-window", "1s"]);
+    await using server = await spawnServer(["--drain-window", "1h"]);
+    // A body that arrives is a connection: its turn to be closed comes after these, 20 ms after each.
+    await Promise.all(Array.from({ length: 200 }, () => openWs(server.socketUrl())));
     const topic = newTopic();
     const subscriber = await openEvents(server, topic);
     using publisher = await RawSocket.connect(server.url);
