@@ -4,8 +4,8 @@
  *
  * A message takes this way. Each step is one file:
  *
- *   endpoint/topics/publish.ts    POST /topics/… (a stream: publish-stream.ts; a frame of a WebSocket: socket.ts; a
- *                                 call of the program: program.ts)
+ *   endpoint/topics/publish.ts    POST /topics/… (a stream: publish-stream.ts; a frame of a WebSocket:
+ *                                 publish-frame.ts; a call of the program: program.ts)
  *     ↓ publish
  *   topic/hub.ts                  joins an engine to the topics that have subscribers on this node
  *     ↓ publish
@@ -25,6 +25,7 @@
  *   server.ts                a server of its own: where it listens, and how it is drained and stopped
  *   assembly.ts              joins all parts; the only file that knows all of them
  *   endpoint/                /ping, /topics/…, the page, /healthz, /readyz and /metrics
+ *   subscriber/              a client's connection to topics: a WebSocket, an event stream or a poll
  *   connection/  access/     open connections and their limits | from API keys and tokens to permissions
  *   delivery/                from one message to its readers: forms, and the one rule by which a reader is cut (rule.ts)
  *   http/  command/          requests, refusals, origins, listener | the command line, `longwire token`, `longwire data`

@@ -19,6 +19,7 @@ export const layers: readonly (readonly Room[])[] = [
   [{ name: "server.ts", purpose: "listens, reloads, drains, stops" }],
   [{ name: "assembly.ts", purpose: "joins all parts; only it knows them" }],
   [{ name: "endpoint", purpose: "one room for each door: ping, topics, page, documents, operations" }],
+  [{ name: "subscriber", purpose: "a client's connection to topics: socket, stream, poll" }],
   [
     { name: "connection", purpose: "the register, reading, heartbeat, drain" },
     { name: "access", purpose: "keys and tokens become permissions" },

@@ -12,6 +12,7 @@ import type { Logger } from "../../log.ts";
 import type { Counters } from "../../metrics.ts";
 import type { HandlerConfig } from "../../settings/config.ts";
 import { requestHistoryShare, socketTopicsMax } from "../../settings/limits.ts";
+import { readTopics, requireNoMistypedParameter } from "../../subscriber/request.ts";
 import type { Hub } from "../../topic/hub.ts";
 import { removalOf } from "../../topic/key.ts";
 import { attributesOfHeaders } from "../../wire/event-headers.ts";
@@ -19,14 +20,7 @@ import { type ArrivingBodyDeps, readBody } from "./arriving-body.ts";
 import { type PublishDeps, publishBody, publishDraft, readIdempotencyKey } from "./publish.ts";
 import { PublishStream, type PublishStreamDeps } from "./publish-stream.ts";
 import type { PublishTarget } from "./publish-target.ts";
-import {
-  readCondition,
-  readEnd,
-  readKey,
-  readTopics,
-  requireNoMistypedParameter,
-  requireOneKeyed,
-} from "./request.ts";
+import { readCondition, readEnd, readKey, requireOneKeyed } from "./request.ts";
 import { type StreamKind, streamItemsOf, streamKindOf } from "./stream-items.ts";
 
 /** What it needs of the server. */

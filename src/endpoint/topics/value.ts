@@ -10,6 +10,7 @@ import { malformed, Refusal } from "../../http/refusal.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import { silentFor } from "../../http/silence.ts";
 import { pollWaitSecondsMax } from "../../settings/limits.ts";
+import type { TopicStart } from "../../subscriber/request.ts";
 import type { KeyState } from "../../topic/broker.ts";
 import { essenceOf, isJson } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
@@ -17,7 +18,7 @@ import { keyOf } from "../../topic/key.ts";
 import { formatId, type Message } from "../../topic/message.ts";
 import type { Subscriber, Subscription } from "../../topic/subscription.ts";
 import { headersOfMessage } from "../../wire/event-headers.ts";
-import { readTags, type TopicStart } from "./request.ts";
+import { readTags } from "./request.ts";
 
 /** What it needs of the server. */
 export interface ValueDeps {

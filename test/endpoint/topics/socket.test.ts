@@ -1,8 +1,8 @@
 /** A topic over WebSocket: the raw form, where a frame is the message, and cloudevents.json, where each frame is an event. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { TopicSocket } from "../../../src/endpoint/topics/socket.ts";
 import { startServer } from "../../../src/server.ts";
 import { completeConfig, settings } from "../../../src/settings/config.ts";
+import { TopicSocket } from "../../../src/subscriber/socket.ts";
 import type { Since } from "../../../src/topic/message.ts";
 import { samplesOf, scrape } from "../../support/prometheus.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "../../support/raw-socket.ts";

@@ -1,5 +1,5 @@
 /** One write per event stream and turn of the event loop, because each write is a system call, its greatest cost. */
-import type { Logger } from "../../log.ts";
+import type { Logger } from "../log.ts";
 
 /** A stream with bytes that are gathered and not written yet. */
 export interface GatheringStream {

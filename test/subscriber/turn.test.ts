@@ -1,7 +1,7 @@
 /** The end of a turn of the event loop, at which event streams write. */
 import { expect, test } from "bun:test";
-import { type GatheringStream, Turn } from "../../../src/endpoint/topics/turn.ts";
-import { createLogger } from "../../../src/log.ts";
+import { createLogger } from "../../src/log.ts";
+import { type GatheringStream, Turn } from "../../src/subscriber/turn.ts";
 
 const fail = (): never => {
   throw new Error("the stream is abandoned");

@@ -1,10 +1,10 @@
 /** The answer of a poll that is too large to be given to Bun whole: a connection with bytes until its client took it. */
-import type { Purpose } from "../../connection/connection.ts";
-import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
-import type { Frame } from "../../delivery/frame.ts";
-import { answerPieceBytes } from "../../settings/limits.ts";
-import { closeCode } from "../../wire/close-code.ts";
-import { GzipMember, gzipHeader } from "../../wire/gzip.ts";
+import type { Purpose } from "../connection/connection.ts";
+import type { HttpConnection, HttpHandler } from "../connection/http-connection.ts";
+import type { Frame } from "../delivery/frame.ts";
+import { answerPieceBytes } from "../settings/limits.ts";
+import { closeCode } from "../wire/close-code.ts";
+import { GzipMember, gzipHeader } from "../wire/gzip.ts";
 
 const utf8 = new TextEncoder();
 

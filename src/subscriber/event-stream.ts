@@ -1,20 +1,20 @@
-/** An event stream on /topics: messages as server-sent events, for `EventSource` and `curl -N`. */
-import type { Permissions } from "../../access/permissions.ts";
-import type { Purpose } from "../../connection/connection.ts";
-import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
-import type { Cutter } from "../../delivery/cutter.ts";
-import { forms } from "../../delivery/forms.ts";
-import type { Reader } from "../../delivery/reader.ts";
-import type { TopicReaders } from "../../delivery/topic-readers.ts";
-import type { Refusals } from "../../http/refusal.ts";
-import type { Counters } from "../../metrics.ts";
-import { streamRetryMilliseconds } from "../../settings/limits.ts";
-import { type End, formatId, formatPlace, type Message } from "../../topic/message.ts";
-import type { Gap, Replayed, Subscriber, Subscription } from "../../topic/subscription.ts";
-import { ControlEvents, endData, gapData, type OpenedTopic, openData } from "../../wire/cloud-events.ts";
-import type { Encodings } from "../../wire/encodings.ts";
-import { GzipMember, gzipHeader } from "../../wire/gzip.ts";
-import { closeEvent, serverSentEvent } from "../../wire/server-sent-events.ts";
+/** An event stream of topics: messages as server-sent events, for `EventSource` and `curl -N`. */
+import type { Permissions } from "../access/permissions.ts";
+import type { Purpose } from "../connection/connection.ts";
+import type { HttpConnection, HttpHandler } from "../connection/http-connection.ts";
+import type { Cutter } from "../delivery/cutter.ts";
+import { forms } from "../delivery/forms.ts";
+import type { Reader } from "../delivery/reader.ts";
+import type { TopicReaders } from "../delivery/topic-readers.ts";
+import type { Refusals } from "../http/refusal.ts";
+import type { Counters } from "../metrics.ts";
+import { streamRetryMilliseconds } from "../settings/limits.ts";
+import { type End, formatId, formatPlace, type Message } from "../topic/message.ts";
+import type { Gap, Replayed, Subscriber, Subscription } from "../topic/subscription.ts";
+import { ControlEvents, endData, gapData, type OpenedTopic, openData } from "../wire/cloud-events.ts";
+import type { Encodings } from "../wire/encodings.ts";
+import { GzipMember, gzipHeader } from "../wire/gzip.ts";
+import { closeEvent, serverSentEvent } from "../wire/server-sent-events.ts";
 import type { GatheringStream, Turn } from "./turn.ts";
 
 /** The parts of the server that a stream uses. */

@@ -1,22 +1,22 @@
 /** GET /topics/…?since=: the messages after `since` as a batch of CloudEvents, and the cursor to continue with. */
-import type { Permissions } from "../../access/permissions.ts";
-import type { Purpose } from "../../connection/connection.ts";
-import type { Connections } from "../../connection/connections.ts";
-import type { HttpConnection, HttpHandler } from "../../connection/http-connection.ts";
-import { forms } from "../../delivery/forms.ts";
-import type { Frame } from "../../delivery/frame.ts";
-import type { HeldBytes } from "../../delivery/held-bytes.ts";
-import type { Reader } from "../../delivery/reader.ts";
-import type { TopicReaders } from "../../delivery/topic-readers.ts";
-import { malformed, type Refusal, type Refusals } from "../../http/refusal.ts";
-import type { RequestContext } from "../../http/request-context.ts";
-import type { Counters } from "../../metrics.ts";
-import { answerPieceBytes } from "../../settings/limits.ts";
-import { type End, formatId, formatPlace, type Message } from "../../topic/message.ts";
-import type { Gap, Replayed, Subscriber, Subscription } from "../../topic/subscription.ts";
-import { ControlEvents } from "../../wire/cloud-events.ts";
-import type { Encodings } from "../../wire/encodings.ts";
-import { GzipPiece } from "../../wire/gzip.ts";
+import type { Permissions } from "../access/permissions.ts";
+import type { Purpose } from "../connection/connection.ts";
+import type { Connections } from "../connection/connections.ts";
+import type { HttpConnection, HttpHandler } from "../connection/http-connection.ts";
+import { forms } from "../delivery/forms.ts";
+import type { Frame } from "../delivery/frame.ts";
+import type { HeldBytes } from "../delivery/held-bytes.ts";
+import type { Reader } from "../delivery/reader.ts";
+import type { TopicReaders } from "../delivery/topic-readers.ts";
+import { malformed, type Refusal, type Refusals } from "../http/refusal.ts";
+import type { RequestContext } from "../http/request-context.ts";
+import type { Counters } from "../metrics.ts";
+import { answerPieceBytes } from "../settings/limits.ts";
+import { type End, formatId, formatPlace, type Message } from "../topic/message.ts";
+import type { Gap, Replayed, Subscriber, Subscription } from "../topic/subscription.ts";
+import { ControlEvents } from "../wire/cloud-events.ts";
+import type { Encodings } from "../wire/encodings.ts";
+import { GzipPiece } from "../wire/gzip.ts";
 import { batchOf, gzipBatchOf, PollAnswer } from "./poll-answer.ts";
 
 /** For answers that are stale at once, and different for who accepts an event stream or gzip. */

@@ -1,13 +1,13 @@
 /** A poll whose topic loses its past while it waits, as by a takeover of the engine. */
 import { expect, test } from "bun:test";
-import type { Permissions } from "../../../src/access/permissions.ts";
-import type { TopicReaders } from "../../../src/delivery/topic-readers.ts";
-import { Poll, type PollDeps } from "../../../src/endpoint/topics/poll.ts";
-import type { RequestContext } from "../../../src/http/request-context.ts";
-import { Counters } from "../../../src/metrics.ts";
-import { type LocalTopic, Subscription } from "../../../src/topic/subscription.ts";
-import { Encodings } from "../../../src/wire/encodings.ts";
-import { localTopic, messageOf, ReaderStage } from "../../support/topic-readers.ts";
+import type { Permissions } from "../../src/access/permissions.ts";
+import type { TopicReaders } from "../../src/delivery/topic-readers.ts";
+import type { RequestContext } from "../../src/http/request-context.ts";
+import { Counters } from "../../src/metrics.ts";
+import { Poll, type PollDeps } from "../../src/subscriber/poll.ts";
+import { type LocalTopic, Subscription } from "../../src/topic/subscription.ts";
+import { Encodings } from "../../src/wire/encodings.ts";
+import { localTopic, messageOf, ReaderStage } from "../support/topic-readers.ts";
 
 const value = { ...messageOf("2"), epoch: "b", attributes: { partitionkey: "k" } };
 const snapshot = { epoch: "b", offset: 0, base: 1 };

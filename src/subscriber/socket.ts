@@ -1,43 +1,38 @@
-/** A WebSocket on /topics: it receives messages, live and in replay, and publishes frames. */
-import type { Permissions } from "../../access/permissions.ts";
-import { closeSocket } from "../../connection/closing.ts";
-import { holderOf, type Purpose, type Socket, type SocketHandler } from "../../connection/connection.ts";
-import type { ReceivedFrame } from "../../connection/frames.ts";
-import type { Reading } from "../../connection/reading.ts";
-import type { Cutter } from "../../delivery/cutter.ts";
-import { forms } from "../../delivery/forms.ts";
-import { bytesSent, type Frame } from "../../delivery/frame.ts";
-import type { Reader } from "../../delivery/reader.ts";
-import type { TopicReaders } from "../../delivery/topic-readers.ts";
-import type { Refusals } from "../../http/refusal.ts";
-import type { Counters } from "../../metrics.ts";
-import { publishAheadMax } from "../../settings/limits.ts";
-import { KeyAbsent } from "../../topic/broker.ts";
-import { type Draft, DraftError } from "../../topic/draft.ts";
-import type { Hub } from "../../topic/hub.ts";
-import { isRemoval, keyed } from "../../topic/key.ts";
-import type { End, Message } from "../../topic/message.ts";
-import type { Gap, Replayed, Subscriber, Subscription } from "../../topic/subscription.ts";
-import {
-  type ClientFrame,
-  type PublishFrame,
-  readEventFrame,
-  readRawFrame,
-} from "../../wire/client-frame.ts";
-import { closeCode } from "../../wire/close-code.ts";
-import { ControlEvents } from "../../wire/cloud-events.ts";
-import type { Encodings } from "../../wire/encodings.ts";
-import { stamped } from "./publish-target.ts";
+/** A WebSocket of topics: it receives messages, live and in replay, and its frames are published. */
+import type { Permissions } from "../access/permissions.ts";
+import { closeSocket } from "../connection/closing.ts";
+import { holderOf, type Purpose, type Socket, type SocketHandler } from "../connection/connection.ts";
+import type { ReceivedFrame } from "../connection/frames.ts";
+import type { Reading } from "../connection/reading.ts";
+import type { Cutter } from "../delivery/cutter.ts";
+import { forms } from "../delivery/forms.ts";
+import { bytesSent, type Frame } from "../delivery/frame.ts";
+import type { Reader } from "../delivery/reader.ts";
+import type { TopicReaders } from "../delivery/topic-readers.ts";
+import type { Refusals } from "../http/refusal.ts";
+import type { Counters } from "../metrics.ts";
+import { publishAheadMax } from "../settings/limits.ts";
+import { DraftError } from "../topic/draft.ts";
+import { isRemoval } from "../topic/key.ts";
+import type { End, Message } from "../topic/message.ts";
+import type { Gap, Replayed, Subscriber, Subscription } from "../topic/subscription.ts";
+import { type ClientFrame, type PublishFrame, readEventFrame, readRawFrame } from "../wire/client-frame.ts";
+import { closeCode } from "../wire/close-code.ts";
+import { ControlEvents } from "../wire/cloud-events.ts";
+import type { Encodings } from "../wire/encodings.ts";
 
 /** The parts of the server that a socket uses. */
 export interface TopicSocketDeps {
-  readonly hub: Hub;
+  readonly publish: PublishOfSocket;
   readonly reading: Reading;
   readonly counters: Counters;
   /** A replay pauses while at least this many bytes are unsent. */
   readonly replayAheadBytes: number;
   readonly refusals: Refusals;
 }
+
+/** Publishes a frame of a client. @throws what ends the client's connection */
+export type PublishOfSocket = (frame: PublishFrame, permissions: Permissions) => Promise<void>;
 
 /** How one subprotocol reads and writes frames. All its sockets share it. */
 export interface SocketCodec {
@@ -280,7 +275,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     try {
       for (let request: ClientFrame | undefined = first; request; request = waiting.shift()) {
         if (request === "pong") this.#pong(socket);
-        else await this.#publishOne(request);
+        else await this.#deps.publish(request, this.#permissions);
         if (this.#isHeld && waiting.length === 0) this.#release(socket);
       }
       this.#publishing = undefined;
@@ -288,29 +283,6 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
       this.fail(error);
       if (this.#isHeld) this.#release(socket); // It had closed before.
     }
-  }
-
-  async #publishOne({ topic, draft: read }: PublishFrame): Promise<void> {
-    const draft = read && this.#withKey(topic, read);
-    const asked = this.#permissions.require(draft ? "publish" : "end", topic);
-    const sender = asked instanceof Promise ? await asked : asked;
-    try {
-      await this.#deps.hub.publish(
-        topic,
-        draft ? { drafts: [stamped(draft, sender)] } : { drafts: [], end: true },
-      );
-    } catch (error) {
-      // A frame has no answer, and what the client wants is so: the key is not there.
-      if (!(error instanceof KeyAbsent)) throw error;
-    }
-  }
-
-  /** @throws {DraftError} for what a topic cannot take: a keyed one needs keys, and only it has removals */
-  #withKey(topic: string, draft: Draft): Draft {
-    if (this.#deps.hub.isKeyed(topic)) return keyed(draft, undefined, topic);
-    if (isRemoval(draft))
-      throw new DraftError(`The topic ${topic} is not keyed, so nothing can be removed from it.`);
-    return draft;
   }
 
   #hold(socket: Socket): void {
