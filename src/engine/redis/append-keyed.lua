@@ -23,19 +23,20 @@ local function make_keyed()
   end
 
   -- Returns why a publication is refused, or nothing; whether each of its keys has a value; and whether it only frees.
-  local function look_at_keys(position_key, position, shape, at, contents)
+  local function look_at_keys(position_key, position, shape, values, at)
     entries, offsets, removed = keyed_keys(position_key)
-    local has, added, frees, condition = {}, 0, shape.count > 0, ARGV[at + 2]
+    local has, added, frees, condition = {}, 0, shape.count > 0, values[at + 2]
+    local contents = at + shape.before_contents
     local may_be_removed = has_removals(position)
     for nth = 1, shape.count do
-      local key = ARGV[contents + 2 * nth - 1]
+      local key = values[contents + 2 * nth - 1]
       local has_value = not position.is_new and call('HEXISTS', entries, key) == 1
         and not (may_be_removed and call('ZSCORE', removed, key))
       if condition ~= '-' then
         local offset = has_value and call('ZSCORE', offsets, key) or '-'
         if not is_met(condition, position.epoch, offset) then return 'MISMATCH ' .. position.epoch .. ' ' .. offset end
       end
-      if is_removal(ARGV[contents + 2 * nth]) then
+      if is_removal(values[contents + 2 * nth]) then
         if not has_value then return 'ABSENT ' .. position.epoch .. ' ' .. position.last end
       else
         if not has_value and has[key] == nil then added = added + 1 end
@@ -44,8 +45,8 @@ local function make_keyed()
       has[key] = has_value
     end
     if added > 0 and not position.is_new then
-      local values = call('ZCARD', offsets) - call('ZCARD', removed)
-      if values + added > shape.messages_max then return 'FULL ' .. values .. ' ' .. shape.messages_max end
+      local length = call('ZCARD', offsets) - call('ZCARD', removed)
+      if length + added > shape.messages_max then return 'FULL ' .. length .. ' ' .. shape.messages_max end
     elseif added > shape.messages_max then
       return 'FULL 0 ' .. shape.messages_max
     end
@@ -100,13 +101,21 @@ local function make_keyed()
   end
 
   -- Puts each entry in the place of what its key had. last: the offset of the last of them
-  local function keep_entries(position_key, position, shape, contents, texts, last, has)
+  local function keep_entries(position_key, position, shape, values, contents, texts, last, has)
     local before, count, changes, removals = position.removals, shape.count, shape.ends, 0
+    local fields, scores = {}, {}
     for nth = 1, count do
-      local key, offset = ARGV[contents + 2 * nth - 1], string.format('%.0f', last - count + nth)
-      call('HSET', entries, key, texts[nth])
-      call('ZADD', offsets, offset, key)
-      if is_removal(ARGV[contents + 2 * nth]) then
+      local key, at = values[contents + 2 * nth - 1], 2 * nth
+      fields[at - 1], fields[at] = key, texts[nth]
+      scores[at - 1], scores[at] = string.format('%.0f', last - count + nth), key
+    end
+    if count > 0 then
+      call('HSET', entries, unpack(fields))
+      call('ZADD', offsets, unpack(scores))
+    end
+    for nth = 1, count do
+      local key, offset = fields[2 * nth - 1], scores[2 * nth - 1]
+      if is_removal(values[contents + 2 * nth]) then
         call('ZADD', removed, offset, key)
         has[key], changes, removals = false, true, removals + 1
       elseif not has[key] then

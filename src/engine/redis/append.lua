@@ -1,22 +1,15 @@
--- Appends publications, each with the record of its key, to their topics and to the feeds of these, and announces what they
--- append: one step, and an answer for each.
--- KEYS 1 fence; then for each publication the name of its topic, which its other keys begin with, the record of its key (only
---      with a key), and the names of the topic's feeds
--- ARGV 1 what epochs that begin are named by; 2 what channels begin with, or nothing where a topic's channel has its name; then
---      for each publication: 1 its shape, `<messages kept> <milliseconds kept> <1 to end the topic> <number of messages> <kind>`,
---      and for a keyed topic ` keyed`, where the first number is that of its keys, and ` <number of feeds>` for one that has some;
---      then for a keyed topic the condition (append-keyed.lua); of the kind once: 2 digest; of the kind step: 2 writer, 3 items,
---      4 first position or -, 5 digest; then of each message its key, only for a keyed topic, and the publisher's part; then for
---      a topic that has feeds what they get (append-feeds.lua). Each argument takes the node 0.1 us to send.
--- Returns lines: `<generation> <replid> <offset of replication>`, and an answer for each. A server that was promoted has what was
--- appended if it has the history of this replid up to that offset.
--- An answer is `<epoch> <offset of the last message or -> <offset of the end or ->`, and the same of each feed, but not for what
--- a key repeats, which is not appended again; or CONFLICT, TAKEN, `ENDED <epoch> <offset>`,
--- `MISMATCH <epoch> <offset of the value or ->`, `ABSENT <epoch> <offset>`, `FULL <keys> <most keys>`, or `ERROR <error>`, after
--- which it is unknown what was appended; but a server that refuses the first write for lack of memory has appended nothing.
-if connected < ACKNOWLEDGE then
-  return redis.error_reply('NOREPLICAS ' .. connected .. ' replicas are connected, ' .. ACKNOWLEDGE .. ' must acknowledge')
-end
+-- Appends a publication, with the record of its key, to its topic and to the feeds of that, and announces what it appends.
+-- Whoever calls it has in KEYS at an index `key` the name of the topic, which its other keys begin with, then the record of its
+-- key (only with a key), and the names of the topic's feeds; in ARGV 1 what epochs that begin are named by, and 2 what channels
+-- begin with, or nothing where a topic's channel has its name; and after an index `at` of a list of values:
+--   1 its shape, `<messages kept> <milliseconds kept> <1 to end the topic> <number of messages> <kind>`, and for a keyed topic
+--     ` keyed`, where the first number is that of its keys, and ` <number of feeds>` for one that has some; then for a keyed topic
+--     the condition (append-keyed.lua); of the kind once: 2 digest; of the kind step: 2 writer, 3 items, 4 first position or -,
+--     5 digest; then of each message its key, only for a keyed topic, and the publisher's part; then for a topic that has feeds
+--     what they get (append-feeds.lua). Each argument takes the node 0.1 us to send.
+-- `append` returns `<epoch> <offset of the last message or -> <offset of the end or ->`, and the same of each feed, but not for
+-- what a key repeats, which is not appended again; or CONFLICT, TAKEN, `ENDED <epoch> <offset>`,
+-- `MISMATCH <epoch> <offset of the value or ->`, `ABSENT <epoch> <offset>` or `FULL <keys> <most keys>`.
 local reached = offset
 local format = string.format
 
@@ -82,8 +75,7 @@ local function channel_of(name)
   return ARGV[2] .. string.match(name, '{.*')
 end
 
--- Appends the publication whose keys begin at `key`, and whose arguments are in `values` after `at`.
--- values: ARGV, or what a feed gets
+-- values: ARGV, or what a feed gets, or what becomes of who is here
 local function append(shape, key, values, at)
   local kind, contents, name = shape.kind, at + shape.before_contents, KEYS[key]
   local position_key, log, record_key = name .. ':p', name .. ':l', KEYS[key + 1]
@@ -100,7 +92,7 @@ local function append(shape, key, values, at)
   if record then
     local writer
     writer, first, stream_last = string.match(record, '^s (%S+) %d+ (%S+) (%S+)')
-    if writer ~= ARGV[at + 2] then return 'TAKEN' end
+    if writer ~= values[at + 2] then return 'TAKEN' end
   end
 
   local position, jump, is_keyed, width = read_position(position_key, true), 1, shape.is_keyed, shape.width
@@ -126,7 +118,7 @@ local function append(shape, key, values, at)
   local has, frees
   if is_keyed then
     local refusal
-    refusal, has, frees = keyed.look_at_keys(position_key, position, shape, at, contents)
+    refusal, has, frees = keyed.look_at_keys(position_key, position, shape, values, at)
     if refusal then
       -- The next append jumps over the same offsets, if this one would have.
       if jump == 1 and (position.is_new or position.is_changed) then write_position(position_key, position) end
@@ -148,7 +140,7 @@ local function append(shape, key, values, at)
   for nth = 1, count do
     texts[nth] = next_entry(position, jump, values[contents + nth * width])
     jump = 1
-    if nth == 1 and first == '-' and kind == 'step' and ARGV[at + 4] == '-' then
+    if nth == 1 and first == '-' and kind == 'step' and values[at + 4] == '-' then
       first = position.epoch .. ':' .. position.last
     end
     message = position.last
@@ -166,7 +158,7 @@ local function append(shape, key, values, at)
   reached = offset + APPEND_BYTES
   local messages_max = shape.messages_max
   if is_keyed then
-    keyed.keep_entries(position_key, position, shape, contents, texts, tonumber(message), has)
+    keyed.keep_entries(position_key, position, shape, values, contents, texts, tonumber(message), has)
   elseif count > 0 and messages_max > 0 then
     local length = call('RPUSH', log, unpack(texts))
     if length > messages_max then call('LTRIM', log, shape.trim_from, '-1') end
@@ -191,30 +183,10 @@ local function append(shape, key, values, at)
     call('SET', record_key, 'o ' .. digest .. ' ' .. answer, 'EX', KEY_SECONDS)
   elseif kind == 'step' then
     if message ~= '-' then stream_last = position.epoch .. ':' .. message end
-    if first == '-' then first = ARGV[at + 4] end
+    if first == '-' then first = values[at + 4] end
     if finish ~= '-' then finish = position.epoch .. ':' .. finish end
-    local fields = { 's', ARGV[at + 2], ARGV[at + 3], first, stream_last, finish, digest }
+    local fields = { 's', values[at + 2], values[at + 3], first, stream_last, finish, digest }
     call('SET', record_key, table.concat(fields, ' '), 'EX', KEY_SECONDS)
   end
   return answer .. of_feeds
 end
-
-local answers, key, at, last_at = { '' }, 2, 2, #ARGV
-local function append_rest()
-  while at < last_at do
-    local shape, own_key, own_at = shape_of(ARGV[at + 1]), key, at
-    key, at = key + shape.keys, at + shape.arguments
-    answers[#answers + 1] = append(shape, own_key, ARGV, own_at)
-  end
-end
--- A publication that is refused has an answer like the others, and those after it go on.
-while at < last_at do
-  shape_of(ARGV[at + 1]) -- One that cannot be read fails the call.
-  local is_done, refusal = pcall(append_rest)
-  if not is_done then
-    refusal = type(refusal) == 'table' and refusal.err or tostring(refusal)
-    answers[#answers + 1] = 'ERROR ' .. string.gsub(refusal, '\n', ' ')
-  end
-end
-answers[1] = fence.generation .. ' ' .. replid .. ' ' .. format('%.0f', reached)
-return table.concat(answers, '\n')

@@ -2,6 +2,7 @@
 
 import agree from "#redis/agree.lua" with { type: "text" };
 import append from "#redis/append.lua" with { type: "text" };
+import appendEach from "#redis/append-each.lua" with { type: "text" };
 import appendFeeds from "#redis/append-feeds.lua" with { type: "text" };
 import appendKeyed from "#redis/append-keyed.lua" with { type: "text" };
 import beat from "#redis/beat.lua" with { type: "text" };
@@ -62,7 +63,7 @@ export function scriptTexts(settings: ScriptSettings): Readonly<Record<ScriptNam
   const text = textOf(settings, fence);
   return {
     agree: [constantsOf(settings), agree].join("\n"),
-    append: text(entry, forks, appendKeyed, appendFeeds, append),
+    append: text(entry, forks, appendKeyed, appendFeeds, append, appendEach),
     beat: text(beat),
     inspect: text(entry, log, inspect),
     positions: text(positions),
