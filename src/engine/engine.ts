@@ -6,12 +6,16 @@ import type { Logger } from "../log.ts";
 import type { Metric } from "../metrics.ts";
 import type { Broker } from "../topic/broker.ts";
 import type { Feed } from "../topic/feed.ts";
+import { matchesTopic } from "../topic/message.ts";
+import { isPresenceTopic, type PresenceRegister } from "../topic/presence.ts";
 import type { HistoryLimits } from "../topic/retention.ts";
 
 /** An engine that is open. It is closed by its broker. */
 export interface Engine {
   readonly kind: "memory" | "disk" | "redis";
   readonly broker: Broker;
+  /** Knows who is here; undefined where no topic has presence. The members are in topics of `broker`, which closes it, too. */
+  readonly presence?: PresenceRegister | undefined;
   /** Undefined where the server of the engine counts that itself. */
   readonly size?: EngineSize;
   /** What only this engine measures, for /metrics. */
@@ -34,6 +38,20 @@ export interface KindsOfTopics {
   readonly keysMax: number;
   readonly feeds: readonly Feed[];
 }
+
+/** Which topics have presence, and how much of it. */
+export interface PresenceLimits {
+  /** Topics whose members are known. Each a topic's name, or a prefix that ends in `*`. */
+  readonly presence: readonly string[];
+  /** How long a member stays without a line. */
+  readonly presenceGraceSeconds: number;
+  /** Members of one topic. */
+  readonly presenceMembersMax: number;
+}
+
+/** Whether a topic keeps only the last message of each key: by `--keyed`, or because it has the members of another. */
+export const isKeyed = ({ keyed }: Pick<KindsOfTopics, "keyed">, topic: string): boolean =>
+  isPresenceTopic(topic) || matchesTopic(keyed, topic);
 
 /** The limits of an engine on this machine. */
 export interface EngineLimits extends HistoryLimits, KindsOfTopics {

@@ -2,6 +2,7 @@
 import type { Draft } from "./draft.ts";
 import { isRemoval } from "./key.ts";
 import { matchesTopic } from "./message.ts";
+import { isPresenceTopic } from "./presence.ts";
 
 /** What is published to topics that match the pattern also goes to the topic. */
 export interface Feed {
@@ -19,9 +20,9 @@ export const isFeed = (feeds: readonly Feed[], topic: string): boolean =>
 /** Of most publications: they make none of their own. */
 const noFeeds: readonly string[] = [];
 
-/** The feeds of a topic. A feed itself has none. */
+/** The feeds of a topic. A feed itself has none, and who is here goes into none. */
 export function feedsOf(feeds: readonly Feed[], topic: string): readonly string[] {
-  if (feeds.length === 0 || isFeed(feeds, topic)) return noFeeds;
+  if (feeds.length === 0 || isFeed(feeds, topic) || isPresenceTopic(topic)) return noFeeds;
   const found = feeds.filter(({ pattern }) => matchesTopic([pattern], topic));
   return [...new Set(found.map((feed) => feed.topic))];
 }

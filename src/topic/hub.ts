@@ -19,10 +19,13 @@ import {
 } from "./broker.ts";
 import { Channel, type ChannelDeps } from "./channel.ts";
 import { type Feed, feedsOf, isFeed } from "./feed.ts";
+import { MemberSubscription } from "./member-subscription.ts";
+import { Members } from "./members.ts";
 import type { Since } from "./message.ts";
 import { ownText } from "./owned-text.ts";
+import { isPresenceTopic, type Member, type PresenceRegister } from "./presence.ts";
 import { type HistoryLimits, Retention } from "./retention.ts";
-import { type LiveSubscribers, Subscription } from "./subscription.ts";
+import { type LiveSubscribers, type Requested, Subscription } from "./subscription.ts";
 
 /**
  * A crowd that was cut off together returns within this time, and is served from the node's memory: a topic stays subscribed
@@ -43,6 +46,8 @@ export interface HubDeps<Live extends LiveSubscribers> {
   live(): Live;
   /** Whether a topic keeps only the last message of each key. Left out, none does. */
   isKeyed?(topic: string): boolean;
+  /** Left out, the members of no topic are known. */
+  readonly presence?: HubPresence | undefined;
   /** Left out, there are none. */
   readonly feeds?: readonly Feed[];
   /** Limits of the recent messages that the node keeps, if its engine is not in this process. */
@@ -51,6 +56,12 @@ export interface HubDeps<Live extends LiveSubscribers> {
   readonly lingerSeconds?: number;
   readonly counters: Counters;
   readonly log: Logger;
+}
+
+/** Which topics have presence, and where their members are kept. */
+export interface HubPresence {
+  readonly register: PresenceRegister;
+  has(topic: string): boolean;
 }
 
 /** A feed gets what is published to other topics, and nothing else. */
@@ -71,6 +82,9 @@ export interface BusyTopic {
 export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   /** Whether a topic keeps only the last message of each key. */
   readonly isKeyed: (topic: string) => boolean;
+  readonly #presence: HubPresence | undefined;
+  /** Those that have a line on this node; undefined where the members of no topic are known. */
+  readonly members: Members | undefined;
   readonly #feeds: readonly Feed[];
   readonly #broker: Broker;
   readonly #counters: Counters;
@@ -93,6 +107,8 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     this.#lingerSeconds = isInProcess ? 0 : (options.lingerSeconds ?? crowdReturnSeconds);
     const recent = isInProcess ? undefined : new Retention(limits);
     this.isKeyed = options.isKeyed ?? (() => false);
+    this.#presence = options.presence;
+    this.members = options.presence && new Members({ ...options.presence, log });
     this.#feeds = options.feeds ?? [];
     this.#channelDeps = {
       ...{ broker, live, recent, counters, log, isKeyed: this.isKeyed },
@@ -147,6 +163,11 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     return await this.#broker.takeStream(topic, once, writer);
   }
 
+  /** Whether the members of a topic are known. */
+  hasPresence(topic: string): boolean {
+    return this.#presence?.has(topic) ?? false;
+  }
+
   /** The value of a key of a keyed topic; undefined for a topic that does not exist. @throws {BrokerUnavailable} */
   async value(topic: string, key: string): Promise<KeyState | undefined> {
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
@@ -164,12 +185,13 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   }
 
   /**
-   * The topics with the most open subscriptions on this node, the most first. It looks at every topic: about 2 ms for 100,000.
+   * The topics with the most open subscriptions on this node, the most first; without those that have members. It looks at every topic: about 2 ms for 100,000.
    * @param countMax how many at most
    */
   busiest(countMax: number): readonly BusyTopic[] {
     const found: BusyTopic[] = [];
     for (const { topic, subscriptionCount: subscribers } of this.#channels.values()) {
+      if (isPresenceTopic(topic)) continue;
       const least = found.length < countMax ? 0 : (found.at(-1)?.subscribers ?? 0);
       if (subscribers <= least) continue;
       found.push({ topic, subscribers });
@@ -184,6 +206,7 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
    * Nothing is sent before its `begin`. The caller must `close` it.
    * @param since undefined means from now on
    * @param requested `since` as the client wrote it, for the gap that may follow
+   * @param member whom the line stands for, from `begin` until `close`; undefined for a line that others do not see
    * @returns no promise where there is nothing to wait for: a connection of 100 topics would wait 100 times
    * @throws {BrokerUnavailable}
    */
@@ -191,11 +214,13 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     topic: string,
     since: Since | undefined,
     requested: string,
+    member?: Member,
   ): Subscription<Live> | Promise<Subscription<Live>> {
     if (this.#isClosed) throw new BrokerUnavailable("the server has stopped");
     const channel = this.#enter(topic);
-    if (!since && channel.isSubscribed) return new Subscription(channel, undefined);
-    return this.#prepare(channel, since, requested);
+    const seen = member && this.hasPresence(topic) ? member : undefined;
+    if (!since && channel.isSubscribed) return this.#subscription(channel, undefined, seen);
+    return this.#prepare(channel, since, requested, seen);
   }
 
   /** The states of topics for people; undefined for a topic that does not exist. @throws {BrokerUnavailable} */
@@ -205,6 +230,7 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
 
   close(): void {
     this.#isClosed = true;
+    this.members?.close();
     for (const timer of this.#timers) clearInterval(timer);
     for (const channel of this.#channels.values()) channel.release();
     this.#channels.clear();
@@ -215,15 +241,28 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
     channel: Channel<Live>,
     since: Since | undefined,
     requested: string,
+    member: Member | undefined,
   ): Promise<Subscription<Live>> {
     try {
       await channel.ready;
-      if (!since) return new Subscription(channel, undefined);
-      return new Subscription(channel, { since, requested, start: await channel.start(since, requested) });
+      if (!since) return this.#subscription(channel, undefined, member);
+      const start = await channel.start(since, requested);
+      return this.#subscription(channel, { since, requested, start }, member);
     } catch (error) {
       channel.leave();
       throw error;
     }
+  }
+
+  #subscription(
+    channel: Channel<Live>,
+    requested: Requested | undefined,
+    member: Member | undefined,
+  ): Subscription<Live> {
+    const { members } = this;
+    return member && members
+      ? new MemberSubscription(channel, requested, { member, members })
+      : new Subscription(channel, requested);
   }
 
   #every(seconds: number, task: () => void): void {

@@ -1,6 +1,9 @@
 /** Every fuzzer by its name. */
 
 import { resolve } from "node:path";
+import { MemoryBroker } from "../../src/engine/memory/broker.ts";
+import { presenceLimits, walkPresence } from "../engine/contract/presence-fold.ts";
+import { Waits } from "../engine/contract/waits.ts";
 import { replayWalk } from "../model/replay.ts";
 import { rules } from "../model/scripts.ts";
 import { walk } from "../model/walk.ts";
@@ -13,6 +16,7 @@ import { emptyTally, runSchedule } from "../support/resume-schedule.ts";
 import { spawnServer } from "../support/server.ts";
 import { forms } from "../support/slow-reader.ts";
 import { starve } from "../support/starvation.ts";
+import { realTime } from "../support/time.ts";
 import { frames } from "./frames.ts";
 import { type Fuzzer, forEachSeed } from "./fuzzer.ts";
 import { handshake } from "./handshake.ts";
@@ -48,6 +52,26 @@ const slowReaders: Fuzzer = {
       return cuts;
     });
   },
+};
+
+/** Who is here, in memory: what every reader folds, beside a model. */
+const presence: Fuzzer = {
+  name: "presence",
+  run: (firstSeed, isEnough) =>
+    forEachSeed("presence", firstSeed, isEnough, async (seed) => {
+      let milliseconds = Date.UTC(2027, 0);
+      const clock = { now: () => milliseconds, monotonic: () => milliseconds };
+      const broker = new MemoryBroker(presenceLimits, { clock, presence: presenceLimits });
+      const advance = async (seconds: number): Promise<void> => {
+        milliseconds += seconds * 1000;
+        broker.sweep();
+      };
+      const nodes = [{ broker, register: broker }];
+      const waits = new Waits(realTime);
+      const entries = await walkPresence({ random: new Random(seed), nodes, waits, advance, steps: 300 });
+      await broker.close();
+      return entries;
+    }),
 };
 
 /** `kill -9` of a server on disk under load, 10 times a seed; every second seed while retention deletes. */
@@ -146,7 +170,20 @@ const traces: Fuzzer = {
 };
 
 export const fuzzers: readonly Fuzzer[] = [
-  ...[handshake, frames, post, resume, slowReaders, streams, kills, powerCuts, flips, model, traces],
+  ...[
+    handshake,
+    frames,
+    post,
+    resume,
+    presence,
+    slowReaders,
+    streams,
+    kills,
+    powerCuts,
+    flips,
+    model,
+    traces,
+  ],
   ...Object.entries({
     "broker-unreliable": "topic/broker-unreliable",
     client: "client/client",

@@ -17,7 +17,7 @@ import {
   type StreamRecord,
   type TopicState,
 } from "../../src/topic/broker.ts";
-import { Hub } from "../../src/topic/hub.ts";
+import { Hub, type HubPresence } from "../../src/topic/hub.ts";
 import {
   type End,
   formatId,
@@ -70,6 +70,7 @@ export function openStage(
     broker?: Partial<EngineLimits>;
     hub?: Partial<HistoryLimits>;
     traits?: Partial<BrokerTraits>;
+    presence?: HubPresence;
     lingerSeconds?: number;
   } = {},
 ): Stage {
@@ -85,6 +86,7 @@ export function openStage(
     live: () => new LiveVisitors<Visitor>(),
     limits: { ...limits, ...given.hub },
     feeds: given.broker?.feeds ?? [],
+    presence: given.presence,
     lingerSeconds: given.lingerSeconds ?? 0,
     counters: new Counters(),
     log,

@@ -39,6 +39,11 @@ export class Random {
     return item;
   }
 
+  /** Random numbers of their own, which the first of these chooses. */
+  branch(): Random {
+    return new Random(this.below(2 ** 31));
+  }
+
   /** Removes a random item from a list. */
   take<Item>(items: Item[]): Item {
     const [item] = items.splice(this.below(items.length), 1);

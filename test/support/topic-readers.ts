@@ -48,7 +48,7 @@ export class ReaderStage {
       heldBytes: () => readers.reduce((sum, { heldBytes }) => sum + heldBytes, 0),
       holders: () => readers.filter(({ heldBytes }) => heldBytes > 0),
     };
-    const encodings = new Encodings("/topics/");
+    const encodings = new Encodings("");
     this.delivery = openDelivery(bufferLimits(config), holders, encodings, this.counters, this.log);
   }
 

@@ -20,18 +20,17 @@ import { feedsOf } from "../../topic/feed.ts";
 import { isRemoval, keyOf } from "../../topic/key.ts";
 import { KeyedLog, keyedBytes, type Removals } from "../../topic/keyed-log.ts";
 import { TopicLog, topicBytes } from "../../topic/log.ts";
-import {
-  type End,
-  type Message,
-  matchesTopic,
-  type Position,
-  type Since,
-  type TopicPosition,
-} from "../../topic/message.ts";
+import type { End, Message, Position, Since, TopicPosition } from "../../topic/message.ts";
 import { ownText } from "../../topic/owned-text.ts";
+import {
+  type Presence,
+  type PresenceRegister,
+  presenceTopicOf,
+  type RefusedMember,
+} from "../../topic/presence.ts";
 import { Retention } from "../../topic/retention.ts";
 import { type Clock, systemClock } from "../clock.ts";
-import type { EngineDeps, EngineLimits, EngineSize } from "../engine.ts";
+import { type EngineDeps, type EngineLimits, type EngineSize, isKeyed } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { fedAt } from "../fed-entry.ts";
 import { IdempotencyKeys } from "../idempotency-keys.ts";
@@ -43,10 +42,12 @@ import {
   recordKeyOf,
   takeRecordedStream,
 } from "../publication-record.ts";
+import { MembersHere, type MembersLimits, noMembers } from "./members-here.ts";
 
 export interface MemoryBrokerOptions {
   readonly clock?: Clock;
   readonly evicted?: EngineDeps["evicted"];
+  readonly presence?: MembersLimits;
 }
 
 /** Memory of an end beside it: an object with five members. */
@@ -62,7 +63,7 @@ interface MemoryTopic {
   subscribed: boolean;
 }
 
-export class MemoryBroker implements Broker, EngineSize {
+export class MemoryBroker implements Broker, PresenceRegister, EngineSize {
   readonly state: BrokerState;
   readonly traits: BrokerTraits = { isShared: false, isInProcess: true, comparisonSeconds: undefined };
   readonly #limits: EngineLimits;
@@ -81,16 +82,22 @@ export class MemoryBroker implements Broker, EngineSize {
     put: (record, publisher) => this.#keys.put(record, publisher, this.#clock.monotonic()),
   };
   readonly #epochs = new Epochs();
+  readonly #members: MembersHere;
   readonly #sweeper: Timer;
   #listener: BrokerListener | undefined;
 
-  constructor(limits: EngineLimits, { clock = systemClock, evicted }: MemoryBrokerOptions = {}) {
+  constructor(limits: EngineLimits, { clock = systemClock, evicted, presence }: MemoryBrokerOptions = {}) {
     this.#limits = limits;
     this.#clock = clock;
     this.#evicted = evicted ?? (() => undefined);
     this.state = { available: true, sinceTime: clock.now() };
     this.#retention = new Retention(limits, ({ topic }) => this.#emptied(topic));
     this.#keys = new IdempotencyKeys(limits.idempotencyBytesMax, () => this.#evicted("idempotency_keys", 1));
+    this.#members = new MembersHere(presence ?? noMembers, {
+      valueCount: (name) => this.#valueCountOf(name),
+      hasRoom: () => this.#valueBytes < limits.historyBytesMax,
+      append: (name, draft) => this.#appendMember(name, draft),
+    });
     this.#sweeper = setInterval(() => this.sweep(), 1000).unref();
   }
 
@@ -139,6 +146,13 @@ export class MemoryBroker implements Broker, EngineSize {
     return log instanceof KeyedLog ? log.state(key) : undefined;
   }
 
+  present(name: string, members: readonly Presence[]): readonly RefusedMember[] {
+    return this.#members.say(presenceTopicOf(name), members, this.#clock.monotonic());
+  }
+
+  /** What is here is forgotten with the process. */
+  onForgotten(): void {}
+
   async positions(names: readonly string[]): Promise<(TopicPosition | undefined)[]> {
     return names.map((name) => this.#topics.get(name)?.log.last);
   }
@@ -165,6 +179,7 @@ export class MemoryBroker implements Broker, EngineSize {
   sweep(): void {
     const now = this.#clock.monotonic();
     this.#retention.sweep(this.#clock.now());
+    this.#members.sweep(now);
     for (const name of this.#idle) {
       const topic = this.#topics.get(name);
       if (topic && topic.lastUsedMilliseconds + this.#limits.positionAgeSeconds * 1000 > now) break;
@@ -203,6 +218,18 @@ export class MemoryBroker implements Broker, EngineSize {
     const ended = this.#appendEnd(topic);
     this.#feed(topic, undefined, ended, now);
     return { message, end: ended };
+  }
+
+  #valueCountOf(name: string): number {
+    const log = this.#topics.get(name)?.log;
+    return log instanceof KeyedLog ? log.valueCount : 0;
+  }
+
+  #appendMember(name: string, draft: Draft): void {
+    const topic = this.#topic(name);
+    const now = this.#clock.now();
+    this.#use(topic, now);
+    this.#appendMessage(topic, draft, now);
   }
 
   /** Appends an entry to the feeds of its topic. @param draft undefined for the end */
@@ -281,9 +308,9 @@ export class MemoryBroker implements Broker, EngineSize {
   #topic(name: string): MemoryTopic {
     let topic = this.#topics.get(name);
     if (!topic) {
-      const { keyed, keysMax, feeds } = this.#limits;
+      const { keysMax, feeds } = this.#limits;
       const beginning = { epoch: this.#epochs.next(), offset: 0 };
-      const log = matchesTopic(keyed, name)
+      const log = isKeyed(this.#limits, name)
         ? new KeyedLog(ownText(name), beginning, keysMax)
         : new TopicLog(ownText(name), beginning);
       topic = {

@@ -18,6 +18,7 @@ import { describeKeyed } from "./keyed.ts";
 import { describeLostMemory } from "./lost-memory.ts";
 import { describeOrder } from "./order.ts";
 import { describePages } from "./pages.ts";
+import { describePresence } from "./presence.ts";
 import { describeReading } from "./reading.ts";
 import { describeRetention } from "./retention.ts";
 import { describeSeveral } from "./several.ts";
@@ -46,6 +47,7 @@ export function describeBrokerContract<Kind extends Engine>(
     describeEnd(contract);
     describeKeyed(contract);
     describeFeeds(contract);
+    describePresence(contract);
     describeHistory(contract);
     describeRetention(contract);
     describeTime(contract);

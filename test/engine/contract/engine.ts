@@ -1,7 +1,8 @@
 /** What the contract needs of an engine to test it, and what only some engines can be made to do. */
 import { test } from "bun:test";
-import type { EngineLimits } from "../../../src/engine/engine.ts";
+import type { EngineLimits, PresenceLimits } from "../../../src/engine/engine.ts";
 import type { Broker } from "../../../src/topic/broker.ts";
+import type { PresenceRegister } from "../../../src/topic/presence.ts";
 import { realTime, type Time } from "../../support/time.ts";
 import { Waits } from "./waits.ts";
 
@@ -13,7 +14,9 @@ export interface Engine {
   close(): Promise<void>;
 }
 
-export type OpenEngine<Kind extends Engine> = (limits: EngineLimits) => Promise<Kind>;
+export interface ContractLimits extends EngineLimits, PresenceLimits {}
+
+export type OpenEngine<Kind extends Engine> = (limits: ContractLimits) => Promise<Kind>;
 
 /** A test that needs an ability which the engine does not have is no test of it: see `testIf`. */
 export interface Abilities<Kind extends Engine> {
@@ -29,6 +32,8 @@ export interface Abilities<Kind extends Engine> {
   readonly keepsKeys?: true;
   /** True if its topics have feeds. */
   readonly keepsFeeds?: true;
+  /** What a node says who is here with; left out where its engine does not know that. */
+  readonly presenceOf?: (engine: Kind, node: Broker) => PresenceRegister;
   /** Whether `node` may be called more than once. */
   readonly manyNodes: boolean;
   /** The time that the engine lives in; left out, the machine's. */
@@ -53,7 +58,7 @@ export interface Abilities<Kind extends Engine> {
 export const testIf = (ability: unknown): ((name: string, act: () => Promise<void>) => void) =>
   ability ? test : () => {};
 
-export const generous: EngineLimits = {
+export const generous: ContractLimits = {
   historyMessages: 1000,
   historyAgeSeconds: 3600,
   historyBytesMax: 64 * 1024 * 1024,
@@ -67,9 +72,12 @@ export const generous: EngineLimits = {
   positionAgeSeconds: 7200,
   positionBytesMax: 64 * 1024 * 1024,
   idempotencyBytesMax: 64 * 1024 * 1024,
+  presence: ["room/*"],
+  presenceGraceSeconds: 60,
+  presenceMembersMax: 1000,
 };
-export const five: EngineLimits = { ...generous, historyMessages: 5 };
-export const none: EngineLimits = { ...generous, historyMessages: 0 };
+export const five: ContractLimits = { ...generous, historyMessages: 5 };
+export const none: ContractLimits = { ...generous, historyMessages: 0 };
 
 /** One engine under test: each part of the contract takes from it what its tests need. */
 export class Contract<Kind extends Engine> extends Waits {

@@ -10,19 +10,21 @@ import { DiskBroker } from "../../../src/engine/disk/broker.ts";
 import { OwnedDirectory } from "../../../src/engine/disk/directory.ts";
 import type { WorkerAnswer, WorkerQuestion, WorkerRequest } from "../../../src/engine/disk/protocol.ts";
 import { Store } from "../../../src/engine/disk/store.ts";
-import type { EngineLimits } from "../../../src/engine/engine.ts";
-import { BrokerUnavailable, idempotencySeconds, TopicEnded } from "../../../src/topic/broker.ts";
+import { withMembersInMemory } from "../../../src/engine/members-in-memory.ts";
+import { MemoryBroker } from "../../../src/engine/memory/broker.ts";
+import { type Broker, BrokerUnavailable, idempotencySeconds, TopicEnded } from "../../../src/topic/broker.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { realTime } from "../../support/time.ts";
 import { until } from "../../support/wait.ts";
 import { describeBrokerContract } from "../contract/contract.ts";
+import type { ContractLimits } from "../contract/engine.ts";
 import { all, failureOf, post, publicPart, text } from "../contract/messages.ts";
 import { Waits } from "../contract/waits.ts";
 
 const { read } = new Waits(realTime);
 const workerUrl = new URL("../../support/disk-worker.ts", import.meta.url);
 
-const limits: EngineLimits = {
+const limits: ContractLimits = {
   historyMessages: 100,
   historyAgeSeconds: 600,
   historyBytesMax: 64 * 1024 * 1024,
@@ -33,6 +35,9 @@ const limits: EngineLimits = {
   positionAgeSeconds: 86_400,
   positionBytesMax: 1024 * 1024,
   idempotencyBytesMax: 1024 * 1024,
+  presence: [],
+  presenceGraceSeconds: 5,
+  presenceMembersMax: 1000,
 };
 
 class DiskEngine {
@@ -42,17 +47,30 @@ class DiskEngine {
     now: () => Date.now() + this.#aheadMilliseconds,
     monotonic: () => performance.now() + this.#passedMilliseconds,
   };
-  #broker: DiskBroker | undefined;
+  #broker: Broker | undefined;
+  #presence: MemoryBroker | undefined;
 
   constructor(
     readonly directory: string,
-    readonly limits: EngineLimits,
+    readonly limits: ContractLimits,
   ) {}
 
-  async node(): Promise<DiskBroker> {
+  get presence(): MemoryBroker {
+    if (!this.#presence) throw new Error("the engine has no node yet");
+    return this.#presence;
+  }
+
+  async node(): Promise<Broker> {
     const { directory, limits, clock } = this;
-    const broker = new DiskBroker({ directory, workerUrl, limits, clock, log: recordingLog() });
+    const file = new DiskBroker({ directory, workerUrl, limits, clock, log: recordingLog() });
+    const memory = new MemoryBroker(limits, { clock, presence: limits });
+    const metrics = () => [];
+    const { broker } = withMembersInMemory(
+      { kind: "disk", broker: file, metrics },
+      { kind: "memory", broker: memory, presence: memory, metrics },
+    );
     this.#broker = broker;
+    this.#presence = memory;
     await until(() => broker.state.available, "the disk to be opened");
     return broker;
   }
@@ -60,6 +78,7 @@ class DiskEngine {
   pass(seconds: number): void {
     this.#aheadMilliseconds += seconds * 1000;
     this.#passedMilliseconds += seconds * 1000;
+    this.#presence?.sweep();
   }
 
   setClock(aheadSeconds: number): void {
@@ -101,6 +120,7 @@ describeBrokerContract(
     keepsKeys: true,
     keepsFeeds: true,
     manyNodes: false,
+    presenceOf: ({ presence }) => presence,
     reopen: async (engine, node) => {
       await node.close();
       return await engine.node();

@@ -59,13 +59,15 @@ describeBrokerContract(
       now: () => Date.now() + aheadMilliseconds,
       monotonic: () => performance.now() + passedMilliseconds,
     };
-    const broker = new MemoryBroker(limits, { clock });
+    const broker = new MemoryBroker(limits, { clock, presence: limits });
     return {
+      broker,
       node: async () => broker,
       close: () => broker.close(),
       pass: (seconds: number) => {
         aheadMilliseconds += seconds * 1000;
         passedMilliseconds += seconds * 1000;
+        broker.sweep();
       },
       setClock: (aheadSeconds: number) => {
         aheadMilliseconds = aheadSeconds * 1000;
@@ -78,6 +80,7 @@ describeBrokerContract(
     keepsKeys: true,
     keepsFeeds: true,
     manyNodes: false,
+    presenceOf: ({ broker }) => broker,
     advance: async (engine, seconds) => engine.pass(seconds),
     setClock: async (engine, aheadSeconds) => engine.setClock(aheadSeconds),
   },
