@@ -1,16 +1,11 @@
 /** A node on a Redis server, in the process of the test: a hub with its engine and a line, and clients that come back. */
+import { isKeyed } from "../../src/engine/engine.ts";
 import { RedisBroker, type RedisBrokerSettings } from "../../src/engine/redis/broker.ts";
 import { Counters } from "../../src/metrics.ts";
 import type { Publication } from "../../src/topic/broker.ts";
 import { Hub } from "../../src/topic/hub.ts";
-import {
-  formatId,
-  type Message,
-  matchesTopic,
-  type Position,
-  parseId,
-  type Since,
-} from "../../src/topic/message.ts";
+import { formatId, type Message, type Position, parseId, type Since } from "../../src/topic/message.ts";
+import type { Member } from "../../src/topic/presence.ts";
 import type { Gap, Subscriber, Subscription } from "../../src/topic/subscription.ts";
 import { LiveVisitors } from "./live-visitors.ts";
 import { type RecordingLog, recordingLog } from "./recording-log.ts";
@@ -49,8 +44,13 @@ export class RedisNode implements AsyncDisposable {
     const all = { ...limits, ...given, ...settings };
     this.broker = new RedisBroker(all, this.log);
     const { broker, log, counters } = this;
-    const isKeyed = (topic: string): boolean => matchesTopic(all.keyed, topic);
-    this.hub = new Hub({ broker, live: () => new LiveVisitors<Client>(), isKeyed, limits, counters, log });
+    const { presence: register } = broker;
+    this.hub = new Hub({
+      ...{ broker, limits, counters, log },
+      live: () => new LiveVisitors<Client>(),
+      isKeyed: (topic) => isKeyed(all, topic),
+      presence: register && { register, has: () => true },
+    });
   }
 
   static async on(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
@@ -108,9 +108,12 @@ export class RedisNode implements AsyncDisposable {
     return (await this.hub.publish(topic, publication)).message as Position;
   }
 
-  /** @param id the last one that the client has, or `all`; from now on without it */
-  come(id?: string, topic = "news"): Promise<Client> {
-    return Client.on(this, topic, id);
+  /**
+   * @param id the last one that the client has, or `all`; from now on without it
+   * @param member the key of the member whose line it is
+   */
+  come(id?: string, topic = "news", member?: string): Promise<Client> {
+    return Client.on(this, topic, id, member);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -132,16 +135,23 @@ export class Client implements Subscriber<LiveVisitors<Client>> {
   id: string;
   readonly #node: RedisNode;
   readonly #topic: string;
+  readonly #member: Member | undefined;
   #subscription: Subscription<LiveVisitors<Client>> | undefined;
 
-  private constructor(node: RedisNode, topic: string, id: string) {
+  private constructor(node: RedisNode, topic: string, id: string, member: string | undefined) {
     this.#node = node;
     this.#topic = topic;
+    this.#member = member === undefined ? undefined : { key: member, info: "true", issuedSeconds: 0 };
     this.id = id;
   }
 
-  static async on(node: RedisNode, topic: string, id: string | undefined): Promise<Client> {
-    const client = new Client(node, topic, id ?? "");
+  static async on(
+    node: RedisNode,
+    topic: string,
+    id: string | undefined,
+    member: string | undefined,
+  ): Promise<Client> {
+    const client = new Client(node, topic, id ?? "", member);
     await client.#open();
     return client;
   }
@@ -190,7 +200,7 @@ export class Client implements Subscriber<LiveVisitors<Client>> {
     const position = parseId(this.id);
     const since: Since | undefined =
       this.id === "all" ? { kind: "all" } : position && { kind: "position", position };
-    const subscription = await this.#node.hub.open(this.#topic, since, this.id);
+    const subscription = await this.#node.hub.open(this.#topic, since, this.id, this.#member);
     this.#subscription = subscription;
     this.id = subscription.openId;
     subscription.begin(this);

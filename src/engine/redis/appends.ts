@@ -6,9 +6,9 @@ import { type Appended, BrokerUnavailable, type Condition, type Publication } fr
 import { publicationDigest } from "../../topic/digest.ts";
 import { feedsOf } from "../../topic/feed.ts";
 import { isRemoval, keyOf } from "../../topic/key.ts";
-import { formatId, matchesTopic } from "../../topic/message.ts";
+import { formatId } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
-import type { KindsOfTopics } from "../engine.ts";
+import { isKeyed as isKeyedTopic, type KindsOfTopics } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { encodeDraft, encodeFed, encodeKeyedDraft } from "./entry.ts";
 import type { RedisKeys } from "./keys.ts";
@@ -75,7 +75,7 @@ export class Appends {
     const { promise, resolve, reject } = Promise.withResolvers<Appended>();
     const { drafts, end = false } = publication;
     const { limits } = this.#deps;
-    const isKeyed = matchesTopic(limits.keyed, topic);
+    const isKeyed = isKeyedTopic(limits, topic);
     const isRemoving = isKeyed && drafts.length > 0 && drafts.every(isRemoval);
     const contents = drafts.map(isKeyed ? encodeKeyedDraft : encodeDraft);
     const feeds = drafts.length > 0 || end ? feedsOf(limits.feeds, topic) : [];

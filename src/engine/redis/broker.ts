@@ -21,9 +21,9 @@ import {
   type StreamRecord,
   type TopicState,
 } from "../../topic/broker.ts";
-import { matchesTopic, type Position, type Since, type TopicPosition } from "../../topic/message.ts";
+import type { Position, Since, TopicPosition } from "../../topic/message.ts";
 import { type HistoryLimits, limitsOf } from "../../topic/retention.ts";
-import type { KindsOfTopics } from "../engine.ts";
+import { isKeyed, type KindsOfTopics, type PresenceLimits } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
 import { Announcements } from "./announcements.ts";
 import { Appends } from "./appends.ts";
@@ -31,6 +31,7 @@ import { Counts } from "./counts.ts";
 import { RedisKeys } from "./keys.ts";
 import { Near } from "./near.ts";
 import { piecesOf, topicsPerCommandMax } from "./pieces.ts";
+import { RedisPresence } from "./presence.ts";
 import { Primary } from "./primary.ts";
 import { arrayOf, historyOf, keyedHistoryOf, keyStateOf, placeOf, positionOf } from "./replies.ts";
 import { Testimony } from "./testimony.ts";
@@ -50,6 +51,8 @@ export interface RedisBrokerSettings extends HistoryLimits, KindsOfTopics {
   /** The nearest replica, for announcements and history; undefined for none. */
   readonly replicaUrl?: string;
   readonly positionAgeSeconds: number;
+  /** Undefined where no topic has presence. */
+  readonly presenceLimits?: PresenceLimits | undefined;
   /** Milliseconds to add to the clock of Redis, in Lua. Only tests have it. */
   readonly clockAhead?: string;
 }
@@ -65,6 +68,8 @@ const renewalSecondsMax = 3600;
 
 export class RedisBroker implements Broker {
   readonly traits: BrokerTraits = { isShared: true, isInProcess: false, comparisonSeconds };
+  /** Undefined where no topic has presence. */
+  readonly presence: RedisPresence | undefined;
   /** How often a connection ended. */
   disconnects = 0;
   readonly #settings: RedisBrokerSettings;
@@ -111,10 +116,16 @@ export class RedisBroker implements Broker {
       up: () => {
         this.#up();
         missed();
+        this.presence?.connected();
       },
       down,
       replaced: missed,
     });
+    const { presenceLimits } = settings;
+    if (presenceLimits) {
+      const limits = { ...settings, ...presenceLimits };
+      this.presence = new RedisPresence({ limits, keys, primary: this.#primary, log });
+    }
     this.#appends = new Appends({ limits: settings, keys, primary: this.#primary, testimony });
     this.#announcements = new Announcements({
       ...{ url, replicaUrl, log, node, keys, testimony },
@@ -297,6 +308,7 @@ export class RedisBroker implements Broker {
     clearInterval(this.#renewal);
     this.#listener = undefined;
     this.#appends.flush();
+    await this.presence?.close();
     await Promise.all([this.#primary.close(), this.#announcements.close()]);
   }
 
@@ -317,7 +329,7 @@ export class RedisBroker implements Broker {
   }
 
   #isKeyed(topic: string): boolean {
-    return matchesTopic(this.#settings.keyed, topic);
+    return isKeyed(this.#settings, topic);
   }
 
   /** A digit for each topic, 1 for a keyed one, as the scripts take it. */

@@ -19,7 +19,7 @@ local connected = tonumber(string.match(info, 'connected_slaves:(%d+)'))
 fence = read_fence(KEYS[1])
 -- Nodes with another setting have taken over (agree.lua): a step of this one would begin new epochs.
 if fence and fence.kinds and fence.kinds ~= KINDS then
-  return redis.error_reply('KINDS the nodes of this Redis have other --keyed or --feed')
+  return redis.error_reply('KINDS the nodes of this Redis have other --keyed, --feed or --presence')
 end
 
 -- A newer fence was seen elsewhere: this server was replaced, and the address leads back to it. Two servers may have come to

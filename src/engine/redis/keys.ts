@@ -10,6 +10,7 @@
  *   <prefix>:{topic}:k:<digest>   an idempotency key
  *   <prefix>:probe                never exists: writes to it only show whether the server takes them (beat.lua)
  *   <prefix>:nodes                when each node beat last (beat.lua)
+ *   <prefix>:{topic}:m and <prefix>:presence:…    who is here (members.lua)
  * Channels, which Redis does not separate by database, so that its number is in them:
  *   <prefix>:{topic}              announcements
  *   <prefix>:ask                  a node asks all others for their subscribers
@@ -33,6 +34,11 @@ export class RedisKeys {
     this.probe = `${this.#keys}probe`;
     this.nodes = `${this.#keys}nodes`;
     this.ask = `${this.#channels}ask`;
+  }
+
+  /** Begins the name of every key. */
+  get begin(): string {
+    return this.#keys;
   }
 
   /** Begins the names of the topic's keys. */

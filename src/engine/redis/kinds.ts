@@ -1,10 +1,10 @@
 /**
- * Which topics are keyed and which go into feeds is one setting of all nodes of a Redis: a topic that is keyed for one node
- * and plain for another begins a new epoch, with nothing in it, at each step of either. So it is recorded beside the fence. A
+ * Which topics are keyed, have presence or go into feeds is one setting of all nodes of a Redis: a topic that is keyed for one
+ * node and plain for another begins a new epoch, with nothing in it, at each step of either. So it is recorded beside the fence. A
  * script of a node with another one is refused (fence.lua), and that node waits until no node with the recorded one lives
  * (agree.lua). Bounds such as `--keys-max` are not part of it: each node applies its own, which takes nothing from another's.
  */
-import type { KindsOfTopics } from "../engine.ts";
+import type { KindsOfTopics, PresenceLimits } from "../engine.ts";
 
 /** Beats that stand still for so long are those of dead nodes. A node that returns to Redis beats within 2 s. */
 const leaseMilliseconds = 10_000;
@@ -12,13 +12,19 @@ const leaseMilliseconds = 10_000;
 /** A node looks every 1 to 2 s. After a longer break, in which Redis may have been away, it watches anew. */
 const breakMilliseconds = 5000;
 
-export type Kinds = Pick<KindsOfTopics, "keyed" | "feeds">;
+export type Kinds = Pick<KindsOfTopics, "keyed" | "feeds"> & {
+  /** Undefined where no topic has presence. */
+  readonly presenceLimits?: PresenceLimits | undefined;
+};
 
 /** The flags that say it, one text whatever their order. No name has a space or a quotation mark. */
-export function textOfKinds({ keyed, feeds }: Kinds): string {
+export function textOfKinds({ keyed, feeds, presenceLimits }: Kinds): string {
   const flags = [
     ...keyed.map((pattern) => `--keyed '${pattern}'`),
     ...feeds.map(({ pattern, topic }) => `--feed '${pattern} ${topic}'`),
+    ...(presenceLimits?.presence ?? []).map((pattern) => `--presence '${pattern}'`),
+    // Whoever leaves is taken away by any node.
+    ...(presenceLimits ? [`--presence-grace ${presenceLimits.presenceGraceSeconds}s`] : []),
   ];
   return [...new Set(flags)].sort().join(" ") || "neither --keyed nor --feed";
 }

@@ -12,8 +12,10 @@ import forks from "#redis/forks.lua" with { type: "text" };
 import inspect from "#redis/inspect.lua" with { type: "text" };
 import keyed from "#redis/keyed.lua" with { type: "text" };
 import log from "#redis/log.lua" with { type: "text" };
+import members from "#redis/members.lua" with { type: "text" };
 import near from "#redis/near.lua" with { type: "text" };
 import positions from "#redis/positions.lua" with { type: "text" };
+import present from "#redis/present.lua" with { type: "text" };
 import read from "#redis/read.lua" with { type: "text" };
 import readKeyed from "#redis/read-keyed.lua" with { type: "text" };
 import stored from "#redis/stored.lua" with { type: "text" };
@@ -21,7 +23,9 @@ import subscribe from "#redis/subscribe.lua" with { type: "text" };
 import take from "#redis/take.lua" with { type: "text" };
 import testify from "#redis/testify.lua" with { type: "text" };
 import value from "#redis/value.lua" with { type: "text" };
+import watch from "#redis/watch.lua" with { type: "text" };
 import { idempotencySeconds } from "../../topic/broker.ts";
+import type { PresenceLimits } from "../engine.ts";
 import { digestOfKinds, type Kinds } from "./kinds.ts";
 
 export interface ScriptSettings extends Kinds {
@@ -30,6 +34,8 @@ export interface ScriptSettings extends Kinds {
   readonly acknowledge: number;
   /** Whether a promotion is a possible loss only if a node proves it. */
   readonly losslessFailover: boolean;
+  /** Undefined where no topic has presence. */
+  readonly presenceLimits?: PresenceLimits | undefined;
   /** Milliseconds to add to the clock of Redis, in Lua. Only tests have it. */
   readonly clockAhead?: string;
 }
@@ -40,12 +46,14 @@ export type ScriptName =
   | "beat"
   | "inspect"
   | "positions"
+  | "present"
   | "read"
   | "readKeyed"
   | "subscribe"
   | "take"
   | "testify"
-  | "value";
+  | "value"
+  | "watch";
 
 /** Scripts that run at a replica. */
 export type NearScriptName = "nearPositions" | "nearRead";
@@ -61,18 +69,21 @@ const nodeMilliseconds = 60_000;
 
 export function scriptTexts(settings: ScriptSettings): Readonly<Record<ScriptName, string>> {
   const text = textOf(settings, fence);
+  const appending = [entry, forks, appendKeyed, appendFeeds, append];
   return {
     agree: [constantsOf(settings), agree].join("\n"),
-    append: text(entry, forks, appendKeyed, appendFeeds, append, appendEach),
+    append: text(...appending, appendEach),
     beat: text(beat),
     inspect: text(entry, log, inspect),
     positions: text(positions),
+    present: text(...appending, members, present),
     read: text(entry, log, read),
     readKeyed: text(entry, keyed, readKeyed),
     subscribe: text(entry, forks, subscribe),
     take: text(take),
     testify: text(testify),
     value: text(entry, keyed, value),
+    watch: text(...appending, members, watch),
   };
 }
 
@@ -88,6 +99,7 @@ function textOf(settings: ScriptSettings, begin: string): (...parts: readonly st
 }
 
 function constantsOf(settings: ScriptSettings): string {
+  const { presenceLimits } = settings;
   const constants = {
     LOSSLESS: settings.losslessFailover,
     ACKNOWLEDGE: settings.acknowledge,
@@ -96,6 +108,8 @@ function constantsOf(settings: ScriptSettings): string {
     KEY_SECONDS: idempotencySeconds,
     NODE_MILLISECONDS: nodeMilliseconds,
     KINDS: `'${digestOfKinds(settings)}'`,
+    GRACE: (presenceLimits?.presenceGraceSeconds ?? 0) * 1000,
+    MEMBERS_MAX: presenceLimits?.presenceMembersMax ?? 0,
     CLOCK_AHEAD: settings.clockAhead ?? "0",
   };
   return Object.entries(constants)

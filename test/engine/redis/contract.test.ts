@@ -1,6 +1,5 @@
 /** The contract of every engine, held against a real Redis server. */
 import { afterAll, describe } from "bun:test";
-import type { EngineLimits } from "../../../src/engine/engine.ts";
 import { RedisBroker, type RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
 import type { Broker } from "../../../src/topic/broker.ts";
 import { recordingLog } from "../../support/recording-log.ts";
@@ -8,7 +7,7 @@ import { RedisLine, RedisServer } from "../../support/redis.ts";
 import { lacks } from "../../support/tool.ts";
 import { until } from "../../support/wait.ts";
 import { describeBrokerContract } from "../contract/contract.ts";
-import type { Abilities } from "../contract/engine.ts";
+import type { Abilities, ContractLimits } from "../contract/engine.ts";
 
 const shared = lacks("redis-server") ? undefined : await RedisServer.start();
 /** Follows `shared`. */
@@ -23,13 +22,13 @@ afterAll(async () => {
 class Engine {
   readonly #prefix = `test-${crypto.randomUUID()}`;
   readonly #clock = `${this.#prefix}-clock`;
-  readonly #lines = new Map<Broker, RedisLine>();
+  readonly #lines = new Map<RedisBroker, RedisLine>();
   readonly #server: RedisServer;
-  readonly #limits: EngineLimits;
+  readonly #limits: ContractLimits;
   readonly #replica: RedisServer | undefined;
 
   /** @param replica where the nodes hear and read */
-  constructor(server: RedisServer, limits: EngineLimits, replica?: RedisServer) {
+  constructor(server: RedisServer, limits: ContractLimits, replica?: RedisServer) {
     this.#server = server;
     this.#limits = limits;
     this.#replica = replica;
@@ -39,6 +38,7 @@ class Engine {
     const line = new RedisLine(this.#server);
     const settings: RedisBrokerSettings = {
       ...this.#limits,
+      presenceLimits: this.#limits,
       url: line.url,
       database: 0,
       prefix: this.#prefix,
@@ -55,7 +55,7 @@ class Engine {
   }
 
   line(node: Broker): RedisLine {
-    return this.#lines.get(node) as RedisLine;
+    return this.#lines.get(node as RedisBroker) as RedisLine;
   }
 
   async loseEverything(): Promise<void> {
@@ -77,6 +77,8 @@ class Engine {
       const left = Number(await this.#server.command("PTTL", key));
       if (left > 0) await this.#server.command("PEXPIRE", key, String(left - seconds * 1000));
     }
+    // Each node looks once a second.
+    for (const node of this.#lines.keys()) node.presence?.look();
   }
 
   async close(): Promise<void> {
@@ -95,6 +97,11 @@ describe.skipIf(!shared)("with redis-server", () => {
     ignoresBytesMax: true,
     keepsKeys: true,
     keepsFeeds: true,
+    presenceOf: (_, node) => {
+      const { presence } = node as RedisBroker;
+      if (!presence) throw new Error("the node was opened with presence");
+      return presence;
+    },
     manyNodes: true,
     loseEverything: (engine: Engine) => engine.loseEverything(),
     reopen: (engine: Engine) => engine.node(),
@@ -107,7 +114,7 @@ describe.skipIf(!shared)("with redis-server", () => {
     },
     reconnect: async (engine: Engine, node: Broker) => engine.line(node).restore(),
   };
-  const engineOf = (limits: EngineLimits, replica?: RedisServer) =>
+  const engineOf = (limits: ContractLimits, replica?: RedisServer) =>
     new Engine(shared as RedisServer, limits, replica);
   describeBrokerContract("the engine in Redis", async (limits) => engineOf(limits), abilities);
   describeBrokerContract(

@@ -28,6 +28,10 @@ describe("the setting as a text", () => {
     expect(textOfKinds({ keyed: ["state/*", "prices", "prices"], feeds: [chat, all] })).toBe(text);
     expect(textOfKinds({ keyed: ["prices", "state/*"], feeds: [all, chat, all] })).toBe(text);
     expect(textOfKinds({ keyed: [], feeds: [] })).toBe("neither --keyed nor --feed");
+    const limits = { presence: ["room/*", "game"], presenceGraceSeconds: 5, presenceMembersMax: 9 };
+    expect(textOfKinds({ keyed: ["a"], feeds: [], presenceLimits: limits })).toBe(
+      "--keyed 'a' --presence 'game' --presence 'room/*' --presence-grace 5s",
+    );
   });
 });
 

@@ -1,0 +1,61 @@
+-- A node shows that it lives, once a second; declares those dead that it has watched for a lease; and does a slice of what is to be
+-- done for all: takes from dead nodes what they had, and lets those leave whose grace is over.
+-- KEYS 1 fence. ARGV up to 6: members.lua; 7 `register` for a name that is new, `stop` for a node that stops, or `watch`; 8 when
+-- the name was new, or nothing; then of each node that has stood still its name and its state.
+-- Returns DEAD as present.lua, the time for a name that is new, or { 1 if there is more to do at once, then of each living node its
+-- name and its state }.
+local slice = 100
+call('PERSIST', nodes) -- A script that has written may go on though the server is full, and this needs no room.
+if ARGV[7] == 'register' then
+  write_call()
+  return now_text
+elseif not is_next() then return 'DEAD'
+elseif ARGV[7] == 'stop' then
+  declare_dead(node)
+  return { 0 }
+end
+write_call()
+for at = 9, #ARGV, 2 do
+  if call('HGET', nodes, ARGV[at]) == ARGV[at + 1] then declare_dead(ARGV[at]) end
+end
+
+local has_more = 0
+local gone = call('SRANDMEMBER', dead)
+if gone then
+  local pairs_of_gone = call('SRANDMEMBER', register .. 'node:' .. gone, slice)
+  for _, pair in ipairs(pairs_of_gone) do take_out(gone, pair) end
+  if #pairs_of_gone < slice then call('SREM', dead, gone) end
+  has_more = 1
+end
+
+-- The clock was set back: nobody waits for longer than the grace.
+local latest = string.format('%.0f', now + GRACE)
+for _, pair in ipairs(call('ZRANGE', due, '(' .. latest, '+inf', 'BYSCORE', 'LIMIT', 0, slice)) do
+  call('ZADD', due, latest, pair)
+end
+
+-- Where no node ran for a while, whoever comes back to the first one has the grace for it. A clock that was set back says nothing.
+local age = now - tonumber(ARGV[8])
+if age >= GRACE or age < 0 then
+  local leaving, order = {}, {}
+  local pairs_due = call('ZRANGE', due, '-inf', now_text, 'BYSCORE', 'LIMIT', 0, slice)
+  for _, pair in ipairs(pairs_due) do
+    local topic, key = string.match(pair, '^(%S+) (.*)$')
+    if not leaving[topic] then
+      leaving[topic] = {}
+      order[#order + 1] = topic
+    end
+    local entries = leaving[topic]
+    if call('HEXISTS', name_of(topic) .. ':m', key) == 1 then
+      entries[#entries + 1], entries[#entries + 2] = key, removal_of(key)
+    end
+  end
+  for _, topic in ipairs(order) do
+    local entries, name = leaving[topic], name_of(topic)
+    append_members(name, entries)
+    for at = 1, #entries, 2 do call('HDEL', name .. ':m', entries[at]) end
+  end
+  for _, pair in ipairs(pairs_due) do call('ZREM', due, pair) end
+  if #pairs_due == slice then has_more = 1 end
+end
+return { has_more, unpack(call('HGETALL', nodes)) }
