@@ -13,8 +13,10 @@ import { webSocketHandler } from "./connection/websocket.ts";
 import { bufferLimits } from "./delivery/buffer-limits.ts";
 import { openDelivery } from "./delivery/delivery.ts";
 import { echoEndpoint } from "./endpoint/ping/echo.ts";
+import { presenceEndpoint } from "./endpoint/presence/endpoint.ts";
 import { topicsEndpoint } from "./endpoint/topics/endpoint.ts";
-import type { Engine, EngineDeps, Evicted, Maintenance } from "./engine/engine.ts";
+import { type Engine, type EngineDeps, type Evicted, isKeyed, type Maintenance } from "./engine/engine.ts";
+import { withMembersInMemory } from "./engine/members-in-memory.ts";
 import { open as openMemory } from "./engine/memory/open.ts";
 import { guardOrigin } from "./http/origin.ts";
 import { Proxies } from "./http/proxies.ts";
@@ -25,6 +27,7 @@ import type { HandlerConfig } from "./settings/config.ts";
 import { checkRelations, doubtsAbout } from "./settings/relations.ts";
 import { Hub, type HubDeps } from "./topic/hub.ts";
 import { matchesTopic } from "./topic/message.ts";
+import { isPresenceTopic, type PresenceRegister } from "./topic/presence.ts";
 import { closeCode } from "./wire/close-code.ts";
 import { Encodings } from "./wire/encodings.ts";
 
@@ -50,8 +53,7 @@ export function assemble(
   const upgrader = new Upgrader(connections);
   const reading = new Reading({ bufferedBytesMax: config.bufferedBytesMax, heartbeat, counters, log });
   const openings = new Openings(connections);
-  const topicsPath = `${prefix}/topics/`;
-  const encodings = new Encodings(topicsPath);
+  const encodings = new Encodings(prefix);
   const { held, native, live } = openDelivery(buffers, connections, encodings, counters, log);
   connections.everySecond(() => held.check());
   const engine = openEngine(config, {
@@ -60,8 +62,9 @@ export function assemble(
     workerUrl: new URL("./engine/disk/worker.ts", import.meta.url),
     evicted: (what, number) => countEvictions(what, number, counters, log),
   });
-  const { broker } = engine;
-  const hub = new Hub({ broker, live, ...kindsOf(config), limits: config, counters, log: givenLog });
+  const { broker, presence } = engine;
+  const kinds = kindsOf(config, presence);
+  const hub = new Hub({ broker, live, ...kinds, limits: config, counters, log: givenLog });
   const deps = {
     config,
     hub,
@@ -84,7 +87,8 @@ export function assemble(
     engine,
     handlers: {
       [`${prefix}/ping`]: guardOrigin(echoEndpoint(deps), deps),
-      [`${topicsPath}*`]: guardOrigin(topicsEndpoint(deps, topicsPath), deps),
+      [`${prefix}/topics/*`]: guardOrigin(topicsEndpoint(deps, prefix), deps),
+      [`${prefix}/presence/*`]: guardOrigin(presenceEndpoint(deps, prefix), deps),
     },
 
     websocket: <Data>(yours?: WebSocketHandler<Data>): WebSocketHandler<Data> =>
@@ -101,9 +105,16 @@ export function assemble(
   };
 }
 
-const kindsOf = ({ keyed, feeds }: HandlerConfig): Pick<HubDeps<never>, "isKeyed" | "feeds"> => ({
-  isKeyed: (topic) => matchesTopic(keyed, topic),
-  feeds,
+const kindsOf = (
+  config: HandlerConfig,
+  register: PresenceRegister | undefined,
+): Pick<HubDeps<never>, "isKeyed" | "presence" | "feeds"> => ({
+  isKeyed: (topic) => isKeyed(config, topic),
+  presence:
+    register && config.presence.length > 0
+      ? { register, has: (topic) => !isPresenceTopic(topic) && matchesTopic(config.presence, topic) }
+      : undefined,
+  feeds: config.feeds,
 });
 
 /** Loads Redis and SQLite only where they are used: SQLite takes 2 MiB. @throws {DataDirectoryError} */
@@ -115,10 +126,15 @@ function openEngine(config: HandlerConfig, deps: EngineDeps): Engine {
   }
   if (config.data !== "") {
     const { open }: typeof import("./engine/disk/open.ts") = require("./engine/disk/open.ts");
-    return open(config, deps);
+    const disk = open(config, deps);
+    if (config.presence.length === 0) return disk;
+    return withMembersInMemory(disk, openMemory({ ...config, historyBytesMax: membersBytesMax }, deps));
   }
   return openMemory(config, deps);
 }
+
+/** Memory of who is here, beside topics on disk: for some 500,000 members. */
+const membersBytesMax = 256 * 1024 * 1024;
 
 /** Loaded as the engines are. */
 export function diskMaintenance(): Maintenance {

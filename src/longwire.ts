@@ -8,6 +8,7 @@ import {
   type PublishData,
   type Published,
   type PublishOptions,
+  type ReadOptions,
   type RemoveOptions,
   type SubscribeOptions,
 } from "./endpoint/topics/program.ts";
@@ -27,10 +28,12 @@ import {
 export type { Authorization, Authorize } from "./access/permissions.ts";
 export { GapError, type ReceivedMessage } from "./endpoint/topics/iterator.ts";
 export {
+  type MemberOptions,
   MessageSizeError,
   type PublishData,
   type Published,
   type PublishOptions,
+  type ReadOptions,
   type RemoveOptions,
   StoppedError,
   type SubscribeOptions,
@@ -54,6 +57,7 @@ export {
 } from "./topic/broker.ts";
 export { DraftError } from "./topic/draft.ts";
 export { TopicIsFeed } from "./topic/hub.ts";
+export { PresenceFull } from "./topic/presence.ts";
 
 export interface Options extends GivenHandlerConfig {
   /** Where to mount, such as `/realtime`: begins with a slash and does not end in one. By default at the root. */
@@ -69,7 +73,7 @@ export type ServerOptions = GivenConfig & Pick<Options, "log" | "authorize">;
 
 /** What `createHandler` returns. Disposing it closes its connections with 1001. */
 export interface Longwire extends AsyncDisposable {
-  /** `/ping` and `/topics/*`, below the prefix, for the `routes` of `Bun.serve`. */
+  /** `/ping`, `/topics/*` and `/presence/*`, below the prefix, for the `routes` of `Bun.serve`. */
   readonly routes: Routes;
 
   /**
@@ -143,12 +147,38 @@ export interface Longwire extends AsyncDisposable {
    * }
    * ```
    *
-   * @throws {TypeError} if the topic has no such name, or `since` is not an id, `all` or a span
+   * @throws {TypeError} if the topic has no such name, `since` is not an id, `all` or a span, or `member` cannot be one
    * @throws {StoppedError} after `stop()` or disposal
    * @throws {GapError} from the iteration, if messages after the last one are gone
+   * @throws {PresenceFull} from the iteration, if the topic takes no further member
    * @throws {BrokerUnavailable} from the iteration, if the engine is away
    */
   subscribe(topic: string, options?: SubscribeOptions): AsyncIterable<ReceivedMessage>;
+
+  /**
+   * Who is on a topic, and how that changes: for each member that comes or whose info changes a message of the type
+   * `longwire.join` or `longwire.update`, with its `key` and as `data` the JSON text `{"member", "since"}`; for one that has
+   * left a message with `removed`. With `since: "all"` those who are here come first.
+   *
+   * ```ts
+   * import { createHandler } from "longwire";
+   *
+   * await using longwire = createHandler({ presence: ["room/*"] });
+   * const member = { key: "ann", info: { name: "Ann" } };
+   * const messages = longwire.subscribe("room/42", { member })[Symbol.asyncIterator]();
+   * void messages.next(); // Ann is here from now on.
+   * for await (const { key, removed, data } of longwire.presence("room/42", { since: "all" })) {
+   *   console.log(removed ? `${key} has left` : `${key} is here: ${data}`);
+   *   break;
+   * }
+   * ```
+   *
+   * @throws {TypeError} if the topic has no presence, or `since` is not an id, `all` or a span
+   * @throws {StoppedError} after `stop()` or disposal
+   * @throws {GapError} from the iteration: subscribe again with `since: error.from`, and what was received before is void
+   * @throws {BrokerUnavailable} from the iteration, if the engine is away
+   */
+  presence(topic: string, options?: ReadOptions): AsyncIterable<ReceivedMessage>;
 
   /**
    * Takes a key of a keyed topic away. Its subscribers are told, by a message with `removed`.
@@ -244,7 +274,7 @@ export interface LongwireServer extends Longwire {
  * });
  * await using server = Bun.serve({
  *   port: 0,
- *   routes: longwire.routes, // /realtime/ping and /realtime/topics/…
+ *   routes: longwire.routes, // /realtime/ping, /realtime/topics/… and /realtime/presence/…
  *   fetch: () => new Response("my own page"),
  *   websocket: longwire.websocket(),
  * });
@@ -308,6 +338,7 @@ function publicApi(parts: Parts, end: () => Promise<void>): Longwire {
     websocket,
     publish: (topic, data, options) => program.publish(topic, data, options),
     subscribe: (topic, options) => program.subscribe(topic, options),
+    presence: (topic, options) => program.presence(topic, options),
     remove: (topic, key, options) => program.remove(topic, key, options),
     value: (topic, key) => program.value(topic, key),
     drain,

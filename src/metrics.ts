@@ -79,6 +79,7 @@ export class Counters {
     "topic_full",
     "unavailable",
     "draining",
+    "presence_full",
     "not_found",
     "method",
     "not_resumable",

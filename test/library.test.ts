@@ -488,7 +488,7 @@ describe("createHandler", () => {
   test("adds nothing but its own paths, and no listener for a signal", () => {
     const before = process.listenerCount("SIGTERM") + process.listenerCount("SIGINT");
     const { routes } = createHandler({ prefix: "/a", ...quiet });
-    for (const path of Object.keys(routes)) expect(path).toMatch(/^\/a\/(?:ping|topics\/\*)$/);
+    for (const path of Object.keys(routes)) expect(path).toMatch(/^\/a\/(?:ping|topics\/\*|presence\/\*)$/);
     expect(process.listenerCount("SIGTERM") + process.listenerCount("SIGINT")).toBe(before);
   });
 

@@ -28,7 +28,19 @@ export interface Logger {
 export type Answer = Response | undefined;
 type Attributes = Readonly<Record<string, AttributeValue>>;
 type AttributeValue = string | boolean | number;
-type Action = "subscribe" | "publish" | "end";
+/** Why a message cannot be published, in words for its publisher. */
+export declare class DraftError extends Error {
+	readonly name = "DraftError";
+}
+/** A topic has as many members as it may, and this one more was not taken in. */
+export declare class PresenceFull extends Error {
+	readonly topic: string;
+	readonly bound: string;
+	readonly name = "PresenceFull";
+	/** @param bound in words that continue a sentence, with the setting's name */
+	constructor(topic: string, bound: string);
+}
+type Action = "subscribe" | "publish" | "end" | "presence";
 /**
  * An application's own rule, asked for each topic that no token allows. With `privatePing` and no keys it is asked for
  * the action `subscribe` on `ping` when a client connects to /ping.
@@ -44,20 +56,21 @@ type Action = "subscribe" | "publish" | "end";
  * ```
  *
  * @returns whether the sender of `request` may do it; `{ subject }` allows it and names the sender. Idempotency keys of
- * two subjects are different keys. Senders without a subject share theirs.
+ * two subjects are different keys. Senders without a subject share theirs. For `subscribe`, `{ subject, member }` makes the
+ * line a member of the topic, if the topic has presence.
  */
 export type Authorize = (request: Request, wanted: {
 	readonly topic: string;
 	readonly action: Action;
 }) => Authorization | Promise<Authorization>;
-/** `subject` is a stable name of the sender, such as a user's id. */
+/**
+ * `subject` is a stable name of the sender, such as a user's id. `member` is what those who may read the presence of the topic
+ * see of it beside the subject: `true`, or an object of at most 1 KiB as JSON.
+ */
 export type Authorization = boolean | {
 	readonly subject: string;
+	readonly member?: boolean | object;
 };
-/** Why a message cannot be published, in words for its publisher. */
-export declare class DraftError extends Error {
-	readonly name = "DraftError";
-}
 interface Position$1 {
 	/** Names the past that `offset` belongs to. Compared only for equality. Never `0`, so that the id `0-0` is always a gap. */
 	readonly epoch: string;
@@ -135,9 +148,9 @@ export interface ReceivedMessage {
 	/** When it was published. */
 	readonly time: Date;
 	readonly contentType: string;
-	/** In a keyed topic: whose value this is. */
+	/** In a keyed topic: whose value this is. Of `presence`: which member it is about. */
 	readonly key?: string;
-	/** In a keyed topic: true where the key was taken away. Then `data` is empty. */
+	/** In a keyed topic: true where the key was taken away. Of `presence`: true where the member has left. Then `data` is empty. */
 	readonly removed?: true;
 	/** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
 	readonly attributes: Attributes;
@@ -218,6 +231,22 @@ interface HandlerSettings {
 	 * publishes to a feed. With `--data`, `--max-message` is at most 128 MiB then.
 	 */
 	readonly feeds: readonly string[];
+	/**
+	 * Topics whose members are known: `GET /presence/{topic}` shows who has a line there. Default none. Each is a name or a prefix
+	 * that ends in `*`. A line is a member if its token has a `sub` and the claim `member`. Its `sub` is shown to everyone who may
+	 * read the presence of the topic.
+	 */
+	readonly presence: readonly string[];
+	/**
+	 * Seconds for which a member stays without a line. Default 5 s, from 1 s to 10 min: a reload of a page, a handover between
+	 * networks or a deploy is no leaving. All nodes of a Redis have the same.
+	 */
+	readonly presenceGraceSeconds: number;
+	/**
+	 * Members of one topic. Default 1000, from 1 to 100,000. The line of one more is closed with 1013. Where all members read who
+	 * is here, the messages grow with the square of their number.
+	 */
+	readonly presenceMembersMax: number;
 	/**
 	 * Whether event streams and polls of topics are compressed for clients that accept gzip: `"on"` or `"off"`. Default `on`.
 	 * A message is compressed once for all of its readers, by itself. WebSockets are not compressed.
@@ -363,7 +392,7 @@ interface HandlerSettings {
 	 * Least severe log line that is written: `trace`, `debug`, `info`, `warn`, `error`, `fatal`, or none with `silent`. Default
 	 * `info`. `debug` adds a line for each connection.
 	 */
-	readonly logLevel: "silent" | "trace" | "debug" | "info" | "warn" | "error" | "fatal";
+	readonly logLevel: "silent" | "info" | "trace" | "debug" | "warn" | "error" | "fatal";
 }
 interface ServerSettings {
 	/**
@@ -437,11 +466,22 @@ export interface Published {
 	/** The id of the topic's end, if the publication ended it. */
 	readonly end?: string;
 }
-export interface SubscribeOptions {
+/** Whom a subscription of the program stands for. */
+export interface MemberOptions {
+	/** Its name, 1 to 255 bytes of UTF-8. Subscriptions and lines with the same key are one member. */
+	readonly key: string;
+	/** What others may see of it: `true`, or an object of at most 1 KiB as JSON. Left out, `true`. */
+	readonly info?: true | object;
+}
+export interface ReadOptions {
 	/** An id, `all`, `last:N`, a span such as `90s`, or a time such as `2026-11-24T17:30:00Z`; left out, from now on. */
 	readonly since?: string;
 	/** Ends the iteration. */
 	readonly signal?: AbortSignal;
+}
+export interface SubscribeOptions extends ReadOptions {
+	/** In a topic with presence: others see this member there, from the first `next()` to the end of the iteration. */
+	readonly member?: MemberOptions;
 }
 /** The data of a message is larger than `messageBytesMax`. */
 export declare class MessageSizeError extends Error {
@@ -473,7 +513,7 @@ export interface Options extends GivenHandlerConfig {
 export type ServerOptions = GivenConfig & Pick<Options, "log" | "authorize">;
 /** What `createHandler` returns. Disposing it closes its connections with 1001. */
 export interface Longwire extends AsyncDisposable {
-	/** `/ping` and `/topics/*`, below the prefix, for the `routes` of `Bun.serve`. */
+	/** `/ping`, `/topics/*` and `/presence/*`, below the prefix, for the `routes` of `Bun.serve`. */
 	readonly routes: Routes;
 	/**
 	 * The handler for the `websocket` of `Bun.serve`. Bun takes one for all sockets of a server.
@@ -544,12 +584,37 @@ export interface Longwire extends AsyncDisposable {
 	 * }
 	 * ```
 	 *
-	 * @throws {TypeError} if the topic has no such name, or `since` is not an id, `all` or a span
+	 * @throws {TypeError} if the topic has no such name, `since` is not an id, `all` or a span, or `member` cannot be one
 	 * @throws {StoppedError} after `stop()` or disposal
 	 * @throws {GapError} from the iteration, if messages after the last one are gone
+	 * @throws {PresenceFull} from the iteration, if the topic takes no further member
 	 * @throws {BrokerUnavailable} from the iteration, if the engine is away
 	 */
 	subscribe(topic: string, options?: SubscribeOptions): AsyncIterable<ReceivedMessage>;
+	/**
+	 * Who is on a topic, and how that changes: for each member that comes or whose info changes a message of the type
+	 * `longwire.join` or `longwire.update`, with its `key` and as `data` the JSON text `{"member", "since"}`; for one that has
+	 * left a message with `removed`. With `since: "all"` those who are here come first.
+	 *
+	 * ```ts
+	 * import { createHandler } from "longwire";
+	 *
+	 * await using longwire = createHandler({ presence: ["room/*"] });
+	 * const member = { key: "ann", info: { name: "Ann" } };
+	 * const messages = longwire.subscribe("room/42", { member })[Symbol.asyncIterator]();
+	 * void messages.next(); // Ann is here from now on.
+	 * for await (const { key, removed, data } of longwire.presence("room/42", { since: "all" })) {
+	 *   console.log(removed ? `${key} has left` : `${key} is here: ${data}`);
+	 *   break;
+	 * }
+	 * ```
+	 *
+	 * @throws {TypeError} if the topic has no presence, or `since` is not an id, `all` or a span
+	 * @throws {StoppedError} after `stop()` or disposal
+	 * @throws {GapError} from the iteration: subscribe again with `since: error.from`, and what was received before is void
+	 * @throws {BrokerUnavailable} from the iteration, if the engine is away
+	 */
+	presence(topic: string, options?: ReadOptions): AsyncIterable<ReceivedMessage>;
 	/**
 	 * Takes a key of a keyed topic away. Its subscribers are told, by a message with `removed`.
 	 *
@@ -638,7 +703,7 @@ export interface LongwireServer extends Longwire {
  * });
  * await using server = Bun.serve({
  *   port: 0,
- *   routes: longwire.routes, // /realtime/ping and /realtime/topics/…
+ *   routes: longwire.routes, // /realtime/ping, /realtime/topics/… and /realtime/presence/…
  *   fetch: () => new Response("my own page"),
  *   websocket: longwire.websocket(),
  * });

@@ -4,6 +4,7 @@ import type { RequestContext } from "../http/request-context.ts";
 import type { Logger } from "../log.ts";
 import { ConfigError, type HandlerConfig } from "../settings/config.ts";
 import { ApiKeys } from "./api-keys.ts";
+import { ClientMembers } from "./client-members.ts";
 import { tokenOf } from "./credentials.ts";
 import {
   type Action,
@@ -27,12 +28,13 @@ export interface AccessDeps {
 /** The keys that can be replaced while the server runs. */
 export type AccessKeys = Pick<HandlerConfig, "apiKeys" | "jwtSecrets" | "jwtPublicKeys">;
 
-const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"], end: ["*"] };
+const everyTopic: TopicPatterns = { subscribe: ["*"], publish: ["*"], end: ["*"], presence: ["*"] };
 
 export class Access {
   readonly #deps: AccessDeps;
   #keys: AccessKeys;
   #apiKeys: ApiKeys;
+  readonly #members: ClientMembers;
   readonly #tokens: Tokens;
   /** Without any key tokens cannot be checked, so they are not read. */
   readonly #hasKeys: boolean;
@@ -50,12 +52,15 @@ export class Access {
     const { apiKeys, jwtSecrets, jwtPublicKeys } = config;
     this.#keys = { apiKeys, jwtSecrets, jwtPublicKeys };
     this.#apiKeys = new ApiKeys(apiKeys);
+    this.#members = new ClientMembers(config.jwtIssuers, log);
     this.#tokens = new Tokens(
       config,
-      ({ issuer, subject, expiresTime, subscribe, publish, end, status }) => {
-        const patterns = { subscribe: [...config.publicTopics, ...subscribe], publish, end };
+      (verified) => {
+        const { issuer, subject, expiresTime, subscribe, publish, end, presence, status } = verified;
+        const patterns = { subscribe: [...config.publicTopics, ...subscribe], publish, end, presence };
         const sender = tokenSender(issuer, subject, config.stampSender);
-        return new TopicPermissions(sender, expiresTime, patterns, forbidden, status);
+        const member = this.#members.ofToken(verified);
+        return new TopicPermissions(sender, expiresTime, patterns, forbidden, status, member);
       },
       (error) =>
         log.warn({ err: error }, "the public keys of tokens cannot be fetched; those known stay valid"),
@@ -65,7 +70,7 @@ export class Access {
     this.#withoutToken = new TopicPermissions(
       anonymous,
       Number.POSITIVE_INFINITY,
-      this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [], end: [] },
+      this.isOpen ? everyTopic : { subscribe: config.publicTopics, publish: [], end: [], presence: [] },
       this.#hasKeys ? missing : forbidden,
       this.isOpen,
     );
@@ -145,7 +150,8 @@ export class Access {
     authorize: Authorize,
     request: Request,
   ): Promise<Permissions> {
-    return new AuthorizedPermissions(await granted, authorize, request, this.#deps.config.stampSender);
+    const rule = { authorize, isStamped: this.#deps.config.stampSender, members: this.#members };
+    return new AuthorizedPermissions(await granted, request, rule);
   }
 
   async #verified(token: string): Promise<TopicPermissions> {
@@ -176,7 +182,15 @@ const missing = (): Refusal =>
     "WWW-Authenticate": "Bearer",
   });
 
+/** Each action in words that a topic's name follows. */
+const deeds: Readonly<Record<Action, string>> = {
+  subscribe: "subscribe to",
+  publish: "publish to",
+  end: "end",
+  presence: "read the presence of",
+};
+
 const forbidden = (action: Action, topic: string): Refusal =>
-  new Refusal("permission", `Not allowed to ${action}${action === "end" ? "" : " to"} ${topic}.`, {
+  new Refusal("permission", `Not allowed to ${deeds[action]} ${topic}.`, {
     "WWW-Authenticate": 'Bearer error="insufficient_scope"',
   });

@@ -2,7 +2,9 @@
 import type { KeyObject } from "node:crypto";
 import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
 import { type PublicKey, publicKeyAlgorithms } from "../settings/public-key.ts";
+import { jsonOfInfo } from "../topic/member-info.ts";
 import { isTopicPattern } from "../topic/message.ts";
+import type { MemberClaims } from "./client-members.ts";
 import { type FetchTimes, PublishedKeys } from "./published-keys.ts";
 import { KeysUnavailable, TokenError } from "./token-errors.ts";
 
@@ -25,16 +27,14 @@ export interface TokenRules {
 }
 
 /** The claims of a token whose signature and times were right. */
-export interface VerifiedToken {
-  /** The claims `iss` and `sub`. */
-  readonly issuer: string | undefined;
-  readonly subject: string | undefined;
+export interface VerifiedToken extends MemberClaims {
   /** The claim `exp` in milliseconds since 1970; infinite without one. */
   readonly expiresTime: number;
   /** Topic names, or prefixes that end in `*`. */
   readonly subscribe: readonly string[];
   readonly publish: readonly string[];
   readonly end: readonly string[];
+  readonly presence: readonly string[];
   /** Whether GET /status is allowed. */
   readonly status: boolean;
   /** Whether the keys that verified it are still those in use. */
@@ -135,7 +135,7 @@ function whyNot(reason: unknown): string {
 
 /** @throws {TokenError} */
 function readClaims({ payload, isCurrent }: Verified): VerifiedToken {
-  const { iss, sub, exp, subscribe, publish, end, status } = payload;
+  const { iss, sub, iat, exp, subscribe, publish, end, presence, status, member } = payload;
   return {
     issuer: text("iss", iss),
     subject: text("sub", sub),
@@ -143,6 +143,9 @@ function readClaims({ payload, isCurrent }: Verified): VerifiedToken {
     subscribe: patterns("subscribe", subscribe),
     publish: patterns("publish", publish),
     end: patterns("end", end),
+    presence: patterns("presence", presence),
+    memberInfo: memberInfo(member),
+    issuedSeconds: issuedSeconds(iat),
     status: status === true,
     isCurrent,
   };
@@ -156,6 +159,18 @@ function text(claim: string, value: unknown): string | undefined {
   if (value === undefined || typeof value === "string") return value;
   if (Number.isSafeInteger(value)) return String(value);
   throw new TokenError(`The token's ${claim} must be text.`);
+}
+
+/** Some issuers write a fraction (RFC 7519 section 2, NumericDate). What is no time is as old as can be. */
+const issuedSeconds = (iat: number | undefined): number =>
+  iat !== undefined && iat > 0 && iat <= Number.MAX_SAFE_INTEGER ? Math.floor(iat) : 0;
+
+/** @throws {TokenError} */
+function memberInfo(member: unknown): string | undefined {
+  if (member === undefined || member === null || member === false) return undefined;
+  const info = jsonOfInfo(member);
+  if (info === undefined) throw new TokenError("The token's member must be true or an object.");
+  return info;
 }
 
 /** @throws {TokenError} for a claim that is not a list of topics: ignored, it would allow less than its issuer intends */

@@ -1,10 +1,15 @@
 /** What the sender of a request may do. */
 import type { Refusal } from "../http/refusal.ts";
 import { matchesTopic } from "../topic/message.ts";
+import type { Member } from "../topic/presence.ts";
+import type { ClientMembers } from "./client-members.ts";
 import { anonymous, authorizedSender, type Sender } from "./publishers.ts";
 
-/** To end a topic is a permission of its own: otherwise anyone who may write could close a room for good. */
-export type Action = "subscribe" | "publish" | "end";
+/**
+ * To end a topic is a permission of its own: otherwise anyone who may write could close a room for good. So is to read who is
+ * there (`presence`): otherwise anyone who may read a public topic would learn the names of its readers.
+ */
+export type Action = "subscribe" | "publish" | "end" | "presence";
 
 /** What the sender of one request may do, for as long as its connection lasts. */
 export interface Permissions {
@@ -17,6 +22,11 @@ export interface Permissions {
    * @throws {Refusal} if the sender may not do this
    */
   require(action: Action, topic: string): Sender | Promise<Sender>;
+  /**
+   * Whom a line of the sender on the topic stands for; undefined for a line that others do not see. Valid after
+   * `require("subscribe", topic)`.
+   */
+  memberOn(topic: string): Member | undefined;
 }
 
 /**
@@ -34,15 +44,19 @@ export interface Permissions {
  * ```
  *
  * @returns whether the sender of `request` may do it; `{ subject }` allows it and names the sender. Idempotency keys of
- * two subjects are different keys. Senders without a subject share theirs.
+ * two subjects are different keys. Senders without a subject share theirs. For `subscribe`, `{ subject, member }` makes the
+ * line a member of the topic, if the topic has presence.
  */
 export type Authorize = (
   request: Request,
   wanted: { readonly topic: string; readonly action: Action },
 ) => Authorization | Promise<Authorization>;
 
-/** `subject` is a stable name of the sender, such as a user's id. */
-export type Authorization = boolean | { readonly subject: string };
+/**
+ * `subject` is a stable name of the sender, such as a user's id. `member` is what those who may read the presence of the topic
+ * see of it beside the subject: `true`, or an object of at most 1 KiB as JSON.
+ */
+export type Authorization = boolean | { readonly subject: string; readonly member?: boolean | object };
 
 /** Topic names, or prefixes that end in `*`, for each action. */
 export type TopicPatterns = Readonly<Record<Action, readonly string[]>>;
@@ -59,6 +73,7 @@ export class TopicPermissions implements Permissions {
     readonly refusal: (action: Action, topic: string) => Refusal,
     /** Whether GET /status is allowed. */
     readonly allowsStatus = false,
+    readonly member: Member | undefined = undefined,
   ) {
     this.#patterns = patterns;
   }
@@ -71,27 +86,39 @@ export class TopicPermissions implements Permissions {
     return matchesTopic(this.#patterns[action], topic);
   }
 
+  memberOn(): Member | undefined {
+    return this.member;
+  }
+
   require(action: Action, topic: string): Sender {
     if (this.allows(action, topic)) return this.sender;
     throw this.refusal(action, topic);
   }
 }
 
+/** An application's own rule, and what its answers mean. */
+export interface AuthorizeRule {
+  readonly authorize: Authorize;
+  /** Whether readers are shown the subject that it names. */
+  readonly isStamped: boolean;
+  readonly members: ClientMembers;
+}
+
 /** Permissions of a token, extended by `authorize`. The request is kept while its connection lasts, to ask with it. */
 export class AuthorizedPermissions implements Permissions {
   readonly #granted: TopicPermissions;
-  readonly #authorize: Authorize;
   readonly #request: Request;
-  readonly #isStamped: boolean;
+  readonly #rule: AuthorizeRule;
   /** The permissions of the subject that `authorize` named last, which is mostly the only one. */
   #asked: { readonly subject: string | undefined; readonly sender: Sender } | undefined;
 
-  /** @param isStamped whether readers are shown the subject that `authorize` names */
-  constructor(granted: TopicPermissions, authorize: Authorize, request: Request, isStamped: boolean) {
+  /** The members that `authorize` named, by topic. Set once there is one. */
+  #members: Map<string, Member> | undefined;
+
+  constructor(granted: TopicPermissions, request: Request, rule: AuthorizeRule) {
     this.#granted = granted;
-    this.#authorize = authorize;
     this.#request = request;
-    this.#isStamped = isStamped;
+    this.#rule = rule;
   }
 
   get expiresTime(): number {
@@ -106,13 +133,23 @@ export class AuthorizedPermissions implements Permissions {
     return this.#granted.allows(action, topic) ? this.#granted.sender : this.#ask(action, topic);
   }
 
+  memberOn(topic: string): Member | undefined {
+    return this.#members?.get(topic) ?? this.#granted.member;
+  }
+
   async #ask(action: Action, topic: string): Promise<Sender> {
-    const answer = await this.#authorize(this.#request, { topic, action });
+    const { authorize, isStamped, members } = this.#rule;
+    const answer = await authorize(this.#request, { topic, action });
     if (!answer) throw this.#granted.refusal(action, topic);
+    const member = answer === true || action !== "subscribe" ? undefined : members.ofAuthorization(answer);
+    if (member) {
+      this.#members ??= new Map();
+      this.#members.set(topic, member);
+    }
     if (this.#granted.sender.name !== anonymous.name) return this.#granted.sender;
     const subject = answer === true ? undefined : answer.subject;
     if (this.#asked?.subject !== subject || !this.#asked)
-      this.#asked = { subject, sender: authorizedSender(subject, this.#isStamped) };
+      this.#asked = { subject, sender: authorizedSender(subject, isStamped) };
     return this.#asked.sender;
   }
 }

@@ -62,22 +62,20 @@ function unknownCommand(word: string): UsageError {
 }
 
 async function readTokenCommand(words: readonly string[]): Promise<CommandLine> {
-  const values = readSettings(words, tokenSettings);
+  // That variable is the server's. Its topics must not become a permission of each token that is made beside the server.
+  const { LONGWIRE_PRESENCE: _, ...environment } = process.env;
+  const values = readSettings(words, tokenSettings, environment);
   if (typeof values === "string") return await answerTo(values, "tokenHelp");
-  const { jwtSecrets, subscribe, publish, end, status, ttlSeconds, subject } = completeConfig(
-    tokenSettings,
-    values,
-  );
+  const { jwtSecrets, subject, ...claims } = completeConfig(tokenSettings, values);
+  const { subscribe, publish, end, presence, member, status } = claims;
   const [secret] = jwtSecrets;
   if (secret === undefined) throw new UsageError("--jwt-secret is needed, the one that the server was given");
-  if (!status && [subscribe, publish, end].every((patterns) => patterns.length === 0))
+  if (!status && [subscribe, publish, end, presence].every((patterns) => patterns.length === 0))
     throw new UsageError(
-      "This token would allow nothing: give it --subscribe, --publish or --end with topics, such as --subscribe 'news/*', or --status",
+      "This token would allow nothing: give it --subscribe, --publish or --end with topics, such as --subscribe 'news/*', or --presence or --status",
     );
-  return {
-    command: "token",
-    claims: { secret, subscribe, publish, end, status, ttlSeconds, subject: subject || undefined },
-  };
+  if (member && !subject) throw new UsageError("--member needs --sub, by which others know the member");
+  return { command: "token", claims: { secret, ...claims, subject: subject || undefined } };
 }
 
 async function readCheckCommand([url = "", ...words]: readonly string[]): Promise<CommandLine> {
@@ -134,8 +132,9 @@ async function readDataCommand([action = "", ...words]: readonly string[]): Prom
 function readSettings(
   words: readonly string[],
   declared: Parameters<typeof readFlags>[1],
+  environment: Parameters<typeof readFlags>[2] = process.env,
 ): ReturnType<typeof readFlags> {
-  const values = readFlags(words, declared, process.env);
+  const values = readFlags(words, declared, environment);
   if (typeof values !== "string") refuseOtherVariables();
   return values;
 }

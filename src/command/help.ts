@@ -41,7 +41,7 @@ export function tokenHelp(): string {
     ...linesOf(flagsOf(tokenSettings)),
     requestLines[0],
     "",
-    "Each flag is an environment variable, too: --jwt-secret is LONGWIRE_JWT_SECRET.",
+    "Each flag but --presence is an environment variable, too: --jwt-secret is LONGWIRE_JWT_SECRET.",
     "Lists take commas, or their flag again. A time is written 90s, 10m, 2h or 1d.",
   ].join("\n");
 }

@@ -9,6 +9,10 @@ export interface TokenClaims {
   readonly subscribe: readonly string[];
   readonly publish: readonly string[];
   readonly end: readonly string[];
+  /** Topics of which it may read who is there. */
+  readonly presence?: readonly string[];
+  /** What others may see of the member that its subject is. */
+  readonly member?: true | object | undefined;
   /** Whether it may read GET /status. */
   readonly status?: boolean;
   readonly ttlSeconds: number;
@@ -21,13 +25,20 @@ export async function makeToken({
   subscribe,
   publish,
   end,
+  presence = [],
+  member,
   status,
   ttlSeconds,
   subject,
 }: TokenClaims): Promise<string> {
   const issuedSeconds = Math.floor(Date.now() / 1000);
   const topics = { subscribe: [...subscribe], publish: [...publish], end: [...end] };
-  const token = new SignJWT({ ...topics, ...(status ? { status } : {}) })
+  const token = new SignJWT({
+    ...topics,
+    ...(presence.length > 0 && { presence: [...presence] }),
+    ...(member && { member }),
+    ...(status && { status }),
+  })
     .setProtectedHeader({ alg: "HS256", typ: "JWT" })
     .setIssuedAt(issuedSeconds)
     .setExpirationTime(issuedSeconds + ttlSeconds);

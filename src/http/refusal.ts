@@ -14,6 +14,7 @@ import {
 import { DraftError } from "../topic/draft.ts";
 import { TopicIsFeed } from "../topic/hub.ts";
 import { formatId } from "../topic/message.ts";
+import { PresenceFull } from "../topic/presence.ts";
 import { closeCode } from "../wire/close-code.ts";
 import { ItemSizeError } from "../wire/item-size.ts";
 import { type ProblemStatus, problem } from "./problem.ts";
@@ -46,6 +47,7 @@ const answers: Readonly<Record<RefusalReason, readonly [ProblemStatus, number]>>
   connections: [503, closeCode.tryAgainLater],
   unavailable: [503, closeCode.tryAgainLater],
   draining: [503, closeCode.serviceRestart],
+  presence_full: [503, closeCode.tryAgainLater],
   topic_full: [507, closeCode.tryAgainLater],
 };
 
@@ -137,6 +139,8 @@ export function refusalOf(error: unknown): Refusal | undefined {
     const detail = `The topic ${error.topic} takes no further value: ${error.bound}. Remove keys, or raise the bound.`;
     return new Refusal("topic_full", detail);
   }
+  if (error instanceof PresenceFull)
+    return new Refusal("presence_full", error.message, retryAfter(brokerRetrySeconds));
   if (error instanceof BrokerUnavailable)
     return new Refusal("unavailable", "The broker is away; try again.", retryAfter(brokerRetrySeconds));
   return undefined;

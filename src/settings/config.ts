@@ -167,6 +167,32 @@ export const handlerSettings = {
   feeds: setting("feed", feeds, [], 'topics into which others go, as "chat/* all-chats"', { takes: "many" }),
 
   /**
+   * Topics whose members are known: `GET /presence/{topic}` shows who has a line there. Default none. Each is a name or a prefix
+   * that ends in `*`. A line is a member if its token has a `sub` and the claim `member`. Its `sub` is shown to everyone who may
+   * read the presence of the topic.
+   */
+  presence: setting("presence", topicPatterns, [], "topics whose members are known, with the sub of each", {
+    takes: "many",
+  }),
+
+  /**
+   * Seconds for which a member stays without a line. Default 5 s, from 1 s to 10 min: a reload of a page, a handover between
+   * networks or a deploy is no leaving. All nodes of a Redis have the same.
+   */
+  presenceGraceSeconds: setting(
+    "presence-grace",
+    duration(1, 600),
+    5,
+    "how long a member stays without a line",
+  ),
+
+  /**
+   * Members of one topic. Default 1000, from 1 to 100,000. The line of one more is closed with 1013. Where all members read who
+   * is here, the messages grow with the square of their number.
+   */
+  presenceMembersMax: setting("presence-members", count(1, 100_000), 1000, "members of one topic"),
+
+  /**
    * Whether event streams and polls of topics are compressed for clients that accept gzip: `"on"` or `"off"`. Default `on`.
    * A message is compressed once for all of its readers, by itself. WebSockets are not compressed.
    */

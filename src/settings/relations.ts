@@ -23,6 +23,7 @@ export function checkRelations(config: HandlerConfig, { hasAuthorize }: Surround
   checkRedis(config);
   checkKeyed(config);
   checkFeeds(config);
+  checkPresence(config);
   const ofTokens = {
     jwtAudiences: config.jwtAudiences.length > 0,
     jwtIssuers: config.jwtIssuers.length > 0,
@@ -112,6 +113,13 @@ function checkRedis(config: HandlerConfig): void {
 function checkKeyed({ keyed, keysMax }: HandlerConfig): void {
   if (keyed.length === 0 && keysMax !== settings.keysMax.default)
     throw new ConfigError("--keys-max has no effect without --keyed");
+}
+
+function checkPresence(config: HandlerConfig): void {
+  if (config.presence.length > 0) return;
+  for (const name of ["presenceGraceSeconds", "presenceMembersMax"] as const)
+    if (config[name] !== settings[name].default)
+      throw new ConfigError(`${flag(name)} has no effect without --presence`);
 }
 
 /** A row of SQLite has 10^9 bytes at most: 5 of these, and 40 MiB of other messages and their copies. */

@@ -1,5 +1,6 @@
 /** The units of settings: how text becomes a value, and which values are allowed. */
 import type { Feed } from "../topic/feed.ts";
+import { faultOfInfo, jsonOfInfo } from "../topic/member-info.ts";
 import { faultOfTopicName, isTopicPattern } from "../topic/message.ts";
 import type { RetainedTopics } from "../topic/retention.ts";
 import { Network } from "./networks.ts";
@@ -102,6 +103,31 @@ export const toggle: Unit<boolean> = {
   show: String,
   logged: itself,
 };
+
+/** What others may see of a member: `true`, or an object in JSON; its flag may stand alone. Undefined for no member. */
+export const memberInfo: Unit<true | object | undefined> = {
+  placeholder: "[json]",
+  parse: (text) => {
+    try {
+      return memberInfo.accept(JSON.parse(text));
+    } catch (error) {
+      throw error instanceof UnitError ? error : noMemberInfo(text);
+    }
+  },
+  accept: (value: unknown) => {
+    if (value === undefined || value === false) return undefined;
+    const info = jsonOfInfo(value);
+    if (info === undefined) throw noMemberInfo(value);
+    const fault = faultOfInfo(info);
+    if (fault) throw new UnitError(`is too large. ${fault.replace(/\.$/, "")}`);
+    return value as true | object;
+  },
+  show: (value) => jsonOfInfo(value) ?? "",
+  logged: itself,
+};
+
+const noMemberInfo = (given: unknown): UnitError =>
+  new UnitError(`must be an object in JSON such as {"name":"Ann"}, or nothing, not ${Bun.inspect(given)}`);
 
 /** A path; empty for none. */
 export const path: Unit<string> = pattern("<path>", "a path", (text) => text);

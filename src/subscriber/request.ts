@@ -48,7 +48,7 @@ function decode(name: string): string {
   }
 }
 
-/** The parameters of /topics, and the names under which clients send `Last-Event-ID` where they cannot set a header. */
+/** The parameters of /topics and /presence, and the names under which clients send `Last-Event-ID` where they cannot set a header. */
 const lastEventIdNames = ["lastEventId", "lastEventID", "last-event-id", "Last-Event-ID"] as const;
 const parameterNames = [
   "since",
@@ -57,12 +57,13 @@ const parameterNames = [
   "format",
   "end",
   "key",
+  "member",
   "access_token",
   ...lastEventIdNames,
 ];
 
 /** What is near to one of ours and has a meaning of its own: names of programs, and what defeats caches. */
-const innocentNames: ReadonlySet<string> = new Set(["id", "at", "form", "rnd", "send"]);
+const innocentNames: ReadonlySet<string> = new Set(["id", "at", "form", "rnd", "send", "number", "remember"]);
 
 /**
  * A parameter that is ignored because of a typing error would lose messages in silence. All others stay ignored: proxies,

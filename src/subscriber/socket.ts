@@ -15,6 +15,7 @@ import { publishAheadMax } from "../settings/limits.ts";
 import { DraftError } from "../topic/draft.ts";
 import { isRemoval } from "../topic/key.ts";
 import type { End, Message } from "../topic/message.ts";
+import { shownTopic } from "../topic/presence.ts";
 import type { Gap, Replayed, Subscriber, Subscription } from "../topic/subscription.ts";
 import { type ClientFrame, type PublishFrame, readEventFrame, readRawFrame } from "../wire/client-frame.ts";
 import { closeCode } from "../wire/close-code.ts";
@@ -71,7 +72,7 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
   readonly #control: ControlEvents | undefined;
   /** Replaced and not changed, because it may be walked meanwhile. */
   subscriptions: readonly Subscription<TopicReaders>[];
-  /** Set if the connection was opened for only one topic. */
+  /** As clients name it. Set if the connection was opened for only one topic. */
   readonly #topic: string | undefined;
   #socket: Socket | undefined;
   /** Frames that wait for the message that is being published. Undefined while nothing is being published. */
@@ -93,7 +94,8 @@ export class TopicSocket implements SocketHandler, Subscriber<TopicReaders>, Rea
     this.#codec = codec;
     this.#control = codec.hasControlEvents ? new ControlEvents() : undefined;
     this.subscriptions = subscriptions;
-    this.#topic = subscriptions.length === 1 ? subscriptions[0]?.topic : undefined;
+    const [first, ...others] = subscriptions;
+    this.#topic = first && others.length === 0 ? shownTopic(first.topic) : undefined;
   }
 
   open(socket: Socket): void {

@@ -24,6 +24,7 @@ import type { Counters } from "../metrics.ts";
 import type { HandlerConfig } from "../settings/config.ts";
 import { pollWaitSecondsMax, streamIntervalSecondsMax, streamTopicsMax } from "../settings/limits.ts";
 import type { Hub } from "../topic/hub.ts";
+import type { Member } from "../topic/presence.ts";
 import { Subscription } from "../topic/subscription.ts";
 import { type Encodings, subprotocols } from "../wire/encodings.ts";
 import { EventStream, type EventStreamDeps } from "./event-stream.ts";
@@ -64,20 +65,30 @@ export type ConnectionWanted = "socket" | "stream" | "poll";
 export interface Subscribed {
   readonly permissions: Permissions;
   readonly starts: readonly TopicStart[];
+  /** Whom the connection stands for on a topic; left out, others do not see it. */
+  readonly memberOn?: ((topic: string) => Member | undefined) | undefined;
+}
+
+/** What one endpoint offers its clients. */
+export interface SubscribingOptions {
+  /** Whether a WebSocket may get data alone, without the CloudEvents that name a key. */
+  readonly hasRawForm: boolean;
+  readonly publish: PublishOfSocket;
 }
 
 type Subscriptions = readonly Subscription<TopicReaders>[];
 
 export class Subscribing {
   readonly #deps: SubscribingDeps;
+  readonly #hasRawForm: boolean;
   readonly #socketDeps: TopicSocketDeps;
   readonly #cloudEventsCodec: SocketCodec;
   readonly #streamDeps: EventStreamDeps;
   readonly #pollDeps: PollDeps;
 
-  /** @param publish publishes what clients send on their WebSockets */
-  constructor(deps: SubscribingDeps, publish: PublishOfSocket) {
+  constructor(deps: SubscribingDeps, { hasRawForm, publish }: SubscribingOptions) {
     this.#deps = deps;
+    this.#hasRawForm = hasRawForm;
     const { config } = deps;
     const { replayAheadBytes, streamGatheredBytes } = deps.buffers;
     this.#socketDeps = { ...deps, replayAheadBytes, publish };
@@ -119,16 +130,20 @@ export class Subscribing {
     return wanted === "stream" ? this.#openStream(context, subscribed) : this.#poll(context, subscribed);
   }
 
-  async #openSocket(context: RequestContext, { permissions, starts }: Subscribed): Promise<Answer> {
+  async #openSocket(context: RequestContext, subscribed: Subscribed): Promise<Answer> {
     const { upgrader, native } = this.#deps;
-    const subprotocol = chooseSubprotocol(context.request, Object.values(subprotocols));
+    const { permissions, starts } = subscribed;
+    const known = this.#hasRawForm ? Object.values(subprotocols) : [subprotocols.cloudEvents];
+    const subprotocol = chooseSubprotocol(context.request, known);
     const isRaw = subprotocol !== subprotocols.cloudEvents;
+    if (isRaw && !this.#hasRawForm)
+      throw malformed("A WebSocket needs the subprotocol cloudevents.json here: there is no raw form.");
     if (isRaw && starts.length > 1) {
       throw malformed(
         "Several topics on a WebSocket need the subprotocol cloudevents.json, which names each message's.",
       );
     }
-    return await this.#subscribe(starts, (subscriptions) => {
+    return await this.#subscribe(subscribed, (subscriptions) => {
       const gap = isRaw ? subscriptions[0]?.gap : undefined;
       if (gap) {
         const detail = `Cannot continue ${gap.topic} after ${gap.requested}: messages are gone. Connect without since.`;
@@ -148,8 +163,9 @@ export class Subscribing {
     });
   }
 
-  async #openStream(context: RequestContext, { permissions, starts }: Subscribed): Promise<Response> {
+  async #openStream(context: RequestContext, subscribed: Subscribed): Promise<Response> {
     const { request } = context;
+    const { permissions, starts } = subscribed;
     const { connections, config } = this.#deps;
     const format = context.query.get("format");
     if (format !== null && format !== "cloudevents") throw malformed('The only format is "cloudevents".');
@@ -171,16 +187,17 @@ export class Subscribing {
     const silenceSeconds =
       this.#streamDeps.heartbeatIntervalSeconds + Math.min(config.heartbeatTimeoutSeconds, 120);
     const { expiresTime } = permissions;
-    return await this.#subscribe(starts, (subscriptions) => {
+    return await this.#subscribe(subscribed, (subscriptions) => {
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
       const handler = new EventStream(this.#streamDeps, permissions, subscriptions, streamFormat);
       return answerEventStream(connections, context, { handler, expiresTime }, silenceSeconds, headers);
     });
   }
 
-  async #poll(context: RequestContext, { permissions, starts }: Subscribed): Promise<Response> {
+  async #poll(context: RequestContext, subscribed: Subscribed): Promise<Response> {
     const options = readPollOptions(context);
-    return await this.#subscribe(starts, async (subscriptions) => {
+    const { permissions } = subscribed;
+    return await this.#subscribe(subscribed, async (subscriptions) => {
       if (haveAllEnded(subscriptions)) return nothingFollows(subscriptions);
       using _ = silentFor(context, 2 * pollWaitSecondsMax);
       const isCompressed = this.#isCompressed(context.request);
@@ -194,11 +211,11 @@ export class Subscribing {
 
   /** Opens subscriptions for a connection, which closes them. Where none can be opened, nothing stays open. */
   async #subscribe<Opened>(
-    starts: readonly TopicStart[],
+    subscribed: Subscribed,
     open: (subscriptions: Subscriptions) => Opened | Promise<Opened>,
   ): Promise<Opened> {
     const { counters } = this.#deps;
-    const subscriptions = await this.#openAll(starts);
+    const subscriptions = await this.#openAll(subscribed);
     try {
       for (const { resumed, gap } of subscriptions) {
         if (resumed) counters.resumes.complete++;
@@ -211,9 +228,11 @@ export class Subscribing {
     }
   }
 
-  async #openAll(starts: readonly TopicStart[]): Promise<Subscriptions> {
+  async #openAll({ starts, memberOn }: Subscribed): Promise<Subscriptions> {
     const { hub } = this.#deps;
-    const opening = starts.map(({ topic, since, requested }) => hub.open(topic, since, requested));
+    const opening = starts.map(({ topic, since, requested }) =>
+      hub.open(topic, since, requested, memberOn?.(topic)),
+    );
     if (opening.every((one) => one instanceof Subscription)) return opening;
     const results = await Promise.allSettled(opening);
     const subscriptions = results.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));

@@ -3,19 +3,27 @@ import { type Attributes, messageType } from "../topic/attributes.ts";
 import { isJson } from "../topic/draft.ts";
 import { isRemoval } from "../topic/key.ts";
 import { type End, formatId, formatPlace, type Message, type Place } from "../topic/message.ts";
+import { isPresenceTopic, shownTopic } from "../topic/presence.ts";
 import type { Gap, Replayed } from "../topic/subscription.ts";
 
 /**
- * A message as one CloudEvent. JSON data is spliced in as it was published, so numbers and spaces do not change.
- * @param topicsPath the path before a topic's name, such as `/topics/`; with the name it is the `source`
+ * The `source` of a topic's messages: the path at which clients read them.
+ * @param prefix before all paths of the server, such as `/realtime`
  */
-export function cloudEvent(message: Message, topicsPath: string): string {
+export const sourceOf = (topic: string, prefix: string): string =>
+  `${prefix}/${isPresenceTopic(topic) ? "presence" : "topics"}/${encodeURI(shownTopic(topic))}`;
+
+/**
+ * A message as one CloudEvent. JSON data is spliced in as it was published, so numbers and spaces do not change.
+ * @param prefix as for `sourceOf`
+ */
+export function cloudEvent(message: Message, prefix: string): string {
   const { topic, contentType, attributes, data, time } = message;
   const type = attributes?.type;
   return (
     `{"specversion":"1.0","type":${type === undefined ? `"${messageType}"` : JSON.stringify(type)},` +
-    `"source":"${topicsPath}${encodeURI(topic)}","id":"${formatId(message)}",` +
-    `"topic":"${topic}","time":"${new Date(time).toISOString()}"${attributes ? attributeMembers(attributes) : ""}` +
+    `"source":"${sourceOf(topic, prefix)}","id":"${formatId(message)}",` +
+    `"topic":"${shownTopic(topic)}","time":"${new Date(time).toISOString()}"${attributes ? attributeMembers(attributes) : ""}` +
     // What takes a key away has no data (CloudEvents 1.0, section "Event Data").
     `${isRemoval(message) ? "" : `,"datacontenttype":${JSON.stringify(contentType)},${dataMember(contentType, data)}`}}`
   );
@@ -50,7 +58,7 @@ export interface OpenedTopic {
 /** The `data` of `longwire.open`. */
 export const openData = (topics: readonly OpenedTopic[]): object => ({
   topics: topics.map(({ topic, openId, resumed, isTrimmed, from }) => ({
-    topic,
+    topic: shownTopic(topic),
     id: openId,
     resumed,
     base: from.base,
@@ -60,14 +68,18 @@ export const openData = (topics: readonly OpenedTopic[]): object => ({
 
 /** The `data` of `longwire.gap`. */
 export const gapData = ({ topic, requested, from }: Gap): object => ({
-  topic,
+  topic: shownTopic(topic),
   requested,
   from: formatPlace(from),
   base: from.base,
 });
 
 /** The `data` of `longwire.live`. */
-const liveData = ({ topic, at, isWhole }: Replayed): object => ({ topic, id: formatId(at), whole: isWhole });
+const liveData = ({ topic, at, isWhole }: Replayed): object => ({
+  topic: shownTopic(topic),
+  id: formatId(at),
+  whole: isWhole,
+});
 
 /** The `data` of `longwire.end` in the plain event stream, which has no attributes. */
 export const endData = ({ topic, ...position }: End): object => ({ topic, id: formatId(position) });

@@ -10,20 +10,20 @@ export const subprotocols = { raw: "longwire.raw", cloudEvents: "cloudevents.jso
 
 const utf8 = new TextEncoder();
 
-type Encoder = (message: Message, topicsPath: string) => Uint8Array<ArrayBuffer>;
+type Encoder = (message: Message, prefix: string) => Uint8Array<ArrayBuffer>;
 
 const serverSentEvents: Encoder = (message) => utf8.encode(messageEvent(message));
 /** For a stream of one topic, whose cursor is the message's id. */
-const serverSentCloudEvents: Encoder = (message, topicsPath) =>
-  utf8.encode(serverSentEvent(cloudEvent(message, topicsPath), formatId(message)));
+const serverSentCloudEvents: Encoder = (message, prefix) =>
+  utf8.encode(serverSentEvent(cloudEvent(message, prefix), formatId(message)));
 /** For a stream of several topics, which ends the event with its own cursor and the blank line. */
-const serverSentCloudEventsWithoutId: Encoder = (message, topicsPath) =>
-  utf8.encode(eventLines(cloudEvent(message, topicsPath)));
+const serverSentCloudEventsWithoutId: Encoder = (message, prefix) =>
+  utf8.encode(eventLines(cloudEvent(message, prefix)));
 
 const compressed =
   (encoder: Encoder) =>
-  (message: Message, topicsPath: string): GzipPiece =>
-    gzipPiece(encoder(message, topicsPath));
+  (message: Message, prefix: string): GzipPiece =>
+    gzipPiece(encoder(message, prefix));
 
 /** The raw form is missing here: it is the published data itself. */
 const encoders = {
@@ -31,7 +31,7 @@ const encoders = {
   serverSentEvents,
   serverSentCloudEvents,
   serverSentCloudEventsWithoutId,
-  cloudEventsGzip: compressed((message, topicsPath) => utf8.encode(cloudEvent(message, topicsPath))),
+  cloudEventsGzip: compressed((message, prefix) => utf8.encode(cloudEvent(message, prefix))),
   serverSentEventsGzip: compressed(serverSentEvents),
   serverSentCloudEventsGzip: compressed(serverSentCloudEvents),
   serverSentCloudEventsWithoutIdGzip: compressed(serverSentCloudEventsWithoutId),
@@ -69,13 +69,13 @@ interface Kept {
 export class Encodings implements Disposable {
   /** The oldest first. */
   readonly #kept = new Map<Message, Kept>();
-  readonly #topicsPath: string;
+  readonly #prefix: string;
   #bytes = 0;
   #sweeper: Timer | undefined;
 
-  /** @param topicsPath the path before a topic's name, such as `/topics/` */
-  constructor(topicsPath: string) {
-    this.#topicsPath = topicsPath;
+  /** @param prefix before all paths of the server, such as `/realtime` */
+  constructor(prefix: string) {
+    this.#prefix = prefix;
   }
 
   /** Memory of the encodings, and of their messages. Those may be in the history, too. */
@@ -87,7 +87,7 @@ export class Encodings implements Disposable {
     let kept = this.#kept.get(message);
     const known = kept?.forms[encoding];
     if (known !== undefined) return known as Encoded<Name>;
-    const encoded = encoders[encoding](message, this.#topicsPath) as Encoded<Name>;
+    const encoded = encoders[encoding](message, this.#prefix) as Encoded<Name>;
     if (!kept) {
       const bytes = messageOverheadBytes + retainedBytes(message);
       kept = { forms: {}, madeMilliseconds: performance.now(), bytes };

@@ -2,6 +2,7 @@
 import { type Attributes, messageType, readAttributes } from "../topic/attributes.ts";
 import { DraftError } from "../topic/draft.ts";
 import { formatId, type Message } from "../topic/message.ts";
+import { sourceOf } from "./cloud-events.ts";
 
 /** W3C Trace Context: a header that is not of this form is to be ignored, not refused. */
 const traceParent = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?$/;
@@ -55,14 +56,14 @@ function traceOf(headers: Headers): Record<string, string> | undefined {
 
 /**
  * A message as the headers of one event in binary mode: its attributes as `ce-<name>`.
- * @param topicsPath as for `cloudEvent`
+ * @param prefix as for `sourceOf`
  */
-export function headersOfMessage(message: Message, topicsPath: string): Record<string, string> {
+export function headersOfMessage(message: Message, prefix: string): Record<string, string> {
   const { topic, time, attributes } = message;
   const headers: Record<string, string> = {
     "ce-specversion": "1.0",
     "ce-type": messageType,
-    "ce-source": encode(`${topicsPath}${encodeURI(topic)}`),
+    "ce-source": encode(sourceOf(topic, prefix)),
     "ce-id": formatId(message),
     "ce-time": new Date(time).toISOString(),
   };

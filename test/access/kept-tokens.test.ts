@@ -9,7 +9,7 @@ import { keptTokensMax } from "../../src/settings/limits.ts";
 const permissions = new TopicPermissions(
   anonymous,
   Number.POSITIVE_INFINITY,
-  { subscribe: [], publish: [], end: [] },
+  { subscribe: [], publish: [], end: [], presence: [] },
   () => malformed("not asked"),
 );
 const token = { permissions, isCurrent: () => true };

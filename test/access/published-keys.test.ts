@@ -285,7 +285,7 @@ function keepingTokens(keys: Partial<HandlerConfig>): Tokens {
     new TopicPermissions(
       anonymous,
       expiresTime,
-      { subscribe: [], publish: [], end: [] },
+      { subscribe: [], publish: [], end: [], presence: [] },
       () => new Refusal("permission", "no"),
     );
   return new Tokens(completeConfig(handlerSettings, keys), permissionsFor, () => undefined, fetchAtOnce);

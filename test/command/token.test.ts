@@ -71,6 +71,29 @@ describe("longwire token", () => {
     expect(exp - iat).toBe(3600);
   });
 
+  test("makes a member of the subject, with what others see of it, and lets it read who is here", async () => {
+    const subject = ["--jwt-secret", secret, "--sub", "ann", "--subscribe", "room/*"];
+    for (const [flags, claims] of [
+      [["--member"], { member: true }],
+      [["--member", "true"], { member: true }],
+      [["--member", "false"], {}],
+      [["--member", '{"name":"Ann"}'], { member: { name: "Ann" } }],
+      [
+        ['--member={"name":"Ann"}', "--presence", "room/*,hall"],
+        { member: { name: "Ann" }, presence: ["room/*", "hall"] },
+      ],
+    ] as const) {
+      const { iat, exp, ...made } = decodeJwt(await tokenOf([...subject, ...flags]));
+      expect(made).toEqual({ sub: "ann", subscribe: ["room/*"], publish: [], end: [], ...claims });
+    }
+  });
+
+  test("gives no permission by the variable of the server's own --presence", async () => {
+    const flags = ["--jwt-secret", secret, "--subscribe", "room/*"];
+    const token = await tokenOf(flags, { environment: { LONGWIRE_PRESENCE: "room/*" } });
+    expect(decodeJwt(token)).not.toHaveProperty("presence");
+  });
+
   test("takes the secret from a file or a variable, and of several the first", async () => {
     const path = await file(`\n${secret}\n${otherSecret}\n`);
     const status = ["--status", "true"];
@@ -98,6 +121,16 @@ describe("longwire token", () => {
     },
     "a secret that is too short": { flags: ["--jwt-secret", "hunter2hunter2"], said: "at least 32 bytes" },
     "a pattern with a star in its middle": { flags: ["--subscribe", "a*b"], said: "prefixes that end in *" },
+    "a member that is no JSON": { flags: ["--member", "{name"], said: 'such as {"name":"Ann"}' },
+    "a member that is a list": { flags: ["--member", "[1]"], said: 'such as {"name":"Ann"}' },
+    "a member that is too large": {
+      flags: ["--member", JSON.stringify({ text: "x".repeat(1014) })],
+      said: "at most 1024 bytes",
+    },
+    "a member without a subject": {
+      flags: ["--jwt-secret", secret, "--subscribe", "a", "--member"],
+      said: "--member needs --sub",
+    },
     "a time without its unit": { flags: ["--ttl", "600"], said: "90s" },
     "a time of nothing": { flags: ["--ttl", "0s"], said: "a time from 1" },
     "a flag of the server": { flags: ["--port", "0"], said: "--port" },

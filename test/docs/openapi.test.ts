@@ -43,6 +43,9 @@ const resources: readonly (readonly [path: string, status: number, isJson?: bool
   ["/topics/news?since=all&limit=5", 200, true],
   ["/topics/news?since=10m&wait=0s", 200, true],
   ["/topics/news?lastEventId=0-0", 200, true],
+  ["/presence/room", 200, true],
+  ["/presence/room?since=all&limit=5", 200, true],
+  ["/presence/room?since=-&wait=0s", 200, true],
   ["/ping", 426],
   ["/healthz", 200],
   ["/readyz", 200, true],
@@ -57,7 +60,7 @@ const resources: readonly (readonly [path: string, status: number, isJson?: bool
 ];
 
 describe.skipIf(lacks("prism", "curl"))("Prism takes by docs/openapi.json", () => {
-  const server = sharedServer(["--keyed", "prices", "--keyed", "agents/*"]);
+  const server = sharedServer(["--keyed", "prices", "--keyed", "agents/*", "--presence", "room"]);
   let url = "";
   let folder = "";
   let prism: Bun.Subprocess | undefined;
@@ -147,6 +150,16 @@ describe.skipIf(lacks("prism", "curl"))("Prism takes by docs/openapi.json", () =
     await passes(412, path, asking({ "If-Match": "*" })); // Its `current` is null.
   });
 
+  test("who is on a topic, and the topic that has no presence", async () => {
+    const line = new AbortController();
+    const headers = { Accept: "text/event-stream" };
+    await fetch(new URL("/topics/room?member=ann", server.url), { headers, signal: line.signal });
+    await passes(200, "/presence/room");
+    await passes(200, "/presence/room?since=all");
+    line.abort();
+    await passes(404, "/presence/news");
+  });
+
   test("GET, HEAD and OPTIONS of each path", async () => {
     for (const [path, status, isJson] of resources) {
       await passes(status, path);
@@ -169,9 +182,11 @@ describe.skipIf(lacks("prism", "curl"))("Prism takes by docs/openapi.json", () =
 /** Prism takes `application/…+json` for `application/json`: what a GET of topics answers has one schema for both. */
 async function documentForPrism(): Promise<unknown> {
   const document = await Bun.file(resolve(root, "docs/openapi.json")).json();
-  const { content } = document.paths["/topics/{topics}"].get.responses[200];
   const types = ["application/json", "application/cloudevents-batch+json"];
-  const schema = { anyOf: types.map((type) => content[type].schema) };
-  for (const type of types) content[type] = { schema };
+  for (const path of ["/topics/{topics}", "/presence/{topics}"]) {
+    const { content } = document.paths[path].get.responses[200];
+    const schema = { anyOf: types.map((type) => content[type].schema) };
+    for (const type of types) content[type] = { schema };
+  }
   return document;
 }

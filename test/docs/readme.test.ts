@@ -215,6 +215,20 @@ describe.skipIf(lacks("curl"))("the commands of README.md", () => {
     }
   });
 
+  test("be on a topic, and follow who is there", async () => {
+    const present = start(block("sh", "--presence"));
+    try {
+      const { value } = await within(present.stdout.getReader().read(), "the server's first line");
+      const [, host = ""] = /http:\/\/(localhost:\d+)/.exec(new TextDecoder().decode(value)) ?? [];
+      const commands = block("sh", "member=ann").replaceAll("localhost:9090", host);
+      const text = await printed(start(commands), /longwire\.join.*\n/);
+      expect(text).toContain('"source":"/presence/room/42"');
+      expect(text).toContain('"partitionkey":"ann"');
+    } finally {
+      end(present);
+    }
+  });
+
   test("guard a server", async () => {
     const work = await mkdtemp(join(folder, "guard-"));
     const guarded = start(block("sh", "--api-key-file"), work);

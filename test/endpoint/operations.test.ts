@@ -94,6 +94,7 @@ test("an engine that was reached only between two probes makes the node ready", 
     encodings: { bytes: 0 },
     counters: new Counters(),
     access: { apiKeys: new ApiKeys([]) },
+    hub: { members: undefined },
   });
   await using server = Bun.serve({
     port: 0,
@@ -347,7 +348,7 @@ describe("/metrics counts refusals", () => {
       expectation: 0,
       conflict: 1,
       ...{ precondition: 0, topic_full: 0, unavailable: 0, draining: 0 },
-      ...{ silence: 0, ended: 0, taken_over: 0 },
+      ...{ silence: 0, ended: 0, taken_over: 0, presence_full: 0 },
       not_found: 0,
       method: 0,
       not_resumable: 0,

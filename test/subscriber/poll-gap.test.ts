@@ -25,7 +25,7 @@ function waiting() {
   const subscription = new Subscription(topic, undefined);
   const deps = {
     connections: { openHttp: () => ({ end: () => undefined }) },
-    encodings: new Encodings("/topics/"),
+    encodings: new Encodings(""),
     held: { addHeld: () => undefined },
     counters: new Counters(),
     bufferedBytesMax: 1024,

@@ -120,13 +120,21 @@ export interface TopicClient extends Client {
 }
 
 /** Opens a topic with the ws package, which can send headers. */
-export async function openTopic(
+export const openTopic = (
+  server: Pick<RunningServer, "socketUrl">,
+  path: string,
+  subprotocols: readonly string[] = [],
+  headers: Readonly<Record<string, string>> = {},
+): Promise<TopicClient> => openSocketAt(server, `/topics/${path}`, subprotocols, headers);
+
+/** @param path of the server, such as `/presence/news` */
+export async function openSocketAt(
   server: Pick<RunningServer, "socketUrl">,
   path: string,
   subprotocols: readonly string[] = [],
   headers: Readonly<Record<string, string>> = {},
 ): Promise<TopicClient> {
-  const socket = new ws.WebSocket(server.socketUrl(`/topics/${path}`), [...subprotocols], { headers });
+  const socket = new ws.WebSocket(server.socketUrl(path), [...subprotocols], { headers });
   const inbox = new Inbox<string | Buffer>();
   const opened = Promise.withResolvers<void>();
   const closed = Promise.withResolvers<Close>();
@@ -191,13 +199,20 @@ export interface StreamClient extends AsyncDisposable {
 }
 
 /** A reader of server-sent events that also shows the parts that an EventSource hides. */
-export async function openStream(
+export const openStream = (
+  server: Pick<RunningServer, "url">,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<StreamClient> => openStreamAt(server, `/topics/${path}`, headers);
+
+/** @param path of the server, such as `/presence/news` */
+export async function openStreamAt(
   server: Pick<RunningServer, "url">,
   path: string,
   headers: Readonly<Record<string, string>> = {},
 ): Promise<StreamClient> {
   const abort = new AbortController();
-  const response = await fetch(topicsUrl(server, path), {
+  const response = await fetch(new URL(path, server.url), {
     headers: { Accept: "text/event-stream", ...headers },
     signal: abort.signal,
   });

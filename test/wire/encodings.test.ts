@@ -16,7 +16,7 @@ const message = (offset: number): Message => ({
 
 describe("encodings", () => {
   test("are made once for each message and form", () => {
-    const encodings = new Encodings("/topics/");
+    const encodings = new Encodings("");
     const first = message(1);
     const bytes = encodings.get("serverSentEvents", first);
     expect(encodings.get("serverSentEvents", first)).toBe(bytes);
@@ -27,7 +27,7 @@ describe("encodings", () => {
   test("are counted with their messages, and dropped after the 30 s in which a crowd returns", () => {
     jest.useFakeTimers();
     try {
-      using encodings = new Encodings("/topics/");
+      using encodings = new Encodings("");
       const [first, second] = [message(1), message(2)];
       const bytes = encodings.get("serverSentEvents", first);
       expect(encodings.bytes).toBeWithin(2 * 64 * 1024, 2.1 * 64 * 1024);
@@ -49,7 +49,7 @@ describe("encodings", () => {
   });
 
   test("of old messages are dropped past 8 MiB, and those of new ones stay", () => {
-    const encodings = new Encodings("/topics/");
+    const encodings = new Encodings("");
     const made = Array.from({ length: 200 }, (_, offset) => {
       const kept = message(offset);
       return { kept, bytes: encodings.get("serverSentEvents", kept) };

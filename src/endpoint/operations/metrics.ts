@@ -20,6 +20,7 @@ import {
   type Metric,
 } from "../../metrics.ts";
 import type { Broker } from "../../topic/broker.ts";
+import type { Members } from "../../topic/members.ts";
 import { prometheusText, prometheusType } from "../../wire/prometheus.ts";
 
 export interface MetricsDeps {
@@ -29,6 +30,8 @@ export interface MetricsDeps {
   readonly encodings: { readonly bytes: number };
   readonly counters: Counters;
   readonly access: Pick<Access, "apiKeys">;
+  /** Those with a line on this node; undefined where no topic has presence. */
+  readonly hub: { readonly members: Pick<Members, "count" | "pendingCount"> | undefined };
 }
 
 /** @param delay measured from the start of the server on, however late this is loaded */
@@ -136,7 +139,7 @@ function resumeMetrics({ counters }: MetricsDeps): Metric[] {
 }
 
 /** The present state of the server and its engine. */
-function stateMetrics({ engine, connections, encodings }: MetricsDeps): Metric[] {
+function stateMetrics({ engine, connections, encodings, hub }: MetricsDeps): Metric[] {
   const { broker, size } = engine;
   return [
     gauges("longwire_build_info", "Always 1, with the version.", "version", () => ({ [version]: 1 })),
@@ -155,6 +158,12 @@ function stateMetrics({ engine, connections, encodings }: MetricsDeps): Metric[]
       connections.heldBytes(),
     ),
     gauge("longwire_encodings_bytes", "Recent messages as they are sent.", () => encodings.bytes),
+    gauge("longwire_presence_members", "Members with a line on this node.", () => hub.members?.count ?? 0),
+    gauge(
+      "longwire_presence_pending",
+      "Of these and of those who left, how many the engine is still to be told.",
+      () => hub.members?.pendingCount ?? 0,
+    ),
     gauge("longwire_draining", "1 while draining.", () => Number(connections.isDraining)),
   ];
 }

@@ -9,19 +9,21 @@ import { noStoreHeaders } from "../../subscriber/poll.ts";
 import { readTopicStarts, readTopics, readWait } from "../../subscriber/request.ts";
 import { Subscribing, type SubscribingDeps, type Wanted } from "../../subscriber/subscribing.ts";
 import { formatId } from "../../topic/message.ts";
+import type { Member } from "../../topic/presence.ts";
 import { publishFrame } from "./publish-frame.ts";
 import { Publishing } from "./publishing.ts";
-import { readKey, requireOneKeyed } from "./request.ts";
-import { answerValue } from "./value.ts";
+import { readKey, readMember, requireOneKeyed } from "./request.ts";
+import { answerValue, type ValueDeps } from "./value.ts";
 
 /** What the endpoint needs of the server. */
 export interface TopicsDeps extends SubscribingDeps {
   readonly access: Access;
 }
 
-/** @param path the path before the topics' names, such as `/topics/` */
-export function topicsEndpoint(deps: TopicsDeps, path: string): Handler {
-  const reading = new TopicsReading(deps, path);
+/** @param prefix before all paths of the server, such as `/realtime` */
+export function topicsEndpoint(deps: TopicsDeps, prefix: string): Handler {
+  const path = `${prefix}/topics/`;
+  const reading = new TopicsReading({ ...deps, prefix }, path);
   const publishing = new Publishing(deps, path);
   return methods({
     GET: (context) => reading.get(context),
@@ -31,15 +33,18 @@ export function topicsEndpoint(deps: TopicsDeps, path: string): Handler {
 }
 
 class TopicsReading {
-  readonly #deps: TopicsDeps;
+  readonly #deps: TopicsDeps & ValueDeps;
   readonly #path: string;
   readonly #subscribing: Subscribing;
 
-  constructor(deps: TopicsDeps, path: string) {
+  constructor(deps: TopicsDeps & ValueDeps, path: string) {
     this.#deps = deps;
     this.#path = path;
     const { hub } = deps;
-    this.#subscribing = new Subscribing(deps, (frame, permissions) => publishFrame(frame, permissions, hub));
+    this.#subscribing = new Subscribing(deps, {
+      hasRawForm: true,
+      publish: (frame, permissions) => publishFrame(frame, permissions, hub),
+    });
   }
 
   get(context: RequestContext): Promise<Answer> {
@@ -47,9 +52,12 @@ class TopicsReading {
   }
 
   async #answer(context: RequestContext, wanted: Wanted): Promise<Answer> {
+    const { access, hub } = this.#deps;
     const topics = readTopics(context, this.#path, socketTopicsMax);
-    const key = readKey(context, topics, this.#deps.hub.isKeyed);
-    const permissions = await this.#deps.access.authenticate(context);
+    const key = readKey(context, topics, hub.isKeyed);
+    const isLine = wanted === "socket" || wanted === "stream";
+    const named = readMember(context, topics, isLine, this.#deps);
+    const permissions = await access.authenticate(context);
     for (const topic of topics) {
       const asked = permissions.require("subscribe", topic);
       if (asked instanceof Promise) await asked; // Only the rule of an application is waited for.
@@ -57,7 +65,9 @@ class TopicsReading {
     if (key !== undefined) return await this.#value(context, wanted, permissions, topics, key);
     if (wanted === "inspection") return await this.#inspect(topics);
     const starts = readTopicStarts(context, topics);
-    return await this.#subscribing.open(context, wanted, { permissions, starts });
+    const memberOn = (topic: string): Member | undefined => named ?? permissions.memberOn(topic);
+    const seen = isLine && hub.members ? { memberOn } : {};
+    return await this.#subscribing.open(context, wanted, { permissions, starts, ...seen });
   }
 
   /** @throws {Refusal} */
@@ -73,7 +83,7 @@ class TopicsReading {
       throw malformed("?key= asks for one value. Subscribe to the topic without it.");
     const [start] = readTopicStarts(context, topics);
     const value = { topic, key, start, waitSeconds: readWait(context.query) };
-    return await answerValue(context, permissions, value, { ...this.#deps, topicsPath: this.#path });
+    return await answerValue(context, permissions, value, this.#deps);
   }
 
   async #inspect(topics: readonly string[]): Promise<Response> {

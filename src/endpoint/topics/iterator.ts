@@ -14,6 +14,7 @@ import {
   retainedBytes,
   type Since,
 } from "../../topic/message.ts";
+import { type Member, shownTopic } from "../../topic/presence.ts";
 import type { Gap, Subscriber, Subscription } from "../../topic/subscription.ts";
 
 /** A message as the library hands it out. */
@@ -24,9 +25,9 @@ export interface ReceivedMessage {
   /** When it was published. */
   readonly time: Date;
   readonly contentType: string;
-  /** In a keyed topic: whose value this is. */
+  /** In a keyed topic: whose value this is. Of `presence`: which member it is about. */
   readonly key?: string;
-  /** In a keyed topic: true where the key was taken away. Then `data` is empty. */
+  /** In a keyed topic: true where the key was taken away. Of `presence`: true where the member has left. Then `data` is empty. */
   readonly removed?: true;
   /** CloudEvents attributes that the publisher set, and `authtype` and `authid`, which only the server sets. */
   readonly attributes: Attributes;
@@ -43,7 +44,9 @@ export class GapError extends Error {
   readonly from: string;
 
   constructor({ topic, requested, from }: Gap) {
-    super(`Messages of ${topic} after ${requested} are gone; it continues after ${formatPlace(from)}.`);
+    super(
+      `Messages of ${shownTopic(topic)} after ${requested} are gone; it continues after ${formatPlace(from)}.`,
+    );
     this.from = formatPlace(from);
   }
 }
@@ -61,6 +64,8 @@ export interface IteratorOptions {
   readonly since: Since | undefined;
   /** `since` as the program wrote it. */
   readonly requested: string;
+  /** Whom the iterator stands for. */
+  readonly member?: Member | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -185,13 +190,13 @@ class MessageIterator implements AsyncIterator<ReceivedMessage, undefined>, Subs
   }
 
   async #open(): Promise<void> {
-    const { topic, since, requested, signal } = this.#options;
+    const { topic, since, requested, member, signal } = this.#options;
     if (signal?.aborted) this.stop();
     if (this.#isEnded) return;
     signal?.addEventListener("abort", this.#abort);
     this.#register.add(this);
     try {
-      this.#subscription = await this.#deps.hub.open(topic, since, requested);
+      this.#subscription = await this.#deps.hub.open(topic, since, requested, member);
     } catch (error) {
       this.stop(error);
       return;
@@ -238,7 +243,7 @@ export function received(message: Message, isKeyed: boolean): ReceivedMessage {
   const { topic, time, contentType, attributes = {}, data } = message;
   const id = formatId(message);
   return {
-    ...{ topic, id, time: new Date(time), contentType, attributes, data },
+    ...{ topic: shownTopic(topic), id, time: new Date(time), contentType, attributes, data },
     ...(isKeyed && { key: keyOf(message) }),
     ...(isKeyed && isRemoval(message) && { removed: true }),
   };

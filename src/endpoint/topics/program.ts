@@ -6,8 +6,10 @@ import { type Attributes, readAttributes } from "../../topic/attributes.ts";
 import type { Condition } from "../../topic/broker.ts";
 import { type Draft, draftOfValue } from "../../topic/draft.ts";
 import type { Hub } from "../../topic/hub.ts";
-import { isRemoval, keyed, removalOf } from "../../topic/key.ts";
+import { faultOfKey, isRemoval, keyed, removalOf } from "../../topic/key.ts";
+import { faultOfInfo, jsonOfInfo } from "../../topic/member-info.ts";
 import { faultOfTopicName, formatId, parseId, parseSince } from "../../topic/message.ts";
+import { type Member, presenceTopicOf } from "../../topic/presence.ts";
 import { MessageIterators, type ReceivedMessage, received } from "./iterator.ts";
 import { stamped } from "./publish-target.ts";
 
@@ -45,11 +47,24 @@ export interface Published {
   readonly end?: string;
 }
 
-export interface SubscribeOptions {
+/** Whom a subscription of the program stands for. */
+export interface MemberOptions {
+  /** Its name, 1 to 255 bytes of UTF-8. Subscriptions and lines with the same key are one member. */
+  readonly key: string;
+  /** What others may see of it: `true`, or an object of at most 1 KiB as JSON. Left out, `true`. */
+  readonly info?: true | object;
+}
+
+export interface ReadOptions {
   /** An id, `all`, `last:N`, a span such as `90s`, or a time such as `2026-11-24T17:30:00Z`; left out, from now on. */
   readonly since?: string;
   /** Ends the iteration. */
   readonly signal?: AbortSignal;
+}
+
+export interface SubscribeOptions extends ReadOptions {
+  /** In a topic with presence: others see this member there, from the first `next()` to the end of the iteration. */
+  readonly member?: MemberOptions;
 }
 
 /** The data of a message is larger than `messageBytesMax`. */
@@ -117,16 +132,41 @@ export class ProgramTopics implements Disposable {
     return { topic, id: message ? formatId(message) : "", ...(end && { end: formatId(end) }) };
   }
 
-  subscribe(topic: string, { since, signal }: SubscribeOptions = {}): AsyncIterable<ReceivedMessage> {
+  subscribe(topic: string, options: SubscribeOptions = {}): AsyncIterable<ReceivedMessage> {
     this.#require(topic);
+    const member = options.member && this.#member(topic, options.member);
+    return this.#iterable(topic, options, member);
+  }
+
+  presence(topic: string, options: ReadOptions = {}): AsyncIterable<ReceivedMessage> {
+    this.#require(topic);
+    this.#requirePresence(topic);
+    return this.#iterable(presenceTopicOf(topic), options);
+  }
+
+  #iterable(topic: string, { since, signal }: ReadOptions, member?: Member): AsyncIterable<ReceivedMessage> {
     const wanted = since === undefined ? undefined : parseSince(since, Date.now());
     if (since !== undefined && !wanted) {
       throw new TypeError(
         `since must be an id, "all", "first", "last:N", a span such as 90s or a time, not "${since}".`,
       );
     }
-    const options = { topic, since: wanted, requested: since ?? "", signal };
+    const options = { topic, since: wanted, requested: since ?? "", member, signal };
     return { [Symbol.asyncIterator]: () => this.#iterators.iterate(options) };
+  }
+
+  #member(topic: string, { key, info: given = true }: MemberOptions): Member {
+    this.#requirePresence(topic);
+    const info = jsonOfInfo(given);
+    if (info === undefined) throw new TypeError("The info of a member must be true or an object.");
+    const fault = faultOfKey(key) ?? faultOfInfo(info);
+    if (fault) throw new TypeError(fault);
+    return { key, info, issuedSeconds: Math.floor(Date.now() / 1000) };
+  }
+
+  #requirePresence(topic: string): void {
+    if (!this.#hub.hasPresence(topic))
+      throw new TypeError(`The topic ${topic} has no presence: name it in presence.`);
   }
 
   /** Ends its iterators and refuses everything that comes later. */

@@ -20,7 +20,7 @@ import { type ArrivingBodyDeps, readBody } from "./arriving-body.ts";
 import { type PublishDeps, publishBody, publishDraft, readIdempotencyKey } from "./publish.ts";
 import { PublishStream, type PublishStreamDeps } from "./publish-stream.ts";
 import type { PublishTarget } from "./publish-target.ts";
-import { readCondition, readEnd, readKey, requireOneKeyed } from "./request.ts";
+import { readCondition, readEnd, readKey, requireNoMember, requireOneKeyed } from "./request.ts";
 import { type StreamKind, streamItemsOf, streamKindOf } from "./stream-items.ts";
 
 /** What it needs of the server. */
@@ -59,6 +59,7 @@ export class Publishing {
     const { request } = context;
     const { hub } = this.#deps;
     requireNoMistypedParameter(context);
+    requireNoMember(context);
     const topics = readTopics(context, this.#path, socketTopicsMax);
     const granted = this.#deps.access.authenticate(context);
     const permissions = granted instanceof Promise ? await granted : granted;
@@ -87,6 +88,7 @@ export class Publishing {
     const { request } = context;
     const { hub, access } = this.#deps;
     requireNoMistypedParameter(context);
+    requireNoMember(context);
     const topics = readTopics(context, this.#path, socketTopicsMax);
     const key = readKey(context, topics, hub.isKeyed);
     if (key === undefined) throw malformed("DELETE removes a key of a keyed topic: name it, by ?key=<key>.");

@@ -1,9 +1,12 @@
 /** What the URL and headers of a request to /topics ask for beside its topics and where they begin. */
+import type { Access } from "../../access/access.ts";
 import { malformed } from "../../http/refusal.ts";
 import type { RequestContext } from "../../http/request-context.ts";
 import type { Condition } from "../../topic/broker.ts";
+import type { Hub } from "../../topic/hub.ts";
 import { faultOfKey } from "../../topic/key.ts";
 import { type Position, parseId } from "../../topic/message.ts";
+import type { Member } from "../../topic/presence.ts";
 
 /** The key of keyed topics that a request names: `?key=`. @throws {Refusal} */
 export function readKey(
@@ -23,6 +26,48 @@ export function readKey(
   const fault = faultOfKey(key);
   if (fault) throw malformed(fault);
   return key;
+}
+
+/**
+ * Whom a line stands for by `?member=<name>`, which anyone can write: so only where everyone may do everything.
+ * @param isLine whether the request opens a WebSocket or an event stream
+ * @throws {Refusal}
+ */
+export function readMember(
+  context: RequestContext,
+  topics: readonly string[],
+  isLine: boolean,
+  { access, hub }: MemberDeps,
+): Member | undefined {
+  if (context.search === "") return undefined;
+  const [key, ...others] = context.query.getAll("member");
+  if (key === undefined) return undefined;
+  if (!access.isOpen)
+    throw malformed(
+      'Only a server without keys takes ?member=. Here the token says it, by its "sub" and the claim "member": true.',
+    );
+  if (!isLine) requireNoMember(context);
+  if (others.some((other) => other !== key))
+    throw malformed("?member= is there twice, and names two members.");
+  if (!topics.some((topic) => hub.hasPresence(topic)))
+    throw malformed(
+      `The topic ${topics[0]} has no presence, so it has no members. Topics have it by --presence <pattern>.`,
+    );
+  const fault = faultOfKey(key);
+  if (fault) throw malformed(`?member= is the key of the member. ${fault}`);
+  return { key, info: "true", issuedSeconds: 0 };
+}
+
+/** What decides whether a client may name its member itself. */
+export interface MemberDeps {
+  readonly access: Pick<Access, "isOpen">;
+  readonly hub: Pick<Hub, "hasPresence">;
+}
+
+/** For a request that opens no line. @throws {Refusal} */
+export function requireNoMember({ search, query }: RequestContext): void {
+  if (search !== "" && query.has("member"))
+    throw malformed("?member= is for a WebSocket or an event stream: nobody is seen by another request.");
 }
 
 /** What names one value is for one topic. @throws {Refusal} */

@@ -24,7 +24,8 @@ import { readTags } from "./request.ts";
 export interface ValueDeps {
   readonly hub: Hub<TopicReaders>;
   readonly connections: Connections;
-  readonly topicsPath: string;
+  /** Before all paths of the server, such as `/realtime`. */
+  readonly prefix: string;
 }
 
 /** What a request asks for. */
@@ -71,7 +72,7 @@ function answerOf(
   state: KeyState | undefined,
   { topic }: WantedValue,
   isKnown: boolean,
-  { topicsPath }: ValueDeps,
+  { prefix }: ValueDeps,
 ): Response {
   const cursor: Record<string, string> = state ? { "Longwire-Cursor": formatId(state.position) } : {};
   const value = state?.value;
@@ -80,7 +81,7 @@ function answerOf(
   const headers = { ...noCache, ...cursor, ETag: `"${formatId(value)}"` };
   if (isKnown) return new Response(null, { status: 304, headers });
   return new Response(value.data, {
-    headers: { ...headersOfMessage(value, topicsPath), ...headers, ...foreignHeaders(value) },
+    headers: { ...headersOfMessage(value, prefix), ...headers, ...foreignHeaders(value) },
   });
 }
 

@@ -1,8 +1,8 @@
 /** The engine in memory, as engine.ts has it. */
-import type { Engine, EngineDeps, EngineLimits } from "../engine.ts";
+import type { Engine, EngineDeps, EngineLimits, PresenceLimits } from "../engine.ts";
 import { MemoryBroker } from "./broker.ts";
 
-export function open(limits: EngineLimits, deps: Pick<EngineDeps, "evicted">): Engine {
-  const broker = new MemoryBroker(limits, deps);
-  return { kind: "memory", broker, size: broker, metrics: () => [] };
+export function open(config: EngineLimits & PresenceLimits, deps: Pick<EngineDeps, "evicted">): Engine {
+  const broker = new MemoryBroker(config, { ...deps, presence: config });
+  return { kind: "memory", broker, presence: broker, size: broker, metrics: () => [] };
 }

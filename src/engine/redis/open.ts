@@ -1,11 +1,11 @@
 /** The engine in Redis, as engine.ts has it. */
 import { count, counts, gauge, type Metric } from "../../metrics.ts";
 import type { HistoryLimits } from "../../topic/retention.ts";
-import type { Engine, EngineDeps, KindsOfTopics } from "../engine.ts";
+import type { Engine, EngineDeps, KindsOfTopics, PresenceLimits } from "../engine.ts";
 import { RedisBroker } from "./broker.ts";
 
 /** Settings of this engine. `RedisBrokerSettings` says what they mean. */
-interface RedisConfig extends HistoryLimits, KindsOfTopics {
+interface RedisConfig extends HistoryLimits, KindsOfTopics, PresenceLimits {
   readonly positionAgeSeconds: number;
   readonly redisUrl: { readonly url: string; readonly database: number };
   readonly redisReplicaUrl: { readonly url: string } | undefined;
@@ -25,10 +25,11 @@ export function open(config: RedisConfig, { log }: Pick<EngineDeps, "log">): Eng
     prefix,
     acknowledge,
     losslessFailover,
+    presenceLimits: config.presence.length > 0 ? config : undefined,
     ...(replicaUrl !== undefined && { replicaUrl }),
   };
   const broker = new RedisBroker({ ...config, ...own }, log);
-  return { kind: "redis", broker, metrics: () => metricsOf(broker) };
+  return { kind: "redis", broker, presence: broker.presence, metrics: () => metricsOf(broker) };
 }
 
 const metricsOf = (redis: RedisBroker): Metric[] => [

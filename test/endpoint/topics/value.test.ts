@@ -18,7 +18,7 @@ async function answerOf(offset: number): Promise<readonly [number, string | null
       value: async () => ({ value, position: { epoch: "a", offset }, floor: 0 }),
     },
     connections: { openHttp: () => ({ end: () => undefined }) },
-    topicsPath: "/topics/",
+    prefix: "",
   } as unknown as ValueDeps;
   const context = {
     request: new Request("http://localhost/topics/news?key=k&since=a-0"),
