@@ -162,7 +162,8 @@ async function loadDocuments(parts: Parts) {
     import("./endpoint/documents.ts"),
     import("./endpoint/page.ts"),
   ]);
-  const pages = pageHandlers((context) => frontText(parts, context));
+  const presence = !parts.hub.members ? "none" : parts.access.isOpen ? "open" : "token";
+  const pages = pageHandlers((context) => frontText(parts, context), presence);
   return { ...pages, ...documentHandlers({ pages, ...parts }) };
 }
 

@@ -108,12 +108,13 @@ function Claims({ token }: { readonly token: string }) {
   if (token === "") return null;
   const claims = claimsOf(token);
   if (!claims) return <p data-part="claims">{say.tokenIsKey}</p>;
-  const { sub, exp, status } = claims;
+  const { sub, exp, presence, status } = claims;
   const listOf = (claim: unknown): string =>
     Array.isArray(claim) && claim.length > 0 ? claim.join(", ") : say.nothing;
   const rows = [
     [say.claims.sub, typeof sub === "string" ? sub : undefined],
     ...actions.map((action) => [say.claims[action], listOf(claims[action])]),
+    [say.claims.presence, Array.isArray(presence) ? listOf(presence) : undefined],
     [say.claims.status, status === true ? say.yes : undefined],
     [say.claims.exp, typeof exp === "number" ? say.until(exp * 1000, exp - Date.now() / 1000) : say.forever],
   ].filter(([, value]) => value !== undefined);

@@ -12,6 +12,8 @@ export interface Choice {
   readonly form: Form;
   /** The `since` of the first connection; empty for from now on. */
   readonly since: string;
+  /** The name under which others see the line; empty for none. It is in no link: two people would have the same one. */
+  readonly member: string;
 }
 
 export const topicsText = stored("topics", "news", isText);

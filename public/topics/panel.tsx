@@ -16,6 +16,7 @@ import { Publisher } from "./publisher.ts";
 import { Run, type RunKind } from "./run.ts";
 import { SubscribeForm } from "./subscribe-form.tsx";
 import { Subscription } from "./subscription.ts";
+import { WhoIsHere } from "./who-is-here.tsx";
 import { Wire } from "./wire.tsx";
 
 /** The parts of the panel, which outlive it: it is not shown while another is. */
@@ -29,7 +30,9 @@ export class Topics {
   subscribe(): boolean {
     if (faultOfChoice(topicsText.peek(), form.peek()) !== undefined) return false;
     const topics = topicNames(topicsText.peek());
-    this.subscription.start({ topics, form: form.peek(), since: since.peek().trim() });
+    const followed = this.subscription.choice.peek();
+    const member = followed.topics.join() === topics.join() ? followed.member : "";
+    this.subscription.start({ topics, form: form.peek(), since: since.peek().trim(), member });
     return true;
   }
 
@@ -107,6 +110,7 @@ export function TopicsPanel({ topics, status }: TopicsPanelProps) {
           onResend={(entry) => topics.again(entry)}
         />
         <KeyTable keys={subscription.keys} log={subscription.log} />
+        <WhoIsHere subscription={subscription} />
       </div>
       <EndingHelp state={state} />
       <Composer publisher={publisher}>

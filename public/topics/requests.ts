@@ -4,13 +4,16 @@ import { ask, Refusal } from "../ground/requests.ts";
 import type { Words } from "../words/english.ts";
 import { headerOf } from "./commands.ts";
 
-/** Each part of a name is encoded, the slashes and the commas between topics are not. */
 export function topicsUrl(topics: readonly string[], query: Readonly<Record<string, string>> = {}): URL {
-  const path = topics.map((topic) => topic.split("/").map(encodePart).join("/")).join(",");
-  const url = nextToPage(`topics/${path}`);
+  const url = nextToPage(`topics/${topics.map(pathOf).join(",")}`);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   return url;
 }
+
+export const presenceUrl = (topic: string): URL => nextToPage(`presence/${pathOf(topic)}`);
+
+/** Each part of a name is encoded, the slashes are not. */
+const pathOf = (topic: string): string => topic.split("/").map(encodePart).join("/");
 
 const encodePart = (part: string): string => encodeURIComponent(part).replaceAll("%3A", ":");
 

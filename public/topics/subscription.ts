@@ -17,17 +17,19 @@ import { type Choice, linkOf } from "./choice.ts";
 import { attributesOf } from "./events.ts";
 import type { Flow } from "./flow.ts";
 import { Keys } from "./keys.ts";
+import { Presence } from "./presence.ts";
 import { Proof } from "./proof.ts";
 import { describeFailure, inspect, topicsUrl } from "./requests.ts";
 import { Resume } from "./resume.ts";
 import { type TransportEvents, transportOf } from "./transport.ts";
 
-const nothing: Choice = { topics: [], form: "cloudevents", since: "" };
+const nothing: Choice = { topics: [], form: "cloudevents", since: "", member: "" };
 
 export class Subscription {
   readonly log = new LogStore();
   readonly proof = new Proof();
   readonly keys = new Keys();
+  readonly presence = new Presence(() => this.log.changed());
   readonly state = signal<LineState>({ name: "closed", ending: undefined });
   readonly choice = signal(nothing);
   readonly roundTripMilliseconds = signal<number | undefined>(undefined);
@@ -69,20 +71,29 @@ export class Subscription {
     this.#cursor.clear();
     this.proof.restart();
     this.keys.restart();
+    this.presence.restart();
     this.log.changed();
     this.#resume = undefined;
     history.replaceState(null, "", linkOf(choice));
     this.connect();
   }
 
+  /** @param member the name under which others see the line from now on; empty for none */
+  joinAs(member: string): void {
+    this.choice.value = { ...this.choice.peek(), member };
+    this.connect();
+  }
+
   /** Connects now, in place of the present connection, with the present token. */
   connect(): void {
     this.#following?.stop();
+    this.presence.stop();
     this.#tries = 0;
     const choice = this.choice.peek();
     const isStream = choice.form === "sse" || (choice.form === "cloudevents" && this.#needsStream);
     const since = this.#since();
-    this.#following = follow(topicsUrl(choice.topics, since === "" ? {} : { since }), {
+    const query = { ...(since !== "" && { since }), ...(choice.member !== "" && { member: choice.member }) };
+    this.#following = follow(topicsUrl(choice.topics, query), {
       ...(isStream ? { transport: "eventsource" } : choice.form === "raw" ? { transport: "websocket" } : {}),
       ...(token.peek() === "" ? {} : { token: () => token.peek() }),
       open: transportOf(choice, {
@@ -165,6 +176,7 @@ export class Subscription {
     // While it connects, the drawn line stays cut: a try can fail.
     if (state.name === "open") this.#flow.isCut.value = false;
     else if ("ending" in state) this.#flow.isCut.value = state.ending !== undefined;
+    if (state.name === "closed") this.presence.stop();
     this.#endings.changed(state);
     if ("ending" in state && state.ending?.code === 4401)
       tokenWanted.value = describeEnding(state.ending, words.peek());
@@ -178,6 +190,7 @@ export class Subscription {
     this.#isOpen = true;
     this.#openedAt = Date.parse(this.#opened?.time ?? "");
     this.#enter({ name: "open" });
+    this.presence.start(topics);
     if (form === "cloudevents" && this.#following?.transport === "eventsource" && !this.#needsStream) {
       this.#needsStream = true;
       this.log.note(say.noteStream);

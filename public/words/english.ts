@@ -34,6 +34,7 @@ export const english = {
     subscribe: "May follow",
     publish: "May publish to",
     end: "May end",
+    presence: "May see who is on",
     status: "May read the figures of the server",
     exp: "Valid until",
   },
@@ -106,6 +107,15 @@ export const english = {
   value: "Value",
   changed: "Changed",
   keysFull: (count: number) => `Only ${count} keys are shown here. The log has the changes of all.`,
+  here: (count: number) =>
+    count === 0 ? "No member is here" : count === 1 ? "1 member is here" : `${count} members are here`,
+  hereBefore: "when the line was lost",
+  hereFull: (count: number) => `Only ${count} of them are shown.`,
+  hereSince: (time: string) => `since ${time}`,
+  you: "you",
+  nameLabel: "Your name here",
+  join: "Join",
+  leave: "Leave",
   copyAs: "Copy as curl, JavaScript or Python",
   dialects: {
     curl: "curl",

@@ -151,7 +151,8 @@ export interface FollowStateOptions extends LineOptions {
 
 /**
  * Follows what a keyed topic holds: all of it, then each change, through every disconnect. After a gap the state stays as it
- * was until the new one is whole.
+ * was until the new one is whole. With `/presence/room/42` it is who is on the topic `room/42`: by key its members, whose
+ * `data` is `{ member, since }`.
  *
  * ```ts
  * import { followState } from "longwire/client";

@@ -33,10 +33,16 @@ const types: Readonly<Record<keyof PageFiles, string>> = {
 };
 
 /**
+ * What the page is told of presence, so that it asks for nothing that the server does not have. `none`: the members of no
+ * topic are known. `token`: they are those whom tokens name. `open`: a line names its own, with `?member=`.
+ */
+export type PagePresence = "none" | "token" | "open";
+
+/**
  * The page by path. Nothing is read or bundled before the first request, so a start costs nothing.
  * @param summaryOf what a browser without JavaScript shows in place of the page
  */
-export function pageHandlers(summaryOf: (context: RequestContext) => string) {
+export function pageHandlers(summaryOf: (context: RequestContext) => string, presence: PagePresence) {
   let loading: Promise<PageFiles> | undefined;
   const load = (): Promise<PageFiles> => {
     loading ??= loadPage();
@@ -44,7 +50,9 @@ export function pageHandlers(summaryOf: (context: RequestContext) => string) {
   };
   const serve = (name: keyof PageFiles): Handler => file(types[name], async () => (await load())[name]);
   const page = file("text/html", async (context) =>
-    (await load())["index.html"].replace("{summary}", () => Bun.escapeHTML(summaryOf(context))),
+    (await load())["index.html"]
+      .replace("{presence}", presence)
+      .replace("{summary}", () => Bun.escapeHTML(summaryOf(context))),
   );
   return {
     "/": page,

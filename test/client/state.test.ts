@@ -2,15 +2,25 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type FollowedMessage, follow, followState, type Transport } from "../../src/client/client.ts";
 import { open } from "../../src/client/transport.ts";
+import { makeToken } from "../../src/command/token.ts";
+import { createHandler } from "../../src/longwire.ts";
 import { type CuttableLine, openCuttableLine } from "../support/cuttable-line.ts";
 import { sharedServer } from "../support/shared-server.ts";
-import { inspect, newTopic, post, topicsUrl } from "../support/topics.ts";
+import { inspect, newTopic, openStreamAt, post, type StreamClient, topicsUrl } from "../support/topics.ts";
 import { Inbox } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
 const keysMax = 20;
 const server = sharedServer(["--keyed", "test/*", "--keys-max", String(keysMax)]);
+
+const secret = "a secret of more than thirty-two characters";
+
+/** @param member whether its lines are a member, under the subject */
+const token = (subject: string, member?: true): Promise<string> => {
+  const topics = { subscribe: ["room"], publish: [], end: [], presence: ["room"] };
+  return makeToken({ secret, ...topics, subject, member, ttlSeconds: 600 });
+};
 
 const transports: readonly Transport[] = ["websocket", "eventsource"];
 
@@ -150,6 +160,33 @@ for (const transport of transports) {
         expect(await state.next()).toStrictEqual({ key: "k4", values: { ...left, k1: "new" } });
       }
     });
+  });
+
+  test(`followState by ${transport} of /presence has who is on a topic, with a token, below a prefix and through a cut`, async () => {
+    const handler = { prefix: "/rt", presence: ["room"], presenceGraceSeconds: 1, jwtSecrets: [secret] };
+    await using longwire = createHandler({ ...handler, logLevel: "silent" });
+    await using below = Bun.serve({ port: 0, routes: longwire.routes, websocket: longwire.websocket() });
+    const enter = async (name: string): Promise<StreamClient> => {
+      const headers = { Authorization: `Bearer ${await token(name, true)}` };
+      return openStreamAt(below, "/rt/topics/room", headers);
+    };
+    await using ann = await enter("ann");
+    using line = openCuttableLine(below.url, () => Number.POSITIVE_INFINITY);
+    const calls = new Inbox<unknown[]>();
+    const following = followState(new URL("/rt/presence/room", line.url), {
+      transport,
+      token: () => token("reader"),
+      onChange: (members, key) => calls.put([key, ...members.keys()]),
+    });
+    const next = () => calls.take("a call of onChange");
+    expect(await next()).toEqual([undefined, "ann"]);
+    await using bob = await enter("bob");
+    expect(await next()).toEqual(["bob", "ann", "bob"]);
+    line.cut();
+    await ann[Symbol.asyncDispose]();
+    expect(await next()).toEqual(["ann", "bob"]);
+    expect(bob.response.status).toBe(200);
+    following.stop();
   });
 
   test(`follow by ${transport} comes back into a snapshot, and is told when it is live`, async () => {

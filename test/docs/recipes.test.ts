@@ -5,10 +5,10 @@ import { join, resolve } from "node:path";
 import { AbstractChat, type ChatState, type UIMessage } from "ai";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { launchBrowser } from "../support/chromium.ts";
-import { root } from "../support/server.ts";
+import { root, spawnServer } from "../support/server.ts";
 import { sharedServer } from "../support/shared-server.ts";
 import { lacks } from "../support/tool.ts";
-import { everyEvent, inspect, publish, topicsUrl } from "../support/topics.ts";
+import { everyEvent, inspect, openStream, openStreamAt, publish, topicsUrl } from "../support/topics.ts";
 import { until, within } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
@@ -32,7 +32,8 @@ const retained = [
   "--retain",
   "typing/* 0 1s",
 ];
-const server = sharedServer([...retained, "--keyed", "prices", "--keyed", "agents/*"]);
+const rooms = ["--presence", "room/*", "--presence-grace", "1s"];
+const server = sharedServer([...retained, "--keyed", "prices", "--keyed", "agents/*", ...rooms]);
 
 /** As printed, but with the server of this test. */
 function code(file: string): string {
@@ -158,6 +159,43 @@ describe.skipIf(lacks("chromium"))("the recipe", () => {
     expect(await ann.locator("p").textContent()).toBe("");
     await bob.locator("p:empty").waitFor({ state: "attached" });
     expect((await inspect(server, "typing/42")).retained).toBe(0);
+  });
+
+  test("of a room: each person is in the list once, and leaves it after the last tab", async () => {
+    const openAs = (name: string): Promise<Page> =>
+      open("room.html", new URL(`room.html#${name}`, site.url).href);
+    const ann = await openAs("ann");
+    await shows(ann, "li", "ann");
+    const [bob, again] = [await openAs("bob"), await openAs("ann")];
+    for (const page of [ann, bob, again]) {
+      await page.locator("li >> nth=1").waitFor();
+      expect(await page.locator("li").allTextContents()).toEqual(["ann", "bob"]);
+    }
+    await ann.locator("input").fill("hello");
+    await ann.locator("input").press("Enter");
+    for (const page of [ann, bob, again]) await shows(page, "pre", "ann: hello");
+    await ann.close(); // She would leave before Bob, were it her last tab.
+    await bob.close();
+    await again.locator("li >> nth=1").waitFor({ state: "detached" });
+    expect(await again.locator("li").allTextContents()).toEqual(["ann"]);
+  });
+
+  test("of a room: its token is a member with a name, and reads who is here", async () => {
+    const secret = "a secret of more than thirty-two characters";
+    await using guarded = await spawnServer([...rooms, "--jwt-secret", secret]);
+    await writeFile(join(folder, "jwt.secret"), secret);
+    const command = code("token.sh").replace("longwire", `${process.execPath} ${join(root, "src/index.ts")}`);
+    const token = await new Response(
+      Bun.spawn(["sh", "-c", command], { cwd: folder, stdout: "pipe", stderr: "inherit" }).stdout,
+    ).text();
+    const headers = { Authorization: `Bearer ${token.trim()}` };
+    await using _ = await openStream(guarded, "room/42", headers);
+    await using reader = await openStreamAt(guarded, "/presence/room/42?since=all", headers);
+    expect(JSON.parse((await reader.next()).data)).toMatchObject({ type: "longwire.open" });
+    expect(JSON.parse((await reader.next()).data)).toMatchObject({
+      partitionkey: "ann",
+      data: { member: { name: "Ann" } },
+    });
   });
 
   test("of a job: its progress, its end, and a page that is opened later", async () => {

@@ -20,7 +20,8 @@ describe.skipIf(lacks("chromium"))("axe-core finds nothing", () => {
   };
   for (const [screen, options] of Object.entries(screens)) {
     test(`on a ${screen}, in ${options.locale}, light and dark, on any panel`, async () => {
-      await using view = await open(options);
+      await using server = await spawnServer(["--presence", "axe"]);
+      await using view = await open(options, server.url);
       const { page } = view;
       await view.part("topic").fill("axe");
       await view.part("subscribe").click();
@@ -29,8 +30,11 @@ describe.skipIf(lacks("chromium"))("axe-core finds nothing", () => {
       await view.message.fill("hello");
       await view.part("send").click();
       await view.entry("received", "hello").waitFor();
-      await post(shared.server, "axe", "187.30", { "ce-partitionkey": "AAPL" });
+      await post(server, "axe", "187.30", { "ce-partitionkey": "AAPL" });
       await view.part("keys").waitFor();
+      await view.part("name").fill("ann");
+      await view.part("join").click();
+      await view.part("here").locator("li").waitFor();
       await view.part("cut").click();
       await view.part("copyAs").locator("summary").click();
       expect(await findings(page)).toEqual([]);

@@ -9,6 +9,7 @@ import { resolve } from "node:path";
 import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
 import { launchBrowser } from "../support/chromium.ts";
 import { type RunningServer, root, spawnServer } from "../support/server.ts";
+import { openStream } from "../support/topics.ts";
 import { until } from "../support/wait.ts";
 
 interface Picture {
@@ -46,13 +47,16 @@ const untracked: readonly Picture[] = Object.entries(sizes).flatMap(([size, view
 const prices = ["EUR 1.0842", "EUR 1.0845", "EUR 1.0839", "EUR 1.0851", "EUR 1.0848", "EUR 1.0856"];
 
 const topic = "prices";
+const members = ["ann", "ben", "小林"];
 
 const browser = await launchBrowser();
 try {
   const [, , begin = ""] = process.argv;
   for (const picture of [...tracked, ...untracked]) {
     if (!picture.file.startsWith(begin)) continue;
-    await using server = await spawnServer();
+    await using server = await spawnServer(["--presence", topic]);
+    await using lines = new AsyncDisposableStack();
+    for (const name of members) lines.use(await openStream(server, `${topic}?member=${name}`));
     await take(browser, server, picture);
     console.log(picture.file);
   }
@@ -74,6 +78,11 @@ async function take(browser: Browser, server: RunningServer, { file, options }: 
   for (const price of prices.slice(3)) await publish(server, price);
   await part(page, "cut").click(); // Comes back before its time.
   await shown(page, prices.at(-1) ?? "");
+  await part(page, "here")
+    .locator("li")
+    .nth(members.length - 1)
+    .waitFor();
+  await page.locator('[data-part="ownRoundTrip"]').filter({ hasText: "ms" }).waitFor();
   await page.screenshot({ path: resolve(root, file) });
   if (file.startsWith("dist/")) await takeOthers(page, file);
   await context.close();

@@ -212,7 +212,7 @@ export function serveScripted(line: {
     port: 0,
     hostname: "localhost",
     routes: routesOf(
-      pageHandlers(() => "the summary"),
+      pageHandlers(() => "the summary", "none"),
       new Refusals(new Counters(), createLogger("silent")),
     ),
     fetch: (request, server) => {
