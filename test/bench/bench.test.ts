@@ -15,6 +15,7 @@ for (const [name, expectedPeers, measured] of [
     ["longwire", "longwire-guarded", "longwire-keyed", "longwire-keyed-disk", "longwire-keyed-redis", "bun"],
     2 * 6 + 3 * 2,
   ],
+  ["presence", ["longwire", "longwire-redis"], 2],
   ["storm", ["longwire", "bun"], 2 * 3],
   ["stream", ["longwire", "bun", "longwire-disk", "longwire-redis"], 2 + 3],
   [
@@ -25,7 +26,7 @@ for (const [name, expectedPeers, measured] of [
   ["cluster", ["longwire", "bun"], 2 * 2 + 2],
   ["start", ["longwire", "bun", "longwire-compiled"], 3],
 ] as const) {
-  test.skipIf(["cluster", "stream", "publish"].includes(name) && lacks("redis-server"))(
+  test.skipIf(["cluster", "presence", "stream", "publish"].includes(name) && lacks("redis-server"))(
     `the ${name} benchmark runs from end to end and writes its figures and a chart`,
     async () => {
       const out = mkdtempSync(join(tmpdir(), "longwire-bench-test-"));
@@ -48,8 +49,9 @@ for (const [name, expectedPeers, measured] of [
         for (const { figures } of results) {
           for (const [key, { median }] of Object.entries<{ median: number }>(figures)) {
             // A time or a CPU time may be too short to be measured; what it was measured on is not.
-            // Of few connections, memory is less than what the server gives back meanwhile.
-            if (key === "bytesPerConnection" || key === "bytesPerLine") expect(median).toBeFinite();
+            // Of few connections, memory is less than what the server gives back meanwhile, and a member costs nothing.
+            if (name === "presence" || key === "bytesPerConnection" || key === "bytesPerLine")
+              expect(median).toBeFinite();
             else if (key.endsWith("PerSecond")) expect(median).toBeGreaterThan(0);
             else expect(median).toBeGreaterThanOrEqual(0);
           }

@@ -13,6 +13,7 @@ import { thisMachine } from "./machine.ts";
 import { openBenchmark } from "./open.ts";
 import { findPart, rewritePart } from "./page-part.ts";
 import { control, longwire, root } from "./peer.ts";
+import { presence } from "./presence.ts";
 import { publish } from "./publish.ts";
 import { runRegions } from "./regions.ts";
 import { type Run, toJson, toMarkdown } from "./report.ts";
@@ -38,6 +39,7 @@ const benchmarks: readonly Benchmark[] = [
   echo,
   fanout,
   openBenchmark,
+  presence,
   publish,
   start,
   storm,

@@ -31,6 +31,8 @@ export interface Tally {
   /** Changes of keys that were acknowledged, and readers whose fold was compared. */
   keyed: number;
   folds: number;
+  /** Lines of members that were opened. */
+  visits: number;
 }
 
 export class Checker {
@@ -44,6 +46,7 @@ export class Checker {
     refused: 0,
     keyed: 0,
     folds: 0,
+    visits: 0,
   };
   /** Events so far that may have lost messages. */
   losses = 0;

@@ -9,6 +9,7 @@ import { until } from "../support/wait.ts";
 import type { Checker } from "./checker.ts";
 import type { NodeAddress } from "./client.ts";
 import { keyedTopic } from "./keyed.ts";
+import { presenceGraceSeconds, presenceTopic } from "./presence.ts";
 import type { Refuses, Troubles } from "./troubles.ts";
 
 const nodeCount = 3;
@@ -380,6 +381,7 @@ export class Cluster implements AsyncDisposable {
     const lossless = ["--redis-acknowledge", "1", "--redis-lossless-failover"];
     return [
       ...["--keyed", keyedTopic],
+      ...["--presence", presenceTopic, "--presence-grace", `${presenceGraceSeconds}s`],
       ...["--redis", line.url, "--history-messages", "1000000", "--history-age", "1d"],
       ...["--log-level", "warn", "--drain-window", "1s"],
       ...(this.#options.isLossless ? lossless : []),

@@ -23,9 +23,9 @@ const log = (line: string): void =>
 try {
   const options = { seed, seconds: minutes * 60, followers, publishers, isLossless: lossless, log };
   const tally = await runChaos(options);
-  const { acknowledged, streams, takeovers, gaps, returns, refused, keyed } = tally;
+  const { acknowledged, streams, takeovers, gaps, returns, refused, keyed, visits } = tally;
   console.log(
-    `seed ${seed}: ${acknowledged} messages and ${keyed} changes of keys acknowledged, ${streams} streams, ${takeovers} takeovers, ${gaps} gaps told, ${returns} connections opened, ${refused} answers with 503`,
+    `seed ${seed}: ${acknowledged} messages and ${keyed} changes of keys acknowledged, ${streams} streams, ${takeovers} takeovers, ${gaps} gaps told, ${returns} connections opened, ${visits} visits, ${refused} answers with 503`,
   );
   if (Object.values(tally).includes(0)) throw new Error("one of these is 0, so the run has shown nothing");
   process.exit(0);

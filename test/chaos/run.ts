@@ -11,6 +11,7 @@ import { Checker, type Tally, Violation } from "./checker.ts";
 import { type ClientOptions, Follower, type NodeAddress, publishAtLast, streamAtLast } from "./client.ts";
 import { type ChaosEvent, Cluster, forms } from "./cluster.ts";
 import { checkKeyed, KeyedReader, KeyedWriter, keyedTopic } from "./keyed.ts";
+import { PresenceWorld } from "./presence.ts";
 import { Troubles } from "./troubles.ts";
 
 const topics = ["one", "two", "three"];
@@ -38,7 +39,7 @@ export async function runChaos(options: ChaosOptions): Promise<Tally> {
   const troubles = new Troubles();
   const checker = new Checker(troubles);
   const { isLossless, log } = options;
-  const ofCluster = new Random(random.below(2 ** 31));
+  const ofCluster = random.branch();
   await using cluster = await Cluster.start({ topics, random: ofCluster, checker, troubles, isLossless });
   const endStart = troubles.begin("the start", "everything");
   await cluster.ready();
@@ -58,7 +59,7 @@ export async function runChaos(options: ChaosOptions): Promise<Tally> {
 
 async function run(cluster: Cluster, random: Random, checker: Checker, options: ChaosOptions): Promise<void> {
   const { nodes } = cluster;
-  const client = (topic: string) => ({ topic, nodes, checker, random: new Random(random.below(2 ** 31)) });
+  const client = (topic: string) => ({ topic, nodes, checker, random: random.branch() });
   const followers = topics.flatMap((topic) =>
     forms.flatMap((open) =>
       Array.from({ length: options.followers }, () => new Follower({ ...client(topic), open })),
@@ -76,6 +77,8 @@ async function run(cluster: Cluster, random: Random, checker: Checker, options: 
   const readers = [0, 1, 2].map(() => new KeyedReader(client(keyedTopic)));
   publishing.push(...writers.map((writer) => writer.writeUntil(stop.signal)));
   publishing.push(...readers.map((reader) => reader.followUntil(stop.signal)));
+  const presence = new PresenceWorld(client(""));
+  publishing.push(presence.runUntil(stop.signal));
   const load = Promise.all([following, ...publishing]);
   load.catch(() => stop.abort());
   await until(() => checker.tally.returns >= followers.length, "every follower to have come", 30);
@@ -93,6 +96,7 @@ async function run(cluster: Cluster, random: Random, checker: Checker, options: 
   for (const topic of topics)
     for (const node of nodes) checker.checkLog(topic, await everyEventAtLast(node, topic));
   await checkKeyed(nodes, writers, readers);
+  await presence.check();
 }
 
 /** Polls again where the node answers 503, as a client does: Redis was healed a moment ago. */

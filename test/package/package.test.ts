@@ -87,7 +87,7 @@ test("the package has the command, the sources, the built page, the protocol wit
   const names = packed.map((name) => name.replace(/^package\//, ""));
   expect(names.toSorted()).toEqual(["package.json", ...expected].toSorted());
   expect(names.filter((name) => name.startsWith("dist/page/"))).toHaveLength(6);
-  expect(Bun.file(join(folder, archive)).size).toBeLessThanOrEqual(460_000);
+  expect(Bun.file(join(folder, archive)).size).toBeLessThanOrEqual(480_000);
 });
 
 describe("every setting", () => {
