@@ -42,6 +42,8 @@ interface TopicMembers {
   /** Keys of members of whom the engine is to be told. */
   readonly pending: Set<string>;
   isInCall: boolean;
+  /** Whether somebody came or went since its last call began. */
+  hasChanged: boolean;
 }
 
 export interface MembersDeps {
@@ -62,6 +64,11 @@ export class Members {
   readonly #topics = new Map<string, TopicMembers>();
   /** Topics that have pending members and are in no call, the one that waits longest first. */
   readonly #waiting = new Set<TopicMembers>();
+  /**
+   * The same of those whose last call failed, and where nothing has changed since. They wait apart: an engine that is full
+   * takes those who leave, and they must not wait behind all those who cannot come.
+   */
+  readonly #failing = new Set<TopicMembers>();
   #calls = 0;
   #retry: Timer | undefined;
   #hasFailed = false;
@@ -120,7 +127,7 @@ export class Members {
   #tellAll(): void {
     for (const topic of this.#topics.values()) {
       for (const key of topic.present.keys()) topic.pending.add(key);
-      if (!topic.isInCall) this.#waiting.add(topic);
+      this.#wait(topic);
     }
     this.#tellSome();
   }
@@ -128,7 +135,7 @@ export class Members {
   #topic(name: string): TopicMembers {
     let topic = this.#topics.get(name);
     if (!topic) {
-      topic = { topic: name, present: new Map(), pending: new Set(), isInCall: false };
+      topic = { topic: name, present: new Map(), pending: new Set(), isInCall: false, hasChanged: false };
       this.#topics.set(name, topic);
     }
     return topic;
@@ -136,15 +143,26 @@ export class Members {
 
   #tell(topic: TopicMembers, key: string): void {
     topic.pending.add(key);
-    if (topic.isInCall) return; // What comes meanwhile shares the next call.
-    this.#waiting.add(topic);
+    this.#wait(topic);
     this.#tellSome();
   }
 
+  #wait(topic: TopicMembers): void {
+    topic.hasChanged = true;
+    if (topic.isInCall) return; // What comes meanwhile shares the next call.
+    this.#failing.delete(topic);
+    this.#waiting.add(topic);
+  }
+
   #tellSome(): void {
-    for (const topic of this.#waiting) {
-      if (this.#isClosed || this.#retry || this.#calls >= callsMax) return;
-      this.#waiting.delete(topic);
+    this.#tellSomeOf(this.#waiting);
+    if (!this.#retry) this.#tellSomeOf(this.#failing);
+  }
+
+  #tellSomeOf(topics: Set<TopicMembers>): void {
+    for (const topic of topics) {
+      if (this.#isClosed || this.#calls >= callsMax || (this.#retry && topics === this.#failing)) return;
+      topics.delete(topic);
       this.#call(topic);
     }
   }
@@ -153,6 +171,7 @@ export class Members {
     const keys = [...topic.pending.values().take(presencePerCallMax)];
     for (const key of keys) topic.pending.delete(key);
     topic.isInCall = true;
+    topic.hasChanged = false;
     this.#calls++;
     try {
       const refused = this.#deps.register.present(
@@ -173,10 +192,11 @@ export class Members {
   }
 
   #told(topic: TopicMembers, refused: readonly RefusedMember[]): void {
-    if (this.#hasFailed) this.#deps.log.info({}, "the engine knows again who is here");
-    this.#hasFailed = false;
     for (const { key, bound } of refused) this.#refuse(topic, key, bound);
     this.#called(topic);
+    if (!this.#hasFailed || this.#failing.size > 0) return;
+    this.#hasFailed = false;
+    this.#deps.log.info({}, "the engine knows again who is here");
   }
 
   #failed(topic: TopicMembers, keys: readonly string[], error: unknown): void {
@@ -189,13 +209,14 @@ export class Members {
       this.#retry = undefined;
       this.#tellSome();
     }, retrySeconds * 1000).unref();
-    this.#called(topic);
+    this.#called(topic, topic.hasChanged ? this.#waiting : this.#failing);
   }
 
-  #called(topic: TopicMembers): void {
+  /** @param next where it waits, if there is more to say */
+  #called(topic: TopicMembers, next = this.#waiting): void {
     topic.isInCall = false;
     this.#calls--;
-    if (topic.pending.size > 0) this.#waiting.add(topic);
+    if (topic.pending.size > 0) next.add(topic);
     else if (topic.present.size === 0) this.#topics.delete(topic.topic);
   }
 

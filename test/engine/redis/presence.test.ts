@@ -207,6 +207,21 @@ describe.skipIf(lacks("redis-server")).concurrent("members in Redis", () => {
     await untilHere(node, ["bob", "eve"]);
   });
 
+  test("leave while Redis is full, also where many others wait to come", async () => {
+    await using full = await RedisServer.start();
+    await using node = await new Cluster(full).node();
+    const topics = Array.from({ length: 100 }, (_, number) => `other-${number}`);
+    for (const topic of topics) await node.come(undefined, topic);
+    const ann = await comes(node, "ann");
+    await untilHere(node, ["ann"]);
+    await full.command("CONFIG", "SET", "maxmemory", "1");
+    for (const topic of topics) await node.come(undefined, topic, "eve");
+    await until(() => node.hub.members?.pendingCount === 100, "the joins to be refused");
+    ann.leave();
+    await until(() => node.hub.members?.pendingCount === 100, "the leave to be taken", 3);
+    await untilHere(node, []);
+  });
+
   test("are said again to a Redis that was flushed, in another epoch", async () => {
     await using flushed = await RedisServer.start();
     await using node = await new Cluster(flushed).node();
