@@ -5,9 +5,9 @@
 --   <prefix>:presence:node:<node>  set: what a node has lines of, as `<topic> <key of the member>`
 --   <prefix>:presence:due          sorted set: when those who have no line leave, in milliseconds, by the same text
 --   <prefix>:{!presence/<topic>}:m hash: of each member `<since> <issued> <nodes that have lines of it, each with a comma>\n<info>`
--- ARGV 1 and 2 as append.lua has them; 3 this node; 4 the number of its call; 5 what the names of keys begin with; 6 the shape of
--- what is appended (append.lua) up to the number of messages.
-local node, number, prefix, shape_begin = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+-- ARGV 1 and 2 as append.lua has them; 3 this node; 4 the number of its call; 5 that of the last one that it has an answer to; 6 what
+-- the names of keys begin with; 7 the shape of what is appended (append.lua) up to the number of messages.
+local node, number, answered, prefix, shape_begin = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 local register = prefix .. 'presence:'
 local nodes, dead, due = register .. 'nodes', register .. 'dead', register .. 'due'
 
@@ -22,12 +22,13 @@ local function declare_dead(other)
 end
 
 -- Whether this node is known, and its call is the next: a call that comes through a connection that has ended is too late.
--- What a server said that was promoted, or may have lost something, says nothing of what its nodes have told it since.
+-- What a server has that was promoted, or may have lost something, says nothing of what its nodes have told it since. Neither does
+-- what it has that lacks a call which was answered: the end of its append-only file was lost.
 local function is_next()
   local state = call('HGET', nodes, node)
   if not state then return false end
   local generation, last = string.match(state, '^(%d+) (%d+)$')
-  if tonumber(generation) < math.max(tonumber(fence.lossy), tonumber(fence.promoted)) then
+  if tonumber(generation) < math.max(tonumber(fence.lossy), tonumber(fence.promoted)) or tonumber(last) < tonumber(answered) then
     call('PERSIST', nodes)
     declare_dead(node)
     return false

@@ -11,6 +11,7 @@ import { Epochs } from "../epochs.ts";
 import type { RedisKeys } from "./keys.ts";
 import type { Argument, Reply } from "./link.ts";
 import type { Primary } from "./primary.ts";
+import { arrayOf } from "./replies.ts";
 import { NodesWatch } from "./watch.ts";
 
 const lookMilliseconds = 1000;
@@ -33,6 +34,8 @@ export class RedisPresence implements PresenceRegister {
   #name = newName();
   /** Of the last call. It grows with each, also of another name. */
   #number = 0;
+  /** Of the last call that was answered. A server that lacks it has lost what this node had said. */
+  #answered = 0;
   /** Settles when the name is known to Redis; undefined before it is asked. */
   #registering: Promise<void> | undefined;
   /** When the name became known, by the clock of Redis. */
@@ -115,7 +118,7 @@ export class RedisPresence implements PresenceRegister {
   }
 
   async #register(): Promise<void> {
-    this.#registeredTime = String(await this.#script("watch", ["register", ""]));
+    this.#registeredTime = String(arrayOf(await this.#script("watch", ["register", ""]))[0]);
   }
 
   /**
@@ -164,18 +167,21 @@ export class RedisPresence implements PresenceRegister {
     this.#watch.look(others, this.#deps.primary.fence?.generation ?? 0);
   }
 
-  #script(name: "present" | "watch", values: readonly Argument[]): Promise<Reply> {
+  async #script(name: "present" | "watch", values: readonly Argument[]): Promise<Reply> {
     const { keys, limits, primary } = this.#deps;
     const kept = Math.max(limits.keysMax, limits.presenceMembersMax);
-    return primary.script(
+    const number = ++this.#number;
+    const reply = await primary.script(
       name,
       [],
       [
-        ...[this.#epochs.next(), keys.channelsBegin, this.#name, String(++this.#number), keys.begin],
-        `${kept} ${limits.historyAgeSeconds * 1000} 0`,
+        ...[this.#epochs.next(), keys.channelsBegin, this.#name, String(number), String(this.#answered)],
+        ...[keys.begin, `${kept} ${limits.historyAgeSeconds * 1000} 0`],
         ...values,
       ],
     );
+    if (Array.isArray(reply)) this.#answered = Math.max(this.#answered, number);
+    return reply;
   }
 }
 

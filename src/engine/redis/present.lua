@@ -1,10 +1,10 @@
 -- A node says who of some members has a line on it: what is so, and not what has changed.
--- KEYS 1 fence. ARGV up to 6: members.lua; 7 the topic; then of each member its key, and - where it has no line, or else since when
+-- KEYS 1 fence. ARGV up to 7: members.lua; 8 the topic; then of each member its key, and - where it has no line, or else since when
 -- it has one, when the token of its info was issued, and the info.
 -- Returns DEAD where what this node has said before does not count any more, LATE where a later call was first, or the keys that
 -- are not taken in.
 if not is_next() then return call('HEXISTS', nodes, node) == 1 and 'LATE' or 'DEAD' end
-local topic = ARGV[7]
+local topic = ARGV[8]
 local name, own = name_of(topic), register .. 'node:' .. node
 local members_max, count, refused, entries, gone = MEMBERS_MAX, nil, {}, {}, {}
 local keys_here, members_here = {}, {} -- The members of whom something is written: they are here.
@@ -39,7 +39,7 @@ local function here(key, held, since, issued, info)
 end
 
 local keys, first = {}, {} -- Of each member that is here the index of its arguments.
-local at = 8
+local at = 9
 while at <= #ARGV do
   if ARGV[at + 1] == '-' then
     gone[#gone + 1] = ARGV[at]

@@ -1,21 +1,21 @@
 -- A node shows that it lives, once a second; declares those dead that it has watched for a lease; and does a slice of what is to be
 -- done for all: takes from dead nodes what they had, and lets those leave whose grace is over.
--- KEYS 1 fence. ARGV up to 6: members.lua; 7 `register` for a name that is new, `stop` for a node that stops, or `watch`; 8 when
+-- KEYS 1 fence. ARGV up to 7: members.lua; 8 `register` for a name that is new, `stop` for a node that stops, or `watch`; 9 when
 -- the name was new, or nothing; then of each node that has stood still its name and its state.
--- Returns DEAD as present.lua, the time for a name that is new, or { 1 if there is more to do at once, then of each living node its
+-- Returns DEAD as present.lua, { the time } for a name that is new, or { 1 if there is more to do at once, then of each living node its
 -- name and its state }.
 local slice = 100
 call('PERSIST', nodes) -- A script that has written may go on though the server is full, and this needs no room.
-if ARGV[7] == 'register' then
+if ARGV[8] == 'register' then
   write_call()
-  return now_text
+  return { now_text }
 elseif not is_next() then return 'DEAD'
-elseif ARGV[7] == 'stop' then
+elseif ARGV[8] == 'stop' then
   declare_dead(node)
   return { 0 }
 end
 write_call()
-for at = 9, #ARGV, 2 do
+for at = 10, #ARGV, 2 do
   if call('HGET', nodes, ARGV[at]) == ARGV[at + 1] then declare_dead(ARGV[at]) end
 end
 
@@ -35,7 +35,7 @@ for _, pair in ipairs(call('ZRANGE', due, '(' .. latest, '+inf', 'BYSCORE', 'LIM
 end
 
 -- Where no node ran for a while, whoever comes back to the first one has the grace for it. A clock that was set back says nothing.
-local age = now - tonumber(ARGV[8])
+local age = now - tonumber(ARGV[9])
 if age >= GRACE or age < 0 then
   local leaving, order = {}, {}
   local pairs_due = call('ZRANGE', due, '-inf', now_text, 'BYSCORE', 'LIMIT', 0, slice)

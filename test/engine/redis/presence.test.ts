@@ -1,5 +1,7 @@
 /** Who is here, in Redis: what becomes of it when nodes die and stand still, and when Redis is replaced, full or flushed. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { readdir, stat, truncate } from "node:fs/promises";
+import { join } from "node:path";
 import type { RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
 import { NodesWatch } from "../../../src/engine/redis/watch.ts";
 import { BrokerUnavailable } from "../../../src/topic/broker.ts";
@@ -220,6 +222,42 @@ describe.skipIf(lacks("redis-server")).concurrent("members in Redis", () => {
     ann.leave();
     await until(() => node.hub.members?.pendingCount === 100, "the leave to be taken", 3);
     await untilHere(node, []);
+  });
+
+  /** A Redis that comes back without what was written after a moment, as after a power failure. */
+  async function forgettingRedis() {
+    const server = await RedisServer.start("--appendonly", "yes");
+    const folder = join(server.directory, "appendonlydir");
+    const last = (await readdir(folder)).find((name) => name.endsWith(".incr.aof")) ?? "";
+    const file = join(folder, last);
+    let bytes = 0;
+    return {
+      server,
+      remember: async (): Promise<void> => {
+        await server.written();
+        bytes = (await stat(file)).size;
+      },
+      failPower: async (): Promise<void> => {
+        await server.kill();
+        await truncate(file, bytes);
+        await server.restart();
+      },
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    };
+  }
+
+  test("are the living lines again after Redis has lost the end of its file, in which nobody was read", async () => {
+    await using redis = await forgettingRedis();
+    await using node = await new Cluster(redis.server).node();
+    const ann = await comes(node, "ann");
+    await comes(node, "bob");
+    await untilHere(node, ["ann", "bob"]);
+    await redis.remember();
+    ann.leave();
+    await comes(node, "eve");
+    await untilHere(node, ["bob", "eve"]);
+    await redis.failPower();
+    await untilHere(node, ["bob", "eve"], leaveSeconds);
   });
 
   test("are said again to a Redis that was flushed, in another epoch", async () => {
