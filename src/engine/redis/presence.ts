@@ -11,7 +11,6 @@ import { Epochs } from "../epochs.ts";
 import type { RedisKeys } from "./keys.ts";
 import type { Argument, Reply } from "./link.ts";
 import type { Primary } from "./primary.ts";
-import { arrayOf } from "./replies.ts";
 import { NodesWatch } from "./watch.ts";
 
 const lookMilliseconds = 1000;
@@ -38,8 +37,8 @@ export class RedisPresence implements PresenceRegister {
   #answered = 0;
   /** Settles when the name is known to Redis; undefined before it is asked. */
   #registering: Promise<void> | undefined;
-  /** When the name became known, by the clock of Redis. */
-  #registeredTime = "";
+  /** Since when it has watched without a break, by the clock of Redis; empty before the first look. */
+  #watchedTime = "";
   #isLooking = false;
   #hasFailed = false;
 
@@ -64,6 +63,7 @@ export class RedisPresence implements PresenceRegister {
   /** Another connection to the server is used. */
   connected(): void {
     this.#watch.restart();
+    this.#watchedTime = "";
     this.look();
   }
 
@@ -109,16 +109,12 @@ export class RedisPresence implements PresenceRegister {
 
   #registered(): Promise<void> {
     if (!this.#registering) {
-      this.#registering = this.#register();
+      this.#registering = this.#script("watch", ["register", ""]).then(() => undefined);
       this.#registering.catch(() => {
         this.#registering = undefined;
       });
     }
     return this.#registering;
-  }
-
-  async #register(): Promise<void> {
-    this.#registeredTime = String(arrayOf(await this.#script("watch", ["register", ""]))[0]);
   }
 
   /**
@@ -134,6 +130,7 @@ export class RedisPresence implements PresenceRegister {
     this.#name = newName();
     this.#registering = undefined;
     this.#watch.restart();
+    this.#watchedTime = "";
     this.#forgotten();
   }
 
@@ -141,12 +138,13 @@ export class RedisPresence implements PresenceRegister {
     await this.#registered();
     for (let hasMore = true; hasMore; ) {
       const name = this.#name;
-      const reply = await this.#script("watch", ["watch", this.#registeredTime, ...this.#watch.dead()]);
+      const reply = await this.#script("watch", ["watch", this.#watchedTime, ...this.#watch.dead()]);
       if (!Array.isArray(reply)) {
         this.#beginAnew(name);
         return;
       }
-      const [more, ...states] = reply.map(String);
+      const [more, time = "", ...states] = reply.map(String);
+      this.#watchedTime ||= time;
       hasMore = more === "1";
       if (!hasMore) this.#sawNodes(states);
     }

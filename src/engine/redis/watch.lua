@@ -1,18 +1,18 @@
 -- A node shows that it lives, once a second; declares those dead that it has watched for a lease; and does a slice of what is to be
 -- done for all: takes from dead nodes what they had, and lets those leave whose grace is over.
--- KEYS 1 fence. ARGV up to 7: members.lua; 8 `register` for a name that is new, `stop` for a node that stops, or `watch`; 9 when
--- the name was new, or nothing; then of each node that has stood still its name and its state.
--- Returns DEAD as present.lua, { the time } for a name that is new, or { 1 if there is more to do at once, then of each living node its
--- name and its state }.
+-- KEYS 1 fence. ARGV up to 7: members.lua; 8 `register` for a name that is new, `stop` for a node that stops, or `watch`; 9 since
+-- when the node has watched without a break, or nothing at its first look; then of each node that has stood still its name and its
+-- state.
+-- Returns DEAD as present.lua, or { 1 if there is more to do at once, the time, then of each living node its name and its state }.
 local slice = 100
 call('PERSIST', nodes) -- A script that has written may go on though the server is full, and this needs no room.
 if ARGV[8] == 'register' then
   write_call()
-  return { now_text }
+  return { 0, now_text }
 elseif not is_next() then return 'DEAD'
 elseif ARGV[8] == 'stop' then
   declare_dead(node)
-  return { 0 }
+  return { 0, now_text }
 end
 write_call()
 for at = 10, #ARGV, 2 do
@@ -34,8 +34,9 @@ for _, pair in ipairs(call('ZRANGE', due, '(' .. latest, '+inf', 'BYSCORE', 'LIM
   call('ZADD', due, latest, pair)
 end
 
--- Where no node ran for a while, whoever comes back to the first one has the grace for it. A clock that was set back says nothing.
-local age = now - tonumber(ARGV[9])
+-- Where no node ran or reached this server for a while, whoever comes back to the first one that does has the grace for it, and so
+-- has what a node could not say meanwhile. A clock that was set back says nothing.
+local age = ARGV[9] == '' and 0 or now - tonumber(ARGV[9])
 if age >= GRACE or age < 0 then
   local leaving, order = {}, {}
   local pairs_due = call('ZRANGE', due, '-inf', now_text, 'BYSCORE', 'LIMIT', 0, slice)
@@ -58,4 +59,4 @@ if age >= GRACE or age < 0 then
   for _, pair in ipairs(pairs_due) do call('ZREM', due, pair) end
   if #pairs_due == slice then has_more = 1 end
 end
-return { has_more, unpack(call('HGETALL', nodes)) }
+return { has_more, now_text, unpack(call('HGETALL', nodes)) }

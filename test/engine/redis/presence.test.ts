@@ -260,6 +260,32 @@ describe.skipIf(lacks("redis-server")).concurrent("members in Redis", () => {
     await untilHere(node, ["bob", "eve"], leaveSeconds);
   });
 
+  test("who come back while Redis is away have not left, though their grace is over by then", async () => {
+    await using away = await RedisServer.start("--appendonly", "yes");
+    const cluster = new Cluster(away, {
+      presenceLimits: { presence: ["*"], presenceGraceSeconds: 4, presenceMembersMax: 10 },
+    });
+    await using node = await cluster.node();
+    const ann = await comes(node, "ann");
+    const bob = await comes(node, "bob");
+    await untilHere(node, ["ann", "bob"]);
+    ann.leave();
+    bob.leave();
+    await until(async () => (await dueIn(cluster)) === 2, "the grace to begin");
+    const { epoch } = (await node.broker.positions([name]))[0] ?? {};
+    await away.written();
+    await away.kill();
+    await node.away();
+    await comes(node, "ann");
+    await Bun.sleep(4500);
+    await away.restart();
+    await untilHere(node, ["ann"]);
+    // An entry of ann's that is not her first would come after the leave of bob.
+    const since = { kind: "position", position: { epoch: epoch ?? "", offset: 2 } } as const;
+    const changes = await node.broker.history(name, since, { messagesMax: 10, bytesMax: 1e9 });
+    expect(changes?.messages.map(({ attributes }) => attributes?.partitionkey)).toEqual(["bob"]);
+  });
+
   test("are said again to a Redis that was flushed, in another epoch", async () => {
     await using flushed = await RedisServer.start();
     await using node = await new Cluster(flushed).node();
