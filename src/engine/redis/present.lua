@@ -60,7 +60,9 @@ end
 -- A full server refuses the first write that adds, and nothing has happened. What only takes out goes on.
 if #keys_here == 0 then call('PERSIST', nodes) end
 write_call()
-if #entries > 0 then append_members(name, entries) elseif #keys_here > 0 then keep_current(name) end
+local refusal = append_members(name, entries)
+if refusal then error(refusal) end -- Nobody else appends there.
+if #entries == 0 and #keys_here > 0 then keep_current(name) end
 if #keys_here > 0 then
   local fields, pairs_here = {}, {}
   for nth, key in ipairs(keys_here) do

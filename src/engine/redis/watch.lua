@@ -30,9 +30,9 @@ end
 
 -- The clock was set back: nobody waits for longer than the grace.
 local latest = string.format('%.0f', now + GRACE)
-for _, pair in ipairs(call('ZRANGE', due, '(' .. latest, '+inf', 'BYSCORE', 'LIMIT', 0, slice)) do
-  call('ZADD', due, latest, pair)
-end
+local later = call('ZRANGE', due, '(' .. latest, '+inf', 'BYSCORE', 'LIMIT', 0, slice)
+for _, pair in ipairs(later) do call('ZADD', due, latest, pair) end
+if #later == slice then has_more = 1 end
 
 -- Where no node ran or reached this server for a while, whoever comes back to the first one that does has the grace for it, and so
 -- has what a node could not say meanwhile. A clock that was set back says nothing.
@@ -53,7 +53,10 @@ if age >= GRACE or age < 0 then
   end
   for _, topic in ipairs(order) do
     local entries, name = leaving[topic], name_of(topic)
-    append_members(name, entries)
+    -- Refused where the topic lacks one of them, since Redis evicted a part of it. The members of others leave all the same.
+    if append_members(name, entries) then
+      for at = 1, #entries, 2 do append_members(name, { entries[at], entries[at + 1] }) end
+    end
     for at = 1, #entries, 2 do call('HDEL', name .. ':m', entries[at]) end
   end
   for _, pair in ipairs(pairs_due) do call('ZREM', due, pair) end

@@ -286,6 +286,20 @@ describe.skipIf(lacks("redis-server")).concurrent("members in Redis", () => {
     expect(changes?.messages.map(({ attributes }) => attributes?.partitionkey)).toEqual(["bob"]);
   });
 
+  test("leave though Redis has evicted a part of what is kept of another topic", async () => {
+    const cluster = new Cluster();
+    await using node = await cluster.node();
+    const kim = await node.come(undefined, "a-topic", "kim");
+    const ann = await comes(node, "ann");
+    await untilHere(node, ["ann"]);
+    await redis.command("DEL", `${cluster.prefix}:{${presenceTopicOf("a-topic")}}:p`);
+    kim.leave();
+    await until(async () => (await dueIn(cluster)) === 1, "the grace to begin");
+    ann.leave();
+    await untilHere(node, []);
+    await until(async () => (await dueIn(cluster)) === 0, "both to leave");
+  });
+
   test("are said again to a Redis that was flushed, in another epoch", async () => {
     await using flushed = await RedisServer.start();
     await using node = await new Cluster(flushed).node();
