@@ -30,6 +30,7 @@ const onRedis: Peer = {
 };
 
 const row: Row = { key: "members", heading: "1,000 lines of 100 topics, of 1,000 topics" };
+const inRedis: Row = { ...row, heading: `with Redis, ${row.heading}` };
 const measureOf = (key: keyof MemberFigures, heading: string): Measure<keyof MemberFigures> => ({
   key,
   heading,
@@ -63,8 +64,8 @@ export const presence: Benchmark = {
     sections: [{ rows: [row], measures: [bytes, cpu, redisCpu] }],
     aims: (samples) => [
       atMost(samples, row, bytes, 400, "bytes"),
-      atMost(samples, row, bytes, 400, "bytes", onRedis.key),
-      atMost(samples, row, redisCpu, 15, "µs", onRedis.key),
+      atMost(samples, inRedis, bytes, 400, "bytes", onRedis.key),
+      atMost(samples, inRedis, redisCpu, 15, "µs", onRedis.key),
     ],
   }),
 };
