@@ -156,6 +156,7 @@ export class RedisPresence implements PresenceRegister {
     if (!this.#hasFailed && primary.isUp)
       log.warn({ err: error }, "a look at who is here failed: nobody leaves until one succeeds");
     this.#hasFailed = true;
+    this.#watchedTime = "";
   }
 
   #sawNodes(states: readonly string[]): void {

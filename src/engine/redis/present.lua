@@ -7,14 +7,15 @@ if not is_next() then return call('HEXISTS', nodes, node) == 1 and 'LATE' or 'DE
 local topic = ARGV[8]
 local name, own = name_of(topic), register .. 'node:' .. node
 local members_max, count, refused, entries, gone = MEMBERS_MAX, nil, {}, {}, {}
-local keys_here, members_here = {}, {} -- The members of whom something is written: they are here.
+-- The members of whom something is written: they are here. First those who are no entries: they are in already.
+local keys_here, members_here, keys_told, members_told = {}, {}, {}, {}
 
 local function add(key, content)
   entries[#entries + 1], entries[#entries + 2] = key, content
 end
 
 local function here(key, held, since, issued, info)
-  local member
+  local member, entries_before = nil, #entries
   if not held then
     count = count or call('HLEN', name .. ':m')
     if count >= members_max then
@@ -35,7 +36,11 @@ local function here(key, held, since, issued, info)
       member.issued, member.info = issued, info
     end
   end
-  keys_here[#keys_here + 1], members_here[#members_here + 1] = key, member
+  if #entries == entries_before then
+    keys_here[#keys_here + 1], members_here[#members_here + 1] = key, member
+  else
+    keys_told[#keys_told + 1], members_told[#members_told + 1] = key, member
+  end
 end
 
 local keys, first = {}, {} -- Of each member that is here the index of its arguments.
@@ -57,9 +62,20 @@ if #keys > 0 then
   end
 end
 
--- A full server refuses the first write that adds, and nothing has happened. What only takes out goes on.
-if #keys_here == 0 then call('PERSIST', nodes) end
-write_call()
+-- A full server refuses the first write that adds. What only takes out goes on, and so does who comes back within the grace, or
+-- would leave though it is here.
+local full = redis.pcall('HSET', nodes, node, fence.generation .. ' ' .. number)
+full = type(full) == 'table' and full.err
+if full then
+  call('PERSIST', nodes)
+  write_call()
+  if #entries == 0 then full = nil end
+  entries = {}
+else
+  for nth, key in ipairs(keys_told) do
+    keys_here[#keys_here + 1], members_here[#members_here + 1] = key, members_told[nth]
+  end
+end
 local refusal = append_members(name, entries)
 if refusal then error(refusal) end -- Nobody else appends there.
 if #entries == 0 and #keys_here > 0 then keep_current(name) end
@@ -74,4 +90,4 @@ if #keys_here > 0 then
   call('ZREM', due, unpack(pairs_here))
 end
 for _, key in ipairs(gone) do take_out(node, topic .. ' ' .. key) end
-return refused
+return full and redis.error_reply(full) or refused

@@ -209,6 +209,27 @@ describe.skipIf(lacks("redis-server")).concurrent("members in Redis", () => {
     await untilHere(node, ["bob", "eve"]);
   });
 
+  test("stay while Redis is full, if they come back within the grace, also where others wait to come", async () => {
+    await using full = await RedisServer.start();
+    const cluster = new Cluster(full);
+    await using node = await cluster.node();
+    const ann = await comes(node, "ann");
+    const bob = await comes(node, "bob");
+    await untilHere(node, ["ann", "bob"]);
+    await full.command("CONFIG", "SET", "maxmemory", "1");
+    await comes(node, "eve");
+    await until(() => node.hub.members?.pendingCount === 1, "the join to be refused");
+    ann.leave();
+    bob.leave();
+    await until(async () => (await dueIn(cluster)) === 2, "the grace to begin");
+    await comes(node, "ann");
+    await until(async () => (await dueIn(cluster)) === 1, "the return to be taken");
+    await untilHere(node, ["ann"]);
+    await full.command("CONFIG", "SET", "maxmemory", "0");
+    await untilHere(node, ["ann", "eve"]);
+    expect(await offsetOf(node)).toBe(4); // Three joins, and the leave of bob.
+  });
+
   test("leave while Redis is full, also where many others wait to come", async () => {
     await using full = await RedisServer.start();
     await using node = await new Cluster(full).node();
