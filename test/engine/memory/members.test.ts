@@ -4,6 +4,7 @@ import type { EngineLimits } from "../../../src/engine/engine.ts";
 import { MemoryBroker } from "../../../src/engine/memory/broker.ts";
 import { presenceTopicOf } from "../../../src/topic/presence.ts";
 import { heldHeapBytes } from "../../support/heap.ts";
+import { until } from "../../support/wait.ts";
 import { gone, here } from "../contract/room.ts";
 
 setDefaultTimeout(120_000);
@@ -34,9 +35,10 @@ class Stage implements AsyncDisposable {
     this.broker = new MemoryBroker({ ...limits, historyBytesMax }, { clock, presence });
   }
 
-  pass(seconds: number): void {
+  /** Each sweep takes some of those away who leave at once. */
+  pass(seconds: number, sweeps = 1 + people.length / 1000): void {
     this.#milliseconds += seconds * 1000;
-    this.broker.sweep();
+    for (let sweep = 0; sweep < sweeps; sweep++) this.broker.sweep();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -106,4 +108,20 @@ test("where values and members fill the memory for them, no one joins, and those
   const [state] = await broker.inspect([presenceTopicOf("room")]);
   expect(state?.retained).toBe(joined.length - 2);
   expect(broker.present("room", [here("another")])).toEqual([]);
+});
+
+test("members who leave at once leave in slices, so that nobody waits for all of them", async () => {
+  await using stage = new Stage();
+  comeAll(stage);
+  goAll(stage);
+  const rooms = Array.from({ length: people.length / membersMax }, (_, room) =>
+    presenceTopicOf(`room/${room}`),
+  );
+  const left = async (): Promise<number> => {
+    const states = await stage.broker.inspect(rooms);
+    return states.reduce((sum, state) => sum + (state?.retained ?? 0), 0);
+  };
+  stage.pass(5, 1);
+  expect(await left()).toBe(people.length - 1000);
+  await until(async () => (await left()) === 0, "all to leave, with no other sweep");
 });

@@ -54,55 +54,56 @@ describe("a node that watches others", () => {
   });
 });
 
-describe.skipIf(lacks("redis-server")).concurrent("members in Redis", () => {
-  let redis: RedisServer;
-  beforeAll(async () => {
-    redis = await RedisServer.start();
-  });
-  afterAll(async () => redis[Symbol.asyncDispose]());
+const hasRedis = !lacks("redis-server");
+let redis: RedisServer;
+beforeAll(async () => {
+  if (hasRedis) redis = await RedisServer.start();
+});
+afterAll(async () => redis?.[Symbol.asyncDispose]());
 
-  const name = presenceTopicOf("room");
-  let clusters = 0;
-  /** A cluster of its own. */
-  class Cluster {
-    readonly prefix = `presence-${++clusters}`;
-    readonly server: RedisServer;
-    readonly #more: Partial<RedisBrokerSettings>;
+const name = presenceTopicOf("room");
+let clusters = 0;
+/** A cluster of its own. */
+class Cluster {
+  readonly prefix = `presence-${++clusters}`;
+  readonly server: RedisServer;
+  readonly #more: Partial<RedisBrokerSettings>;
 
-    constructor(server = redis, more: Partial<RedisBrokerSettings> = {}) {
-      this.server = server;
-      this.#more = more;
-    }
-
-    node(): Promise<RedisNode> {
-      const presenceLimits = { presence: ["*"], presenceGraceSeconds: 1, presenceMembersMax: 1000 };
-      return RedisNode.on(this.server, { prefix: this.prefix, presenceLimits, ...this.#more });
-    }
+  constructor(server = redis, more: Partial<RedisBrokerSettings> = {}) {
+    this.server = server;
+    this.#more = more;
   }
 
-  const comes = (node: RedisNode, key: string): Promise<Client> => node.come(undefined, "room", key);
-
-  /** The entries so far: of each key the last, as a reader of the whole topic gets them. */
-  async function entriesOf({ broker }: RedisNode): Promise<string[]> {
-    const since = { kind: "all" } as const;
-    const history = await broker.history(name, since, { messagesMax: 1000, bytesMax: 1e9 });
-    return (history?.messages ?? []).map(({ attributes }) => String(attributes?.partitionkey)).sort();
+  node(): Promise<RedisNode> {
+    const presenceLimits = { presence: ["*"], presenceGraceSeconds: 1, presenceMembersMax: 1000 };
+    return RedisNode.on(this.server, { prefix: this.prefix, presenceLimits, ...this.#more });
   }
+}
 
-  const offsetOf = async ({ broker }: RedisNode): Promise<number | undefined> =>
-    (await broker.positions([name]))[0]?.offset;
+const comes = (node: RedisNode, key: string): Promise<Client> => node.come(undefined, "room", key);
 
-  /** Members without a line, whose grace is not over. */
-  const dueIn = ({ server, prefix }: Cluster): Promise<unknown> =>
-    server.command("ZCARD", `${prefix}:presence:due`);
+/** The entries so far: of each key the last, as a reader of the whole topic gets them. */
+async function entriesOf({ broker }: RedisNode): Promise<string[]> {
+  const since = { kind: "all" } as const;
+  const history = await broker.history(name, since, { messagesMax: 1000, bytesMax: 1e9 });
+  return (history?.messages ?? []).map(({ attributes }) => String(attributes?.partitionkey)).sort();
+}
 
-  const untilHere = (node: RedisNode, keys: string[], seconds?: number): Promise<void> =>
-    until(
-      async () => Bun.deepEquals(await entriesOf(node).catch(unlessAway), keys),
-      `${keys} to be here`,
-      seconds,
-    );
+const offsetOf = async ({ broker }: RedisNode): Promise<number | undefined> =>
+  (await broker.positions([name]))[0]?.offset;
 
+/** Members without a line, whose grace is not over. */
+const dueIn = ({ server, prefix }: Cluster): Promise<unknown> =>
+  server.command("ZCARD", `${prefix}:presence:due`);
+
+const untilHere = (node: RedisNode, keys: string[], seconds?: number): Promise<void> =>
+  until(
+    async () => Bun.deepEquals(await entriesOf(node).catch(unlessAway), keys),
+    `${keys} to be here`,
+    seconds,
+  );
+
+describe.skipIf(!hasRedis).concurrent("members of the nodes of one Redis", () => {
   test("of a node that was killed leave after its lease and the grace, but not those who are elsewhere, too", async () => {
     const cluster = new Cluster();
     await using one = await cluster.node();
@@ -192,7 +193,9 @@ describe.skipIf(lacks("redis-server")).concurrent("members in Redis", () => {
     await expect(late).rejects.toBeInstanceOf(BrokerUnavailable);
     expect(await dueIn(cluster)).toBe(0);
   });
+});
 
+describe.skipIf(!hasRedis).concurrent("members in a Redis that fails", () => {
   test("leave while Redis is full, and come when it has room again", async () => {
     await using full = await RedisServer.start();
     await using node = await new Cluster(full).node();
