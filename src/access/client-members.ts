@@ -1,7 +1,7 @@
 /** Whom the lines of a client stand for, as its token or an application's own `authorize` names it. */
 import type { Logger } from "../log.ts";
 import { faultOfKey } from "../topic/key.ts";
-import { faultOfInfo, jsonOfInfo } from "../topic/member-info.ts";
+import { faultOfInfo, isNoMember, jsonOfInfo } from "../topic/member-info.ts";
 import type { Member } from "../topic/presence.ts";
 
 /** The claims of a token that name a member. */
@@ -43,7 +43,7 @@ export class ClientMembers {
 
   /** The key is the subject. @throws {Error} for a mistake of the application */
   ofAuthorization({ subject, member }: NamedMember): Member | undefined {
-    if (member === undefined || member === null || member === false) return undefined;
+    if (isNoMember(member)) return undefined;
     const info = jsonOfInfo(member);
     if (info === undefined) throw new Error("authorize returned a member that is neither true nor an object");
     if (!subject) throw new Error("authorize returned a member without a subject, which is the member's key");

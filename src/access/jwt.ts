@@ -2,7 +2,7 @@
 import type { KeyObject } from "node:crypto";
 import { errors, type JWTPayload, type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
 import { type PublicKey, publicKeyAlgorithms } from "../settings/public-key.ts";
-import { jsonOfInfo } from "../topic/member-info.ts";
+import { isNoMember, jsonOfInfo } from "../topic/member-info.ts";
 import { isTopicPattern } from "../topic/message.ts";
 import type { MemberClaims } from "./client-members.ts";
 import { type FetchTimes, PublishedKeys } from "./published-keys.ts";
@@ -167,7 +167,7 @@ const issuedSeconds = (iat: number | undefined): number =>
 
 /** @throws {TokenError} */
 function memberInfo(member: unknown): string | undefined {
-  if (member === undefined || member === null || member === false) return undefined;
+  if (isNoMember(member)) return undefined;
   const info = jsonOfInfo(member);
   if (info === undefined) throw new TokenError("The token's member must be true or an object.");
   return info;

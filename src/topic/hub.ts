@@ -185,7 +185,8 @@ export class Hub<Live extends LiveSubscribers = LiveSubscribers> {
   }
 
   /**
-   * The topics with the most open subscriptions on this node, the most first; without those that have members. It looks at every topic: about 2 ms for 100,000.
+   * The topics with the most open subscriptions on this node, the most first; without those that have members. It looks at
+   * every topic: about 2 ms for 100,000.
    * @param countMax how many at most
    */
   busiest(countMax: number): readonly BusyTopic[] {

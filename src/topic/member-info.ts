@@ -1,6 +1,10 @@
 /** What others may see of a member: `true`, or an object that is small as JSON. */
 import { memberInfoBytesMax } from "./presence.ts";
 
+/** Whether a claim, or the answer of an application, asks for no member. */
+export const isNoMember = (member: unknown): boolean =>
+  member === undefined || member === null || member === false;
+
 /** @returns the info as JSON; undefined for what is neither `true` nor an object */
 export function jsonOfInfo(info: unknown): string | undefined {
   if (info === true) return "true";

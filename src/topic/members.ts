@@ -155,16 +155,12 @@ export class Members {
   }
 
   #tellSome(): void {
-    this.#tellSomeOf(this.#waiting);
-    if (!this.#retry) this.#tellSomeOf(this.#failing);
-  }
-
-  #tellSomeOf(topics: Set<TopicMembers>): void {
-    for (const topic of topics) {
-      if (this.#isClosed || this.#calls >= callsMax || (this.#retry && topics === this.#failing)) return;
-      topics.delete(topic);
-      this.#call(topic);
-    }
+    for (const topics of [this.#waiting, this.#failing])
+      for (const topic of topics) {
+        if (this.#isClosed || this.#calls >= callsMax || (this.#retry && topics === this.#failing)) return;
+        topics.delete(topic);
+        this.#call(topic);
+      }
   }
 
   #call(topic: TopicMembers): void {

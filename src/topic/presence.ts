@@ -77,6 +77,10 @@ export interface RefusedMember {
   readonly bound: string;
 }
 
+/** The bound of `--presence-members`, as `RefusedMember` has it. */
+export const boundOfMembers = (membersMax: number): string =>
+  `it has ${membersMax}, and that is --presence-members`;
+
 /** A topic has as many members as it may, and this one more was not taken in. */
 export class PresenceFull extends Error {
   override readonly name = "PresenceFull";
@@ -90,7 +94,7 @@ export class PresenceFull extends Error {
   }
 }
 
-/** Members in one call of `Broker.present`: so many take Redis about 1 ms, in which it serves nobody else. */
+/** Members in one call of `PresenceRegister.present`: so many take Redis about 1 ms, in which it serves nobody else. */
 export const presencePerCallMax = 100;
 
 /** Whether the info of one token counts where a member has another's, too: that of the token issued last, then the greater text. */

@@ -94,9 +94,8 @@ export class MemoryBroker implements Broker, PresenceRegister, EngineSize {
     this.#retention = new Retention(limits, ({ topic }) => this.#emptied(topic));
     this.#keys = new IdempotencyKeys(limits.idempotencyBytesMax, () => this.#evicted("idempotency_keys", 1));
     this.#members = new MembersHere(presence ?? noMembers, {
-      valueCount: (name) => this.#valueCountOf(name),
       hasRoom: () => this.#valueBytes < limits.historyBytesMax,
-      append: (name, draft) => this.#appendMember(name, draft),
+      append: (name, draft) => this.#appendTo(name, draft, this.#clock.now()),
     });
     this.#sweeper = setInterval(() => this.sweep(), 1000).unref();
   }
@@ -220,14 +219,9 @@ export class MemoryBroker implements Broker, PresenceRegister, EngineSize {
     return { message, end: ended };
   }
 
-  #valueCountOf(name: string): number {
-    const log = this.#topics.get(name)?.log;
-    return log instanceof KeyedLog ? log.valueCount : 0;
-  }
-
-  #appendMember(name: string, draft: Draft): void {
+  /** Appends to a topic that nobody publishes to. */
+  #appendTo(name: string, draft: Draft, now: number): void {
     const topic = this.#topic(name);
-    const now = this.#clock.now();
     this.#use(topic, now);
     this.#appendMessage(topic, draft, now);
   }
@@ -236,11 +230,7 @@ export class MemoryBroker implements Broker, PresenceRegister, EngineSize {
   #feed({ log, feeds }: MemoryTopic, draft: Draft | undefined, position: Position, now: number): void {
     if (feeds.length === 0) return;
     const fed = fedAt(draft, log.topic, position);
-    for (const name of feeds) {
-      const feed = this.#topic(name);
-      this.#use(feed, now);
-      this.#appendMessage(feed, fed, now);
-    }
+    for (const name of feeds) this.#appendTo(name, fed, now);
   }
 
   /** Something is appended to a topic now. */

@@ -1,6 +1,7 @@
 /** Who is here, of an engine with one node: what it says becomes entries of the topics that have the members of others. */
 import type { Draft } from "../../topic/draft.ts";
 import {
+  boundOfMembers,
   joined,
   left,
   type MemberHere,
@@ -13,8 +14,6 @@ import type { PresenceLimits } from "../engine.ts";
 
 /** What it needs of its engine. */
 interface MembersHereDeps {
-  /** The number of members of a topic. */
-  valueCount(name: string): number;
   /** Whether further values may be kept. */
   hasRoom(): boolean;
   append(name: string, draft: Draft): void;
@@ -25,8 +24,8 @@ const leavesPerTurnMax = 1000;
 
 /** A member that has no line any more. */
 interface LeavingMember {
+  /** Of the topic that has the members. */
   readonly name: string;
-  readonly member: MemberHere;
   readonly dueMilliseconds: number;
 }
 
@@ -67,13 +66,13 @@ export class MembersHere {
   /** Takes those away whose grace is over: some now, and the others in the turns that follow. */
   sweep(now: number): void {
     let count = 0;
-    for (const [held, { name, member, dueMilliseconds }] of this.#leaving) {
+    for (const [member, { name, dueMilliseconds }] of this.#leaving) {
       if (dueMilliseconds > now) return;
       if (++count > leavesPerTurnMax) {
         setImmediate(() => this.sweep(now));
         return;
       }
-      this.#leaving.delete(held);
+      this.#leaving.delete(member);
       const members = this.#members.get(name);
       members?.delete(member.key);
       if (members?.size === 0) this.#members.delete(name);
@@ -97,12 +96,11 @@ export class MembersHere {
 
   #join(name: string, member: MemberHere): string | undefined {
     const { presenceMembersMax } = this.#limits;
-    if (this.#deps.valueCount(name) >= presenceMembersMax)
-      return `it has ${presenceMembersMax}, and that is --presence-members`;
+    let members = this.#members.get(name);
+    if ((members?.size ?? 0) >= presenceMembersMax) return boundOfMembers(presenceMembersMax);
     if (!this.#deps.hasRoom())
       return "all members and values fill their memory: --history-bytes, or 256 MiB with --data";
     const { key, info, sinceTime } = member;
-    let members = this.#members.get(name);
     if (!members) {
       members = new Map();
       this.#members.set(name, members);
@@ -116,6 +114,6 @@ export class MembersHere {
     const member = this.#members.get(name)?.get(key);
     if (!member || this.#leaving.has(member)) return;
     const dueMilliseconds = now + this.#limits.presenceGraceSeconds * 1000;
-    this.#leaving.set(member, { name, member, dueMilliseconds });
+    this.#leaving.set(member, { name, dueMilliseconds });
   }
 }

@@ -21,23 +21,25 @@ local function declare_dead(other)
   call('SADD', dead, other)
 end
 
--- Whether this node is known, and its call is the next: a call that comes through a connection that has ended is too late.
+-- Why nothing is done for this node, or nothing: DEAD where what it has said before does not count any more, LATE where a later call
+-- was first. That one came through a connection that has ended.
 -- What a server has that was promoted, or may have lost something, says nothing of what its nodes have told it since. Neither does
 -- what it has that lacks a call which was answered: the end of its append-only file was lost.
-local function is_next()
+local function unfitness()
   local state = call('HGET', nodes, node)
-  if not state then return false end
+  if not state then return 'DEAD' end
   local generation, last = string.match(state, '^(%d+) (%d+)$')
   if tonumber(generation) < math.max(tonumber(fence.lossy), tonumber(fence.promoted)) or tonumber(last) < tonumber(answered) then
     call('PERSIST', nodes)
     declare_dead(node)
-    return false
+    return 'DEAD'
   end
-  return tonumber(number) > tonumber(last)
+  if tonumber(number) <= tonumber(last) then return 'LATE' end
 end
 
-local function write_call()
-  call('HSET', nodes, node, fence.generation .. ' ' .. number)
+-- run: what calls Redis
+local function write_call(run)
+  return run('HSET', nodes, node, fence.generation .. ' ' .. number)
 end
 
 -- A JSON text of a text.
@@ -89,10 +91,15 @@ local function without(list, gone)
   return string.sub(list, 1, from - 1) .. string.sub(list, to + 1), true
 end
 
+-- pair: a topic and the key of a member, as they are kept
+local function parts_of(pair)
+  return string.match(pair, '^(%S+) (.*)$')
+end
+
 -- A node has no line of a member any more.
 local function take_out(gone, pair)
   call('SREM', register .. 'node:' .. gone, pair)
-  local topic, key = string.match(pair, '^(%S+) (.*)$')
+  local topic, key = parts_of(pair)
   local name = name_of(topic)
   local held = call('HGET', name .. ':m', key)
   if not held then return end

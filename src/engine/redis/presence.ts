@@ -4,7 +4,12 @@
  */
 import type { Logger } from "../../log.ts";
 import { BrokerUnavailable } from "../../topic/broker.ts";
-import type { Presence, PresenceRegister, RefusedMember } from "../../topic/presence.ts";
+import {
+  boundOfMembers,
+  type Presence,
+  type PresenceRegister,
+  type RefusedMember,
+} from "../../topic/presence.ts";
 import type { HistoryLimits } from "../../topic/retention.ts";
 import type { KindsOfTopics, PresenceLimits } from "../engine.ts";
 import { Epochs } from "../epochs.ts";
@@ -53,17 +58,24 @@ export class RedisPresence implements PresenceRegister {
 
   async present(topic: string, members: readonly Presence[]): Promise<readonly RefusedMember[]> {
     await this.#registered();
-    // Apart, because a full server refuses those who come and not those who go.
-    const [here, gone] = [members.filter(({ isHere }) => isHere), members.filter(({ isHere }) => !isHere)];
-    const [, refused] = await Promise.all([this.#say(topic, gone), this.#say(topic, here)]);
-    const bound = `it has ${this.#deps.limits.presenceMembersMax}, and that is --presence-members`;
-    return refused.map((key) => ({ key, bound }));
+    const values = members.flatMap((member) =>
+      member.isHere
+        ? [member.key, new Date(member.sinceTime).toISOString(), String(member.issuedSeconds), member.info]
+        : [member.key, "-"],
+    );
+    const name = this.#name;
+    const reply = await this.#script("present", [topic, ...values]);
+    if (Array.isArray(reply)) {
+      const bound = boundOfMembers(this.#deps.limits.presenceMembersMax);
+      return reply.map((key) => ({ key: String(key), bound }));
+    }
+    if (String(reply) === "DEAD") this.#beginAnew(name);
+    throw new BrokerUnavailable("what this node had said of its members does not count any more");
   }
 
   /** Another connection to the server is used. */
   connected(): void {
-    this.#watch.restart();
-    this.#watchedTime = "";
+    this.#watchAnew();
     this.look();
   }
 
@@ -93,20 +105,6 @@ export class RedisPresence implements PresenceRegister {
     await Promise.race([stopped, Bun.sleep(closeMilliseconds)]);
   }
 
-  async #say(topic: string, members: readonly Presence[]): Promise<string[]> {
-    if (members.length === 0) return [];
-    const values = members.flatMap((member) =>
-      member.isHere
-        ? [member.key, new Date(member.sinceTime).toISOString(), String(member.issuedSeconds), member.info]
-        : [member.key, "-"],
-    );
-    const name = this.#name;
-    const reply = await this.#script("present", [topic, ...values]);
-    if (Array.isArray(reply)) return reply.map(String);
-    if (String(reply) === "DEAD") this.#beginAnew(name);
-    throw new BrokerUnavailable("what this node had said of its members does not count any more");
-  }
-
   #registered(): Promise<void> {
     if (!this.#registering) {
       this.#registering = this.#script("watch", ["register", ""]).then(() => undefined);
@@ -129,9 +127,13 @@ export class RedisPresence implements PresenceRegister {
     );
     this.#name = newName();
     this.#registering = undefined;
+    this.#watchAnew();
+    this.#forgotten();
+  }
+
+  #watchAnew(): void {
     this.#watch.restart();
     this.#watchedTime = "";
-    this.#forgotten();
   }
 
   async #lookUntilDone(): Promise<void> {

@@ -1,12 +1,12 @@
 -- A node says who of some members has a line on it: what is so, and not what has changed.
 -- KEYS 1 fence. ARGV up to 7: members.lua; 8 the topic; then of each member its key, and - where it has no line, or else since when
 -- it has one, when the token of its info was issued, and the info.
--- Returns DEAD where what this node has said before does not count any more, LATE where a later call was first, or the keys that
--- are not taken in.
-if not is_next() then return call('HEXISTS', nodes, node) == 1 and 'LATE' or 'DEAD' end
+-- Returns why nothing is done (members.lua), or the keys that are not taken in.
+local unfit = unfitness()
+if unfit then return unfit end
 local topic = ARGV[8]
 local name, own = name_of(topic), register .. 'node:' .. node
-local members_max, count, refused, entries, gone = MEMBERS_MAX, nil, {}, {}, {}
+local count, refused, entries, gone = nil, {}, {}, {}
 -- The members of whom something is written: they are here. First those who are no entries: they are in already.
 local keys_here, members_here, keys_told, members_told = {}, {}, {}, {}
 
@@ -18,7 +18,7 @@ local function here(key, held, since, issued, info)
   local member, entries_before = nil, #entries
   if not held then
     count = count or call('HLEN', name .. ':m')
-    if count >= members_max then
+    if count >= MEMBERS_MAX then
       refused[#refused + 1] = key
       return
     end
@@ -64,11 +64,11 @@ end
 
 -- A full server refuses the first write that adds. What only takes out goes on, and so does who comes back within the grace, or
 -- would leave though it is here.
-local full = redis.pcall('HSET', nodes, node, fence.generation .. ' ' .. number)
+local full = write_call(redis.pcall)
 full = type(full) == 'table' and full.err
 if full then
   call('PERSIST', nodes)
-  write_call()
+  write_call(call)
   if #entries == 0 then full = nil end
   entries = {}
 else

@@ -86,7 +86,7 @@ export class Primary {
     return this.#refusal;
   }
 
-  /** Whether nodes with other `--keyed` or `--feed` have this Redis. The connection is down while they do. */
+  /** Whether nodes with other `--keyed`, `--feed` or `--presence` have this Redis. The connection is down while they do. */
   get isSuperseded(): boolean {
     return this.#isSuperseded;
   }
@@ -185,7 +185,7 @@ export class Primary {
     this.#testified = this.#fence?.generation;
   }
 
-  /** @throws where nodes with other `--keyed` or `--feed` live, or did a moment ago */
+  /** @throws where nodes with other `--keyed`, `--feed` or `--presence` live, or did a moment ago */
   async #agree(connection: RedisConnection): Promise<void> {
     const { settings, keys, node, log } = this.#deps;
     const own = textOfKinds(settings);

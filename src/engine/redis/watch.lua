@@ -3,18 +3,20 @@
 -- KEYS 1 fence. ARGV up to 7: members.lua; 8 `register` for a name that is new, `stop` for a node that stops, or `watch`; 9 since
 -- when the node has watched without a break, or nothing at its first look; then of each node that has stood still its name and its
 -- state.
--- Returns DEAD as present.lua, or { 1 if there is more to do at once, the time, then of each living node its name and its state }.
+-- Returns why nothing is done (members.lua), or { 1 if there is more to do at once, the time, then of each living node its name and its state }.
 local slice = 100
 call('PERSIST', nodes) -- A script that has written may go on though the server is full, and this needs no room.
 if ARGV[8] == 'register' then
-  write_call()
+  write_call(call)
   return { 0, now_text }
-elseif not is_next() then return 'DEAD'
-elseif ARGV[8] == 'stop' then
+end
+local unfit = unfitness()
+if unfit then return unfit end
+if ARGV[8] == 'stop' then
   declare_dead(node)
   return { 0, now_text }
 end
-write_call()
+write_call(call)
 for at = 10, #ARGV, 2 do
   if call('HGET', nodes, ARGV[at]) == ARGV[at + 1] then declare_dead(ARGV[at]) end
 end
@@ -41,7 +43,7 @@ if age >= GRACE or age < 0 then
   local leaving, order = {}, {}
   local pairs_due = call('ZRANGE', due, '-inf', now_text, 'BYSCORE', 'LIMIT', 0, slice)
   for _, pair in ipairs(pairs_due) do
-    local topic, key = string.match(pair, '^(%S+) (.*)$')
+    local topic, key = parts_of(pair)
     if not leaving[topic] then
       leaving[topic] = {}
       order[#order + 1] = topic
