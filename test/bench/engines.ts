@@ -15,13 +15,21 @@ export const onDisk = (key: string, flags: readonly string[] = []): Peer => ({
   },
 });
 
-/** With a Redis server of its own, which persists nothing. */
-export const onRedis = (key: string, flags: readonly string[] = []): Peer => ({
+/**
+ * With a Redis server of its own, which persists nothing.
+ * @param started called with that server
+ */
+export const onRedis = (
+  key: string,
+  flags: readonly string[] = [],
+  started: (redis: RedisServer) => void = () => undefined,
+): Peer => ({
   key,
   heading: ["longwire with --redis", ...flags].join(" "),
   prepare: async () => {
     if (Bun.which("redis-server") === null) return { missing: "there is no redis-server" };
     const redis = await RedisServer.start();
+    started(redis);
     process.on("exit", () => rmSync(redis.directory, { recursive: true, force: true }));
     return longwireWith(key, "", ["--redis", redis.url, ...flags]).prepare();
   },

@@ -20,12 +20,8 @@ interface KeyedOptions {
   readonly checker: Checker;
 }
 
-interface KeyedEvent extends ReceivedEvent {
-  readonly partitionkey?: string;
-}
-
 /** Folds events as docs/protocol.md says. */
-function fold(state: Map<string, unknown>, { type, partitionkey = "", data }: KeyedEvent): void {
+function fold(state: Map<string, unknown>, { type, partitionkey = "", data }: ReceivedEvent): void {
   if (type === "longwire.gap") state.clear();
   else if (type === "longwire.removed") state.delete(partitionkey);
   else if (type === "longwire.message") state.set(partitionkey, data);
@@ -104,7 +100,7 @@ class Folded {
 
   /** @returns the type of the event */
   take({ data, id }: StreamBlock): string {
-    const event = JSON.parse(data) as KeyedEvent;
+    const event = JSON.parse(data) as ReceivedEvent;
     fold(this.state, event);
     this.#id = id ?? this.#id;
     return event.type;

@@ -2,6 +2,7 @@
  * Presence in the chaos: people whose lines come and go at any node, and readers that come back to any node with their place. When
  * all is well again every node and every reader knows exactly those who have a line, within the lease of a node and the grace.
  */
+import { leaseSeconds } from "../presence/cluster.ts";
 import { Person } from "../presence/people.ts";
 import { Reader } from "../presence/reader.ts";
 import type { Random } from "../support/random.ts";
@@ -12,9 +13,6 @@ import type { NodeAddress } from "./client.ts";
 /** Named so by `--presence` of each node. */
 export const presenceTopic = "hall";
 export const presenceGraceSeconds = 2;
-
-/** A node that has stood still for so long in the eyes of another is dead. */
-const leaseSeconds = 10;
 
 const peopleCount = 12;
 const readerCount = 2;

@@ -5,6 +5,9 @@ import type { Door } from "./people.ts";
 
 export const graceSeconds = 3;
 
+/** A node that has stood still for so long in the eyes of another is dead. */
+export const leaseSeconds = 10;
+
 export interface Node {
   readonly door: Door;
   server: RunningServer;

@@ -1,13 +1,7 @@
 /** A plain reader of who is here: an event stream that is read to a random byte, and opened again with the last id, anywhere. */
-
 import type { NodeAddress } from "../chaos/client.ts";
 import type { Random } from "../support/random.ts";
-
-interface Entry {
-  readonly type: string;
-  readonly partitionkey?: string;
-  readonly time: string;
-}
+import { parseBlock, type ReceivedEvent } from "../support/topics.ts";
 
 /** Somebody who left. */
 interface Leave {
@@ -77,14 +71,12 @@ export class Reader {
 
   /** Takes an event and its id in one step, at its blank line. */
   #take(block: string): void {
-    const fields = block.split("\n").map((line) => line.split(/: ?(.*)/s));
-    const data = fields.find(([name]) => name === "data")?.[1];
-    const id = fields.find(([name]) => name === "id")?.[1];
-    if (data !== undefined) this.#fold(JSON.parse(data));
-    if (id !== undefined) this.#id = id;
+    const { data, id } = parseBlock(block);
+    if (data !== "") this.#fold(JSON.parse(data));
+    this.#id = id ?? this.#id;
   }
 
-  #fold({ type, partitionkey: key = "", time }: Entry): void {
+  #fold({ type, partitionkey: key = "", time }: ReceivedEvent): void {
     if (type === "longwire.gap") {
       this.gaps++;
       this.here.clear();

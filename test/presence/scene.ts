@@ -4,14 +4,11 @@
  */
 import { Random } from "../support/random.ts";
 import { until } from "../support/wait.ts";
-import { Cluster, graceSeconds } from "./cluster.ts";
+import { Cluster, graceSeconds, leaseSeconds } from "./cluster.ts";
 import { type Door, Person } from "./people.ts";
 import { Reader } from "./reader.ts";
 
 const topic = "room/42";
-
-/** After it a node that stands still is dead. */
-const leaseSeconds = 10;
 
 /** From what a client knows of its line to what the node has said of it, on a busy machine. */
 const slackMilliseconds = 1500;

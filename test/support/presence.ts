@@ -12,7 +12,7 @@ export interface PresenceReader extends AsyncDisposable {
 }
 
 /** `+ann true` for a join, `~ann {"name":"Ann"}` for an update, `-ann` for leaving, the type of a control event. */
-export function shown(event: ReceivedEvent & { readonly partitionkey?: string }): string {
+export function shown(event: ReceivedEvent): string {
   const { type, partitionkey: key, data } = event;
   if (type === "longwire.removed") return `-${key}`;
   const info = JSON.stringify((data as { member?: unknown } | undefined)?.member);

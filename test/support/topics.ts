@@ -100,6 +100,7 @@ export interface ReceivedEvent {
   readonly time: string;
   readonly authtype?: string;
   readonly authid?: string;
+  readonly partitionkey?: string;
   readonly datacontenttype?: string;
   readonly data?: unknown;
   readonly data_base64?: string;
@@ -265,7 +266,8 @@ async function readBlocks(
   if (pieces.length > 0) throw new Error(`the stream ended within an event: ${pieces.join("")}`);
 }
 
-function parseBlock(text: string): StreamBlock {
+/** @param text of an event, without the blank line that ends it */
+export function parseBlock(text: string): StreamBlock {
   /** By name, the last value of the fields other than data, of which an event can have a million. */
   const last = new Map<string, string>();
   const data: string[] = [];

@@ -197,18 +197,28 @@ describe("comparing positions", () => {
 });
 
 describe("while subscribers need time to take what they were given", () => {
-  test("a publication waits, and each one after it, in their order", async () => {
-    const stage = openStage({ traits: { isInProcess: true, isShared: false } });
-    const { subscription, told } = await stage.come();
+  const nearby = { traits: { isInProcess: true, isShared: false } };
+
+  /** Publishes to two topics, while who follows a topic has no room, and then has it. */
+  async function publishesOnceThereIsRoom(
+    stage: ReturnType<typeof openStage>,
+    followed: string,
+    topics: readonly [string, string],
+  ): Promise<void> {
+    const { subscription, told } = await stage.come(undefined, undefined, "", followed);
     const { promise, resolve } = Promise.withResolvers<void>();
     subscription.live.room = promise;
-    const published = [stage.publish(1), stage.publish(1)];
+    const published = topics.map((topic) => stage.publish(1, topic));
     await settled();
     expect(told).toEqual(["live"]);
     subscription.live.room = undefined;
     resolve();
     await Promise.all(published);
     expect(told).toEqual(["live", "message 1", "message 2"]);
+  }
+
+  test("a publication waits, and each one after it, in their order", async () => {
+    await publishesOnceThereIsRoom(openStage(nearby), "news", ["news", "news"]);
   });
 
   test("a publication to a topic that goes into their feed waits, too", async () => {
@@ -216,17 +226,7 @@ describe("while subscribers need time to take what they were given", () => {
       { pattern: "chat/*", topic: "some" },
       { pattern: "*", topic: "all" },
     ];
-    const stage = openStage({ broker: { feeds }, traits: { isInProcess: true, isShared: false } });
-    const { subscription, told } = await stage.come(undefined, undefined, "", "all");
-    const { promise, resolve } = Promise.withResolvers<void>();
-    subscription.live.room = promise;
-    const published = [stage.publish(1, "chat/1"), stage.publish(1, "news")];
-    await settled();
-    expect(told).toEqual(["live"]);
-    subscription.live.room = undefined;
-    resolve();
-    await Promise.all(published);
-    expect(told).toEqual(["live", "message 1", "message 2"]);
+    await publishesOnceThereIsRoom(openStage({ ...nearby, broker: { feeds } }), "all", ["chat/1", "news"]);
   });
 
   test("what another node publishes is read from the engine once there is room", async () => {

@@ -5,22 +5,12 @@ import { MemoryBroker } from "../../../src/engine/memory/broker.ts";
 import { presenceTopicOf } from "../../../src/topic/presence.ts";
 import { heldHeapBytes } from "../../support/heap.ts";
 import { until } from "../../support/wait.ts";
+import { generous } from "../contract/engine.ts";
 import { gone, here } from "../contract/room.ts";
 
 setDefaultTimeout(120_000);
 
-const limits: EngineLimits = {
-  historyMessages: 100,
-  historyAgeSeconds: 600,
-  historyBytesMax: 256 * 1024 * 1024,
-  retain: [],
-  keyed: ["keyed/*"],
-  keysMax: 1000,
-  feeds: [],
-  positionAgeSeconds: 3600,
-  positionBytesMax: 64 * 1024 * 1024,
-  idempotencyBytesMax: 1024 * 1024,
-};
+const limits: EngineLimits = { ...generous, historyAgeSeconds: 600, historyBytesMax: 256 * 1024 * 1024 };
 
 class Stage implements AsyncDisposable {
   readonly broker: MemoryBroker;
