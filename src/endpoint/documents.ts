@@ -108,7 +108,7 @@ ${who}
 
 ## Docs
 
-- [The protocol](${origin}/docs): topics, tokens, publishing, the three forms, coming back, keyed topics, close codes and statuses, clients in fifteen lines
+- [The protocol](${origin}/docs): topics, tokens, publishing, the three forms, coming back, keyed topics, who is here, close codes and statuses, clients in fifteen lines
 - [OpenAPI](${origin}/openapi.json): the requests and their answers
 - [AsyncAPI](${origin}/asyncapi.json): what flows over an open connection
 `;
