@@ -69,7 +69,7 @@ export const cluster: Benchmark = {
         peers: [longwire.key],
         fresh: false,
         measure: async ({ port }: RunningPeer) => {
-          const count = options.quick ? 200 : 10_000;
+          const count = options.quick ? 50 : 10_000;
           const response = await fetch(`http://127.0.0.1:${port}/${row.key}?count=${count}`);
           return (await response.json()) as object;
         },

@@ -8,10 +8,10 @@ import { longwireWith, type Peer, type RunningPeer } from "./peer.ts";
 export const onDisk = (key: string, flags: readonly string[] = []): Peer => ({
   key,
   heading: ["longwire with --data", ...flags].join(" "),
-  prepare: () => {
+  prepare: (quick) => {
     const directory = mkdtempSync(join(tmpdir(), "longwire-bench-disk-"));
     process.on("exit", () => rmSync(directory, { recursive: true, force: true }));
-    return longwireWith(key, "", ["--data", directory, ...flags]).prepare();
+    return longwireWith(key, "", ["--data", directory, ...flags]).prepare(quick);
   },
 });
 
@@ -26,12 +26,12 @@ export const onRedis = (
 ): Peer => ({
   key,
   heading: ["longwire with --redis", ...flags].join(" "),
-  prepare: async () => {
+  prepare: async (quick) => {
     if (Bun.which("redis-server") === null) return { missing: "there is no redis-server" };
     const redis = await RedisServer.start();
     started(redis);
     process.on("exit", () => rmSync(redis.directory, { recursive: true, force: true }));
-    return longwireWith(key, "", ["--redis", redis.url, ...flags]).prepare();
+    return longwireWith(key, "", ["--redis", redis.url, ...flags]).prepare(quick);
   },
 });
 

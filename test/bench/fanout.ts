@@ -60,7 +60,7 @@ export const fanout: Benchmark = {
   peers,
   plan: (options) => {
     const { quick } = options;
-    const subscribers = quick ? 50 : 1000;
+    const subscribers = quick ? 16 : 1000;
     const idleSocket = idleMemory("subscribers", { path: topicPath }, quick, peersWith.socket);
     const idleStream = idleMemory(
       "event streams",
@@ -73,7 +73,7 @@ export const fanout: Benchmark = {
       load: `Text messages of one topic to ${subscribers.toLocaleString("en-US")} raw WebSockets or event streams on loopback`,
       warmUp: (server, peer) =>
         runFanoutLoad(server, {
-          subscribers: quick ? 10 : 200,
+          subscribers: quick ? 16 : 200,
           inFlight: 16,
           payloadBytes: 128,
           to: peer === "go" ? "stream" : "socket",

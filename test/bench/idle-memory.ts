@@ -35,7 +35,7 @@ export function idleMemory(
   quick: boolean,
   peers?: readonly string[],
 ): IdleMemory {
-  const connections = connectionsWithin(quick ? 50 : 5000);
+  const connections = connectionsWithin(quick ? 10 : 5000);
   const row = { key: `idle-${kind}`, heading: `${connections.toLocaleString("en-US")} idle ${kind}` };
   return {
     row,
@@ -64,7 +64,7 @@ async function measureIdleMemory(
   settleSeconds: number,
 ): Promise<MemoryFigures> {
   const open = (): Promise<Wire> => Wire.open({ port: server.port, ...opening });
-  for (const wire of await openMany(warmUpConnections, open)) wire.end();
+  for (const wire of await openMany(Math.min(warmUpConnections, connections), open)) wire.end();
   await Bun.sleep(settleSeconds * 1000);
   const before = residentBytes(server.pid);
   let lost: Error | undefined;

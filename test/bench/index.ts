@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import type { Benchmark, RunOptions } from "./benchmark.ts";
+import { type Benchmark, quickSeconds, type RunOptions } from "./benchmark.ts";
 import { toSvg } from "./chart.ts";
 import { cluster } from "./cluster.ts";
 import { disk } from "./disk.ts";
@@ -77,7 +77,7 @@ program.outputHelp();
 async function run(benchmark: Benchmark, flags: Flags): Promise<void> {
   const options: RunOptions = {
     rounds: flags.rounds ?? (flags.quick ? 1 : 5),
-    seconds: flags.seconds ?? (flags.quick ? 0.03 : benchmark.secondsDefault),
+    seconds: flags.seconds ?? (flags.quick ? quickSeconds : benchmark.secondsDefault),
     quick: flags.quick,
     pin: flags.pin,
     ...(flags.checkout === undefined ? {} : { checkout: flags.checkout }),

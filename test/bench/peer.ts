@@ -1,5 +1,6 @@
 /** The servers that are measured: how each is prepared, started and stopped. */
 import { resolve } from "node:path";
+import { compiledServer } from "../support/compiled.ts";
 
 export const root = resolve(import.meta.dir, "../..");
 
@@ -7,8 +8,11 @@ export const root = resolve(import.meta.dir, "../..");
 export interface Peer {
   readonly key: string;
   readonly heading: string;
-  /** Builds the program if it has to be built. Called before any measurement. */
-  prepare(): Preparation | Promise<Preparation>;
+  /**
+   * Builds the program if it has to be built. Called before any measurement.
+   * @param quick whether its figures mean nothing, so that Longwire may be the binary of the tests, which starts sooner
+   */
+  prepare(quick: boolean): Preparation | Promise<Preparation>;
   /** Set for Longwire: the same from another checkout, with other names. */
   in?(checkout: string): Peer;
   /** The key of the peer that it is measured like; its own if left out. */
@@ -55,7 +59,10 @@ export const control = "bun";
 export const longwireWith = (key: string, heading: string, flags: readonly string[]): Peer => ({
   key,
   heading,
-  prepare: () => longwireIn(root, flags),
+  prepare: async (quick) => {
+    const program = longwireIn(root, flags);
+    return quick ? { ...program, command: [await compiledServer(), ...wordsOf(flags)] } : program;
+  },
   in: (checkout) => ({
     key: `${key}-in`,
     heading: `${heading} in ${checkout}`,
@@ -64,8 +71,10 @@ export const longwireWith = (key: string, heading: string, flags: readonly strin
   }),
 });
 
+const wordsOf = (flags: readonly string[]): readonly string[] => ["--port", "0", ...flags];
+
 const longwireIn = (checkout: string, flags: readonly string[]): Program => ({
-  command: [process.execPath, "run", resolve(checkout, "src/index.ts"), "--port", "0", ...flags],
+  command: [process.execPath, "run", resolve(checkout, "src/index.ts"), ...wordsOf(flags)],
   version: gitRevision(checkout),
 });
 
@@ -81,7 +90,15 @@ export const bareBun = (file: string): Peer => ({
   prepare: () => ({ command: [process.execPath, "run", peerFile(file)], version: `Bun ${Bun.version}` }),
 });
 
+const revisions = new Map<string, string>();
+
 function gitRevision(checkout: string): string {
+  const revision = revisions.get(checkout) ?? describeRevision(checkout);
+  revisions.set(checkout, revision);
+  return revision;
+}
+
+function describeRevision(checkout: string): string {
   if (Bun.which("git") === null) return "of unknown revision";
   const described = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], {
     cwd: checkout,

@@ -125,7 +125,7 @@ export const publish: Benchmark = {
       if (isKeyed(peer)) await untilReady(server);
       return await runPublishLoad(server, {
         connections,
-        topics: 100,
+        topics: options.quick ? 10 : 100,
         payloadBytes,
         ...(peer === guarded ? { headers: await headersOf(withApiKey) } : {}),
         ...warmUpTimes(options),
@@ -138,7 +138,7 @@ export const publish: Benchmark = {
       measure: async (server: RunningPeer) =>
         runPublishLoad(server, {
           ...row,
-          topics: options.quick ? Math.min(row.topics, 100) : row.topics,
+          topics: options.quick ? Math.min(row.topics, 10) : row.topics,
           connections,
           payloadBytes,
           headers: await headersOf(row),

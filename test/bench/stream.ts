@@ -25,11 +25,7 @@ const { cpu, rate, median, p99 } = loadMeasures("delivery", "deliveries", " to a
 
 const withData = "longwire-disk";
 const withRedis = "longwire-redis";
-const lines = { connections: 4, linesPerBody: 1000 };
-const linesRow: Row = {
-  key: "lines",
-  heading: `lines of bodies of ${lines.linesPerBody.toLocaleString("en")}`,
-};
+const lineLoad = { connections: 4, linesPerBody: 1000 };
 const linesMeasures = loadMeasures("line", "lines", " of a body");
 /** A line that is a commit or a round trip of its own takes 61 to 225 µs. */
 const lineMicrosecondsMax = 30;
@@ -41,6 +37,11 @@ export const stream: Benchmark = {
   peers: [longwire, bareBun("relay-bun.ts"), onDisk(withData), onRedis(withRedis)],
   plan: (options) => {
     const planned = options.quick ? [rowOf(20)] : rows;
+    const lines = options.quick ? { ...lineLoad, linesPerBody: 50 } : lineLoad;
+    const linesRow: Row = {
+      key: "lines",
+      heading: `lines of bodies of ${lines.linesPerBody.toLocaleString("en")}`,
+    };
     return {
       title: `Streams of ${tokensPerSecond} tokens a second with ${viewers} viewers each`,
       load:
