@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { version } from "../package.json";
 import { openBun, openWs } from "./support/clients.ts";
+import { compiledServer } from "./support/compiled.ts";
 import { spawnDiskServer } from "./support/disk-server.ts";
 import { RedisServer } from "./support/redis.ts";
 import { root, runCommand, spawnServer } from "./support/server.ts";
@@ -22,7 +23,7 @@ let marker: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "longwire-binary-"));
-  binary = join(folder, "longwire");
+  binary = await compiledServer();
   hostile = join(folder, "project");
   marker = join(folder, "preload-ran");
   await mkdir(hostile);
@@ -36,7 +37,6 @@ beforeAll(async () => {
     `require("node:fs").writeFileSync(${JSON.stringify(marker)}, "");\n`,
   );
   await writeFile(join(hostile, "package.json"), '{ "name": "not-longwire", "version": "99.0.0" }\n');
-  await build("--outfile", binary);
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
