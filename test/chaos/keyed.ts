@@ -48,12 +48,13 @@ export class KeyedWriter {
     this.#name = name;
   }
 
-  async writeUntil(signal: AbortSignal): Promise<void> {
+  /** @param pauseMilliseconds at most, after each change */
+  async writeUntil(signal: AbortSignal, pauseMilliseconds: number): Promise<void> {
     const { random } = this.#options;
     for (let count = 0; !signal.aborted; count++) {
       const key = `${this.#name}/${random.below(keysOfWriter)}`;
       await this.#change(key, random.chance(0.25) ? undefined : `${this.#name}:${count}`);
-      await Bun.sleep(random.between(0, 60));
+      await Bun.sleep(random.between(0, pauseMilliseconds));
     }
   }
 

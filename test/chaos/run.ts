@@ -29,6 +29,8 @@ export interface ChaosOptions {
   readonly followers: number;
   /** Publishers of each topic. */
   readonly publishers: number;
+  /** How many times as long publishers and writers pause: less load, under which the same happens. 1 if left out. */
+  readonly pauseTimes?: number;
   readonly isLossless: boolean;
   readonly log: (line: string) => void;
 }
@@ -65,17 +67,18 @@ async function run(cluster: Cluster, random: Random, checker: Checker, options: 
       Array.from({ length: options.followers }, () => new Follower({ ...client(topic), open })),
     ),
   );
+  const { pauseTimes = 1 } = options;
   const stop = new AbortController();
   const following = Promise.all(followers.map((follower) => follower.follow()));
   const publishing = topics.flatMap((topic) =>
     Array.from({ length: options.publishers }, (_, number) =>
-      publishUntil(stop.signal, client(topic), `${topic}/${number}`),
+      publishUntil(stop.signal, client(topic), `${topic}/${number}`, 80 * pauseTimes),
     ),
   );
-  publishing.push(streamUntil(stop.signal, client(streamed), `${streamed}/streams`));
+  publishing.push(streamUntil(stop.signal, client(streamed), `${streamed}/streams`, 300 * pauseTimes));
   const writers = ["w1", "w2"].map((name) => new KeyedWriter(client(keyedTopic), name));
   const readers = [0, 1, 2].map(() => new KeyedReader(client(keyedTopic)));
-  publishing.push(...writers.map((writer) => writer.writeUntil(stop.signal)));
+  publishing.push(...writers.map((writer) => writer.writeUntil(stop.signal, 60 * pauseTimes)));
   publishing.push(...readers.map((reader) => reader.followUntil(stop.signal)));
   const presence = new PresenceWorld(client(""));
   publishing.push(presence.runUntil(stop.signal));
@@ -112,21 +115,31 @@ async function everyEventAtLast(node: NodeAddress, topic: string): Promise<Recei
   return events ?? [];
 }
 
-async function publishUntil(signal: AbortSignal, client: ClientOptions, name: string): Promise<void> {
+async function publishUntil(
+  signal: AbortSignal,
+  client: ClientOptions,
+  name: string,
+  pauseMilliseconds: number,
+): Promise<void> {
   for (let count = 0; !signal.aborted; count++) {
     await publishAtLast(client, `${name}/${count}`);
-    await Bun.sleep(client.random.between(0, 80));
+    await Bun.sleep(client.random.between(0, pauseMilliseconds));
   }
 }
 
-async function streamUntil(signal: AbortSignal, client: ClientOptions, name: string): Promise<void> {
+async function streamUntil(
+  signal: AbortSignal,
+  client: ClientOptions,
+  name: string,
+  pauseMilliseconds: number,
+): Promise<void> {
   for (let count = 0; !signal.aborted; ) {
     const items = client.random.between(1, 30);
     await streamAtLast(
       client,
       Array.from({ length: items }, () => `${name}/${count++}`),
     );
-    await Bun.sleep(client.random.between(0, 300));
+    await Bun.sleep(client.random.between(0, pauseMilliseconds));
   }
 }
 
