@@ -10,6 +10,7 @@ import { PodDisruptionBudget } from "kubernetes-models/policy/v1/PodDisruptionBu
 import { Service } from "kubernetes-models/v1/Service";
 import packageJson from "../../package.json";
 import { openWs, ws } from "../support/clients.ts";
+import { compiledServer } from "../support/compiled.ts";
 import { spawnDiskServer } from "../support/disk-server.ts";
 import { openProducer } from "../support/producer.ts";
 import { type Metrics, samplesOf, scrape } from "../support/prometheus.ts";
@@ -402,13 +403,7 @@ describe("Dockerfile", () => {
   });
 
   test("has a health check that the binary itself answers, right and wrong", async () => {
-    const binary = join(folder, "longwire");
-    const built = Bun.spawn([process.execPath, "run", "build", "--outfile", binary], {
-      cwd: root,
-      stdout: "ignore",
-      stderr: "pipe",
-    });
-    if ((await built.exited) !== 0) throw new Error(await new Response(built.stderr).text());
+    const binary = await compiledServer();
     const [, words = "[]"] =
       /^HEALTHCHECK [^[]+(\[.+\])$/m.exec((await read("Dockerfile")).replaceAll("\\\n", "")) ?? [];
     const command = (JSON.parse(words) as string[]).map((word) =>
@@ -419,7 +414,7 @@ describe("Dockerfile", () => {
       const env = { ...process.env, LONGWIRE_PORT: port };
       return Bun.spawn(command, { env, stdout: "ignore", stderr: "ignore" }).exited;
     };
-    await using server = await spawnServer(["--host", "127.0.0.1"], { command: [binary] });
+    await using server = await spawnServer(["--host", "127.0.0.1"]);
     expect(await check(server.url.port)).toBe(0);
     server.process.kill("SIGKILL");
     await server.process.exited;
