@@ -89,7 +89,7 @@ describe("a member of an object", () => {
           if (!written.has(absent)) expect(rawMember(text, absent)).toBeUndefined();
         }
       }),
-      { numRuns: 3000 },
+      { numRuns: 500 },
     );
   });
 
@@ -106,7 +106,7 @@ describe("a member of an object", () => {
           }
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: 200 },
     );
   });
 

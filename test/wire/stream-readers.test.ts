@@ -63,7 +63,7 @@ describe("an event stream", () => {
         parser.feed(text.replaceAll(/\r\n|\r/g, "\n"));
         expect(read(text, places)).toEqual(expected);
       }),
-      { numRuns: 3000 },
+      { numRuns: 500 },
     );
   });
 
