@@ -6,7 +6,7 @@ import { Refusal } from "./refusal.ts";
 /** Undefined for a body that is larger than a message. */
 export type Body = Uint8Array<ArrayBuffer> | undefined;
 
-interface Coding {
+export interface Coding {
   readonly format: "gzip" | "deflate" | "brotli" | "zstd";
   /** Most bytes of its own output that a decoder keeps, to repeat parts of it. */
   readonly windowBytesMax: number;

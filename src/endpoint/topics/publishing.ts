@@ -16,7 +16,7 @@ import { readTopics, requireNoMistypedParameter } from "../../subscriber/request
 import type { Hub } from "../../topic/hub.ts";
 import { removalOf } from "../../topic/key.ts";
 import { attributesOfHeaders } from "../../wire/event-headers.ts";
-import { type ArrivingBodyDeps, readBody } from "./arriving-body.ts";
+import { ArrivingBody, type ArrivingBodyDeps, errorOfBody } from "./arriving-body.ts";
 import { type PublishDeps, publishBody, publishDraft, readIdempotencyKey } from "./publish.ts";
 import { PublishStream, type PublishStreamDeps } from "./publish-stream.ts";
 import type { PublishTarget } from "./publish-target.ts";
@@ -79,9 +79,16 @@ export class Publishing {
     const kind = streamKindOf(contentType);
     if (kind) return await this.#publishStream(context, permissions, targets, ends, kind);
     const idempotencyKey = readIdempotencyKey(request);
-    const body = await readBody(context, permissions, targets, this.#bodyDeps);
     const posted = { topics, targets, contentType, ends, idempotencyKey, key, condition };
-    return publishBody(request, body, posted, this.#publishDeps);
+    try {
+      const arriving = new ArrivingBody(context, permissions, targets, this.#bodyDeps);
+      const arrived = await arriving.inTurn();
+      const rest = arriving.rest(arrived);
+      const body = rest instanceof Promise ? await rest : rest;
+      return publishBody(request, body, posted, this.#publishDeps);
+    } catch (error) {
+      throw errorOfBody(error);
+    }
   }
 
   async delete(context: RequestContext): Promise<Response> {
