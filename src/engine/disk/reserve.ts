@@ -3,12 +3,15 @@
  * writes before it gives space back. Nothing is published while it is missing, so that publications do not take that room.
  */
 import { randomFillSync } from "node:crypto";
-import { rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { codeOf } from "./schema.ts";
 
 /** Retention fills 4 MiB of the write-ahead log before SQLite moves it into the file, and a slice of it adds 2 MiB. */
 const reserveBytes = 8 * 1024 * 1024;
+
+/** All of it at once would take as much memory at each first start, and ten times the processor time for new pages. */
+const pieceBytes = 64 * 1024;
 
 /** With less, publishing would soon be refused again. So it does not go on and off while the disk is almost full. */
 const freeBytesMin = 2 * reserveBytes;
@@ -39,10 +42,21 @@ export function requireReserve(directory: string): void {
       `the disk is full: ${directory} has ${Math.floor(free / 2 ** 20)} MiB free and needs ${freeBytesMin / 2 ** 20}`,
     );
   try {
-    writeFileSync(pathOf(directory), randomFillSync(Buffer.alloc(reserveBytes))); // Filesystems compress zeros.
+    writeReserve(pathOf(directory));
   } catch (error) {
     releaseReserve(directory);
     throw error;
+  }
+}
+
+function writeReserve(path: string): void {
+  const piece = Buffer.alloc(pieceBytes);
+  const file = openSync(path, "w");
+  try {
+    let left = reserveBytes;
+    while (left > 0) left -= writeSync(file, randomFillSync(piece), 0, Math.min(pieceBytes, left)); // Filesystems compress zeros.
+  } finally {
+    closeSync(file);
   }
 }
 
