@@ -3,11 +3,12 @@ import { describe, expect } from "bun:test";
 import { type Contract, type Engine, testIf } from "./engine.ts";
 import { newTopic, post, text } from "./messages.ts";
 
-export function describeClosed<Kind extends Engine>({ withNodes, can, listen, until }: Contract<Kind>): void {
+export function describeClosed<Kind extends Engine>({ withNode, can, listen, until }: Contract<Kind>): void {
   describe("a closed node", () => {
     testIf(can.manyNodes)(
       "receives no announcement",
-      withNodes(async (one, other) => {
+      withNode(async (one, engine) => {
+        const other = await engine.node();
         const topic = newTopic();
         const [announced, otherAnnounced] = [listen(one), listen(other)];
         await one.subscribe(topic);

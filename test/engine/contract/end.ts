@@ -198,7 +198,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
 
     test(
       "counts neither in the number of messages nor in what a reader is told is gone",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 7);
         const end = await endTopic(broker, topic);
@@ -210,7 +210,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
 
     test(
       "outlives all messages: a gap leads to before it, so that a reader meets it",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 3);
         const end = await endTopic(broker, topic);
@@ -232,7 +232,7 @@ export function describeEnd<Kind extends Engine>(contract: Contract<Kind>): void
     const { advance } = can;
     testIf(advance)(
       "lives as long as the position, and then the name begins anew",
-      withNode(async (broker, engine) => {
+      withTopics(async (broker, engine) => {
         const topic = newTopic();
         const end = await endTopic(broker, topic);
         await advance?.(engine, none.positionAgeSeconds - 60);

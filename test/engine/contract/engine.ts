@@ -26,7 +26,7 @@ export interface Abilities<Kind extends Engine> {
   readonly announcesOnlySubscribed: boolean;
   /** True if the memory of the engine's server is the limit, and not `historyBytesMax`. */
   readonly ignoresBytesMax?: true;
-  /** An engine takes long to open, so that the tests which use only topics of their own share one. */
+  /** An engine takes long to open, so that the tests which use only topics of their own share those with the same limits. */
   readonly isShared?: true;
   /** True if a page is as large as was asked, so that the parts about keyed topics can say what is in it. */
   readonly keepsKeys?: true;
@@ -79,11 +79,17 @@ export const generous: ContractLimits = {
 export const five: ContractLimits = { ...generous, historyMessages: 5 };
 export const none: ContractLimits = { ...generous, historyMessages: 0 };
 
+/** An engine that tests share, and the nodes that are open on it. */
+interface Shared<Kind extends Engine> {
+  readonly engine: Kind;
+  readonly nodes: Promise<Broker>[];
+}
+
 /** One engine under test: each part of the contract takes from it what its tests need. */
 export class Contract<Kind extends Engine> extends Waits {
   readonly can: Abilities<Kind>;
   readonly #openEngine: OpenEngine<Kind>;
-  #shared: Promise<{ readonly engine: Kind; readonly node: Broker }> | undefined;
+  readonly #shared = new Map<ContractLimits, Promise<Shared<Kind>>>();
 
   constructor(openEngine: OpenEngine<Kind>, can: Abilities<Kind>) {
     super(can.time ?? realTime);
@@ -103,24 +109,49 @@ export class Contract<Kind extends Engine> extends Waits {
       }
     };
 
-  /** The body of a test that uses only topics of its own: of its node it changes nothing else. */
-  readonly withTopics = (run: (broker: Broker) => Promise<void>): (() => Promise<void>) =>
-    this.can.isShared ? async () => run(await this.#sharedNode()) : this.withNode(run);
+  /** The body of a test that uses only topics of its own: of its engine it changes nothing but that time passes. */
+  readonly withTopics = (
+    run: (broker: Broker, engine: Kind) => Promise<void>,
+    limits = generous,
+  ): (() => Promise<void>) =>
+    this.can.isShared
+      ? async () => {
+          const { engine, nodes } = await this.#sharedNodes(limits, 1);
+          await run(nodes[0] as Broker, engine);
+        }
+      : this.withNode(run, limits);
 
-  async #sharedNode(): Promise<Broker> {
-    this.#shared ??= (async () => {
-      const engine = await this.#openEngine(generous);
-      return { engine, node: await engine.node() };
-    })();
-    return (await this.#shared).node;
+  /** `withTopics` with two nodes if the engine has them, else with the same one twice. */
+  readonly withNodes = (
+    run: (one: Broker, other: Broker, engine: Kind) => Promise<void>,
+  ): (() => Promise<void>) => {
+    if (!this.can.manyNodes) return this.withTopics((node, engine) => run(node, node, engine));
+    if (!this.can.isShared)
+      return this.withNode(async (one, engine) => run(one, await engine.node(), engine));
+    return async () => {
+      const { engine, nodes } = await this.#sharedNodes(generous, 2);
+      const [one, other] = nodes as [Broker, Broker];
+      await run(one, other, engine);
+    };
+  };
+
+  async #sharedNodes(
+    limits: ContractLimits,
+    count: number,
+  ): Promise<{ readonly engine: Kind; readonly nodes: readonly Broker[] }> {
+    const opening =
+      this.#shared.get(limits) ?? this.#openEngine(limits).then((engine) => ({ engine, nodes: [] }));
+    this.#shared.set(limits, opening);
+    const { engine, nodes } = await opening;
+    while (nodes.length < count) nodes.push(engine.node());
+    const opened = await Promise.all(nodes.slice(0, count));
+    // A test before may have taken the server of all engines away.
+    await this.until(() => opened.every(({ state }) => state.available), "the nodes that tests share");
+    return { engine, nodes: opened };
   }
 
   /** After the last test. */
-  readonly close = async (): Promise<void> => (await this.#shared)?.engine.close();
-
-  /** `withTopics` with two nodes if the engine has them, else with the same one twice. */
-  readonly withNodes = (run: (one: Broker, other: Broker) => Promise<void>): (() => Promise<void>) =>
-    this.can.manyNodes
-      ? this.withNode(async (one, engine) => run(one, await engine.node()))
-      : this.withTopics((node) => run(node, node));
+  readonly close = async (): Promise<void> => {
+    for (const opening of this.#shared.values()) await (await opening).engine.close();
+  };
 }

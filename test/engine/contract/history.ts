@@ -12,7 +12,7 @@ const foreign: Record<string, (last: Position) => Since> = {
   "an id that is unknown": () => ({ kind: "unknown" }),
 };
 
-export function describeHistory<Kind extends Engine>({ withNode, withTopics, read }: Contract<Kind>): void {
+export function describeHistory<Kind extends Engine>({ withTopics, read }: Contract<Kind>): void {
   describe("history", () => {
     test(
       "after a position is every later message",
@@ -50,7 +50,7 @@ export function describeHistory<Kind extends Engine>({ withNode, withTopics, rea
 
     test(
       "of all says whether it begins with the topic's first message",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const [empty, whole, trimmed] = [newTopic(), newTopic(), newTopic()];
         const isTrimmed = async (topic: string, last?: Position): Promise<boolean> =>
           (await read(broker, topic, all, last)).isTrimmed;
@@ -66,7 +66,7 @@ export function describeHistory<Kind extends Engine>({ withNode, withTopics, rea
     for (const [what, sinceOf] of Object.entries(foreign)) {
       test(
         `after ${what} is a gap and everything retained`,
-        withNode(async (broker) => {
+        withTopics(async (broker) => {
           const topic = newTopic();
           const positions = await publishOneByOne(broker, topic, 7);
           const last = positions[6] as Position;

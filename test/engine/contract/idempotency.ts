@@ -103,7 +103,7 @@ export function describeIdempotency<Kind extends Engine>(contract: Contract<Kind
     const { advance } = can;
     testIf(advance)(
       `is remembered for ${idempotencySeconds} s, also by topics that lost their messages, and not for longer`,
-      withNode(async (broker, engine) => {
+      withTopics(async (broker, engine) => {
         const topic = newTopic();
         const first = await post(broker, topic, text("same"), once);
         for (const word of numbered(6)) await post(broker, topic, text(word));

@@ -73,7 +73,7 @@ function describeResumes<Kind extends Engine>(contract: Contract<Kind>): void {
 
     test(
       "finds one member by its key, and how many there are",
-      contract.withNode(async (broker, engine) => {
+      contract.withTopics(async (broker, engine) => {
         const register = contract.can.presenceOf?.(engine, broker);
         const topic = newRoom();
         const name = presenceTopicOf(topic);
@@ -92,7 +92,7 @@ function describeResumes<Kind extends Engine>(contract: Contract<Kind>): void {
 const everything: readonly Feed[] = [{ pattern: "*", topic: "feeds/everything" }];
 
 function describeOtherTopics<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, can, read } = contract;
+  const { withNode, withTopics, can, read } = contract;
   describe("a topic beside presence", () => {
     testIf(can.keepsFeeds)(
       "that is a feed of all others gets nothing of who is here",
@@ -115,7 +115,7 @@ function describeOtherTopics<Kind extends Engine>(contract: Contract<Kind>): voi
 
     test(
       "whose name looks like that of its members is an ordinary one",
-      withNode(async (broker, engine) => {
+      withTopics(async (broker, engine) => {
         const room = `room-${crypto.randomUUID()}`;
         const topic = `presence/${room}`;
         await can.presenceOf?.(engine, broker).present(room, [here("ann")]);
@@ -132,7 +132,7 @@ function describeOtherTopics<Kind extends Engine>(contract: Contract<Kind>): voi
 
     test(
       "is asked for together with topics that have members, and the answers are in the order asked",
-      withNode(async (broker, engine) => {
+      withTopics(async (broker, engine) => {
         const [one, other, unknown] = [newRoom(), newRoom(), newRoom()];
         const register = can.presenceOf?.(engine, broker);
         await register?.present(one, [here("ann"), here("bob")]);

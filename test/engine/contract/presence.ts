@@ -82,7 +82,7 @@ function describeStatements<Kind extends Engine>(contract: Contract<Kind>): void
 
     test(
       "is of one topic: it neither makes that topic nor touches the members of another",
-      contract.withNode(async (broker, engine) => {
+      contract.withTopics(async (broker, engine) => {
         const register = contract.can.presenceOf?.(engine, broker);
         const topic = newRoom();
         const other = `${topic}0`;
@@ -210,11 +210,10 @@ function describeGrace<Kind extends Engine>(contract: Contract<Kind>): void {
 }
 
 function describeManyNodes<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, can } = contract;
+  const { withNodes, can } = contract;
   const withTwo = (run: (room: Room, pass: (seconds: number) => Promise<void>) => Promise<void>) =>
-    withNode(async (broker, engine) => {
-      const brokers = [broker, await engine.node()];
-      const nodes = brokers.map((broker) => {
+    withNodes(async (one, other, engine) => {
+      const nodes = [one, other].map((broker) => {
         const register = can.presenceOf?.(engine, broker);
         if (!register) throw new Error("the engine does not know who is here");
         return { broker, register };

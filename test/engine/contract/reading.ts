@@ -4,12 +4,7 @@ import type { Position, Since } from "../../../src/topic/message.ts";
 import { type Contract, type Engine, five } from "./engine.ts";
 import { after, all, newTopic, publishOneByOne, wholePage } from "./messages.ts";
 
-export function describeReading<Kind extends Engine>({
-  withNode,
-  withTopics,
-  read,
-  until,
-}: Contract<Kind>): void {
+export function describeReading<Kind extends Engine>({ withTopics, read, until }: Contract<Kind>): void {
   describe("reading", () => {
     test(
       "creates nothing",
@@ -25,7 +20,7 @@ export function describeReading<Kind extends Engine>({
 
     test(
       "at positions answers in the order asked, with undefined for a topic that does not exist",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const [empty, full, absent] = [newTopic(), newTopic(), newTopic()];
         const beginning = await broker.subscribe(empty);
         const last = (await publishOneByOne(broker, full, 7))[6] as Position;

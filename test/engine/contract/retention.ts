@@ -13,11 +13,12 @@ import {
   text,
 } from "./messages.ts";
 
-export function describeRetention<Kind extends Engine>({ withNode, can, read }: Contract<Kind>): void {
+export function describeRetention<Kind extends Engine>(contract: Contract<Kind>): void {
+  const { withNode, withTopics, can, read } = contract;
   describe("history", () => {
     test(
       "is a gap exactly if a message after the position was dropped",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 8);
         for (const [index, position] of positions.entries()) {
@@ -34,7 +35,7 @@ export function describeRetention<Kind extends Engine>({ withNode, can, read }: 
 
     test(
       "has its number of messages after each of many publications, however an engine deletes them",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         for (let offset = 1; offset <= 40; offset++) {
           const position = await post(broker, topic, text("x"));
@@ -48,7 +49,7 @@ export function describeRetention<Kind extends Engine>({ withNode, can, read }: 
 
     test(
       "of all is no gap, whatever was dropped",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 8);
         expectHistory(await read(broker, topic, all, positions[7]), {
@@ -68,7 +69,7 @@ export function describeRetention<Kind extends Engine>({ withNode, can, read }: 
     ] as const) {
       test(
         `of the last ${count} has at most so many, and is no gap`,
-        withNode(async (broker) => {
+        withTopics(async (broker) => {
           const topic = newTopic();
           const positions = await publishOneByOne(broker, topic, 8);
           expectHistory(await read(broker, topic, { kind: "last", count }, positions[7]), {
@@ -139,7 +140,7 @@ export function describeRetention<Kind extends Engine>({ withNode, can, read }: 
 
     test(
       "turned off keeps no message, and still distinguishes a complete resume from a gap",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 3);
         const last = positions[2] as Position;

@@ -130,11 +130,11 @@ function entryOf({ attributes, data }: Message): string {
   return `${sign}${key} ${JSON.stringify(member)} ${Date.parse(since) / 1000}`;
 }
 
-/** The body of a test that has a topic with presence, in an engine of its own. */
+/** The body of a test that has a topic with presence, in an engine with these limits. */
 export const inRoom =
-  <Kind extends Engine>({ withNode, can, ...contract }: Contract<Kind>) =>
+  <Kind extends Engine>({ withTopics, can, ...contract }: Contract<Kind>) =>
   (run: (room: Room, pass: (seconds: number) => Promise<void>) => Promise<void>, limits?: ContractLimits) =>
-    withNode(async (broker, engine) => {
+    withTopics(async (broker, engine) => {
       const register = can.presenceOf?.(engine, broker);
       if (!register) throw new Error("the engine does not know who is here");
       const room = await Room.open(contract, [{ broker, register }]);

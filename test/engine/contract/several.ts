@@ -27,7 +27,7 @@ const publishAll = (broker: Broker, topic: string, words: readonly string[]): Pr
   publish(broker, topic, { drafts: words.map(text) });
 
 export function describeSeveral<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, withNodes, withTopics, listen, read, can } = contract;
+  const { withNodes, withTopics, listen, read, can } = contract;
   describe("a publication of several messages", () => {
     test(
       "appends them in their order, each after the one before, and gives the position of the last",
@@ -165,7 +165,7 @@ export function describeSeveral<Kind extends Engine>(contract: Contract<Kind>): 
 
     test(
       "that is larger than what is kept leaves the last of it",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const { message } = await publishAll(broker, topic, numbered(8));
         const { messages, from } = await read(broker, topic, all, message);

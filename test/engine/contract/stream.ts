@@ -177,7 +177,7 @@ export function describeStream<Kind extends Engine>(contract: Contract<Kind>): v
     const { advance } = can;
     testIf(advance)(
       `is remembered for ${idempotencySeconds} s after its last item`,
-      withNode(async (broker, engine) => {
+      withTopics(async (broker, engine) => {
         const topic = newTopic();
         await broker.takeStream(topic, once, "w1");
         for (const items of [1, 2, 3]) {

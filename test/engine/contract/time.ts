@@ -14,7 +14,7 @@ import {
 } from "./messages.ts";
 
 export function describeTime<Kind extends Engine>(contract: Contract<Kind>): void {
-  const { withNode, can, read, publishUntilTimePasses } = contract;
+  const { withNode, withTopics, can, read, publishUntilTimePasses } = contract;
   describe("history", () => {
     test(
       "since a time has what was published at that time and later",
@@ -90,7 +90,7 @@ export function describeTime<Kind extends Engine>(contract: Contract<Kind>): voi
 
     testIf(advance)(
       "has a message for its whole age, also when older ones are dropped",
-      withNode(async (broker, engine) => {
+      withTopics(async (broker, engine) => {
         const topic = newTopic();
         const halfSeconds = generous.historyAgeSeconds / 2;
         const old = await post(broker, topic, text("old"));
@@ -110,7 +110,7 @@ export function describeTime<Kind extends Engine>(contract: Contract<Kind>): voi
 
     test(
       "since a time to come is nothing, and no gap",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const last = (await publishOneByOne(broker, topic, 7))[6];
         const time = Date.now() + 365 * 24 * 3600 * 1000;
@@ -125,7 +125,7 @@ export function describeTime<Kind extends Engine>(contract: Contract<Kind>): voi
 
     test(
       "since a time before a dropped message is a gap and everything retained",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const positions = await publishOneByOne(broker, topic, 7);
         expectHistory(await read(broker, topic, { kind: "time", time: 0 }, positions[6]), {
@@ -139,7 +139,7 @@ export function describeTime<Kind extends Engine>(contract: Contract<Kind>): voi
 
     test(
       "since the time of the last dropped message is a gap, and since the next millisecond it is not",
-      withNode(async (broker) => {
+      withTopics(async (broker) => {
         const topic = newTopic();
         const [, second] = await publishOneByOne(broker, topic, 2);
         const time = (await read(broker, topic, all, second)).messages[1]?.time ?? Number.NaN;
