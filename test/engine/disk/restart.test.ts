@@ -18,10 +18,11 @@ import {
 } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { basename, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import { createHandler, DataDirectoryError } from "../../../src/longwire.ts";
+import { compiledServer } from "../../support/compiled.ts";
 import { spawnDiskServer } from "../../support/disk-server.ts";
-import { root, runCommand } from "../../support/server.ts";
+import { runCommand } from "../../support/server.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "../../support/topics.ts";
 import { until } from "../../support/wait.ts";
 
@@ -249,18 +250,16 @@ describe("a start is refused in words, and deletes nothing, where", () => {
 
   // Root may write to every file, unless it has given up its rights.
   const isRoot = process.getuid?.() === 0;
-  const withoutRights = [
-    ...(isRoot ? ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] : []),
-    ...[process.execPath, "run", resolve(root, "src/index.ts")],
-  ];
+  const withoutRights = isRoot ? ["setpriv", "--inh-caps=-all", "--bounding-set=-all"] : [];
 
   test("one of its files may not be written, and the words name it and what to do", async () => {
+    const command = [...withoutRights, await compiledServer()];
     for (const name of ["lock", "longwire.db", "longwire.db-wal"]) {
       await using server = await spawnDiskServer();
       await server.kill();
       const file = join(server.data, name);
       const refused = async (): Promise<string> =>
-        (await runCommand(["--data", server.data, "--port", "0"], { command: withoutRights })).errors;
+        (await runCommand(["--data", server.data, "--port", "0"], { command })).errors;
       chmodSync(file, 0);
       expect(await refused()).toContain(`${file} may not be read and written by its own user`);
       if (!isRoot) continue;
