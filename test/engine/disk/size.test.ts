@@ -67,40 +67,33 @@ test("--position-bytes bounds the topics without messages, and counts those that
   expect((await inspect(server.running, "t/999")).position).toEndWith("-1");
 });
 
-/** Writes what a server would have, faster: topics that have as many messages each, in one segment for each topic and part. */
+/** Writes what a server would have, faster: topics that have the same messages, in one segment for each topic and part. */
 function fill({ data }: DiskServer, topics: number, messages: number, bytes: number): void {
   using database = new Database(join(data, "longwire.db"));
   const now = Date.now();
   const each = messages / topics;
   const perSegment = Math.max(1, Math.min(each, Math.floor((64 * KiB) / bytes)));
+  const insertTopic = database.query("INSERT INTO topic VALUES (?, ?, ?, 0, ?, 0, NULL, ?, ?)");
+  const insertSegment = database.query("INSERT INTO segment VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)");
   const writer = new EntryWriter();
   database.transaction(() => {
     for (let id = 1; id <= topics; id++) {
-      const row = {
-        id,
-        name: `filled/${id}`,
-        dropped: 0,
-        merged: { last: each, ended: 0, time: now },
-      } as const;
-      database
-        .query("INSERT INTO topic VALUES (?, ?, ?, 0, ?, 0, NULL, ?, ?)")
-        .run(id, row.name, each, now, now, rowChecksum(row));
-      for (let first = 1; first <= each; first += perSegment) {
-        const last = Math.min(each, first + perSegment - 1);
-        writer.length = 0;
-        for (let offset = first; offset <= last; offset++) {
-          const body = {
-            kind: entryKinds.text,
-            contentType: "text/plain",
-            data: `${offset} `.padEnd(bytes, "x"),
-          };
-          const at = writer.write(body, true);
-          writer.entries.placeAt(at, { topic: id, offset, time: now, received: now });
-        }
+      const merged = { last: each, ended: 0, time: now } as const;
+      const row = { id, name: `filled/${id}`, dropped: 0, merged } as const;
+      insertTopic.run(id, row.name, each, now, now, rowChecksum(row));
+    }
+    for (let first = 1; first <= each; first += perSegment) {
+      const last = Math.min(each, first + perSegment - 1);
+      writer.length = 0;
+      const places = Array.from({ length: last - first + 1 }, (_, index) => {
+        const data = `${first + index} `.padEnd(bytes, "x");
+        return writer.write({ kind: entryKinds.text, contentType: "text/plain", data }, true);
+      });
+      for (let id = 1; id <= topics; id++) {
+        for (const [index, at] of places.entries())
+          writer.entries.placeAt(at, { topic: id, offset: first + index, time: now, received: now });
         const run = writer.entries.bytes;
-        database
-          .query("INSERT INTO segment VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")
-          .run(id, first, last, now, now, checksumOf([id, first, last], run), run);
+        insertSegment.run(id, first, last, now, now, checksumOf([id, first, last], run), run);
       }
     }
     database.run(`UPDATE state SET topics = ${topics}, commits = commits + 1`);
