@@ -17,7 +17,8 @@ import {
   StoppedError,
   TopicFull,
 } from "../src/longwire.ts";
-import { type Client, openBun, openWs, ws } from "./support/clients.ts";
+import { type Client, openBun } from "./support/bun-client.ts";
+import { openWs, ws } from "./support/clients.ts";
 import { frame, opcodes, RawSocket, request } from "./support/raw-socket.ts";
 import { recordingLog } from "./support/recording-log.ts";
 import { root, runCommand } from "./support/server.ts";

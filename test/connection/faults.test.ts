@@ -1,7 +1,8 @@
 /** What goes wrong for one connection goes wrong for no other, and is told once. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
-import { type Client, openWs } from "../support/clients.ts";
+import type { Client } from "../support/bun-client.ts";
+import { openWs } from "../support/clients.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
 import { type RunningServer, root, spawnServer } from "../support/server.ts";
 import { until, within } from "../support/wait.ts";

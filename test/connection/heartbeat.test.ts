@@ -1,6 +1,7 @@
 /** A silent client is pinged, and one that stays silent is cut. */
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { openBun, openWs } from "../support/clients.ts";
+import { openBun } from "../support/bun-client.ts";
+import { openWs } from "../support/clients.ts";
 import { frame, opcodes, RawSocket } from "../support/raw-socket.ts";
 import { sharedServer } from "../support/shared-server.ts";
 import { within } from "../support/wait.ts";

@@ -2,7 +2,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import type { WebSocket } from "ws";
-import { type Client, openBun, openWs, ws } from "../support/clients.ts";
+import { type Client, openBun } from "../support/bun-client.ts";
+import { openWs, ws } from "../support/clients.ts";
 import { sampleOf, samplesOf, scrape } from "../support/prometheus.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
 import { type RunningServer, root, spawnServer } from "../support/server.ts";

@@ -3,7 +3,7 @@
  * round trips on /ping and through a topic until its stdin ends, then prints how long the server worked before it answered.
  */
 import { readFileSync } from "node:fs";
-import { openBun, openWs } from "./clients.ts";
+import { openBun } from "./bun-client.ts";
 import { Stdin } from "./stdin.ts";
 
 /** How long the server's main thread had the processor from a message to its answer: no matter how busy the machine is. */
@@ -28,7 +28,7 @@ function workedMilliseconds(pid: number): number {
 
 async function main(url: string, serverPid: number): Promise<void> {
   const stdin = new Stdin();
-  using echo = await openWs(`${url}ping`);
+  using echo = await openBun(`${url}ping`);
   using subscriber = await openBun(`${url}topics/honest`);
   console.log("begun");
   let roundTrips = 0;

@@ -1,6 +1,6 @@
 /** Bytes over TCP, for requests and frames that no proper client would send. */
 import type { Socket } from "bun";
-import type { Close } from "./clients.ts";
+import type { Close } from "./bun-client.ts";
 import { within } from "./wait.ts";
 
 export interface RawResponse {

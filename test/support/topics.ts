@@ -1,5 +1,6 @@
 /** Clients of a topic: POST, a WebSocket, a stream of server-sent events. */
-import { type Client, type Close, ws } from "./clients.ts";
+import type { Client, Close } from "./bun-client.ts";
+import { ws } from "./clients.ts";
 import type { RunningServer } from "./server.ts";
 import { Inbox, until, within } from "./wait.ts";
 
