@@ -75,7 +75,7 @@ test("clients that leave at random moments and return with their last id get eve
   await using server = await spawnServer(ample);
   const random = new Random(seed);
   const followers = followersOf(server, random);
-  await run(server, followers, random, 12);
+  await run(server, followers, random, 6);
   const published = await everything(server);
   for (const follower of followers) {
     expect(follower.gaps).toBe(0);
@@ -101,7 +101,7 @@ test("so do those of the library, beside clients on the network", async () => {
     new Follower(`the library's other ${topic}`, [topic], openIteration(longwire), random),
     new Follower(`a WebSocket beside it`, [topic], openLines["a WebSocket"](server), random),
   ]);
-  await run(server, followers, random, 10);
+  await run(server, followers, random, 5);
   const published = await everything(server);
   for (const follower of followers) {
     expect(follower.gaps).toBe(0);
