@@ -55,7 +55,7 @@ export class RawSocket implements Disposable {
   /** What arrived and was not read yet. It is joined when it is read, because a large message comes in many pieces. */
   #pieces: Buffer[] = [];
   #receivedBytes = 0;
-  #unsent = Buffer.alloc(0);
+  readonly #unsent: Buffer[] = [];
   #over = false;
   #arrived = Promise.withResolvers<void>();
 
@@ -101,8 +101,7 @@ export class RawSocket implements Disposable {
 
   /** Sends bytes as they are. */
   write(bytes: string | Uint8Array): void {
-    const more = Buffer.from(bytes);
-    this.#unsent = this.#unsent.length === 0 ? more : Buffer.concat([this.#unsent, more]);
+    this.#unsent.push(Buffer.from(bytes));
     this.#flush();
   }
 
@@ -220,8 +219,14 @@ export class RawSocket implements Disposable {
   }
 
   #flush(): void {
-    if (this.#unsent.length === 0) return;
-    this.#unsent = this.#unsent.subarray(Math.max(0, this.#socket.write(this.#unsent)));
+    for (let next = this.#unsent[0]; next; next = this.#unsent[0]) {
+      const written = Math.max(0, this.#socket.write(next));
+      if (written < next.length) {
+        this.#unsent[0] = next.subarray(written);
+        return;
+      }
+      this.#unsent.shift();
+    }
   }
 }
 
