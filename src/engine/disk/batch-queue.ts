@@ -176,6 +176,11 @@ export class BatchQueue {
     return !this.isCommitting && this.#open.length === 0;
   }
 
+  /** Operations that are not being committed. */
+  get waiting(): number {
+    return this.#operations - this.#committing.length;
+  }
+
   /** @throws {BrokerUnavailable} past the bounds */
   add(operation: Operation, deadline: number): Promise<Outcome> {
     if (this.#operations >= operationsMax || this.#bytes > bytesMax)

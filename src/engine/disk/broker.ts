@@ -32,6 +32,7 @@ import {
   type PublishOperation,
 } from "./batch-queue.ts";
 import { OwnedDirectory } from "./directory.ts";
+import { Gathering, gatheringMillisecondsMax } from "./gathering.ts";
 import { endOf, historyOf, keyStateOf } from "./messages.ts";
 import { DiskMeter } from "./meter.ts";
 import type { Failure, WorkerAnswer, WorkerQuestion } from "./protocol.ts";
@@ -60,6 +61,9 @@ export class DiskBroker implements Broker, EngineSize {
   #listener: BrokerListener | undefined;
   readonly #subscribed = new Set<string>();
   readonly #queue = new BatchQueue();
+  readonly #gathering = new Gathering();
+  /** Ends the gathering where nobody comes any more. */
+  #gatheringTimer: Timer | undefined;
   /** The id of the commit in progress, and that of the sweep or 0. */
   #commitId = 0;
   #sweepId = 0;
@@ -240,17 +244,25 @@ export class DiskBroker implements Broker, EngineSize {
    * they are read, and the first immediate as well.
    */
   #flushSoon(): void {
-    if (this.#isFlushing || this.#queue.isCommitting || !this.#isOpened) return;
+    if (this.#isFlushing || this.#queue.isCommitting || this.#queue.waiting === 0 || !this.#isOpened) return;
     this.#isFlushing = true;
     setImmediate(() =>
       setImmediate(() => {
         this.#isFlushing = false;
-        this.#flush();
+        this.#flushUnlessGathering();
       }),
     );
   }
 
+  /** Whoever comes meanwhile looks again. */
+  #flushUnlessGathering(): void {
+    if (!this.#gathering.isGoingOn(this.#queue.waiting, performance.now())) this.#flush();
+    else this.#gatheringTimer ??= setTimeout(() => this.#flush(), gatheringMillisecondsMax);
+  }
+
   #flush(): void {
+    clearTimeout(this.#gatheringTimer);
+    this.#gatheringTimer = undefined;
     if (this.#queue.isCommitting || !this.#isOpened || this.#isClosed) return;
     const batch = this.#queue.begin();
     if (batch) this.#commitId = this.#link.send({ kind: "commit", batch }, [batch.entries.buffer]);
@@ -285,11 +297,12 @@ export class DiskBroker implements Broker, EngineSize {
     this.#queue.reuse(memory);
     if (failure) this.#failed(failure);
     else this.#recovered();
-    const operations = this.#queue.end(outcomes, {
+    const answered = this.#queue.end(outcomes, {
       unavailable: () => this.#unavailable(),
       announce: (operation, outcome) => this.#announce(operation, outcome),
     });
-    this.meter.committed(operations, milliseconds, failure !== undefined);
+    this.meter.committed(answered, milliseconds, failure !== undefined);
+    this.#gathering.begin({ answered, waiting: this.#queue.waiting, milliseconds }, performance.now());
     this.#flushSoon();
   }
 
