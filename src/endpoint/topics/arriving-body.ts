@@ -72,7 +72,7 @@ export class ArrivingBody {
    * @throws {Refusal} if its connection is one too many, or is ended
    * @throws {DraftError} for a body that is not what its coding says
    */
-  rest(arrived: Body | undefined): Body | Promise<Body> {
+  body(arrived: Body | undefined): Body | Promise<Body> {
     return arrived && !this.#coding ? arrived : this.#decoded(arrived);
   }
 

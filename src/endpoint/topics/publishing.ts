@@ -83,8 +83,8 @@ export class Publishing {
     try {
       const arriving = new ArrivingBody(context, permissions, targets, this.#bodyDeps);
       const arrived = await arriving.inTurn();
-      const rest = arriving.rest(arrived);
-      const body = rest instanceof Promise ? await rest : rest;
+      const coming = arriving.body(arrived);
+      const body = coming instanceof Promise ? await coming : coming;
       return publishBody(request, body, posted, this.#publishDeps);
     } catch (error) {
       throw errorOfBody(error);
