@@ -79,7 +79,7 @@ const refusals: readonly {
     path: "open/0",
     init: { headers: { Origin: "https://evil.example" } },
   },
-  { what: "another method", status: 405, path: "open/0", init: { method: "DELETE" } },
+  { what: "another method", status: 405, path: "open/0", init: { method: "PUT" } },
 ];
 
 export async function beRefused(stage: Stage): Promise<void> {
