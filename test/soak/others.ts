@@ -57,7 +57,7 @@ export async function readSlowly(stage: Stage): Promise<void> {
 }
 
 /** Requests that the server must refuse, with the status. */
-const refusals: readonly {
+export const refusals: readonly {
   readonly what: string;
   readonly status: number;
   readonly init: RequestInit;
