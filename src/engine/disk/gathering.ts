@@ -9,7 +9,7 @@ export const gatheringMillisecondsMax = 1;
 /** Of those who were answered. A commit must not wait for the last one: some do not come back. */
 const returningShare = 0.8;
 
-/** Commits that do not wait after one that waited in vain: a half after each that did not, four times after each that did. */
+/** Most commits in a row that do not wait. */
 const pauseMax = 1024;
 
 export interface EndedCommit {
@@ -26,7 +26,9 @@ export class Gathering {
   #wanted = 0;
   /** When it waits no longer. */
   #endMilliseconds = 0;
+  /** Commits that do not wait after the next wait in vain. A wait that is worth it halves them, one in vain makes them four times as many. */
   #pause = 1;
+  /** Commits that do not wait, from now on. */
   #pauseLeft = 0;
 
   begin({ answered, waiting, milliseconds }: EndedCommit, nowMilliseconds: number): void {
