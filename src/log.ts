@@ -79,8 +79,11 @@ function isTerminal(): boolean {
 /** UTF-16 units kept while the reader of stderr is stuck. Beyond it lines are dropped: a log must not stop the server. */
 const waitingMax = 16 * 1024 * 1024;
 
-/** What the thread pool is given at the exit of the process to finish a write: a thousand times what one takes. */
-const exitPatienceMilliseconds = 20;
+/**
+ * What the thread pool is given at the exit of the process to finish a write. One takes 20 µs, but a thread of a machine with
+ * more to do than processors may wait for its turn for tens of milliseconds, and nothing tells a process that exits when it had it.
+ */
+const exitPatienceMilliseconds = 250;
 
 /** How soon to write again to a stderr that another process made non-blocking, and that is full. */
 const retryMilliseconds = 100;
