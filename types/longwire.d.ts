@@ -71,12 +71,12 @@ export type Authorization = boolean | {
 	readonly subject: string;
 	readonly member?: boolean | object;
 };
-interface Position$1 {
+interface Position {
 	/** Names the past that `offset` belongs to. Compared only for equality. Never `0`, so that the id `0-0` is always a gap. */
 	readonly epoch: string;
 	readonly offset: number;
 }
-interface Place extends Position$1 {
+interface Place extends Position {
 	/**
 	 * Set inside a snapshot of a keyed topic: the offset that the topic had when the snapshot began. A reader there has the
 	 * values up to `offset`, and needs no removal that came before `base`.
@@ -100,26 +100,26 @@ export declare class BrokerUnavailable extends Error {
 /** The topic has ended: nothing is published to it any more. */
 export declare class TopicEnded extends Error {
 	readonly topic: string;
-	readonly end: Position$1;
+	readonly end: Position;
 	readonly name = "TopicEnded";
 	/** @param end the position of the topic's end */
-	constructor(topic: string, end: Position$1);
+	constructor(topic: string, end: Position);
 }
 /** The key of a keyed topic is not what the publisher takes it for: somebody else changed it. */
 export declare class ConditionFailed extends Error {
 	readonly topic: string;
-	readonly current: Position$1 | undefined;
+	readonly current: Position | undefined;
 	readonly name = "ConditionFailed";
 	/** @param current the position of the key's value; undefined where it has none */
-	constructor(topic: string, current: Position$1 | undefined);
+	constructor(topic: string, current: Position | undefined);
 }
 /** What was to be removed is not there. */
 export declare class KeyAbsent extends Error {
 	readonly topic: string;
-	readonly position: Position$1;
+	readonly position: Position;
 	readonly name = "KeyAbsent";
 	/** @param position of the topic */
-	constructor(topic: string, position: Position$1);
+	constructor(topic: string, position: Position);
 }
 /** The values of keyed topics are never dropped to make room, and there is none. */
 export declare class TopicFull extends Error {
@@ -392,7 +392,7 @@ interface HandlerSettings {
 	 * Least severe log line that is written: `trace`, `debug`, `info`, `warn`, `error`, `fatal`, or none with `silent`. Default
 	 * `info`. `debug` adds a line for each connection.
 	 */
-	readonly logLevel: "silent" | "info" | "trace" | "debug" | "warn" | "error" | "fatal";
+	readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
 }
 interface ServerSettings {
 	/**

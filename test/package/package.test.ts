@@ -35,8 +35,8 @@ const examples = [...declarations.matchAll(/```ts\n([\s\S]*?)```/g)].map(([, blo
 let folder: string;
 let project: string;
 
-/** TypeScript's compiler ends before what JavaScriptCore optimizes last for it saves the CPU time of optimizing it. */
-const forCompiler = { BUN_JSC_useFTLJIT: "0" };
+/** TypeScript's compiler ends before what JavaScriptCore optimizes for it saves the CPU time of optimizing it. */
+const forCompiler = { BUN_JSC_useDFGJIT: "0" };
 
 async function run(
   command: readonly string[],
@@ -58,13 +58,21 @@ beforeAll(async () => {
   project = join(folder, "project");
   await run([bun, "pm", "pack", "--destination", folder], root);
   await mkdir(project);
-  await Bun.write(join(project, "package.json"), '{ "private": true, "type": "module" }\n');
+  const devDependencies = { "@types/bun": packageJson.devDependencies["@types/bun"] };
+  await Bun.write(
+    join(project, "package.json"),
+    JSON.stringify({ private: true, type: "module", devDependencies }),
+  );
   await run([bun, "add", `../${archive}`]);
-  await run([bun, "add", "--dev", "--exact", `@types/bun@${packageJson.devDependencies["@types/bun"]}`]);
   for (const [index, text] of Object.values(written).entries())
     await Bun.write(join(project, "declarations", `${index}.ts`), text);
   for (const [index, example] of examples.entries())
     await Bun.write(join(project, `example-${index}.ts`), `${example}\nexport {};\n`);
+  // It is itself an error where none is found, as when every type were `any`.
+  await Bun.write(
+    join(project, "wrong.ts"),
+    'import { createServer } from "longwire";\nawait createServer({\n// @ts-expect-error\nport: "a" });\n',
+  );
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
@@ -141,13 +149,6 @@ describe("a project that installed the package", () => {
       const compilerOptions = optionsWith(resolution);
       await Bun.write(join(project, file), JSON.stringify({ compilerOptions, include: ["*.ts"] }));
       await run([bun, "check", "-p", file]);
-      await Bun.write(
-        join(project, "wrong.ts"),
-        'import { createHandler } from "longwire"; createHandler({ port: "a" });',
-      );
-      const wrong = run([bun, "check", "-p", file]);
-      await expect(wrong).rejects.toThrow("port");
-      await rm(join(project, "wrong.ts"));
     });
   }
 

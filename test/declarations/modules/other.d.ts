@@ -1,0 +1,2 @@
+/** In place of every package: no public type needs one. */
+export {};
