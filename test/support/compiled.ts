@@ -12,6 +12,9 @@ const cache = resolve(root, "node_modules/.cache/longwire");
 const unusedMinutes = 60;
 let compiling: Promise<string> | undefined;
 
+/** Bun reads and writes its own 107 MB, in half the CPU time with large pages. */
+export const forCompile = { MIMALLOC_ALLOW_THP: "1" };
+
 /** @returns the path of the binary */
 export function compiledServer(): Promise<string> {
   compiling ??= compileUnlessThere();
@@ -37,7 +40,8 @@ async function compileUnlessThere(): Promise<string> {
 
 async function compile(outfile: string): Promise<void> {
   const command = [process.execPath, "run", "src/build.ts", "--sourcemap", "--outfile", outfile];
-  const build = Bun.spawn(command, { cwd: root, stdio: ["ignore", "ignore", "pipe"] });
+  const env = { ...process.env, ...forCompile };
+  const build = Bun.spawn(command, { cwd: root, env, stdio: ["ignore", "ignore", "pipe"] });
   const errors = await new Response(build.stderr).text();
   if ((await build.exited) !== 0) throw new Error(`the server could not be compiled:\n${errors}`);
 }
