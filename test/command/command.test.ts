@@ -3,18 +3,21 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { closeSync, constants, openSync, writeSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { version } from "../../package.json";
-import { readCommandLine } from "../../src/command/command-line.ts";
 import { startLines } from "../../src/command/start-lines.ts";
 import { tokenSettings } from "../../src/command/token-settings.ts";
+import { startServer } from "../../src/server.ts";
 import { type Setting, settings } from "../../src/settings/config.ts";
 import { cpuMicroseconds } from "../bench/process-usage.ts";
 import { openWs } from "../support/clients.ts";
-import { mistakeIn } from "../support/command-line.ts";
+import { configOf, mistakeIn } from "../support/command-line.ts";
+import { compiledServer } from "../support/compiled.ts";
 import { freePort } from "../support/free-port.ts";
 import { frame, opcodes, RawSocket } from "../support/raw-socket.ts";
-import { type RunningServer, root, runCommand, spawnServer } from "../support/server.ts";
+import { recordingLog } from "../support/recording-log.ts";
+import { type RunningServer, runCommand, spawnServer } from "../support/server.ts";
+import { sharedServer } from "../support/shared-server.ts";
 import { lacks } from "../support/tool.ts";
 import { until, within } from "../support/wait.ts";
 
@@ -73,8 +76,14 @@ describe("help and version", () => {
 });
 
 describe("starting", () => {
+  const server = sharedServer();
+
+  test("the server is ready in well under a second", async () => {
+    // The time on a processor: a machine that is busy with other tests makes a start wait.
+    expect(cpuMicroseconds(server.process.pid) / 1e6).toBeLessThan(1);
+  });
+
   test("three lines say where the page and the echo line are, and they are there", async () => {
-    await using server = await spawnServer();
     const lines = server.startLines.trimEnd().split("\n");
     expect(lines.length).toBe(3);
     expect(lines[2]).toStartWith("Open: no key is set");
@@ -88,7 +97,6 @@ describe("starting", () => {
   });
 
   test.skipIf(lacks("curl"))("the commands of the start lines follow a topic and publish to it", async () => {
-    await using server = await spawnServer();
     const [, follow = "", publish = ""] =
       /: (curl -N .*) — and publish: (curl .*)/.exec(server.startLines) ?? [];
     const following = Bun.spawn(["sh", "-c", `exec ${follow}`], { stdout: "pipe", stderr: "ignore" });
@@ -117,9 +125,8 @@ describe("starting", () => {
         "Guarded: topics need a token that allows them, as Authorization: Bearer …; anyone may subscribe to news, a/*",
       ],
     ] as const) {
-      const line = await readCommandLine(flags);
-      if (line.command !== "serve") throw new Error(`${flags} is no server`);
-      const lines = startLines(new URL("http://localhost:9090/"), line.config, { available: true });
+      const config = await configOf(flags);
+      const lines = startLines(new URL("http://localhost:9090/"), config, { available: true });
       expect(lines.split("\n")[2]).toStartWith(expected);
     }
   });
@@ -145,22 +152,19 @@ describe("starting", () => {
   });
 
   test("--insecure on an address of other machines is a warning, and on loopback it is none", async () => {
-    await using open = await spawnServer(["--insecure", "--host", "0.0.0.0"]);
-    expect(await open.logged("open to other machines")).toMatchObject({ level: 40, host: "0.0.0.0" });
-    await using guarded = await spawnServer(["--api-key", aKey, "--host", "0.0.0.0"]);
-    await using loopback = await spawnServer(["--insecure"]);
-    for (const server of [guarded, loopback]) {
-      await server.logged("listening");
-      server.process.kill("SIGTERM");
-      await within(server.process.exited, "the end of the process");
-      expect(server.log().filter(({ level }) => level === 40)).toEqual([]);
+    for (const [flags, warnings] of [
+      [
+        ["--insecure", "--host", "0.0.0.0"],
+        [{ fields: { host: "0.0.0.0" }, message: expect.stringContaining("open to other machines") }],
+      ],
+      [["--api-key", aKey, "--host", "0.0.0.0"], []],
+      [["--insecure"], []],
+    ] as const) {
+      const log = recordingLog();
+      await (await startServer(await configOf([...flags, "--port", "0"]), log, undefined)).stop();
+      expect(log.lines).toContainEqual(expect.objectContaining({ level: "info", message: "listening" }));
+      expect(log.lines.filter(({ level }) => level === "warn")).toMatchObject(warnings);
     }
-  });
-
-  test("the server is ready in well under a second", async () => {
-    await using server = await spawnServer();
-    // The time on a processor: a machine that is busy with other tests makes a start wait.
-    expect(cpuMicroseconds(server.process.pid) / 1e6).toBeLessThan(1);
   });
 
   test("--host decides where it listens, and an IPv6 address is printed in brackets", async () => {
@@ -173,7 +177,6 @@ describe("starting", () => {
   });
 
   test("a taken port ends the command with 1 and an advice", async () => {
-    await using server = await spawnServer();
     const { exitCode, output, errors } = await runCommand(["--port", server.url.port]);
     expect(exitCode).toBe(1);
     expect(output).toBe("");
@@ -189,33 +192,39 @@ describe("starting", () => {
 });
 
 describe("settings", () => {
-  test("an environment variable sets what its flag sets", async () => {
-    await using server = await spawnServer([], {
-      withoutPort: true,
-      environment: { LONGWIRE_PORT: "0", LONGWIRE_MAX_MESSAGE: "2KiB" },
-    });
+  const server = sharedServer([], {
+    withoutPort: true,
+    environment: {
+      LONGWIRE_PORT: "0",
+      LONGWIRE_MAX_MESSAGE: "2KiB",
+      PORT: "no port at all",
+      // Of another command, and what Kubernetes sets for services.
+      LONGWIRE_SUBSCRIBE: "news",
+      LONGWIRE_SERVICE_HOST: "10.0.0.1",
+      LONGWIRE_SERVICE_PORT_HTTP: "9090",
+      LONGWIRE_PORT_9090_TCP_ADDR: "10.0.0.1",
+      LONGWIRE_REDIS_PORT: "tcp://10.0.0.2:6379",
+    },
+  });
+
+  test("an environment variable sets what its flag sets, and others of its prefix are no mistakes", async () => {
     expect(server.url.port).not.toBe(`${settings.port.default}`);
     expect(await closeCodeAfter(server, 2 * 1024)).toBe(1000);
     expect(await closeCodeAfter(server, 2 * 1024 + 1)).toBe(1009);
   });
 
   test("a flag outranks its environment variable", async () => {
-    await using server = await spawnServer(["--max-message", "4KiB"], {
-      environment: { LONGWIRE_PORT: "1", LONGWIRE_MAX_MESSAGE: "2KiB" },
-    });
-    expect(server.url.port).not.toBe("1");
-    expect(await closeCodeAfter(server, 4 * 1024)).toBe(1000);
-    expect(await closeCodeAfter(server, 4 * 1024 + 1)).toBe(1009);
+    const environment = { LONGWIRE_PORT: "1", LONGWIRE_MAX_MESSAGE: "2KiB" };
+    const config = await configOf(["--max-message", "4KiB", "--port", "0"], environment);
+    expect(config).toMatchObject({ messageBytesMax: 4 * 1024, port: 0 });
   });
 
   test("a switch needs no value or takes one, a value may be joined by =, and the last of several counts", async () => {
-    await using server = await spawnServer([
-      ...["--insecure", "--private-ping", "false", "--host=127.0.0.1", "--max-rate", "1", "--max-rate=2"],
-    ]);
-    expect(await server.logged("listening")).toMatchObject({
+    const words = ["--insecure", "--private-ping", "false", "--host=::1", "--max-rate", "1", "--max-rate=2"];
+    expect(await configOf(words)).toMatchObject({
       insecure: true,
       privatePing: false,
-      host: "127.0.0.1",
+      host: "::1",
       messagesPerSecondMax: 2,
     });
   });
@@ -230,24 +239,9 @@ describe("settings", () => {
     }
   });
 
-  test("variables of other commands and those that Kubernetes sets for services are no mistakes", async () => {
-    const environment = {
-      LONGWIRE_SUBSCRIBE: "news",
-      LONGWIRE_SERVICE_HOST: "10.0.0.1",
-      LONGWIRE_SERVICE_PORT_HTTP: "9090",
-      LONGWIRE_PORT_9090_TCP_ADDR: "10.0.0.1",
-      LONGWIRE_REDIS_PORT: "tcp://10.0.0.2:6379",
-    };
-    await using server = await spawnServer([], { environment });
-    expect((await fetch(new URL("/healthz", server.url))).status).toBe(200);
-  });
-
   test("PORT is honoured where LONGWIRE_PORT is not set, and outranked where it is", async () => {
-    await using hosted = await spawnServer([], { withoutPort: true, environment: { PORT: "0" } });
-    expect(hosted.url.port).not.toBe(`${settings.port.default}`);
-    const both = { PORT: "no port at all", LONGWIRE_PORT: "0" };
-    await using own = await spawnServer([], { withoutPort: true, environment: both });
-    expect(own.url.port).not.toBe(`${settings.port.default}`);
+    expect((await configOf([], { PORT: "1234" })).port).toBe(1234);
+    expect((await configOf([], { PORT: "no port at all", LONGWIRE_PORT: "0" })).port).toBe(0);
   });
 
   test("a mistake in a flag or in a variable ends the command with 2 and its one line", async () => {
@@ -324,6 +318,8 @@ describe("settings", () => {
   }
 });
 
+const large = frame(opcodes.binary, Buffer.alloc(1024 * 1024));
+
 for (const [signal, code] of [
   ["SIGINT", 1001], // A person at the terminal.
   ["SIGTERM", 1012], // A deploy.
@@ -337,13 +333,14 @@ for (const [signal, code] of [
       expect(await within(server.process.exited, "the end of the process")).toBe(0);
     });
 
-    test("ends the process within a few seconds though a peer does not read", async () => {
+    test("ends the process within a few seconds though a peer does not read and a request never ends", async () => {
       await using server = await spawnServer();
       using stuck = await RawSocket.open(server.socketUrl());
       stuck.pause();
-      stuck.write(frame(opcodes.binary, Buffer.alloc(1024 * 1024)));
-      for (let i = 0; i < 20; i++) stuck.write(frame(opcodes.binary, Buffer.alloc(1024 * 1024)));
-      using peer = await openWs(server.socketUrl());
+      for (let i = 0; i < 21; i++) stuck.write(large);
+      using unfinished = await RawSocket.connect(server.url);
+      unfinished.write("GET / HTTP/1.1\r\n");
+      using peer = await openWs(server.socketUrl()); // Once this is open the half request has been read, too.
       server.process.kill(signal);
       expect((await within(peer.closed, "a close")).code).toBe(code);
       expect(await within(server.process.exited, "the end of the process")).toBe(0);
@@ -361,39 +358,26 @@ for (const [signal, code] of [
       server.process.kill(signal);
       expect(await within(server.process.exited, "the end of the process")).toBe(1);
     });
-
-    test("ends the process within a few seconds though a request never ends", async () => {
-      await using server = await spawnServer();
-      using unfinished = await RawSocket.connect(server.url);
-      unfinished.write("GET / HTTP/1.1\r\n");
-      using peer = await openWs(server.socketUrl()); // Once this is open the half request has been read, too.
-      server.process.kill(signal);
-      expect((await within(peer.closed, "a close")).code).toBe(code);
-      expect(await within(server.process.exited, "the end of the process")).toBe(0);
-    });
   });
 }
 
 describe("the log", () => {
-  test("is JSON lines on stderr where that is no terminal, and nothing of it is on stdout", async () => {
-    await using server = await spawnServer();
-    server.process.kill("SIGTERM");
-    await within(server.process.exited, "the end of the process");
-    const lines = (await server.errors).trimEnd().split("\n");
-    expect(lines).not.toBeEmpty();
-    for (const line of lines) expect(JSON.parse(line)).toMatchObject({ level: 30, msg: expect.any(String) });
-    expect(JSON.parse(lines[0] as string)).toMatchObject({ msg: "listening", messageBytesMax: 1024 * 1024 });
-    expect(JSON.parse(lines[1] as string)).toMatchObject({ signal: "SIGTERM" });
-  });
-
-  test("is written to its last line before the process ends", async () => {
-    for (let round = 0; round < 6; round++) {
+  test("is JSON lines on stderr where that is no terminal, to the last one before the process ends", async () => {
+    for (let round = 0; round < 4; round++) {
       await using server = await spawnServer();
+      using client = await openWs(server.socketUrl());
+      client.close();
+      await within(client.closed, "a close");
       server.process.kill("SIGTERM");
       expect(await within(server.process.exited, "the end of the process")).toBe(0);
-      expect(JSON.parse((await server.errors).trimEnd().split("\n").at(-1) ?? "")).toMatchObject({
-        msg: "stopped",
-      });
+      const lines = (await server.errors).trimEnd().split("\n");
+      // Of a connection there is none at the level "info".
+      expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+        { level: 30, msg: "listening", messageBytesMax: 1024 * 1024 },
+        { level: 30, signal: "SIGTERM", msg: expect.stringContaining("stopping") },
+        { level: 30, msg: "draining" },
+        { level: 30, msg: "stopped" },
+      ]);
     }
   });
 
@@ -410,7 +394,7 @@ describe("the log", () => {
       expect(() => {
         for (;;) writeSync(filling, Buffer.alloc(4096));
       }).toThrow("EAGAIN");
-      const program = [process.execPath, "run", resolve(root, "src/index.ts"), "--port", "0"];
+      const program = [await compiledServer(), "--port", "0"];
       const server = Bun.spawn(program, { stdin: "ignore", stdout: "pipe", stderr: stuck });
       try {
         const { value } = await within(server.stdout.getReader().read(), "the first line");
@@ -425,19 +409,13 @@ describe("the log", () => {
     });
   }
 
-  test("has a line for each connection opened and closed at --log-level debug, and none at info", async () => {
-    await using debug = await spawnServer(["--log-level", "debug"]);
-    await using info = await spawnServer();
-    for (const server of [debug, info]) {
-      using client = await openWs(server.socketUrl());
-      client.close(1000, "seen enough");
-      await within(client.closed, "a close");
-    }
-    expect(await debug.logged("connection opened")).toMatchObject({ level: 20, address: "127.0.0.1" });
-    expect(await debug.logged("connection closed")).toMatchObject({ code: 1000, reason: "seen enough" });
-    info.process.kill("SIGTERM");
-    await within(info.process.exited, "the end of the process");
-    for (const { msg } of info.log()) expect(msg).not.toContain("connection");
+  test("has a line for each connection opened and closed at --log-level debug", async () => {
+    await using server = await spawnServer(["--log-level", "debug"]);
+    using client = await openWs(server.socketUrl());
+    client.close(1000, "seen enough");
+    await within(client.closed, "a close");
+    expect(await server.logged("connection opened")).toMatchObject({ level: 20, address: "127.0.0.1" });
+    expect(await server.logged("connection closed")).toMatchObject({ code: 1000, reason: "seen enough" });
   });
 
   test("is empty at --log-level silent", async () => {
@@ -471,17 +449,14 @@ class StreamText {
 async function terminalOf(flags: readonly string[]): Promise<string> {
   let shown = "";
   const decoder = new TextDecoder();
-  const running = Bun.spawn(
-    [process.execPath, "run", resolve(root, "src/index.ts"), "--port", "0", ...flags],
-    {
-      env: { ...process.env, NO_COLOR: "1" },
-      terminal: {
-        data: (_, bytes) => {
-          shown += decoder.decode(bytes, { stream: true });
-        },
+  const running = Bun.spawn([await compiledServer(), "--port", "0", ...flags], {
+    env: { ...process.env, NO_COLOR: "1" },
+    terminal: {
+      data: (_, bytes) => {
+        shown += decoder.decode(bytes, { stream: true });
       },
     },
-  );
+  });
   try {
     await until(() => /Open: .*\r?\n/.test(shown), "the third line");
     const [url = ""] = /http:\S+/.exec(shown) ?? [];

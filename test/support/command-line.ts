@@ -4,9 +4,21 @@ import { UsageError } from "../../src/command/flags.ts";
 import { createLogger } from "../../src/log.ts";
 import { ConfigError } from "../../src/longwire.ts";
 import { startServer } from "../../src/server.ts";
+import type { Config } from "../../src/settings/config.ts";
+
+/** @returns the settings of the server that the words start, in an environment of its own */
+export function configOf(
+  words: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<Config> {
+  return inEnvironment(environment, async () => {
+    const line = await readCommandLine(words);
+    if (line.command !== "serve") throw new Error(`"${words.join(" ")}" is no server`);
+    return line.config;
+  });
+}
 
 /**
- * @param environment in place of this process's own, in which the developer may have settings
  * @returns the line that the command prints on stderr before it ends with 2
  * @throws if there is no mistake
  */
@@ -14,17 +26,29 @@ export async function mistakeIn(
   words: readonly string[],
   environment: Record<string, string> = {},
 ): Promise<string> {
-  const own = process.env;
-  process.env = environment;
   try {
-    const line = await readCommandLine(words);
-    if (line.command === "serve")
-      await (await startServer(line.config, createLogger("silent"), undefined)).stop();
+    await inEnvironment(environment, async () => {
+      const line = await readCommandLine(words);
+      if (line.command === "serve")
+        await (await startServer(line.config, createLogger("silent"), undefined)).stop();
+    });
   } catch (error) {
     if (error instanceof UsageError || error instanceof ConfigError) return `longwire: ${error.message}\n`;
     throw error;
+  }
+  throw new Error(`there is no mistake in "${words.join(" ")}"`);
+}
+
+/** The developer may have settings in this process's own environment. */
+async function inEnvironment<Value>(
+  environment: Record<string, string>,
+  act: () => Promise<Value>,
+): Promise<Value> {
+  const own = process.env;
+  process.env = environment;
+  try {
+    return await act();
   } finally {
     process.env = own;
   }
-  throw new Error(`there is no mistake in "${words.join(" ")}"`);
 }
