@@ -366,7 +366,7 @@ describe("the log", () => {
     for (let round = 0; round < 4; round++) {
       await using server = await spawnServer();
       using client = await openWs(server.socketUrl());
-      client.close();
+      client.close(1000);
       await within(client.closed, "a close");
       server.process.kill("SIGTERM");
       expect(await within(server.process.exited, "the end of the process")).toBe(0);

@@ -6,11 +6,11 @@ import { closeCode } from "../../src/wire/close-code.ts";
 import { openCuttableLine } from "../support/cuttable-line.ts";
 import { Random, seed } from "../support/random.ts";
 import { exchange, request } from "../support/raw-socket.ts";
-import { root, spawnServer } from "../support/server.ts";
+import { root } from "../support/server.ts";
 import { sharedServer } from "../support/shared-server.ts";
 import { commandOf, lacks } from "../support/tool.ts";
-import { offsetOf, publish } from "../support/topics.ts";
-import { Inbox, within } from "../support/wait.ts";
+import { newTopic, offsetOf, publish } from "../support/topics.ts";
+import { Inbox, until, within } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
@@ -63,8 +63,9 @@ describe("docs/protocol.md", () => {
   });
 });
 
+const server = sharedServer();
+
 describe("the limit of a request's head", () => {
-  const server = sharedServer();
   const statusOf = async (topics: number): Promise<number> => {
     const names = Array.from({ length: topics }, (_, index) => String(index).padEnd(200, "x"));
     return (await exchange(server.url, request("GET", `/topics/${names.join(",")}`))).status;
@@ -77,12 +78,13 @@ describe("the limit of a request's head", () => {
 });
 
 /** How often the connection of each client is cut. */
-const cuts = 30;
+const cuts = 20;
 
-function client(language: string, port: string): string {
+/** @returns the program as it is printed, for another port and topic */
+function client(language: string, port: string, topic: string): string {
   const found = new RegExp(`<!-- client: ${language} -->\\n\`\`\`\\w+\\n([\\s\\S]*?)\`\`\``).exec(page)?.[1];
   if (found === undefined) throw new Error(`docs/protocol.md has no client in ${language}`);
-  return found.replaceAll("localhost:9090", `127.0.0.1:${port}`);
+  return found.replaceAll("localhost:9090/topics/demo", `127.0.0.1:${port}/topics/${topic}`);
 }
 
 /** `pause` is how a client waits before it comes back, and `brief` the same for a test that has it come back often. */
@@ -111,18 +113,17 @@ const clients = [
 ] as const;
 
 describe("the clients of docs/protocol.md", () => {
-  const server = sharedServer();
-
   for (const { language, isMissing, command } of clients) {
     const name = `the one in ${language} gets every message once and in order though its line is cut`;
     test.skipIf(isMissing)(name, async () => {
       using line = openCuttableLine(server.url);
-      const topic = new URL("/topics/demo", server.url);
+      const name = newTopic();
+      const topic = new URL(`/topics/${name}`, server.url);
       const publish = async (text: string): Promise<void> => {
         const answer = await fetch(topic, { method: "POST", body: text });
         expect(answer.status).toBe(200);
       };
-      const follower = Bun.spawn(command(client(language, line.url.port)), {
+      const follower = Bun.spawn(command(client(language, line.url.port, name)), {
         stdout: "pipe",
         stderr: "inherit",
       });
@@ -153,9 +154,9 @@ describe("the clients of docs/protocol.md, at the end of their topic", () => {
   for (const { language, isMissing, command } of clients) {
     const name = `the one in ${language} prints messages of every type, and does not come back after the end`;
     test.skipIf(isMissing)(name, async () => {
-      await using server = await spawnServer();
-      const topic = new URL("/topics/demo", server.url);
-      const follower = Bun.spawn(command(client(language, server.url.port)), {
+      const name = newTopic();
+      const topic = new URL(`/topics/${name}`, server.url);
+      const follower = Bun.spawn(command(client(language, server.url.port, name)), {
         stdout: "pipe",
         stderr: "inherit",
       });
@@ -181,7 +182,10 @@ describe("the clients of docs/protocol.md, where coming back would not help", ()
 
   for (const { language, isMissing, command } of clients) {
     const stops = async (port: string): Promise<string> => {
-      const follower = Bun.spawn(command(client(language, port)), { stdout: "ignore", stderr: "pipe" });
+      const follower = Bun.spawn(command(client(language, port, "demo")), {
+        stdout: "ignore",
+        stderr: "pipe",
+      });
       try {
         const errors = await within(new Response(follower.stderr).text(), "the client to stop");
         expect(await follower.exited).toBe(1);
@@ -205,10 +209,10 @@ describe("the clients of docs/protocol.md, where coming back would not help", ()
 test.skipIf(lacks("Python's websockets"))(
   "the client of docs/protocol.md in Python takes a message of --max-message, which is larger in its envelope",
   async () => {
-    const bytes = 1024 * 1024;
-    await using server = await spawnServer(["--max-message", `${bytes}`]);
-    const topic = new URL("/topics/demo", server.url);
-    const command = [commandOf("Python's websockets"), "-c", client("python", server.url.port)];
+    const bytes = 1024 * 1024; // By default.
+    const name = newTopic();
+    const topic = new URL(`/topics/${name}`, server.url);
+    const command = [commandOf("Python's websockets"), "-c", client("python", server.url.port, name)];
     const follower = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
     try {
       await subscribed(topic, 1);
@@ -222,26 +226,30 @@ test.skipIf(lacks("Python's websockets"))(
 );
 
 describe("the clients of docs/protocol.md, cut after any number of bytes", () => {
-  const server = sharedServer(["--history-messages", "3"]);
+  const forgetful = sharedServer(["--history-messages", "3"]);
 
   for (const { language, isMissing, command, pause, brief } of clients) {
     const name = `the one in ${language} is told every gap and gets every other message once`;
     test.skipIf(isMissing)(name, async () => {
       const random = new Random(seed);
       let connections = -1;
+      let isAway = false;
       // The head of an answer, longwire.open and a gap are about 250 bytes each.
-      using line = openCuttableLine(server.url, () =>
-        ++connections > 0 && connections <= cuts ? random.below(1500) : Number.POSITIVE_INFINITY,
-      );
-      const code = client(language, line.url.port);
+      using line = openCuttableLine(forgetful.url, () => {
+        if (isAway) return 0;
+        return ++connections > 0 && connections <= cuts ? random.below(1500) : Number.POSITIVE_INFINITY;
+      });
+      const topic = newTopic();
+      const url = new URL(`/topics/${topic}`, forgetful.url);
+      const code = client(language, line.url.port, topic);
       expect(code).toContain(pause);
       const follower = Bun.spawn(command(code.replace(pause, brief)), { stdout: "pipe", stderr: "inherit" });
       try {
         const lines = readLines(follower.stdout);
-        await subscribed(new URL("/topics/demo", server.url), 1);
+        await subscribed(url, 1);
         const ids = new Map<string, string>();
         const publishNext = async (text = `${ids.size}`): Promise<void> => {
-          ids.set(text, await publish(server, "demo", text));
+          ids.set(text, await publish(forgetful, topic, text));
         };
         await publishNext("first");
         expect(await lines()).toBe("first");
@@ -249,7 +257,15 @@ describe("the clients of docs/protocol.md, cut after any number of bytes", () =>
         while (connections < cuts) {
           // At times faster than the client comes back, so that it meets gaps, and at times not.
           for (let count = random.below(5); count > 0; count--) await publishNext();
-          await Bun.sleep(random.pick([0, 5, 20]));
+          await Bun.sleep(random.pick([0, 10, 40]));
+        }
+        for (let round = 0; round < 3; round++) {
+          isAway = true;
+          line.cut();
+          await subscribed(url, 0);
+          for (let count = 0; count < 4; count++) await publishNext();
+          isAway = false;
+          await subscribed(url, 1);
         }
         await publishNext("last");
         const { gaps, messages } = await follow(lines, ids);
@@ -289,11 +305,10 @@ async function follow(
 
 /** Waits until the server counts so many subscribers. */
 async function subscribed(topic: URL, count: number): Promise<void> {
-  for (;;) {
+  await until(async () => {
     const answer = (await (await fetch(topic)).json()) as { topics: [{ subscribers: number }] };
-    if (answer.topics[0].subscribers === count) return;
-    await Bun.sleep(5);
-  }
+    return answer.topics[0].subscribers === count;
+  }, `${count} subscribers`);
 }
 
 /** Reads all the time, so that a program never waits until someone takes its lines. */
