@@ -17,7 +17,7 @@ const folder = await mkdtemp(join(tmpdir(), "longwire-pipe-"));
 afterAll(() => rm(folder, { recursive: true }));
 
 /** What a model says: tokens with spaces, line ends and characters of several bytes. */
-const tokens = Array.from({ length: 200 }, (_, index) =>
+const tokens = Array.from({ length: 100 }, (_, index) =>
   index % 7 === 0 ? `长连接${index}\n` : index % 5 === 0 ? " 🔌" : ` token-${index}`,
 );
 

@@ -1,15 +1,15 @@
 /** The READMEs: short, the same in both languages, and every snippet runs as printed, at the address of a test's server. */
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Browser } from "playwright-core";
 import packageJson from "../../package.json";
 import { serverHelp } from "../../src/command/help.ts";
 import { launchBrowser } from "../support/chromium.ts";
 import { openWs } from "../support/clients.ts";
+import { compiledServer, forCompile } from "../support/compiled.ts";
 import { root } from "../support/server.ts";
 import { sharedServer } from "../support/shared-server.ts";
-import { quote } from "../support/shell.ts";
 import { lacks } from "../support/tool.ts";
 import { inspect, publish } from "../support/topics.ts";
 import { until, within } from "../support/wait.ts";
@@ -102,7 +102,11 @@ const folder = await mkdtemp(join(root, "node_modules/.readme-"));
 afterAll(() => rm(folder, { recursive: true }));
 
 /** Starts commands of the README in a shell, where `longwire` and `bun` are this one and servers take a free port. */
-function start(commands: string, directory = folder): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+function start(
+  commands: string,
+  directory = folder,
+  environment: Record<string, string> = {},
+): Bun.Subprocess<"ignore", "pipe", "pipe"> {
   return Bun.spawn(["bash", "-c", commands], {
     cwd: directory,
     env: {
@@ -110,6 +114,7 @@ function start(commands: string, directory = folder): Bun.Subprocess<"ignore", "
       PATH: `${folder}:${process.env.PATH}`,
       LONGWIRE_PORT: "0",
       LONGWIRE_LOG_LEVEL: "warn",
+      ...environment,
     },
     stdin: "ignore",
     stdout: "pipe",
@@ -140,14 +145,11 @@ async function printed(running: Bun.Subprocess<"ignore", "pipe", "pipe">, patter
 }
 
 beforeAll(async () => {
-  const entrance = resolve(root, "src/index.ts");
-  for (const [name, command] of [
-    ["longwire", `${quote(process.execPath)} run ${quote(entrance)}`],
-    ["bun", quote(process.execPath)],
-  ]) {
-    await writeFile(join(folder, String(name)), `#!/bin/sh\nexec ${command} "$@"\n`);
-    await chmod(join(folder, String(name)), 0o755);
-  }
+  for (const [name, file] of [
+    ["longwire", await compiledServer()],
+    ["bun", process.execPath],
+  ] as const)
+    await symlink(file, join(folder, name));
 });
 
 describe.skipIf(lacks("curl"))("the commands of README.md", () => {
@@ -156,7 +158,7 @@ describe.skipIf(lacks("curl"))("the commands of README.md", () => {
 
   test("build a file of its own that serves", async () => {
     const [line = ""] = block("sh", "./dist/longwire").match(/^bun run build.*$/m) ?? [];
-    expect(await printed(start(line, root), /\/ping.*\n/)).toMatch(/Longwire \S+: open http/);
+    expect(await printed(start(line, root, forCompile), /\/ping.*\n/)).toMatch(/Longwire \S+: open http/);
   });
 
   test("get an answer in text, and the server's time as a stream", async () => {
