@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { type CryptoKey, exportSPKI, generateKeyPair } from "jose";
 import { type Close, openBun } from "../support/bun-client.ts";
 import { openWs } from "../support/clients.ts";
-import { mistakeIn } from "../support/command-line.ts";
+import { mistakeIn, serveHere } from "../support/command-line.ts";
 import { sampleOf, scrape } from "../support/prometheus.ts";
 import { exchange, handshakeHeaders, request } from "../support/raw-socket.ts";
 import { type RunningServer, spawnServer } from "../support/server.ts";
@@ -38,11 +38,23 @@ const server = sharedServer([
   ...["--public", "open/*", "--token-cookie", "session", "--origin", page, "--log-level", "debug"],
 ]);
 
-const look = (topic: string, headers: Record<string, string> = {}, on = server): Promise<Response> =>
+const keyPairs = new Map<string, ReturnType<typeof generateKeyPair>>();
+
+/** The same for each caller, because a pair of RSA takes long to find. */
+function keyPair(algorithm: string, whose = "the server's"): ReturnType<typeof generateKeyPair> {
+  const name = `${algorithm} ${whose}`;
+  const pair = keyPairs.get(name) ?? generateKeyPair(algorithm, { extractable: true });
+  keyPairs.set(name, pair);
+  return pair;
+}
+
+type Here = Pick<RunningServer, "url" | "socketUrl">;
+
+const look = (topic: string, headers: Record<string, string> = {}, on: Here = server): Promise<Response> =>
   fetch(topicsUrl(on, topic), { headers });
 
 /** The status of `GET /topics/a`. */
-const statusFor = async (token: string, on = server): Promise<number> =>
+const statusFor = async (token: string, on: Here = server): Promise<number> =>
   (await look("a", bearer(token), on)).status;
 
 /** The server's own count, from /metrics. */
@@ -62,7 +74,7 @@ async function expectRefusal(response: Response, status: 401 | 403, error?: stri
 }
 
 /** The answer to a handshake of a client that is not a page. */
-const handshake = async (path: string, headers: Record<string, string> = {}, on = server) =>
+const handshake = async (path: string, headers: Record<string, string> = {}, on: Here = server) =>
   await exchange(on.url, request("GET", path, { ...handshakeHeaders, ...headers }));
 
 /** The close of a WebSocket that a page opened. */
@@ -77,7 +89,7 @@ async function ending(
 interface LineOfPage {
   readonly subprotocols: readonly string[];
   readonly headers: Record<string, string>;
-  readonly on: RunningServer;
+  readonly on: Here;
 }
 
 describe("a server without a key", () => {
@@ -92,16 +104,18 @@ describe("a server without a key", () => {
 
   for (const host of ["127.0.0.1", "127.91.0.4", "localhost", "::1"]) {
     test(`starts on ${host}, and everyone may do everything`, async () => {
-      await using open = await spawnServer(["--host", host]);
+      await using open = await serveHere(["--host", host]);
       expect((await post(open, "a", "x")).status).toBe(200);
       expect((await look("a", {}, open)).status).toBe(200);
       expect((await look("a", bearer("whatever this is"), open)).status).toBe(200);
-      expect(await open.logged("listening")).toMatchObject({ isOpen: true });
+      expect(open.log.lines).toContainEqual(
+        expect.objectContaining({ message: "listening", fields: expect.objectContaining({ isOpen: true }) }),
+      );
     });
   }
 
   test("starts on any address with --insecure, and with a key of any kind", async () => {
-    const { publicKey } = await generateKeyPair("ES256");
+    const { publicKey } = await keyPair("ES256");
     for (const flags of [
       ["--insecure"],
       ["--api-key", apiKey],
@@ -109,7 +123,7 @@ describe("a server without a key", () => {
       ["--jwt-public-key", await exportSPKI(publicKey)],
       ["--jwks-url", "http://127.0.0.1:9/"],
     ]) {
-      await using reachable = await spawnServer(["--host", "0.0.0.0", ...flags]);
+      await using reachable = await serveHere(["--host", "0.0.0.0", ...flags]);
       expect((await fetch(new URL("/healthz", reachable.url))).status).toBe(200);
     }
   });
@@ -145,7 +159,7 @@ describe("an API key", () => {
       [[], { LONGWIRE_API_KEY_FILE: path }],
       [[], { LONGWIRE_API_KEY: `${apiKey},${nextApiKey}` }],
     ] as const) {
-      await using guarded = await spawnServer(flags, { environment });
+      await using guarded = await serveHere(flags, environment);
       for (const key of [apiKey, nextApiKey]) expect(await statusFor(key, guarded)).toBe(200);
       expect(await statusFor("api-key-that-is-not-ours", guarded)).toBe(401);
     }
@@ -174,7 +188,7 @@ describe("a token signed with a secret", () => {
 
   test("is accepted as far before and after its time as --token-leeway says", async () => {
     const statusWith = async (leeway: string, times: Parameters<typeof sign>[2]): Promise<number> => {
-      await using server = await spawnServer(["--jwt-secret", secret, "--token-leeway", leeway]);
+      await using server = await serveHere(["--jwt-secret", secret, "--token-leeway", leeway]);
       const headers = { authorization: `Bearer ${await sign(everywhere, secret, times)}` };
       return (await fetch(new URL("/topics/a", server.url), { headers })).status;
     };
@@ -229,7 +243,7 @@ describe("a token signed with a secret", () => {
   });
 
   test("must have one of the set audiences and issuers", async () => {
-    await using strict = await spawnServer([
+    await using strict = await serveHere([
       ...["--jwt-secret", secret, "--jwt-audience", "chat,push", "--jwt-issuer", "https://login.example"],
     ]);
     const right = { ...everywhere, aud: "push", iss: "https://login.example" };
@@ -254,15 +268,15 @@ describe("a token signed with a private key", () => {
     ["EdDSA", "EdDSA"],
   ] as const) {
     test(`is accepted for its public key: ${algorithm}`, async () => {
-      const { publicKey, privateKey } = await generateKeyPair(keyOf, { extractable: true });
+      const { publicKey, privateKey } = await keyPair(keyOf);
       const pem = await exportSPKI(publicKey);
-      await using checking = await spawnServer(["--jwt-public-key-file", await file(algorithm, pem)]);
+      await using checking = await serveHere(["--jwt-public-key-file", await file(algorithm, pem)]);
       const signing =
         algorithm === "PS256" || algorithm === "RS512"
           ? await asAlgorithm(privateKey, algorithm)
           : privateKey;
       expect(await statusFor(await sign(everywhere, signing, { algorithm }), checking)).toBe(200);
-      const other = await generateKeyPair(keyOf);
+      const other = await keyPair(keyOf, "another's");
       expect(await statusFor(await sign(everywhere, other.privateKey, { algorithm: keyOf }), checking)).toBe(
         401,
       );
@@ -276,9 +290,9 @@ describe("a token signed with a private key", () => {
     };
     expect(await statusFor(signedBy(secret, 256))).toBe(200); // So it is by its key that the others are refused.
     for (const algorithm of ["RS256", "ES256", "EdDSA"] as const) {
-      const { publicKey } = await generateKeyPair(algorithm, { extractable: true });
+      const { publicKey } = await keyPair(algorithm);
       const pem = await exportSPKI(publicKey);
-      await using checking = await spawnServer(["--jwt-public-key", pem]);
+      await using checking = await serveHere(["--jwt-public-key", pem]);
       const taken = [pem.trim(), `${pem.trim()}\n`, pem.replaceAll("\n", ""), pem.split("\n")[1] ?? ""];
       const tokens = [
         ...taken.flatMap((text) => [signedBy(text, 256), signedBy(text, 512)]),
@@ -290,18 +304,16 @@ describe("a token signed with a private key", () => {
   });
 
   test("is refused if only a secret is set, and a token of a secret is refused if only a public key is", async () => {
-    const { publicKey, privateKey } = await generateKeyPair("RS256", { extractable: true });
+    const { publicKey, privateKey } = await keyPair("RS256");
     expect(await statusFor(await sign(everywhere, privateKey, { algorithm: "RS256" }))).toBe(401);
-    await using checking = await spawnServer(["--jwt-public-key", await exportSPKI(publicKey)]);
+    await using checking = await serveHere(["--jwt-public-key", await exportSPKI(publicKey)]);
     expect(await statusFor(await sign(everywhere, secret), checking)).toBe(401);
   });
 
   test("is accepted beside secrets and other public keys", async () => {
-    const pairs = await Promise.all(
-      ["ES256", "EdDSA"].map((name) => generateKeyPair(name, { extractable: true })),
-    );
+    const pairs = await Promise.all(["ES256", "EdDSA"].map((name) => keyPair(name)));
     const pems = await Promise.all(pairs.map(({ publicKey }) => exportSPKI(publicKey)));
-    await using checking = await spawnServer([
+    await using checking = await serveHere([
       "--jwt-secret",
       secret,
       "--jwt-public-key-file",
@@ -484,7 +496,7 @@ describe("a token is presented", () => {
   });
 
   test("not in a cookie without --token-cookie", async () => {
-    await using plain = await spawnServer(["--jwt-secret", secret, "--origin", page]);
+    await using plain = await serveHere(["--jwt-secret", secret, "--origin", page]);
     for (const name of ["", "session", "token", "access_token"])
       await expectRefusal(await look("ways", { Cookie: `${name}=${token}`, Origin: page }, plain), 401);
   });
@@ -691,7 +703,7 @@ test("no key, secret or token appears in the log or in an answer, however it was
 
 describe("--private-ping", () => {
   test("asks for a token on /ping, and accepts every valid one", async () => {
-    await using quiet = await spawnServer([
+    await using quiet = await serveHere([
       "--private-ping",
       "--api-key",
       apiKey,
@@ -712,7 +724,7 @@ describe("--private-ping", () => {
   });
 
   test("closes a page's WebSocket with 4401, also at exp", async () => {
-    await using quiet = await spawnServer(["--private-ping", "--jwt-secret", secret, "--origin", page]);
+    await using quiet = await serveHere(["--private-ping", "--jwt-secret", secret, "--origin", page]);
     expect((await ending("../ping", { on: quiet })).code).toBe(4401);
     const brief = await sign({}, secret, { expires: 2 });
     using client = await openWs(quiet.socketUrl(`/ping?access_token=${brief}`));

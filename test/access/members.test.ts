@@ -1,9 +1,9 @@
 /** Who is a member, and who may read it: the claims `member` and `presence`, and what `authorize` returns. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Authorize, createServer, type LongwireServer, type Options } from "../../src/longwire.ts";
+import { serveHere } from "../support/command-line.ts";
 import { followPresence, presenceOf } from "../support/presence.ts";
 import { recordingLog } from "../support/recording-log.ts";
-import { sharedServer } from "../support/shared-server.ts";
 import { bearer, sign } from "../support/tokens.ts";
 import { openSocketAt, openStream, openTopic, post } from "../support/topics.ts";
 import { within } from "../support/wait.ts";
@@ -15,10 +15,14 @@ const apiKey = "the-key-of-the-backend";
 const rooms = ["--presence", "room/*", "--jwt-secret", secret, "--api-key", apiKey];
 
 /** Nobody leaves while a test runs. */
-const patient = sharedServer([...rooms, "--presence-grace", "10m", "--public", "room/*"]);
-const quick = sharedServer([...rooms, "--presence-grace", "1s"]);
-const oneIssuer = sharedServer([...rooms, "--jwt-issuer", "https://a.example"]);
-const twoIssuers = sharedServer([...rooms, "--jwt-issuer", "https://a.example,https://b.example"]);
+const patient = await serveHere([...rooms, "--presence-grace", "10m", "--public", "room/*"]);
+const quick = await serveHere([...rooms, "--presence-grace", "1s"]);
+const oneIssuer = await serveHere([...rooms, "--jwt-issuer", "https://a.example"]);
+const twoIssuers = await serveHere([...rooms, "--jwt-issuer", "https://a.example,https://b.example"]);
+
+afterAll(() =>
+  Promise.all([patient, quick, oneIssuer, twoIssuers].map((server) => server[Symbol.asyncDispose]())),
+);
 
 let named = 0;
 const newRoom = (): string => `room/${++named}`;

@@ -5,8 +5,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { decodeJwt, decodeProtectedHeader, exportPKCS8, exportSPKI, generateKeyPair, jwtVerify } from "jose";
-import { mistakeIn } from "../support/command-line.ts";
-import { runCommand, type SpawnOptions, spawnServer } from "../support/server.ts";
+import { mistakeIn, serveHere, tokenOf } from "../support/command-line.ts";
+import { runCommand } from "../support/server.ts";
 import { topicsUrl } from "../support/topics.ts";
 
 setDefaultTimeout(120_000);
@@ -23,14 +23,6 @@ async function file(text: string): Promise<string> {
   const path = join(folder, `${++filesWritten}`);
   await writeFile(path, text);
   return path;
-}
-
-/** @returns what `longwire token` printed */
-async function tokenOf(flags: readonly string[], options: SpawnOptions = {}): Promise<string> {
-  const { exitCode, output, errors } = await runCommand(["token", ...flags], options);
-  expect({ exitCode, errors }).toEqual({ exitCode: 0, errors: "" });
-  expect(output).toMatch(/^\S+\n$/);
-  return output.trim();
 }
 
 const verify = (token: string, key: string) => jwtVerify(token, new TextEncoder().encode(key));
@@ -50,7 +42,9 @@ describe("longwire token", () => {
       "--sub",
       "ann",
     ];
-    const token = await tokenOf(["--jwt-secret", secret, ...flags, "--ttl", "10m"]);
+    const ended = await runCommand(["token", "--jwt-secret", secret, ...flags, "--ttl", "10m"]);
+    expect(ended).toEqual({ exitCode: 0, output: expect.stringMatching(/^\S+\n$/), errors: "" });
+    const token = ended.output.trim();
     expect(decodeProtectedHeader(token)).toEqual({ alg: "HS256", typ: "JWT" });
     const { payload } = await verify(token, secret);
     const { iat = 0, exp = 0, ...claims } = payload;
@@ -90,7 +84,7 @@ describe("longwire token", () => {
 
   test("gives no permission by the variable of the server's own --presence", async () => {
     const flags = ["--jwt-secret", secret, "--subscribe", "room/*"];
-    const token = await tokenOf(flags, { environment: { LONGWIRE_PRESENCE: "room/*" } });
+    const token = await tokenOf(flags, { LONGWIRE_PRESENCE: "room/*" });
     expect(decodeJwt(token)).not.toHaveProperty("presence");
   });
 
@@ -98,14 +92,14 @@ describe("longwire token", () => {
     const path = await file(`\n${secret}\n${otherSecret}\n`);
     const status = ["--status", "true"];
     await verify(await tokenOf(["--jwt-secret-file", path, ...status]), secret);
-    const variable = { environment: { LONGWIRE_JWT_SECRET: `${secret},${otherSecret}` } };
+    const variable = { LONGWIRE_JWT_SECRET: `${secret},${otherSecret}` };
     await verify(await tokenOf(status, variable), secret);
-    await verify(await tokenOf(status, { environment: { LONGWIRE_JWT_SECRET_FILE: path } }), secret);
+    await verify(await tokenOf(status, { LONGWIRE_JWT_SECRET_FILE: path }), secret);
   });
 
   test("is taken by the server that was given the same file", async () => {
     const path = await file(`${otherSecret}\n${secret}\n`);
-    await using server = await spawnServer(["--jwt-secret-file", path]);
+    await using server = await serveHere(["--jwt-secret-file", path]);
     const headers = {
       Authorization: `Bearer ${await tokenOf(["--jwt-secret-file", path, "--subscribe", "a"])}`,
     };
@@ -192,7 +186,7 @@ describe("a key or secret", () => {
 
   test("in a file may have commas in it: there each line is one", async () => {
     const key = "one,key,with,commas,in,it";
-    await using server = await spawnServer(["--api-key-file", await file(`${key}\n`)]);
+    await using server = await serveHere(["--api-key-file", await file(`${key}\n`)]);
     for (const [given, status] of [
       [key, 200],
       ["one", 401],
@@ -204,16 +198,15 @@ describe("a key or secret", () => {
 
   test("is counted and not shown in the line that tells every setting", async () => {
     const flags = ["--api-key", "x".repeat(16), "--api-key", "y".repeat(16), "--jwt-secret", secret];
-    await using server = await spawnServer(flags);
-    const line = await server.logged("listening");
-    expect(line).toMatchObject({
+    await using server = await serveHere(flags);
+    expect(server.log.lines[0]?.fields).toMatchObject({
       apiKeys: "2 set",
       jwtSecrets: "1 set",
       jwtPublicKeys: "0 set",
       isOpen: false,
     });
-    expect(JSON.stringify(line)).not.toContain("xxxx");
-    expect(JSON.stringify(line)).not.toContain(secret);
+    expect(JSON.stringify(server.log.lines)).not.toContain("xxxx");
+    expect(JSON.stringify(server.log.lines)).not.toContain(secret);
   });
 });
 
@@ -252,7 +245,7 @@ describe("a public key", () => {
       ["ES256", "EdDSA"].map((algorithm) => generateKeyPair(algorithm, { extractable: true })),
     );
     const pems = await Promise.all(pairs.map(({ publicKey }) => exportSPKI(publicKey)));
-    await using server = await spawnServer(["--jwt-public-key-file", await file(pems.join("\n"))]);
-    expect(await server.logged("listening")).toMatchObject({ jwtPublicKeys: "2 set" });
+    await using server = await serveHere(["--jwt-public-key-file", await file(pems.join("\n"))]);
+    expect(server.log.lines[0]?.fields).toMatchObject({ jwtPublicKeys: "2 set" });
   });
 });

@@ -1,10 +1,12 @@
 /** The command line in this process: a mistake in it is found without a process of its own. */
 import { readCommandLine } from "../../src/command/command-line.ts";
 import { UsageError } from "../../src/command/flags.ts";
+import { makeToken } from "../../src/command/token.ts";
 import { createLogger } from "../../src/log.ts";
 import { ConfigError } from "../../src/longwire.ts";
 import { startServer } from "../../src/server.ts";
 import type { Config } from "../../src/settings/config.ts";
+import { type RecordingLog, recordingLog } from "./recording-log.ts";
 
 /** @returns the settings of the server that the words start, in an environment of its own */
 export function configOf(
@@ -16,6 +18,36 @@ export function configOf(
     if (line.command !== "serve") throw new Error(`"${words.join(" ")}" is no server`);
     return line.config;
   });
+}
+
+/** @returns what `longwire token` prints for the words that follow it */
+export function tokenOf(words: readonly string[], environment: Record<string, string> = {}): Promise<string> {
+  return inEnvironment(environment, async () => {
+    const line = await readCommandLine(["token", ...words]);
+    if (line.command !== "token") throw new Error(`"${words.join(" ")}" makes no token`);
+    return await makeToken(line.claims);
+  });
+}
+
+export interface ServerHere extends AsyncDisposable {
+  readonly url: URL;
+  readonly log: RecordingLog;
+  socketUrl(path?: string): string;
+}
+
+/** Starts what the command would, for a twentieth of the CPU time. */
+export async function serveHere(
+  flags: readonly string[],
+  environment: Record<string, string> = {},
+): Promise<ServerHere> {
+  const log = recordingLog();
+  const server = await startServer(await configOf(["--port", "0", ...flags], environment), log, undefined);
+  return {
+    url: server.url,
+    log,
+    socketUrl: (path = "/ping") => `ws://${server.url.host}${path}`,
+    [Symbol.asyncDispose]: () => server.stop(),
+  };
 }
 
 /**
