@@ -1,6 +1,5 @@
 /** Settings that contradict each other are refused at start, in words; those that are rarely meant are logged. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { resolve } from "node:path";
 import {
   ConfigError,
   completeConfig,
@@ -9,8 +8,9 @@ import {
   readOptions,
 } from "../../src/settings/config.ts";
 import { checkRelations } from "../../src/settings/relations.ts";
-import { mistakeIn } from "../support/command-line.ts";
-import { root, spawnServer } from "../support/server.ts";
+import { mistakeIn, serveHere } from "../support/command-line.ts";
+import { compiledServer } from "../support/compiled.ts";
+import { spawnServer } from "../support/server.ts";
 
 setDefaultTimeout(120_000);
 
@@ -147,16 +147,21 @@ describe("settings that go together are taken", () => {
 });
 
 describe("the log warns of", () => {
-  const warningsOf = async (flags: string[], command?: string[]): Promise<unknown[]> => {
-    await using server = await spawnServer(flags, command ? { command } : {});
+  const warningsOf = async (flags: string[]): Promise<unknown[]> => {
+    await using server = await serveHere(flags);
+    return server.log.lines.flatMap(({ level, message }) => (level === "warn" ? [message] : []));
+  };
+
+  const warningsOfCommand = async (flags: string[], command: string[]): Promise<unknown[]> => {
+    await using server = await spawnServer(flags, { command });
     await server.logged("listening");
     return server.log().flatMap(({ level, msg }) => (Number(level) >= 40 ? [msg] : []));
   };
 
   /** The server with another limit on file descriptors. */
-  const withDescriptors = (limit: number): string[] => [
+  const withDescriptors = async (limit: number): Promise<string[]> => [
     ...["bash", "-c", `ulimit -n ${limit}; exec "$@"`, "bash"],
-    ...[process.execPath, "run", resolve(root, "src/index.ts")],
+    await compiledServer(),
   ];
 
   test("nothing by default", async () => {
@@ -170,15 +175,15 @@ describe("the log warns of", () => {
   });
 
   test("a limit on descriptors that leaves fewer than 100 connections", async () => {
-    expect(await warningsOf([], withDescriptors(355))).toEqual([
+    expect(await warningsOfCommand([], await withDescriptors(355))).toEqual([
       expect.stringContaining("(ulimit -n) leaves only 99 connections"),
     ]);
-    expect(await warningsOf([], withDescriptors(356))).toEqual([]);
-    expect(await warningsOf(["--max-connections", "5"], withDescriptors(300))).toEqual([]);
+    expect(await warningsOfCommand([], await withDescriptors(356))).toEqual([]);
+    expect(await warningsOfCommand(["--max-connections", "5"], await withDescriptors(300))).toEqual([]);
   });
 
   test("more connections than the descriptors allow", async () => {
-    expect(await warningsOf(["--max-connections", "2000"], withDescriptors(1256))).toEqual([
+    expect(await warningsOfCommand(["--max-connections", "2000"], await withDescriptors(1256))).toEqual([
       expect.stringMatching(/--max-connections 2000 is more than the 1000 /),
     ]);
   });
