@@ -1,10 +1,12 @@
 /** `longwire check`: what it finds directly, and through proxies that pass, buffer and cut. */
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { runCheck } from "../../src/command/check.ts";
+import { readCommandLine } from "../../src/command/command-line.ts";
 import { makeCertificate } from "../support/certificate.ts";
-import { mistakeIn } from "../support/command-line.ts";
+import { mistakeIn, serveHere } from "../support/command-line.ts";
 import { freePort } from "../support/free-port.ts";
 import { Ocean } from "../support/ocean.ts";
 import { type RunningServer, root, runCommand, spawnServer } from "../support/server.ts";
@@ -136,29 +138,6 @@ describe.concurrent("longwire check", () => {
       expect([report.exitCode, wrongIn(report)]).toEqual([0, []]);
   });
 
-  test.skipIf(lacks("openssl"))("says in one sentence what to do about a connection that fails", async () => {
-    const pair = { certificateFile: join(folder, "own.crt"), keyFile: join(folder, "own.key") };
-    await makeCertificate(pair, "own", "DNS:localhost");
-    await using tls = await spawnServer(["--tls-cert", pair.certificateFile, "--tls-key", pair.keyFile]);
-    await using guard = Bun.serve({ port: 0, fetch: () => new Response("who are you?", { status: 401 }) });
-    const [plainPort, tlsPort] = [server.url.port, tls.url.port];
-    const free = await freePort();
-    await Promise.all(
-      [
-        [`localhost:${free}`, `nothing listens at localhost:${free}: start the server`],
-        ["no-such-host.invalid", "the name of no-such-host.invalid"],
-        [`https://localhost:${tlsPort}`, "NODE_EXTRA_CA_CERTS"],
-        [`https://localhost:${plainPort}`, `try http://localhost:${plainPort}`],
-        [`http://localhost:${tlsPort}`, `try https://localhost:${tlsPort}`],
-        [`localhost:${guard.port}`, "is refused with 401: who are you? (give --token"],
-      ].map(async ([url = "", said]) => {
-        const report = await check(url);
-        expect([report.exitCode, wrongIn(report)]).toEqual([1, ["connect"]]);
-        expect(findingOf(report, "connect").text).toContain(String(said));
-      }),
-    );
-  });
-
   test.skipIf(lacks("caddy"))(
     "names compression in the way that holds one line back, and no other line",
     async () => {
@@ -179,27 +158,64 @@ describe.concurrent("longwire check", () => {
       );
     },
   );
+});
 
-  test("says in words when nobody answers, when it is no Longwire, and when the words are wrong", async () => {
+describe("longwire check, where it comes to nothing", () => {
+  /** In this process, whose console is silent for so long. */
+  async function checkHere(url: URL | string): Promise<Report> {
+    const line = await readCommandLine(["check", String(url), "--json"]);
+    if (line.command !== "check") throw new Error("it is another command");
+    const printed = spyOn(console, "log").mockImplementation(() => undefined);
+    try {
+      const isFine = await runCheck(line.task);
+      return { exitCode: isFine ? 0 : 1, ...JSON.parse(String(printed.mock.calls[0]?.[0])) };
+    } finally {
+      printed.mockRestore();
+    }
+  }
+
+  async function expectAdvice(cases: readonly (readonly [url: URL | string, said: string])[]): Promise<void> {
+    for (const [url, said] of cases) {
+      const report = await checkHere(url);
+      expect([report.exitCode, wrongIn(report)]).toEqual([1, ["connect"]]);
+      expect(findingOf(report, "connect").text).toContain(said);
+    }
+  }
+
+  test("says in one sentence what to do about a connection that fails", async () => {
     await using other = Bun.serve({ port: 0, fetch: () => new Response("another program") });
-    const strange = await check(other.url);
-    expect([strange.exitCode, findingOf(strange, "connect").text]).toEqual([
-      1,
-      expect.stringContaining("this is no Longwire"),
+    await using guard = Bun.serve({ port: 0, fetch: () => new Response("who are you?", { status: 401 }) });
+    const free = await freePort();
+    await expectAdvice([
+      [`localhost:${free}`, `nothing listens at localhost:${free}: start the server`],
+      ["no-such-host.invalid", "the name of no-such-host.invalid"],
+      [other.url, "this is no Longwire"],
+      [`localhost:${guard.port}`, "is refused with 401: who are you? (give --token"],
     ]);
-    const port = other.port;
-    await other.stop(true);
-    const nobody = await check(`http://localhost:${port}`);
-    expect([nobody.exitCode, wrongIn(nobody)]).toEqual([1, ["connect"]]);
+  });
+
+  test.skipIf(lacks("openssl"))("and about one that needs TLS, or has none", async () => {
+    const pair = { certificateFile: join(folder, "own.crt"), keyFile: join(folder, "own.key") };
+    await makeCertificate(pair, "own", "DNS:localhost");
+    await using tls = await serveHere(["--tls-cert", pair.certificateFile, "--tls-key", pair.keyFile]);
+    await expectAdvice([
+      [`https://localhost:${tls.url.port}`, "NODE_EXTRA_CA_CERTS"],
+      [`https://localhost:${server.url.port}`, `try http://localhost:${server.url.port}`],
+      [`http://localhost:${tls.url.port}`, `try https://localhost:${tls.url.port}`],
+    ]);
+  });
+
+  test("ends with 1 where it fails, and says what is wrong with its words", async () => {
+    const { exitCode, output } = await runCommand(["check", `localhost:${await freePort()}`]);
+    expect([exitCode, output]).toEqual([1, expect.stringContaining("✗ connect")]);
     for (const [words, reason] of [
       [[], "needs a URL"],
       [["--json"], "needs a URL"],
       [["ftp://localhost"], "no URL"],
       [["localhost:1", "--messages", "many"], "--messages"],
       [["localhost:1", "--topic", "a//b"], "empty part"],
-    ] as const) {
+    ] as const)
       expect(await mistakeIn(["check", ...words])).toContain(reason);
-    }
     const help = await runCommand(["check", "--help"]);
     for (const flag of ["--token", "--topic", "--messages", "--idle", "--json"])
       expect(help.output).toContain(flag);
