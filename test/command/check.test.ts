@@ -2,14 +2,15 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, spyOn, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { runCheck } from "../../src/command/check.ts";
 import { readCommandLine } from "../../src/command/command-line.ts";
 import { makeCertificate } from "../support/certificate.ts";
 import { mistakeIn, serveHere } from "../support/command-line.ts";
+import { compiledServer } from "../support/compiled.ts";
 import { freePort } from "../support/free-port.ts";
 import { Ocean } from "../support/ocean.ts";
-import { type RunningServer, root, runCommand, spawnServer } from "../support/server.ts";
+import { type RunningServer, runCommand, spawnServer } from "../support/server.ts";
 import { sharedServer } from "../support/shared-server.ts";
 import { commandOf, lacks } from "../support/tool.ts";
 import { until, within } from "../support/wait.ts";
@@ -81,14 +82,7 @@ describe.concurrent("longwire check", () => {
   test("shows a progress bar on a terminal, and leaves none of it", async () => {
     let shown = "";
     const decoder = new TextDecoder();
-    const command = [
-      process.execPath,
-      "run",
-      resolve(root, "src/index.ts"),
-      "check",
-      server.url.href,
-      ...few,
-    ];
+    const command = [await compiledServer(), "check", server.url.href, ...few];
     const checking = Bun.spawn(command, {
       terminal: {
         cols: 200,
