@@ -2,6 +2,7 @@
 import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { resolve } from "node:path";
 import { problemTitles } from "../../src/http/problem.ts";
+import { settings } from "../../src/settings/config.ts";
 import { closeCode } from "../../src/wire/close-code.ts";
 import { openCuttableLine } from "../support/cuttable-line.ts";
 import { Random, seed } from "../support/random.ts";
@@ -162,9 +163,11 @@ describe("the clients of docs/protocol.md, at the end of their topic", () => {
       });
       await subscribed(topic, 1);
       await fetch(topic, { method: "POST", body: "typed", headers: { "ce-type": "token" } });
-      await fetch(`${topic}?end`, { method: "POST", body: "last" });
+      // A message of --max-message is larger in its envelope, which the default limit of Python's client does not allow.
+      const last = language === "python" ? "x".repeat(settings.messageBytesMax.default) : "last";
+      await fetch(`${topic}?end`, { method: "POST", body: last });
       const printed = await within(new Response(follower.stdout).text(), "the client to end");
-      expect(printed.trim().split("\n")).toEqual(["typed", "last"]);
+      expect(printed).toBe(`typed\n${last}\n`);
       expect(await follower.exited).toBe(0);
     });
   }
@@ -205,25 +208,6 @@ describe("the clients of docs/protocol.md, where coming back would not help", ()
     });
   }
 });
-
-test.skipIf(lacks("Python's websockets"))(
-  "the client of docs/protocol.md in Python takes a message of --max-message, which is larger in its envelope",
-  async () => {
-    const bytes = 1024 * 1024; // By default.
-    const name = newTopic();
-    const topic = new URL(`/topics/${name}`, server.url);
-    const command = [commandOf("Python's websockets"), "-c", client("python", server.url.port, name)];
-    const follower = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
-    try {
-      await subscribed(topic, 1);
-      await fetch(`${topic}?end`, { method: "POST", body: "x".repeat(bytes) });
-      const printed = await within(new Response(follower.stdout).text(), "the client to end");
-      expect(printed.trim().length).toBe(bytes);
-    } finally {
-      follower.kill("SIGKILL");
-    }
-  },
-);
 
 describe("the clients of docs/protocol.md, cut after any number of bytes", () => {
   const forgetful = sharedServer(["--history-messages", "3"]);
