@@ -118,13 +118,13 @@ describe("the clients of docs/protocol.md", () => {
     const name = `the one in ${language} gets every message once and in order though its line is cut`;
     test.skipIf(isMissing)(name, async () => {
       using line = openCuttableLine(server.url);
-      const name = newTopic();
-      const topic = new URL(`/topics/${name}`, server.url);
+      const demo = newTopic();
+      const topic = new URL(`/topics/${demo}`, server.url);
       const publish = async (text: string): Promise<void> => {
         const answer = await fetch(topic, { method: "POST", body: text });
         expect(answer.status).toBe(200);
       };
-      const follower = Bun.spawn(command(client(language, line.url.port, name)), {
+      const follower = Bun.spawn(command(client(language, line.url.port, demo)), {
         stdout: "pipe",
         stderr: "inherit",
       });
@@ -155,9 +155,9 @@ describe("the clients of docs/protocol.md, at the end of their topic", () => {
   for (const { language, isMissing, command } of clients) {
     const name = `the one in ${language} prints messages of every type, and does not come back after the end`;
     test.skipIf(isMissing)(name, async () => {
-      const name = newTopic();
-      const topic = new URL(`/topics/${name}`, server.url);
-      const follower = Bun.spawn(command(client(language, server.url.port, name)), {
+      const demo = newTopic();
+      const topic = new URL(`/topics/${demo}`, server.url);
+      const follower = Bun.spawn(command(client(language, server.url.port, demo)), {
         stdout: "pipe",
         stderr: "inherit",
       });
