@@ -46,7 +46,7 @@ const beginMilliseconds = 1_700_000_000_000;
 /** Nothing is sent to replicas but what scripts write. */
 const quietly = ["--repl-ping-replica-period", "3600", "--hz", "100"];
 
-/** Two servers. @returns how many answers were compared @throws if Redis does anything else than the model */
+/** One server, or two where the setting is a pair. @returns how many answers were compared @throws if Redis does anything else than the model */
 export async function replay({ setting, nodes, isFine = false, trace }: Way): Promise<number> {
   const runs: Run[] = [];
   const course: Course = {
@@ -120,8 +120,8 @@ class RealWorld implements AsyncDisposable {
   readonly #setting: Setting;
   readonly #texts: Readonly<Record<ScriptName, string>>;
   readonly #servers: RedisServer[];
-  /** A third server, which takes the place of the replica. */
-  readonly #spare: RedisServer;
+  /** Another server, from when it takes the place of the replica. */
+  #spare: RedisServer | undefined;
   readonly #spareFollows = new Set<number>();
   /** From the replica with this number to its primary. */
   readonly #gates = new Map<number, ReplicationGate>();
@@ -144,10 +144,9 @@ class RealWorld implements AsyncDisposable {
   readonly #claims = new Map<string, string>();
   #generation: number | undefined;
 
-  private constructor(setting: Setting, servers: RedisServer[], spare: RedisServer) {
+  private constructor(setting: Setting, servers: RedisServer[]) {
     this.#setting = setting;
     this.#servers = servers;
-    this.#spare = spare;
     const acknowledge = setting.isLossless ? 1 : 0;
     const { isLossless: losslessFailover } = setting;
     this.#texts = scriptTexts({
@@ -162,10 +161,9 @@ class RealWorld implements AsyncDisposable {
 
   static async start(setting: Setting): Promise<RealWorld> {
     const flags = setting.persistence === "aof" ? ["--appendonly", "yes", "--appendfsync", "no"] : [];
-    const [first, second, spare] = await Promise.all(
-      [flags, flags, []].map((own) => RedisServer.start(...quietly, ...own)),
-    );
-    const world = new RealWorld(setting, [first, second] as RedisServer[], spare as RedisServer);
+    const count = setting.isPair ? 2 : 1;
+    const starting = Array.from({ length: count }, () => RedisServer.start(...quietly, ...flags));
+    const world = new RealWorld(setting, await Promise.all(starting));
     if (setting.isPair) await world.#follow(1, 0);
     world.#copies[0] = [await world.#copy(0)];
     return world;
@@ -173,7 +171,7 @@ class RealWorld implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const gate of this.#gates.values()) gate[Symbol.dispose]();
-    for (const server of [...this.#servers, this.#spare]) await server[Symbol.asyncDispose]();
+    for (const server of [...this.#servers, this.#spare]) await server?.[Symbol.asyncDispose]();
   }
 
   #server(number: number): RedisServer {
@@ -214,12 +212,13 @@ class RealWorld implements AsyncDisposable {
   /** Another replica is connected instead of the one that is. */
   async #takePlace(primary: number): Promise<void> {
     for (const gate of this.#gates.values()) gate.cut();
+    this.#spare ??= await RedisServer.start(...quietly);
     await this.#spare.follow(this.#server(primary));
     this.#spareFollows.add(primary);
   }
 
   async #freeSpare(): Promise<void> {
-    if (this.#spareFollows.size > 0) await this.#spare.promote();
+    if (this.#spareFollows.size > 0) await this.#spare?.promote();
     this.#spareFollows.clear();
   }
 

@@ -17,40 +17,6 @@ export const coursesOf = (messagesMax: number, faultsMax: number): readonly Cour
 
 const small = { messagesMax: 3, faultsMax: 2, isFine: false };
 
-/** What the rules of version 0.1 let happen, with the faults that lead there. */
-export const holesOfVersion01: readonly (Course & { readonly name: string; readonly words: string })[] = [
-  {
-    ...{ name: "a power cut, and a node that knows nothing goes on", words: "in silence" },
-    ...{ ...small, rules: version01Rules, setting: settings.alone, faults: ["restart"] },
-  },
-  {
-    ...{ name: "an address that leads back to an old primary", words: "in silence" },
-    ...{ ...small, rules: version01Rules, setting: settings.pair, faults: ["split", "lead"] },
-  },
-  {
-    ...{ name: "a restart from a snapshot that passes for a promotion", words: "in silence" },
-    ...{
-      ...small,
-      rules: { ...version01Rules, ahead: true },
-      setting: settings.lossless,
-      faults: ["restart"],
-    },
-  },
-  {
-    ...{ name: "a replica whose place another has taken", words: "in silence" },
-    ...{ ...small, rules: { ...version01Rules, ahead: true }, setting: settings.lossless },
-    faults: ["replace", "promote"],
-  },
-  {
-    ...{ name: "a partition in which both sides go on", words: "in silence" },
-    ...{ ...small, rules: version01Rules, setting: settings.pair, faults: ["split"] },
-  },
-  {
-    ...{ name: "a client with an id that was announced and not acknowledged", words: "twice" },
-    ...{ ...small, rules: version01Rules, setting: settings.lossless, faults: ["promote"] },
-  },
-];
-
 /** A way on which a promise is broken if one rule is left out. */
 export interface Way {
   readonly setting: Setting;
@@ -79,6 +45,115 @@ const overtaken: Way = {
   ],
 };
 
+/** The last append is lost, and another node appends. */
+const powerCut: Way = {
+  setting: settings.alone,
+  trace: [
+    ["append", 0],
+    ["restart", 0, 1],
+    ["append", 1, 1],
+  ],
+};
+
+/** A client has been at the other side. */
+const partition: Way = {
+  setting: settings.pair,
+  trace: [
+    ["split", 1, 0],
+    ["visit", 0, 1],
+    ["append", 1],
+  ],
+};
+
+interface Hole {
+  readonly name: string;
+  /** Are in the words of the violation. */
+  readonly words: string;
+  readonly course: Course;
+  /** The first that an exploration finds. */
+  readonly way: Way;
+}
+
+/** What the rules of version 0.1 let happen, with the faults that lead there. */
+export const holesOfVersion01: readonly Hole[] = [
+  {
+    ...{ name: "a power cut, and a node that knows nothing goes on", words: "in silence", way: powerCut },
+    course: { ...small, rules: version01Rules, setting: settings.alone, faults: ["restart"] },
+  },
+  {
+    ...{ name: "an address that leads back to an old primary", words: "in silence" },
+    course: { ...small, rules: version01Rules, setting: settings.pair, faults: ["split", "lead"] },
+    way: {
+      setting: settings.pair,
+      trace: [
+        ["split", 1, 0],
+        ["append", 0, 1],
+        ["lead", 0],
+      ],
+    },
+  },
+  {
+    ...{ name: "a restart from a snapshot that passes for a promotion", words: "in silence" },
+    course: {
+      ...small,
+      rules: { ...version01Rules, ahead: true },
+      setting: settings.lossless,
+      faults: ["restart"],
+    },
+    way: {
+      setting: settings.lossless,
+      trace: [
+        ["append", 0],
+        ["acknowledge", 0],
+        ["restart", 0, 1],
+        ["follow", 1],
+        ["append", 1, 1],
+      ],
+    },
+  },
+  {
+    ...{ name: "a replica whose place another has taken", words: "in silence" },
+    course: {
+      ...small,
+      rules: { ...version01Rules, ahead: true },
+      setting: settings.lossless,
+      faults: ["replace", "promote"],
+    },
+    way: {
+      setting: settings.lossless,
+      trace: [
+        ...([
+          ["append", 0],
+          ["replace", 1],
+          ["acknowledge", 0],
+          ["promote", 1, 0],
+        ] as const),
+        ...([
+          ["follow", 0],
+          ["append", 1, 1],
+        ] as const),
+      ],
+    },
+  },
+  {
+    ...{ name: "a partition in which both sides go on", words: "in silence", way: partition },
+    course: { ...small, rules: version01Rules, setting: settings.pair, faults: ["split"] },
+  },
+  {
+    ...{ name: "a client with an id that was announced and not acknowledged", words: "twice" },
+    course: { ...small, rules: version01Rules, setting: settings.lossless, faults: ["promote"] },
+    way: {
+      setting: settings.lossless,
+      trace: [
+        ["append", 0],
+        ["append", 1],
+        ["visit", 0],
+        ["promote", 1, 1],
+      ],
+    },
+  },
+];
+
 export const waysWithout: Readonly<Record<keyof Rules, Way>> = {
   offsets: overtaken,
   late: overtaken,
@@ -89,14 +164,7 @@ export const waysWithout: Readonly<Record<keyof Rules, Way>> = {
       ["restart", 0, 0],
     ],
   },
-  holes: {
-    setting: settings.alone,
-    trace: [
-      ["append", 0],
-      ["restart", 0, 1],
-      ["append", 1, 1],
-    ],
-  },
+  holes: powerCut,
   seen: {
     setting: settings.lossless,
     trace: [
@@ -134,14 +202,7 @@ export const waysWithout: Readonly<Record<keyof Rules, Way>> = {
       ] as const),
     ],
   },
-  acrossEpochs: {
-    setting: settings.pair,
-    trace: [
-      ["split", 1, 0],
-      ["visit", 0, 1],
-      ["append", 1],
-    ],
-  },
+  acrossEpochs: partition,
   unverified: {
     setting: settings.alone,
     trace: [
