@@ -36,6 +36,8 @@ export interface Abilities<Kind extends Engine> {
   readonly presenceOf?: (engine: Kind, node: Broker) => PresenceRegister;
   /** Whether `node` may be called more than once. */
   readonly manyNodes: boolean;
+  /** How many seeds of random changes it is put under; 3 if left out. */
+  readonly randomSeeds?: 1 | 2;
   /** The time that the engine lives in; left out, the machine's. */
   readonly time?: Time;
   /** Makes the engine forget every topic, while its nodes stay connected. */

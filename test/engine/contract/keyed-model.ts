@@ -12,14 +12,18 @@ interface Published {
 
 export class KeyedModel {
   readonly #published: Published[] = [];
+  /** By key, the last of them, in their order. */
+  readonly #latest = new Map<string, Published>();
 
   add(published: Published): void {
     this.#published.push(published);
+    this.#latest.delete(published.key);
+    this.#latest.set(published.key, published);
   }
 
   /** The last thing that was published for a key. */
   lastOf(key: string): Published | undefined {
-    return this.#published.findLast((published) => published.key === key);
+    return this.#latest.get(key);
   }
 
   valueOf(key: string): string | undefined {
@@ -28,11 +32,11 @@ export class KeyedModel {
 
   /** The present values by key, in the order of the keys. */
   state(): string {
-    return describeState(new Map(this.#latest().map(({ key, value }) => [key, value])));
+    return describeState(new Map([...this.#latest].map(([key, { value }]) => [key, value])));
   }
 
   get valueCount(): number {
-    return this.#latest().filter(({ value }) => value !== undefined).length;
+    return [...this.#latest.values()].filter(({ value }) => value !== undefined).length;
   }
 
   /**
@@ -47,10 +51,6 @@ export class KeyedModel {
       ({ offset, time }, index) =>
         offset > place && (time <= forgottenTime || index < removals.length - removalsMax),
     );
-  }
-
-  #latest(): Published[] {
-    return this.#published.filter((one) => this.lastOf(one.key) === one);
   }
 }
 

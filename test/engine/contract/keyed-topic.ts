@@ -40,7 +40,7 @@ export const remove = (
   options: Options = {},
 ): Promise<Position> => positionOf(publish(broker, topic, { drafts: [removalOf(key)], ...options }));
 
-/** A page, and what follows where the engine has ended it early: reading takes long on a busy machine. */
+/** A whole page: see `wholeOf`. */
 export async function readPage(
   broker: Broker,
   topic: string,
@@ -49,6 +49,16 @@ export async function readPage(
 ): Promise<History> {
   const history = await broker.history(topic, since, page);
   if (!history) throw new Error(`the engine does not have ${topic}`);
+  return await wholeOf(broker, topic, history, page);
+}
+
+/** A page, and what follows where the engine has ended it early: reading takes long on a busy machine. */
+export async function wholeOf(
+  broker: Broker,
+  topic: string,
+  history: History,
+  page = wholePage,
+): Promise<History> {
   const { messages, through, end, position } = history;
   const left = page.messagesMax - messages.length;
   const isAtEnd = through?.base === undefined && through?.offset === position.offset - (end ? 1 : 0);

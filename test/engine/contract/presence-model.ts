@@ -3,8 +3,9 @@ import type { MemberHere, Presence } from "../../../src/topic/presence.ts";
 
 /** From when a member came until it has left. */
 interface Stay {
-  /** All that was said of it, in any order. */
-  readonly said: MemberHere[];
+  readonly sinceTime: number;
+  /** What counts of all that was said of it, in whichever order. */
+  shown: MemberHere;
   readonly nodes: Set<number>;
   /** When the last node said that it is gone, in seconds of the test's clock. */
   goneTime: number;
@@ -20,10 +21,11 @@ export class PresenceModel {
     const stay = this.#stays.get(presence.key);
     if (!presence.isHere) {
       if (stay?.nodes.delete(node) && stay.nodes.size === 0) stay.goneTime = this.now;
-    } else if (!stay)
-      this.#stays.set(presence.key, { said: [presence], nodes: new Set([node]), goneTime: 0 });
-    else {
-      stay.said.push(presence);
+    } else if (!stay) {
+      const { sinceTime } = presence;
+      this.#stays.set(presence.key, { sinceTime, shown: presence, nodes: new Set([node]), goneTime: 0 });
+    } else {
+      if (counts(presence, stay.shown)) stay.shown = presence;
       stay.nodes.add(node);
     }
   }
@@ -36,16 +38,17 @@ export class PresenceModel {
 
   /** Whom readers must have in by now: each with what it shows and since when. */
   members(): string {
-    const lines = [...this.#stays].map(([key, { said }]) => {
-      const [shown] = said.toSorted(
-        (one, other) =>
-          other.issuedSeconds - one.issuedSeconds || Number(infoNumber(other)) - Number(infoNumber(one)),
-      );
-      return `${key} ${shown?.info} ${(said[0]?.sinceTime ?? 0) / 1000}`;
-    });
+    const lines = [...this.#stays].map(
+      ([key, { shown, sinceTime }]) => `${key} ${shown.info} ${sinceTime / 1000}`,
+    );
     return lines.sort().join("\n");
   }
 }
 
+/** Whether one counts against another: issued later, or with the higher number at once. */
+const counts = (one: MemberHere, other: MemberHere): boolean =>
+  one.issuedSeconds > other.issuedSeconds ||
+  (one.issuedSeconds === other.issuedSeconds && infoNumber(one) > infoNumber(other));
+
 /** The infos of the test are numbers of one digit. */
-const infoNumber = ({ info }: MemberHere): unknown => (JSON.parse(info) as { n: unknown }).n;
+const infoNumber = ({ info }: MemberHere): number => (JSON.parse(info) as { n: number }).n;

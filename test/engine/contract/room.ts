@@ -11,7 +11,7 @@ import {
   type RefusedMember,
 } from "../../../src/topic/presence.ts";
 import type { Contract, ContractLimits, Engine } from "./engine.ts";
-import { readPage } from "./keyed-topic.ts";
+import { wholeOf } from "./keyed-topic.ts";
 import { all, wholePage } from "./messages.ts";
 import type { Announcements, Waits } from "./waits.ts";
 
@@ -99,10 +99,11 @@ export class Room {
     return entries;
   }
 
-  /** Reads what is kept. */
-  async read(since: Since = all): Promise<History> {
-    await this.#waits.readPage(this.#reader, this.name, since, await this.position(), wholePage);
-    return await readPage(this.#reader, this.name, since);
+  /** Reads what is kept, at least up to a position, or up to that of now. */
+  async read(since: Since = all, upTo?: Position): Promise<History> {
+    const position = upTo ?? (await this.position());
+    const history = await this.#waits.readPage(this.#reader, this.name, since, position, wholePage);
+    return await wholeOf(this.#reader, this.name, history);
   }
 
   /** Those who are in, in the order in which they came or changed. */
@@ -122,7 +123,7 @@ export class Room {
 }
 
 /** What a message says, in short: `+ann true 7` joined at second 7, `~ann {"n":2} 7` has changed, and `-ann` has left. */
-function entryOf({ attributes, data }: Message): string {
+export function entryOf({ attributes, data }: Message): string {
   const { type, partitionkey: key } = attributes ?? {};
   if (type === removedType) return `-${key}`;
   const { member, since } = JSON.parse(String(data)) as { member: unknown; since: string };
