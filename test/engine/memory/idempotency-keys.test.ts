@@ -72,12 +72,12 @@ describe("idempotency keys", () => {
   });
 
   test("agree with a plain model, whatever is added, looked up and expires", () => {
-    for (let seed = 1; seed <= 200; seed++) agreeWithModel(seed);
+    for (let seed = 1; seed <= 50; seed++) agreeWithModel(seed);
   });
 
-  test("cost the same at 100,000 publishers with one key each as at 100", () => {
+  test("cost the same at 40,000 publishers with one key each as at 100", () => {
     const cost = (publishers: number): number => {
-      const keys = new Keys(publishers * 1000, () => undefined);
+      const keys = new Keys(publishers * 900, () => undefined); // Full of them: each that is added takes one away.
       for (let number = 0; number < publishers; number++)
         keys.add("news", { publisher: String(number), key: "1" }, position(number), number);
       const begun = process.cpuUsage();
@@ -87,8 +87,8 @@ describe("idempotency keys", () => {
       return (user + system) / 1000;
     };
     cost(1000); // Compiled.
-    // A search for the publisher with the most keys would make it a thousand times as much.
-    expect(cost(100_000)).toBeLessThan(20 * cost(100) + 50);
+    // A search for the publisher with the most keys would make it a hundred times as much.
+    expect(cost(40_000)).toBeLessThan(20 * cost(100) + 50);
   });
 });
 
@@ -108,9 +108,13 @@ function agreeWithModel(seed: number): void {
     const action = random.below(10);
     if (action < 8) {
       const publisher = `publisher ${random.below(random.pick([2, 10]))}`;
-      const added: Added = { publisher, key: String(step), time: step };
+      // Sometimes one that is there, often the newest: it is replaced.
+      const mine = model.filter((kept) => kept.publisher === publisher);
+      const again = random.chance(0.3) ? (random.chance(0.5) ? mine.at(-1) : mine[0]) : undefined;
+      const added: Added = { publisher, key: again?.key ?? String(step), time: step };
       const before = evictions;
       keys.add("news", added, position(step), step);
+      model = model.filter((kept) => kept !== again);
       model.push(added);
       for (let count = evictions - before; count > 0; count--) {
         // The model loses the oldest key of a publisher that holds the most.
