@@ -8,6 +8,7 @@ import pino from "pino";
 import type { EngineLimits } from "../../src/engine/engine.ts";
 import { Counters } from "../../src/metrics.ts";
 import { BrokerUnavailable, TopicEnded } from "../../src/topic/broker.ts";
+import type { Draft } from "../../src/topic/draft.ts";
 import { Hub } from "../../src/topic/hub.ts";
 import {
   type End,
@@ -73,8 +74,8 @@ const climates: readonly Climate[] = [
   { lost: 0.5, twice: 0.3, lagging: 0.3, shortPage: 0.3, loss: 0.01, cutOff: 0.03 },
 ];
 
-/** So that a few messages fill a page. */
-const bulk = "x".repeat(90_000);
+/** So that a few messages fill a page. The length of bytes is known, and that of a text is counted again and again. */
+const bulk = new ArrayBuffer(90_000);
 
 class World {
   readonly random: Random;
@@ -210,7 +211,7 @@ class World {
   #publish(): void {
     const topic = this.random.pick(this.topics);
     const number = ++this.tally.published;
-    const data = this.#bulky ? `${number} ${bulk}` : String(number);
+    const data = this.#bulky ? new Uint8Array(bulk) : String(number);
     const once = this.random.chance(0.1) ? { key: String(number), publisher: "p" } : undefined;
     void this.#publishUntilKnown(this.random.pick(this.nodes).hub, topic, data, once);
   }
@@ -238,7 +239,7 @@ class World {
   async #publishUntilKnown(
     hub: Hub,
     topic: string,
-    data: string,
+    data: Draft["data"],
     once: { key: string; publisher: string } | undefined,
   ): Promise<void> {
     try {
