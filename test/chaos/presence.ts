@@ -14,13 +14,13 @@ import type { NodeAddress } from "./client.ts";
 export const presenceTopic = "hall";
 export const presenceGraceSeconds = 2;
 
-const peopleCount = 12;
 const readerCount = 2;
 
 interface PresenceOptions {
   readonly nodes: readonly NodeAddress[];
   readonly random: Random;
   readonly checker: Checker;
+  readonly people: number;
 }
 
 export class PresenceWorld {
@@ -32,8 +32,8 @@ export class PresenceWorld {
   constructor(options: PresenceOptions) {
     this.#options = options;
     this.#doors = options.nodes.map((node) => ({ ...node, stoodStill: false }));
-    const { random } = options;
-    this.#people = Array.from({ length: peopleCount }, (_, nth) => new Person(`p${nth}`, presenceTopic));
+    const { random, people } = options;
+    this.#people = Array.from({ length: people }, (_, nth) => new Person(`p${nth}`, presenceTopic));
     this.#readers = Array.from({ length: readerCount }, () => new Reader(presenceTopic, random.branch()));
   }
 

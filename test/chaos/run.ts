@@ -25,12 +25,16 @@ const finishSeconds = 60;
 export interface ChaosOptions {
   readonly seed: number;
   readonly seconds: number;
+  /** Ends the run after so many events: on a busy machine fewer would happen in the same seconds. */
+  readonly eventsMax?: number;
   /** Of each topic in each form. */
   readonly followers: number;
   /** Publishers of each topic. */
   readonly publishers: number;
   /** How many times as long publishers and writers pause: less load, under which the same happens. 1 if left out. */
   readonly pauseTimes?: number;
+  /** Members of the topic with presence; 12 if left out. */
+  readonly people?: number;
   readonly isLossless: boolean;
   readonly log: (line: string) => void;
 }
@@ -80,7 +84,7 @@ async function run(cluster: Cluster, random: Random, checker: Checker, options: 
   const readers = [0, 1, 2].map(() => new KeyedReader(client(keyedTopic)));
   publishing.push(...writers.map((writer) => writer.writeUntil(stop.signal, 60 * pauseTimes)));
   publishing.push(...readers.map((reader) => reader.followUntil(stop.signal)));
-  const presence = new PresenceWorld(client(""));
+  const presence = new PresenceWorld({ ...client(""), people: options.people ?? 12 });
   publishing.push(presence.runUntil(stop.signal));
   const load = Promise.all([following, ...publishing]);
   load.catch(() => stop.abort());
@@ -147,11 +151,11 @@ async function streamUntil(
 async function happen(
   cluster: Cluster,
   random: Random,
-  { seconds, log, signal }: { seconds: number; log: (line: string) => void; signal: AbortSignal },
+  { seconds, eventsMax = Number.POSITIVE_INFINITY, log, signal }: ChaosOptions & { signal: AbortSignal },
 ): Promise<void> {
   const end = performance.now() + seconds * 1000;
   let left: [string, ChaosEvent][] = [];
-  while (performance.now() < end && !signal.aborted) {
+  for (let count = 0; count < eventsMax && performance.now() < end && !signal.aborted; count++) {
     if (left.length === 0) left = Object.entries(cluster.events);
     const [name, event] = random.take(left);
     log(name);

@@ -10,7 +10,7 @@ const graceMilliseconds = 3000;
 const busyMilliseconds = 1000;
 
 /** How often the primary and the nodes are asked for an answer. */
-const askMilliseconds = 100;
+const askMilliseconds = 250;
 
 interface Trouble {
   readonly name: string;

@@ -1,9 +1,9 @@
-/** Three nodes of one Redis, which are killed, stopped and replaced. */
+/** Nodes of one Redis, which are killed, stopped and replaced. */
 import { RedisServer } from "../support/redis.ts";
 import { type RunningServer, spawnServer } from "../support/server.ts";
 import type { Door } from "./people.ts";
 
-export const graceSeconds = 3;
+export const graceSeconds = 5;
 
 /** A node that has stood still for so long in the eyes of another is dead. */
 export const leaseSeconds = 10;
@@ -14,23 +14,25 @@ export interface Node {
 }
 
 export class Cluster implements AsyncDisposable {
-  readonly nodes: readonly [Node, Node, Node];
+  readonly nodes: readonly Node[];
   readonly #redis: RedisServer;
   readonly #away = new Set<Node>();
 
-  private constructor(redis: RedisServer, nodes: readonly [Node, Node, Node]) {
+  private constructor(redis: RedisServer, nodes: readonly Node[]) {
     this.#redis = redis;
     this.nodes = nodes;
   }
 
-  static async start(): Promise<Cluster> {
+  static async start(nodes: number): Promise<Cluster> {
     const redis = await RedisServer.start();
     const node = async (): Promise<Node> => {
       const server = await spawnServer(flagsFor(redis));
       const { url, socketUrl } = server;
       return { server, door: { url, socketUrl, stoodStill: false } };
     };
-    return new Cluster(redis, [await node(), await node(), await node()]);
+    const started: Node[] = [];
+    while (started.length < nodes) started.push(await node());
+    return new Cluster(redis, started);
   }
 
   /** Of the nodes that answer. */

@@ -20,7 +20,7 @@ const { seed, runs, people, stopped } = command.opts<{
 for (let run = 0; run < runs; run++) {
   const own = seed + run;
   const log = (line: string): void => console.log(`  ${line}`);
-  const options = { seed: own, people, log, stoppedSeconds: stopped };
+  const options = { seed: own, people, nodes: 3, log, stoppedSeconds: stopped, flapPauseMilliseconds: 40 };
   try {
     const { lines, connections, leaves } = await (scene === "deploy" ? runDeploy : runTroubles)(options);
     console.log(`seed ${own}: ${lines} lines, ${connections} connections of the reader, ${leaves} leaves`);

@@ -1,5 +1,5 @@
 /**
- * The sceptic of presence: people whose lines come, go and flap at three nodes, to which things happen. In the end what a plain
+ * The sceptic of presence: people whose lines come, go and flap at several nodes, to which things happen. In the end what a plain
  * reader was told is who has a line; and nobody who had one was told to have left, but for those of a node that stood still.
  */
 import { Random } from "../support/random.ts";
@@ -11,11 +11,12 @@ import { Reader } from "./reader.ts";
 const topic = "room/42";
 
 /** From what a client knows of its line to what the node has said of it, on a busy machine. */
-const slackMilliseconds = 1500;
+const slackMilliseconds = 3000;
 
 export interface SceneOptions {
   readonly seed: number;
   readonly people: number;
+  readonly nodes: number;
   readonly log: (line: string) => void;
 }
 
@@ -26,17 +27,29 @@ export interface SceneTally {
   readonly leaves: number;
 }
 
+interface TroublesOptions extends Omit<SceneOptions, "nodes"> {
+  readonly stoppedSeconds: number;
+  /** At most, from one line that flaps to the next. */
+  readonly flapPauseMilliseconds: number;
+}
+
 /** One node stands still, one is killed and one is drained, while lines flap. */
-export const runTroubles = (
-  options: SceneOptions & { readonly stoppedSeconds: number },
-): Promise<SceneTally> =>
-  run(options, async ({ cluster, people, random, log }) => {
+export const runTroubles = ({
+  stoppedSeconds,
+  flapPauseMilliseconds,
+  ...options
+}: TroublesOptions): Promise<SceneTally> =>
+  run({ ...options, nodes: 3 }, async ({ cluster, people, random, log }) => {
     const left = [...cluster.nodes];
     const [stopped, killed, drained] = [random.take(left), random.take(left), random.take(left)];
     const done = new AbortController();
-    const flapping = flapUntil(done.signal, people, cluster, random.branch());
+    const flapping = flapUntil(
+      done.signal,
+      { people, cluster, random: random.branch() },
+      flapPauseMilliseconds,
+    );
     log("a node stands still");
-    const standing = cluster.standStill(stopped, options.stoppedSeconds);
+    const standing = cluster.standStill(stopped, stoppedSeconds);
     for (const [what, node, signal] of [
       ["a node is killed", killed, "SIGKILL"],
       ["a node is drained", drained, "SIGTERM"],
@@ -51,7 +64,7 @@ export const runTroubles = (
     await flapping;
   });
 
-/** Each node is replaced in turn, and whoever is sent away comes back elsewhere: nobody leaves. */
+/** Each of at least two nodes is replaced in turn, and whoever is sent away comes back elsewhere: nobody leaves. */
 export const runDeploy = (options: SceneOptions): Promise<SceneTally> =>
   run(options, async ({ cluster, people, random, log }) => {
     const done = new AbortController();
@@ -74,11 +87,11 @@ interface World {
 
 /** @throws an error that says who was told to be here, or to have left, and was not */
 async function run(
-  { seed, people: count, log }: SceneOptions,
+  { seed, people: count, nodes, log }: SceneOptions,
   happen: (world: World) => Promise<void>,
 ): Promise<SceneTally> {
   const random = new Random(seed);
-  await using cluster = await Cluster.start();
+  await using cluster = await Cluster.start(nodes);
   const reader = new Reader(topic, random.branch());
   const stop = new AbortController();
   const reading = reader.readUntil(stop.signal, () => cluster.doors);
@@ -131,13 +144,12 @@ function checkLeaves(people: readonly Person[], { leaves }: Reader): void {
 
 async function flapUntil(
   signal: AbortSignal,
-  people: readonly Person[],
-  cluster: Cluster,
-  random: Random,
+  { people, cluster, random }: Omit<World, "log">,
+  pauseMilliseconds: number,
 ): Promise<void> {
   while (!signal.aborted) {
     await random.pick(people).flap(random, cluster.doors);
-    await Bun.sleep(random.between(0, 40));
+    await Bun.sleep(random.between(0, pauseMilliseconds));
   }
 }
 
