@@ -1,5 +1,5 @@
 /** What nodes do while Redis fails in each of its ways, and that all is well when it is back. */
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
@@ -13,7 +13,7 @@ import { closedAfterEach } from "../../support/closed-after-each.ts";
 import { freePort } from "../../support/free-port.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
-import { root, spawnServer } from "../../support/server.ts";
+import { type RunningServer, root, spawnServer } from "../../support/server.ts";
 import { lacks } from "../../support/tool.ts";
 import { cloudEvents, openTopic, post, publish } from "../../support/topics.ts";
 import { until } from "../../support/wait.ts";
@@ -24,6 +24,23 @@ setDefaultTimeout(120_000);
 const opened = closedAfterEach();
 
 const server = async (...flags: string[]): Promise<RedisServer> => opened(await RedisServer.start(...flags));
+
+let shared: RedisServer | undefined;
+afterAll(async () => shared?.[Symbol.asyncDispose]());
+
+/** A server that tests share which leave it running: it takes publications and is empty when the next one begins. */
+async function sharedServer(): Promise<RedisServer> {
+  shared ??= await RedisServer.start();
+  const redis = shared;
+  opened({
+    [Symbol.asyncDispose]: async () => {
+      redis.resume();
+      await acceptWrites(redis);
+      await redis.command("FLUSHALL");
+    },
+  });
+  return redis;
+}
 
 async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
   const node = unreadyOn(server, settings);
@@ -38,7 +55,9 @@ function unreadyOn(server: RedisServer, settings: Partial<RedisBrokerSettings> =
 
 const reasonOf = ({ broker }: RedisNode): string => broker.state.reason ?? "";
 
-/** @returns the milliseconds until it was refused */
+const readinessOf = async ({ url }: RunningServer) =>
+  (await (await fetch(new URL("/readyz", url))).json()) as { broker: string; reason: string };
+
 async function expectRefused(node: RedisNode): Promise<void> {
   const begun = performance.now();
   await expect(node.publish("refused")).rejects.toBeInstanceOf(BrokerUnavailable);
@@ -47,14 +66,14 @@ async function expectRefused(node: RedisNode): Promise<void> {
 
 describe.skipIf(lacks("redis-server"))("while Redis", () => {
   test("is stopped, a publication is refused within 3 s; then all that was accepted comes once and in order", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     const node = await nodeOn(redis);
     const client = await node.come();
     await node.publish("1");
     redis.pause();
     await expectRefused(node);
     await node.away();
-    expect(reasonOf(node)).toBe("Redis does not answer");
+    await until(() => reasonOf(node) === "Redis does not answer", "the node to say why");
     redis.resume();
     await node.ready();
     await node.publishAtLast("2");
@@ -65,7 +84,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("is behind a connection that a router forgot, the node opens another", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     const node = await nodeOn(redis);
     const client = await node.come();
     await node.publish("1");
@@ -80,7 +99,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("answers while the node itself stands still, its connections stay", async () => {
-    const node = await nodeOn(await server());
+    const node = await nodeOn(await sharedServer());
     const client = await node.come();
     const published = node.publish("1");
     await Bun.sleep(0); // It is sent.
@@ -93,7 +112,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("has cut only the announcements, publishing goes on, and what was missed is made up for", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     const node = await nodeOn(redis);
     const client = await node.come();
     for (let round = 0; round < 5; round++) {
@@ -121,7 +140,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("is loading its data, the node waits and says so", async () => {
-    const redis = await server("--appendonly", "yes");
+    const redis = await server("--appendonly", "yes", "--rdbcompression", "no");
     const node = await nodeOn(redis);
     const client = await node.come();
     await node.publish("1");
@@ -137,9 +156,11 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
     );
     await redis.kill();
     await node.away();
-    const slowly = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"];
+    // 50 ms a key, and it answers after each: longer than the longest pause between two attempts of the node.
+    const slowly = ["--key-load-delay", "50000", "--loading-process-events-interval-bytes", "1024"];
     const loading = redis.restart(...slowly);
     await until(() => reasonOf(node).includes("loading its data"), "the node to say that Redis is loading");
+    await redis.command("CONFIG", "SET", "key-load-delay", "0");
     await loading;
     await node.ready();
     await node.publishAtLast("2");
@@ -148,7 +169,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("refuses the password, the node says so, and goes on when it is right", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     await redis.command("CONFIG", "SET", "requirepass", "secret");
     const node = unreadyOn(redis);
     await until(() => reasonOf(node).includes("asks for a password"), "the node to ask for a password");
@@ -160,7 +181,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("carries what no node has sent, the node goes on", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     const node = await nodeOn(redis);
     const client = await node.come();
     const channels = (await redis.command("PUBSUB", "CHANNELS", "test:*")) as string[];
@@ -172,7 +193,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("has forgotten the scripts, the node loads them again", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     const node = await nodeOn(redis);
     const client = await node.come();
     await redis.command("SCRIPT", "FLUSH");
@@ -338,7 +359,7 @@ describe.skipIf(lacks("redis-server"))("a server that refuses to write is read, 
   });
 
   test("is full: a topic that it does not know waits for room, published to or subscribed to", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     const node = await nodeOn(redis);
     await redis.command("CONFIG", "SET", "maxmemory", "1");
     await expect(node.publish("refused", "new")).rejects.toThrow("Redis is full");
@@ -386,7 +407,7 @@ test.skipIf(lacks("redis-server"))(
   async () => {
     const page = await Bun.file(resolve(root, "docs/clustering.md")).text();
     const [, rules = ""] = /^user longwire (on [\s\S]*?)^```/m.exec(page) ?? [];
-    const redis = await server();
+    const redis = await sharedServer();
     await redis.command("ACL", "SETUSER", "longwire", ...rules.trim().split(/\s+/));
     const url = `redis://longwire:secret@127.0.0.1:${redis.port}`;
     const presenceLimits = { presence: ["room"], presenceGraceSeconds: 1, presenceMembersMax: 1000 };
@@ -397,7 +418,8 @@ test.skipIf(lacks("redis-server"))(
     await node.publishAtLast("1");
     await node.hub.takeStream("stream", once, "writer");
     await client.has("1");
-    expect((await node.hub.inspect(["news"]))[0]?.subscribers).toBe(1);
+    const subscribers = async () => (await node.hub.inspect(["news"]))[0]?.subscribers;
+    await until(async () => (await subscribers()) === 1, "the other node to say how many subscribers it has");
     await node.come(client.id);
     const draft = { data: "", contentType: "text/plain", attributes: { partitionkey: "key" } };
     for (const drafts of [[draft], [removalOf("key")], [draft]])
@@ -444,11 +466,10 @@ test.skipIf(lacks("redis-server", "openssl"))(
     await publish(trusting, "news", "by TLS");
     expect((await client.event()).data).toBe("by TLS");
     expect(JSON.stringify(trusting.log())).not.toContain("p%40ss");
-    const { broker, reason } = (await (await fetch(new URL("/readyz", untrusting.url))).json()) as {
-      broker: string;
-      reason: string;
-    };
-    expect([broker, reason]).toEqual(["away", expect.stringMatching(/certificate/i)]);
+    await until(async () => {
+      const { broker, reason } = await readinessOf(untrusting);
+      return broker === "away" && /certificate/i.test(reason);
+    }, "the other server to say that it does not trust the certificate");
   },
 );
 
@@ -464,11 +485,9 @@ describe.skipIf(lacks("redis-server"))("a server on Redis", () => {
     const refused = await post(running, "news", "refused");
     expect(performance.now() - begun).toBeLessThan(settleSecondsMax * 1000);
     expect([refused.status, refused.headers.get("Retry-After") !== null]).toEqual([503, true]);
-    const readiness = await fetch(new URL("/readyz", running.url));
-    expect([readiness.status, await readiness.json()]).toEqual([
-      200,
-      { ready: true, draining: false, broker: "away", reason: "Redis does not answer" },
-    ]);
+    const away = { ready: true, draining: false, broker: "away", reason: "Redis does not answer" };
+    await until(async () => Bun.deepEquals(await readinessOf(running), away), "the server to say why");
+    expect((await fetch(new URL("/readyz", running.url))).status).toBe(200);
     await redis.kill();
     await redis.restart();
     await until(async () => (await post(running, "news", "again")).ok, "publishing to go on");
@@ -480,15 +499,12 @@ describe.skipIf(lacks("redis-server"))("a server on Redis", () => {
     await using running = await spawnServer(["--redis", "redis://:secret@127.0.0.1:1"]);
     const readiness = await fetch(new URL("/readyz", running.url));
     expect(readiness.status).toBe(503);
-    await until(async () => {
-      const { reason } = (await (await fetch(new URL("/readyz", running.url))).json()) as { reason: string };
-      return reason.includes("ECONNREFUSED");
-    }, "the reason");
+    await until(async () => (await readinessOf(running)).reason.includes("ECONNREFUSED"), "the reason");
     expect(JSON.stringify(running.log())).not.toContain("secret");
   });
 
   test("counts the subscribers of all nodes, and forgets a node that died within 15 s", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     const flags = ["--redis", redis.url];
     await using one = await spawnServer(flags);
     await using other = await spawnServer(flags);
@@ -508,16 +524,16 @@ describe.skipIf(lacks("redis-server"))("a server on Redis", () => {
   });
 
   test("serves a crowd that returns to a node where nobody was by a handful of reads", async () => {
-    const redis = await server();
+    const redis = await sharedServer();
     const node = await nodeOn(redis);
     const first = await node.publish("1");
     for (let number = 2; number <= 50; number++) await node.publish(String(number));
     const cold = await nodeOn(redis);
     await redis.command("CONFIG", "RESETSTAT");
     const id = `${first.epoch}-${first.offset}`;
-    const crowd = await Promise.all(Array.from({ length: 1000 }, () => cold.come(id)));
+    const crowd = await Promise.all(Array.from({ length: 300 }, () => cold.come(id)));
     await Promise.all(crowd.map((client) => client.has("50")));
-    const calls = /calls=(\d+)/.exec((await redis.info("cmdstat_evalsha")) ?? "")?.[1];
-    expect(Number(calls)).toBeLessThan(20); // Two nodes beat once a second.
+    const calls = /calls=(\d+)/.exec((await redis.info("cmdstat_lrange")) ?? "")?.[1];
+    expect(Number(calls)).toBeWithin(1, 20); // A read takes a few.
   });
 });
