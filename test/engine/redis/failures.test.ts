@@ -1,5 +1,5 @@
 /** What nodes do while Redis fails in each of its ways, and that all is well when it is back. */
-import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { RedisBrokerSettings } from "../../../src/engine/redis/broker.ts";
@@ -14,6 +14,7 @@ import { freePort } from "../../support/free-port.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
 import { type RunningServer, root, spawnServer } from "../../support/server.ts";
+import { acceptWrites, sharedRedis } from "../../support/shared-redis.ts";
 import { lacks } from "../../support/tool.ts";
 import { cloudEvents, openTopic, post, publish } from "../../support/topics.ts";
 import { until } from "../../support/wait.ts";
@@ -22,25 +23,9 @@ import { settleSecondsMax } from "../contract/away.ts";
 setDefaultTimeout(120_000);
 
 const opened = closedAfterEach();
+const emptyRedis = sharedRedis(opened);
 
 const server = async (...flags: string[]): Promise<RedisServer> => opened(await RedisServer.start(...flags));
-
-let shared: RedisServer | undefined;
-afterAll(async () => shared?.[Symbol.asyncDispose]());
-
-/** A server that tests share which leave it running: it takes publications and is empty when the next one begins. */
-async function sharedServer(): Promise<RedisServer> {
-  shared ??= await RedisServer.start();
-  const redis = shared;
-  opened({
-    [Symbol.asyncDispose]: async () => {
-      redis.resume();
-      await acceptWrites(redis);
-      await redis.command("FLUSHALL");
-    },
-  });
-  return redis;
-}
 
 async function nodeOn(server: RedisServer, settings: Partial<RedisBrokerSettings> = {}): Promise<RedisNode> {
   const node = unreadyOn(server, settings);
@@ -66,7 +51,7 @@ async function expectRefused(node: RedisNode): Promise<void> {
 
 describe.skipIf(lacks("redis-server"))("while Redis", () => {
   test("is stopped, a publication is refused within 3 s; then all that was accepted comes once and in order", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     const node = await nodeOn(redis);
     const client = await node.come();
     await node.publish("1");
@@ -84,7 +69,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("is behind a connection that a router forgot, the node opens another", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     const node = await nodeOn(redis);
     const client = await node.come();
     await node.publish("1");
@@ -99,7 +84,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("answers while the node itself stands still, its connections stay", async () => {
-    const node = await nodeOn(await sharedServer());
+    const node = await nodeOn(await emptyRedis());
     const client = await node.come();
     const published = node.publish("1");
     await Bun.sleep(0); // It is sent.
@@ -112,7 +97,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("has cut only the announcements, publishing goes on, and what was missed is made up for", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     const node = await nodeOn(redis);
     const client = await node.come();
     for (let round = 0; round < 5; round++) {
@@ -169,7 +154,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("refuses the password, the node says so, and goes on when it is right", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     await redis.command("CONFIG", "SET", "requirepass", "secret");
     const node = unreadyOn(redis);
     await until(() => reasonOf(node).includes("asks for a password"), "the node to ask for a password");
@@ -181,7 +166,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("carries what no node has sent, the node goes on", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     const node = await nodeOn(redis);
     const client = await node.come();
     const channels = (await redis.command("PUBSUB", "CHANNELS", "test:*")) as string[];
@@ -193,7 +178,7 @@ describe.skipIf(lacks("redis-server"))("while Redis", () => {
   });
 
   test("has forgotten the scripts, the node loads them again", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     const node = await nodeOn(redis);
     const client = await node.come();
     await redis.command("SCRIPT", "FLUSH");
@@ -237,10 +222,6 @@ const writeRefusals: Readonly<Record<string, (redis: RedisServer) => Promise<str
     return "too few replicas are connected";
   },
 };
-
-async function acceptWrites(redis: RedisServer): Promise<void> {
-  await redis.command("CONFIG", "SET", "maxmemory", "0", "save", "", "min-replicas-to-write", "0");
-}
 
 describe.skipIf(lacks("redis-server"))("a server that refuses to write is read, because it", () => {
   for (const [name, refuse] of Object.entries(writeRefusals))
@@ -359,7 +340,7 @@ describe.skipIf(lacks("redis-server"))("a server that refuses to write is read, 
   });
 
   test("is full: a topic that it does not know waits for room, published to or subscribed to", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     const node = await nodeOn(redis);
     await redis.command("CONFIG", "SET", "maxmemory", "1");
     await expect(node.publish("refused", "new")).rejects.toThrow("Redis is full");
@@ -407,7 +388,7 @@ test.skipIf(lacks("redis-server"))(
   async () => {
     const page = await Bun.file(resolve(root, "docs/clustering.md")).text();
     const [, rules = ""] = /^user longwire (on [\s\S]*?)^```/m.exec(page) ?? [];
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     await redis.command("ACL", "SETUSER", "longwire", ...rules.trim().split(/\s+/));
     const url = `redis://longwire:secret@127.0.0.1:${redis.port}`;
     const presenceLimits = { presence: ["room"], presenceGraceSeconds: 1, presenceMembersMax: 1000 };
@@ -504,7 +485,7 @@ describe.skipIf(lacks("redis-server"))("a server on Redis", () => {
   });
 
   test("counts the subscribers of all nodes, and forgets a node that died within 15 s", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     const flags = ["--redis", redis.url];
     await using one = await spawnServer(flags);
     await using other = await spawnServer(flags);
@@ -524,7 +505,7 @@ describe.skipIf(lacks("redis-server"))("a server on Redis", () => {
   });
 
   test("serves a crowd that returns to a node where nobody was by a handful of reads", async () => {
-    const redis = await sharedServer();
+    const redis = await emptyRedis();
     const node = await nodeOn(redis);
     const first = await node.publish("1");
     for (let number = 2; number <= 50; number++) await node.publish(String(number));

@@ -8,6 +8,7 @@ import { closedAfterEach } from "../../support/closed-after-each.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
 import { spawnServer } from "../../support/server.ts";
+import { sharedRedis } from "../../support/shared-redis.ts";
 import { lacks } from "../../support/tool.ts";
 import { everyEvent, openStream, publish } from "../../support/topics.ts";
 import { until } from "../../support/wait.ts";
@@ -16,6 +17,7 @@ import { all, endTopic, failureOf, once, post, text, wholePage } from "../contra
 setDefaultTimeout(120_000);
 
 const opened = closedAfterEach();
+const emptyRedis = sharedRedis(opened);
 
 const serverOf = async (...flags: string[]): Promise<RedisServer> =>
   opened(await RedisServer.start(...flags));
@@ -38,7 +40,7 @@ const originIds = async (node: RedisNode): Promise<unknown[]> =>
 
 describe.skipIf(lacks("redis-server"))("a feed in Redis", () => {
   test("is read by event stream at one node, and gets what is published at another", async () => {
-    const redis = await serverOf();
+    const redis = await emptyRedis();
     const flags = ["--redis", redis.url, "--feed", "chat/* all-chats"];
     await using one = await spawnServer(flags);
     await using other = await spawnServer(flags);
@@ -109,7 +111,7 @@ describe.skipIf(lacks("redis-server"))("a feed in Redis", () => {
   });
 
   test("that was a topic of its own, and has ended, begins a new epoch with what comes first", async () => {
-    const server = await serverOf();
+    const server = await emptyRedis();
     const before = await nodeOn(server, { feeds: [] });
     await before.publish("own", "all-chats");
     const ended = await endTopic(before.broker, "all-chats");
@@ -127,7 +129,7 @@ describe.skipIf(lacks("redis-server"))("a feed in Redis", () => {
   });
 
   test("that cannot be appended to leaves no answer for a repetition, which appends to it", async () => {
-    const server = await serverOf();
+    const server = await emptyRedis();
     const node = await nodeOn(server);
     await server.command("RPUSH", "test:{all-chats}:p", "no hash");
     expect(await failureOf(post(node.broker, "chat/1", text("one"), once))).toBeInstanceOf(BrokerUnavailable);
@@ -138,7 +140,7 @@ describe.skipIf(lacks("redis-server"))("a feed in Redis", () => {
   });
 
   test("is told the removal of a key while Redis is full, and gets nothing of what is refused", async () => {
-    const server = await serverOf();
+    const server = await emptyRedis();
     const node = await nodeOn(server);
     const set = { ...text("1"), attributes: { partitionkey: "a" } };
     const positions: Position[] = [await post(node.broker, "chat/state", set)];

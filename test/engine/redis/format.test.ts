@@ -7,9 +7,10 @@ import { decodeEntry } from "../../../src/engine/redis/entry.ts";
 import { BrokerUnavailable, TopicEnded } from "../../../src/topic/broker.ts";
 import { removalOf } from "../../../src/topic/key.ts";
 import { closedAfterEach } from "../../support/closed-after-each.ts";
-import { RedisServer } from "../../support/redis.ts";
+import type { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
 import { spawnServer } from "../../support/server.ts";
+import { sharedRedis } from "../../support/shared-redis.ts";
 import { lacks } from "../../support/tool.ts";
 import { openEvents, publish } from "../../support/topics.ts";
 import { until } from "../../support/wait.ts";
@@ -17,12 +18,13 @@ import { until } from "../../support/wait.ts";
 setDefaultTimeout(120_000);
 
 const opened = closedAfterEach();
+const emptyRedis = sharedRedis(opened);
 
 /** A second ago, so that nothing has aged. */
 const time = Date.now() - 1000;
 
 async function writtenByVersion01(): Promise<{ redis: RedisServer; node: RedisNode }> {
-  const redis = opened(await RedisServer.start());
+  const redis = await emptyRedis();
   const [replid, run] = [await redis.info("master_replid"), await redis.info("run_id")];
   await redis.command("SET", "test:fence", `${replid} 5 5 ${time} 0 ${run}`);
   await redis.command("SET", "test:{news}:p", `abc 3 ${time} ${time} 5 - old:1 -`);
@@ -53,7 +55,7 @@ async function everything(redis: RedisServer): Promise<Record<string, string>> {
 
 describe.skipIf(lacks("redis-server"))("what this version has written", () => {
   test("are hashes with named fields", async () => {
-    const redis = opened(await RedisServer.start());
+    const redis = await emptyRedis();
     const node = opened(await RedisNode.on(redis));
     const { epoch } = await node.publish("one");
     const fence = new Map(pairsOf(await redis.command("HGETALL", "test:fence")));
@@ -82,7 +84,7 @@ describe.skipIf(lacks("redis-server"))("what this version has written", () => {
   });
 
   test("of a keyed topic is an entry of each key, and their offsets", async () => {
-    const redis = opened(await RedisServer.start());
+    const redis = await emptyRedis();
     const node = opened(await RedisNode.on(redis, { keyed: ["prices"] }));
     const draft = { data: "1", contentType: "text/plain", attributes: { partitionkey: "a" } };
     for (const next of [draft, { ...draft, attributes: { partitionkey: "b" } }, removalOf("a")])
@@ -105,7 +107,7 @@ describe.skipIf(lacks("redis-server"))("what this version has written", () => {
   });
 
   test("is refused by the scripts of version 0.1, which change nothing", async () => {
-    const redis = opened(await RedisServer.start());
+    const redis = await emptyRedis();
     const node = opened(await RedisNode.on(redis));
     await node.publish("one");
     const before = await everything(redis);
@@ -207,7 +209,7 @@ test.skipIf(lacks("redis-server"))(
   async () => {
     await using memory = await spawnServer();
     const id = await publish(memory, "news", "before");
-    const redis = opened(await RedisServer.start());
+    const redis = await emptyRedis();
     await using moved = await spawnServer(["--redis", redis.url]);
     await until(async () => (await fetch(new URL("/readyz", moved.url))).ok, "the server to reach Redis");
     await publish(moved, "news", "first");

@@ -8,6 +8,7 @@ import { formatId, type Position } from "../../../src/topic/message.ts";
 import { closedAfterEach } from "../../support/closed-after-each.ts";
 import { RedisServer } from "../../support/redis.ts";
 import { RedisNode } from "../../support/redis-node.ts";
+import { sharedRedis } from "../../support/shared-redis.ts";
 import { lacks } from "../../support/tool.ts";
 import { until } from "../../support/wait.ts";
 import { failureOf, wholePage } from "../contract/messages.ts";
@@ -15,6 +16,7 @@ import { failureOf, wholePage } from "../contract/messages.ts";
 setDefaultTimeout(120_000);
 
 const opened = closedAfterEach();
+const emptyRedis = sharedRedis(opened);
 
 const serverOf = async (...flags: string[]): Promise<RedisServer> =>
   opened(await RedisServer.start(...flags));
@@ -54,7 +56,7 @@ async function livesOf(server: RedisServer): Promise<number[]> {
 
 describe.skipIf(lacks("redis-server"))("a keyed topic in Redis", () => {
   test("takes no value while Redis is full, gives what it has, and removes, which makes room", async () => {
-    const server = await serverOf();
+    const server = await emptyRedis();
     const node = await nodeOn(server);
     await set(node, "a=1");
     const before = await set(node, "b=1");
@@ -133,7 +135,7 @@ describe.skipIf(lacks("redis-server"))("a keyed topic in Redis", () => {
   });
 
   test("begins a new epoch, with nothing in it, where --keyed is changed", async () => {
-    const server = await serverOf();
+    const server = await emptyRedis();
     const places: Position[] = [];
     const draft = { data: "x=1", contentType: "text/plain", attributes: { partitionkey: "x" } };
     for (const patterns of [[], keyed, [], keyed]) {
@@ -165,7 +167,7 @@ describe.skipIf(lacks("redis-server"))("a keyed topic in Redis", () => {
   });
 
   test("lives for ever while it has a value, and as long as any other with none or after its end", async () => {
-    const server = await serverOf();
+    const server = await emptyRedis();
     const node = await nodeOn(server);
     const ages = async (): Promise<string[]> => [
       ...new Set((await livesOf(server)).map((life) => (life === -1 ? "for ever" : "for its age"))),
@@ -188,7 +190,7 @@ describe.skipIf(lacks("redis-server"))("a keyed topic in Redis", () => {
   });
 
   test("gives a node that missed announcements the newest of each key, and is live again from there", async () => {
-    const server = await serverOf();
+    const server = await emptyRedis();
     const [node, other] = [await nodeOn(server), await nodeOn(server)];
     const live = await node.come(undefined, "prices");
     await set(other, "a=1");
