@@ -1,7 +1,7 @@
 /** Chromium, driven by Playwright, for the tests of the page. */
 import { afterAll, beforeAll } from "bun:test";
 import type { ServerWebSocket } from "bun";
-import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core";
+import type { Locator, Page, ViewportSize } from "playwright-core";
 import type { View as PanelName } from "../../public/ground/settings.ts";
 import { heartbeatIntervalSeconds } from "../../public/line/line.ts";
 import type { EntryKind } from "../../public/log/entry.ts";
@@ -10,27 +10,43 @@ import { Refusals } from "../../src/http/refusal.ts";
 import { routesOf } from "../../src/http/routes.ts";
 import { createLogger } from "../../src/log.ts";
 import { Counters } from "../../src/metrics.ts";
-import { launchBrowser } from "./chromium.ts";
+import { leaveConnection, sharedConnection } from "./chromium.ts";
 import { type RunningServer, spawnServer } from "./server.ts";
 import { lacks } from "./tool.ts";
 
-export interface ViewOptions extends BrowserContextOptions {
+export interface ViewOptions {
   /** The test can let time in the page pass faster: `page.clock`. */
   readonly hasClock?: boolean;
   /** The part of the address after `#`. */
   readonly hash?: string;
+  readonly javaScriptEnabled?: boolean;
+  readonly locale?: string;
+  readonly viewport?: ViewportSize;
 }
 
+/** The page shows one panel at a time, which costs half of what all of them cost. */
+const narrow: ViewportSize = { width: 1000, height: 700 };
+
+/** The page shows the topics panel beside another one. */
+export const wide: ViewportSize = { width: 1280, height: 720 };
+
+/** What a tab has for ever. */
+type TabKind = Required<Pick<ViewOptions, "hasClock" | "javaScriptEnabled" | "locale">>;
+
+/**
+ * Tabs of this process that no test uses, by their kind. A new one costs twice as much as a page that is opened in one of
+ * these: it is a process of Chromium, which compiles the page anew.
+ */
+const idleTabs = new Map<string, Page[]>();
+
 /** @returns a tab without history */
-async function newTab(
-  browser: Browser,
-  { hasClock = false, hash: _, ...options }: ViewOptions,
-): Promise<Page> {
+async function newTab({ hasClock, ...options }: TabKind, viewport: ViewportSize): Promise<Page> {
+  const browser = await sharedConnection();
   // Movements would be drawn sixty times a second by the processor.
-  const context = await browser.newContext({ locale: "en-US", reducedMotion: "reduce", ...options });
+  const context = await browser.newContext({ ...options, viewport, reducedMotion: "reduce" });
   context.setDefaultTimeout(120_000);
   const page = await context.newPage();
-  if (options.javaScriptEnabled !== false) {
+  if (options.javaScriptEnabled) {
     await page.addInitScript(() =>
       document.addEventListener("securitypolicyviolation", (event) =>
         console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`),
@@ -50,63 +66,78 @@ async function installClock(page: Page): Promise<void> {
   );
 }
 
-/** One browser and one server for all the tests of a file, which constructs it at its top level. */
+/** Leaves the tab as a new one, for another test. */
+async function putBack(page: Page, kind: TabKind): Promise<void> {
+  if (page.isClosed() || !kind.javaScriptEnabled) return page.context().close();
+  for (const event of ["request", "websocket", "pageerror", "console"]) page.removeAllListeners(event);
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  for (const other of page.context().pages()) if (other !== page) await other.close();
+  await page.evaluate(() => {
+    localStorage.clear();
+    sessionStorage.clear();
+  });
+  await page.goto("about:blank");
+  await page.mouse.move(0, 0);
+  if (kind.hasClock) {
+    await page.clock.resume();
+    await page.clock.install();
+  }
+  const name = JSON.stringify(kind);
+  idleTabs.set(name, [...(idleTabs.get(name) ?? []), page]);
+}
+
+/** One browser for all the tests of the process, and one server for those of a file, which constructs it at its top level. */
 export class SharedBrowser {
   readonly #panel: PanelName;
-  /** The tab of the tests that need no other: each new one is a process of Chromium, which compiles the page anew. */
-  #idleTab: Page | undefined;
-  #started: readonly [Browser, RunningServer] | undefined;
+  #server: RunningServer | undefined;
 
   /** @param panel the panel that the tests use */
   constructor(panel: PanelName) {
     this.#panel = panel;
     beforeAll(async () => {
-      if (!lacks("chromium")) this.#started = await Promise.all([launchBrowser(), spawnServer()]);
+      if (!lacks("chromium")) [this.#server] = await Promise.all([spawnServer(), sharedConnection()]);
     });
     afterAll(async () => {
-      const [browser, server] = this.#started ?? [];
-      await Promise.all([browser?.close(), server?.[Symbol.asyncDispose]()]);
+      await Promise.all([leaveConnection(), this.#server?.[Symbol.asyncDispose]()]);
     });
   }
 
   get server(): RunningServer {
-    return this.#parts[1];
+    if (!this.#server) throw new Error("the server is used before its tests began");
+    return this.#server;
   }
 
   /** @param url the server's page if left out */
   readonly open = async (options: ViewOptions = {}, url = this.server.url): Promise<View> => {
-    const { hash = "", ...special } = options;
-    const isOrdinary = Object.keys(special).length === 0;
-    const idle = isOrdinary ? this.#idleTab : undefined;
-    if (idle) this.#idleTab = undefined;
-    const page = idle ?? (await newTab(this.#parts[0], options));
-    const view = new View(page, this.#panel, () => (isOrdinary ? this.#clear(page) : page.context().close()));
+    const { hash = "", viewport = narrow } = options;
+    const { hasClock = false, javaScriptEnabled = true, locale = "en-US" } = options;
+    const kind: TabKind = { hasClock, javaScriptEnabled, locale };
+    const page = idleTabs.get(JSON.stringify(kind))?.pop() ?? (await newTab(kind, viewport));
+    if (!Bun.deepEquals(page.viewportSize(), viewport)) await page.setViewportSize(viewport);
+    const view = new View(page, this.#panel, () => putBack(page, kind));
     await page.goto(new URL(hash, url).href);
-    const tab = page.locator(`[data-tab="${this.#panel}"]`);
-    if (options.javaScriptEnabled !== false) await page.locator("main").waitFor();
+    if (!javaScriptEnabled) return view;
+    await page.locator("main").waitFor();
+    const tab = page.locator(`[data-tab="${this.#panel}"]:not([aria-current])`);
     if ((await tab.count()) > 0) await tab.click();
     return view;
   };
+}
 
-  /** Leaves the tab as a new one. */
-  async #clear(page: Page): Promise<void> {
-    for (const event of ["request", "websocket", "pageerror", "console"]) page.removeAllListeners(event);
-    await page.unrouteAll({ behavior: "ignoreErrors" });
-    for (const other of page.context().pages()) if (other !== page) await other.close();
-    await page.evaluate(() => {
-      localStorage.clear();
-      sessionStorage.clear();
-    });
-    await page.mouse.move(0, 0);
-    await page.goto("about:blank");
-    if (this.#idleTab) await page.context().close();
-    else this.#idleTab = page;
-  }
-
-  get #parts(): readonly [Browser, RunningServer] {
-    if (!this.#started) throw new Error("the browser is used before its tests began");
-    return this.#started;
-  }
+/**
+ * One page for all the tests of a `describe`, at whose top level it is called. Each test leaves the page as the next one
+ * needs it.
+ */
+export function sharedView(open: () => Promise<View>): () => View {
+  let view: View | undefined;
+  beforeAll(async () => {
+    view = await open();
+  });
+  afterAll(() => view?.[Symbol.asyncDispose]());
+  return () => {
+    if (!view) throw new Error("the page is used before its tests began");
+    return view;
+  };
 }
 
 /** An opened page, as the tests use it. */
@@ -184,13 +215,11 @@ export class View implements AsyncDisposable {
     await this.page.clock.pauseAt(now + (heartbeatIntervalSeconds * 1000) / 2);
   }
 
-  /** After two frames, when a requested scroll has happened. */
-  scrollTopAfterFrame(): Promise<number> {
-    return this.part("rows").evaluate(
-      (log) =>
-        new Promise<number>((resolve) =>
-          requestAnimationFrame(() => requestAnimationFrame(() => resolve(log.scrollTop))),
-        ),
+  /** Resolves after two frames: the log shows in the next one what it was given, and scrolls. */
+  frames(): Promise<void> {
+    return this.page.evaluate(
+      () =>
+        new Promise<void>((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => resolve()))),
     );
   }
 

@@ -26,6 +26,7 @@ const browser = Bun.spawn(
     "--disable-extensions",
     "--disable-sync",
     "--hide-scrollbars", // As on a phone, and on a desktop that draws them over the page.
+    "--renderer-process-limit=1", // For each context: its tabs share one process, which is dear to start.
     "--disable-dev-shm-usage", // Containers have little of it.
     // The pages of several files are open at once, and none may be slowed down as one in the background.
     "--disable-background-timer-throttling",

@@ -47,3 +47,16 @@ export async function launchBrowser(): Promise<Browser> {
   );
   return chromium.connectOverCDP(address);
 }
+
+let shared: Promise<Browser> | undefined;
+
+/** The connection that all files of this process use, so that they can take over the tabs of each other. */
+export function sharedConnection(): Promise<Browser> {
+  shared ??= launchBrowser();
+  return shared;
+}
+
+/** After the last test of a file. With `--parallel` each file has modules of its own, and no other file uses its connection. */
+export async function leaveConnection(): Promise<void> {
+  if (process.env.BUN_TEST_WORKER_ID !== undefined) await (await shared)?.close();
+}
