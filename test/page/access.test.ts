@@ -2,7 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import axe from "axe-core";
 import type { Page } from "playwright-core";
-import { SharedBrowser } from "../support/browser.ts";
+import { SharedBrowser, wide } from "../support/browser.ts";
 import { spawnServer } from "../support/server.ts";
 import { lacks } from "../support/tool.ts";
 import { post } from "../support/topics.ts";
@@ -77,7 +77,7 @@ describe.skipIf(lacks("chromium"))("with a key set, the page", () => {
 
   test("asks for a token in words, and then subscribes, publishes and follows an event stream with it", async () => {
     await using server = await spawnServer(["--api-key", key]);
-    await using view = await open({}, server.url);
+    await using view = await open({ viewport: wide }, server.url);
     const dialog = view.page.locator('[data-part="tokenDialog"]');
     await view.page.locator("#line").getByText("Hello WebSockets!").nth(1).waitFor();
     expect(await dialog.isVisible()).toBe(false); // The page asks only for what a person does.
@@ -179,7 +179,7 @@ test.skipIf(lacks("chromium"))("works below a proxy's path prefix", async () => 
     websocket: { message: (socket, message) => void socket.send(message) },
   });
   const sockets: string[] = [];
-  await using view = await open({}, new URL("/below/", proxy.url));
+  await using view = await open({ viewport: wide }, new URL("/below/", proxy.url));
   await view.page.locator("#line .entry[data-kind=received]").waitFor();
   expect(sockets).toEqual(["/ping", "/ping"]);
   expect(view.requests.every((url) => new URL(url).pathname.startsWith("/below/"))).toBe(true);

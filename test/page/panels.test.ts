@@ -62,11 +62,6 @@ describe.skipIf(lacks("chromium"))("the topics panel", () => {
     await view().pill("Open");
   }
 
-  async function clear(): Promise<void> {
-    await view().part("clear").click();
-    await view().entries.first().waitFor({ state: "detached" });
-  }
-
   test("searches, filters, pauses and saves what the log has", async () => {
     await subscribe("tools");
     for (const text of ["apple", "pear"]) {
@@ -102,7 +97,7 @@ describe.skipIf(lacks("chromium"))("the topics panel", () => {
   });
 
   test("opens the whole of an entry by keyboard, and sends it again", async () => {
-    await clear();
+    await view().clearLog();
     await subscribe("tools/keyboard");
     const text = JSON.stringify({ long: "x".repeat(2000) });
     await view().message.fill(text);
@@ -119,7 +114,7 @@ describe.skipIf(lacks("chromium"))("the topics panel", () => {
   });
 
   test("publishes elsewhere, with a type and attributes, and to the end of a topic", async () => {
-    await clear();
+    await view().clearLog();
     await subscribe("extras/a,extras/b");
     await view().part("extras").locator("summary").click();
     await view().part("target").fill("extras/b");
@@ -192,8 +187,7 @@ describe.skipIf(lacks("chromium"))("the line panel", () => {
     test(`sends JSON that is checked, bytes and files, again and again on ${screen}`, async () => {
       await view().page.setViewportSize({ width, height: 844 });
       await view().pill("Open");
-      await view().part("clear").click();
-      await view().entries.first().waitFor({ state: "detached" });
+      await view().clearLog();
       await view().part("kindOfContent").selectOption("json");
       await view().message.fill('{"a":1.0');
       await view().part("send").click();

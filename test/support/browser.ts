@@ -91,11 +91,11 @@ export class SharedBrowser {
   readonly #panel: PanelName;
   #server: RunningServer | undefined;
 
-  /** @param panel the panel that the tests use */
-  constructor(panel: PanelName) {
+  /** @param panel the panel that the tests use @param flags of the server */
+  constructor(panel: PanelName, flags: readonly string[] = []) {
     this.#panel = panel;
     beforeAll(async () => {
-      if (!lacks("chromium")) [this.#server] = await Promise.all([spawnServer(), sharedConnection()]);
+      if (!lacks("chromium")) [this.#server] = await Promise.all([spawnServer(flags), sharedConnection()]);
     });
     afterAll(async () => {
       await Promise.all([leaveConnection(), this.#server?.[Symbol.asyncDispose]()]);
@@ -195,6 +195,11 @@ export class View implements AsyncDisposable {
       const seen = await this.page.locator("body").ariaSnapshot();
       throw new Error(`the line never was "${text}"; the page shows:\n${seen}`, { cause });
     }
+  }
+
+  async clearLog(): Promise<void> {
+    await this.part("clear").click();
+    await this.entries.first().waitFor({ state: "detached" });
   }
 
   async atEndOfLog(): Promise<void> {
