@@ -1,7 +1,7 @@
 /** The layout of the page in Chromium: boxes are compared, not pixels. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import type { Locator, Page } from "playwright-core";
-import { SharedBrowser, type View } from "../support/browser.ts";
+import { SharedBrowser, sharedView, type View } from "../support/browser.ts";
 import { lacks } from "../support/tool.ts";
 
 setDefaultTimeout(120_000);
@@ -12,11 +12,13 @@ const { open } = shared;
 /** From the narrowest phone over both sides of each width in page.css. */
 const widths = [320, 360, 390, 480, 481, 800, 801, 900, 1000, 1087, 1088, 1200, 1280, 1281, 1439, 1440];
 
-describe.skipIf(lacks("chromium"))("at every width", () => {
-  for (const locale of ["en-US", "zh-CN"]) {
-    test(`nothing sticks out, and the tabs are above the panels, in ${locale}`, async () => {
-      await using view = await open({ locale, viewport: { width: 1440, height: 900 } });
-      const { page } = view;
+describe.skipIf(lacks("chromium"))("the layout", () => {
+  const view = sharedView(() => open({ viewport: { width: 1440, height: 900 } }));
+
+  for (const language of ["zh", "en"]) {
+    test(`nothing sticks out, and the tabs are above the panels at any width, in ${language}`, async () => {
+      const { page } = view();
+      await page.locator('[data-part="language"]').selectOption(language);
       for (const width of widths) {
         await resize(page, width);
         const seen = await page.evaluate(() => {
@@ -42,51 +44,46 @@ describe.skipIf(lacks("chromium"))("at every width", () => {
       }
     });
   }
-});
 
-describe.skipIf(lacks("chromium"))("at 1440 px", () => {
-  const viewport = { width: 1440, height: 900 };
-
-  test("the wire takes a third of its panel, and the fields for a message stay in view", async () => {
-    await using view = await open({ viewport });
+  test("at 1440 px the wire takes a third of its panel, and the fields for a message stay in view", async () => {
     const [panel, wire, send] = await Promise.all(
-      [view.panel, view.part("wire"), view.part("send")].map((part) => part.boundingBox()),
+      [view().panel, view().part("wire"), view().part("send")].map((part) => part.boundingBox()),
     );
     expect(wire?.height).toBeGreaterThanOrEqual((panel?.height ?? 0) / 3);
     expect((send?.y ?? 0) + (send?.height ?? 0)).toBeLessThan(900);
     // One button is filled: the one to press first.
-    const filled = await view.page.locator("button").evaluateAll((buttons) => {
-      const colorOf = (element: Element): string => getComputedStyle(element).backgroundColor;
-      const show = document.querySelector('[data-part="show"]');
-      return show ? buttons.filter((button) => colorOf(button) === colorOf(show)).length : 0;
-    });
+    const filled = await view()
+      .page.locator("button")
+      .evaluateAll((buttons) => {
+        const colorOf = (element: Element): string => getComputedStyle(element).backgroundColor;
+        const show = document.querySelector('[data-part="show"]');
+        return show ? buttons.filter((button) => colorOf(button) === colorOf(show)).length : 0;
+      });
     expect(filled).toBe(1);
   });
 
-  test("the log has tools once it has an entry: none of them is cut, and Save works at once", async () => {
-    await using view = await open({ viewport });
-    expect(await view.part("save").count()).toBe(0);
-    await publishTo(view, "layout/tools", "typed", {
+  test("at 1440 px the log has tools once it has an entry: none of them is cut, and Save works at once", async () => {
+    expect(await view().part("save").count()).toBe(0);
+    await publishTo(view(), "layout/tools", "typed", {
       "ce-type": "order.created",
       "Content-Type": "text/plain;charset=UTF-8",
     });
-    const entry = view.entry("received", "typed");
+    const entry = view().entry("received", "typed");
     await entry.waitFor();
     // The most common type of content is no tag.
     expect(await entry.locator(".label").allTextContents()).toEqual(["order.created"]);
-    expect(await view.part("save").isEnabled()).toBe(true);
-    await view.part("type").waitFor();
+    expect(await view().part("save").isEnabled()).toBe(true);
+    await view().part("type").waitFor();
     for (const part of ["kind", "type"])
-      expect([part, await missingWidth(view.part(part))]).toEqual([part, 0]);
+      expect([part, await missingWidth(view().part(part))]).toEqual([part, 0]);
   });
 
-  test("what is opened below the fields of a message comes into view", async () => {
-    await using view = await open({ viewport });
+  test("at 1440 px what is opened below the fields of a message comes into view", async () => {
     for (const part of ["copyAs", "extras"]) {
-      const details = view.part(part);
+      const details = view().part(part);
       await details.locator("summary").click();
-      const [box, panel] = await Promise.all([details.elementHandle(), view.panel.elementHandle()]);
-      await view.page.waitForFunction(
+      const [box, panel] = await Promise.all([details.elementHandle(), view().panel.elementHandle()]);
+      await view().page.waitForFunction(
         ([box, panel]) =>
           box && panel && box.getBoundingClientRect().bottom <= panel.getBoundingClientRect().bottom,
         [box, panel] as const,
@@ -95,12 +92,11 @@ describe.skipIf(lacks("chromium"))("at 1440 px", () => {
     }
   });
 
-  test("a row of a hex dump is one line, in either panel", async () => {
-    await using view = await open({ viewport });
-    for (const panel of [view, view.on("line")]) {
+  test("at 1440 px a row of a hex dump is one line, in either panel", async () => {
+    for (const panel of [view(), view().on("line")]) {
       const bytes = new Uint8Array(40).map((_, index) => index * 6);
-      if (panel === view)
-        await publishTo(view, "layout/hex", bytes, { "Content-Type": "application/octet-stream" });
+      if (panel === view())
+        await publishTo(view(), "layout/hex", bytes, { "Content-Type": "application/octet-stream" });
       else {
         await panel.pill("Open");
         await panel

@@ -10,7 +10,7 @@ setDefaultTimeout(120_000);
 const { open } = new SharedBrowser("topics");
 
 const perSecond = 5_000;
-const seconds = 2;
+const seconds = 1;
 
 /** Messages in one POST, as a stream of publications. */
 const perBatch = perSecond / 50;
