@@ -262,7 +262,7 @@ describe.skipIf(lacks("chromium"))("the latency panel", () => {
 });
 
 test.skipIf(lacks("chromium"))(
-  "tabs share one stream of figures, so that HTTP/1.1 has a connection left for what each publishes",
+  "tabs share one stream of figures, and another tab goes on with it",
   async () => {
     await using server = await spawnServer();
     await using first = await open({ hash: "#topics=tabs" }, server.url);
