@@ -80,10 +80,11 @@ describe.skipIf(lacks("chromium"))("who is here", () => {
     await view.part("subscribe").click();
     const socket = await asked;
     if (!socket.isClosed()) await socket.waitForEvent("close");
-    await view.part("topic").fill("news,room/1");
+    await view.part("topic").fill("room/1,news");
     await view.part("subscribe").click();
-    await view.entry("note", "Subscribed to news, room/1").waitFor();
+    await view.entry("note", "Subscribed to room/1, news").waitFor();
     expect(await view.part("here").count()).toBe(0);
+    expect(view.sockets.filter((url) => url.includes("/presence/")).length).toBe(1);
     expect(view.complaints).toEqual([]);
   });
 

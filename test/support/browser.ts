@@ -40,10 +40,10 @@ type TabKind = Required<Pick<ViewOptions, "hasClock" | "javaScriptEnabled" | "lo
 const idleTabs = new Map<string, Page[]>();
 
 /** @returns a tab without history */
-async function newTab({ hasClock, ...options }: TabKind, viewport: ViewportSize): Promise<Page> {
+async function newTab({ hasClock, ...options }: TabKind): Promise<Page> {
   const browser = await sharedConnection();
   // Movements would be drawn sixty times a second by the processor.
-  const context = await browser.newContext({ ...options, viewport, reducedMotion: "reduce" });
+  const context = await browser.newContext({ ...options, viewport: narrow, reducedMotion: "reduce" });
   context.setDefaultTimeout(120_000);
   const page = await context.newPage();
   if (options.javaScriptEnabled) {
@@ -112,7 +112,7 @@ export class SharedBrowser {
     const { hash = "", viewport = narrow } = options;
     const { hasClock = false, javaScriptEnabled = true, locale = "en-US" } = options;
     const kind: TabKind = { hasClock, javaScriptEnabled, locale };
-    const page = idleTabs.get(JSON.stringify(kind))?.pop() ?? (await newTab(kind, viewport));
+    const page = idleTabs.get(JSON.stringify(kind))?.pop() ?? (await newTab(kind));
     if (!Bun.deepEquals(page.viewportSize(), viewport)) await page.setViewportSize(viewport);
     const view = new View(page, this.#panel, () => putBack(page, kind));
     await page.goto(new URL(hash, url).href);
