@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -9,44 +9,57 @@ const root = resolve(import.meta.dir, "../..");
 /** A quick run of the load ends before what JavaScriptCore optimizes for it saves the CPU time of optimizing it. */
 const forLoad = { BUN_JSC_useDFGJIT: "0" };
 
-for (const [name, expectedPeers, measured] of [
-  ["echo", ["longwire", "bun"], 2 * 5],
-  ["fanout", ["longwire", "bun"], 2 * 14],
-  ["open", ["longwire", "longwire-guarded", "bun"], 4 * 2 + 2 + 3 * 2],
-  [
-    "publish",
-    ["longwire", "longwire-guarded", "longwire-keyed", "longwire-keyed-disk", "longwire-keyed-redis", "bun"],
-    2 * 6 + 3 * 2,
-  ],
-  ["presence", ["longwire", "longwire-redis"], 2],
-  ["storm", ["longwire", "bun"], 2 * 3],
-  ["stream", ["longwire", "bun", "longwire-disk", "longwire-redis"], 2 + 3],
-  [
-    "disk",
-    ["longwire", "longwire-memory", "longwire-engine", "longwire-engine-memory", "bun"],
-    2 * 3 + 4 * 2,
-  ],
-  ["cluster", ["longwire", "bun"], 2 * 2 + 2],
-  ["start", ["longwire", "bun", "longwire-compiled"], 3],
-] as const) {
-  test.skipIf(["cluster", "presence", "stream", "publish"].includes(name) && lacks("redis-server"))(
-    `the ${name} benchmark runs from end to end and writes its figures and a chart`,
-    async () => {
-      const out = mkdtempSync(join(tmpdir(), "longwire-bench-test-"));
-      try {
-        const bench = Bun.spawn(
-          [process.execPath, "run", "bench", name, "--quick", "--no-pin", "--out", out],
-          {
-            cwd: root,
-            env: { ...process.env, ...forLoad },
-            stdout: "pipe",
-            stderr: "pipe",
-          },
-        );
-        const errors = await new Response(bench.stderr).text();
-        expect(await bench.exited, errors).toBe(0);
+async function bench(...args: string[]): Promise<string> {
+  const { stdout, stderr, exited } = Bun.spawn([process.execPath, "run", "bench", ...args], {
+    cwd: root,
+    env: { ...process.env, ...forLoad },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [text, errors] = await Promise.all([new Response(stdout).text(), new Response(stderr).text()]);
+  expect(await exited, errors).toBe(0);
+  return text;
+}
 
-        const { benchmark, peers, results } = await Bun.file(join(out, `${name}.json`)).json();
+const out = mkdtempSync(join(tmpdir(), "longwire-bench-test-"));
+afterAll(() => rmSync(out, { recursive: true, force: true }));
+
+describe("all of them, quickly", () => {
+  beforeAll(async () => {
+    await bench("quick", "--out", join(out, "quick"));
+  }, 240_000);
+
+  for (const [name, expectedPeers, measured] of [
+    ["echo", ["longwire", "bun"], 2 * 5],
+    ["fanout", ["longwire", "bun"], 2 * 14],
+    ["open", ["longwire", "longwire-guarded", "bun"], 4 * 2 + 2 + 3 * 2],
+    [
+      "publish",
+      [
+        "longwire",
+        "longwire-guarded",
+        "longwire-keyed",
+        "longwire-keyed-disk",
+        "longwire-keyed-redis",
+        "bun",
+      ],
+      2 * 6 + 3 * 2,
+    ],
+    ["presence", ["longwire", "longwire-redis"], 2],
+    ["storm", ["longwire", "bun"], 2 * 3],
+    ["stream", ["longwire", "bun", "longwire-disk", "longwire-redis"], 2 + 3],
+    [
+      "disk",
+      ["longwire", "longwire-memory", "longwire-engine", "longwire-engine-memory", "bun"],
+      2 * 3 + 4 * 2,
+    ],
+    ["cluster", ["longwire", "bun"], 2 * 2 + 2],
+    ["start", ["longwire", "bun", "longwire-compiled"], 3],
+  ] as const) {
+    test.skipIf(["cluster", "presence", "stream", "publish"].includes(name) && lacks("redis-server"))(
+      `the ${name} benchmark runs from end to end and writes its figures and a chart`,
+      async () => {
+        const { benchmark, peers, results } = await Bun.file(join(out, "quick", `${name}.json`)).json();
         expect(benchmark).toBe(name);
         expect(peers.map(({ key }: { key: string }) => key)).toEqual([...expectedPeers]);
         expect(results).toHaveLength(measured);
@@ -60,17 +73,17 @@ for (const [name, expectedPeers, measured] of [
             else expect(median).toBeGreaterThanOrEqual(0);
           }
         }
-        expect(await Bun.file(join(out, `${name}.svg`)).text()).toMatch(/^<svg .*<\/svg>\n$/s);
-      } finally {
-        rmSync(out, { recursive: true, force: true });
-      }
-    },
-    120_000,
-  );
-}
+        expect(await Bun.file(join(out, "quick", `${name}.svg`)).text()).toMatch(/^<svg .*<\/svg>\n$/s);
+      },
+    );
+  }
+});
 
-test("without a name the benchmarks are listed", () => {
-  const bench = Bun.spawnSync([process.execPath, "run", "bench"], { cwd: root });
-  expect(bench.exitCode).toBe(0);
-  expect(bench.stdout.toString()).toContain("echo");
+test("one is run by its name, with the servers that are named", async () => {
+  const text = await bench("start", "--quick", "--no-pin", "--peers", "bun", "--out", join(out, "start"));
+  expect(text).toMatch(/Servers: bare Bun\.serve \(control\) \(Bun [0-9.]+\)\./);
+});
+
+test("without a name the benchmarks are listed", async () => {
+  expect(await bench()).toContain("echo");
 });

@@ -8,7 +8,6 @@ import { loadMeasures } from "./load.ts";
 import { bareBun, control, longwire, type Peer, peerFile, type ReadyPeer, type RunningPeer } from "./peer.ts";
 import type { Samples } from "./samples.ts";
 
-const connections = 64;
 const loads = [
   { inFlight: 1, payloadBytes: 20, size: "20 bytes" },
   { inFlight: 16, payloadBytes: 20, size: "20 bytes" },
@@ -48,6 +47,7 @@ export const echo: Benchmark = {
   secondsDefault: 2.5,
   peers,
   plan: (options) => {
+    const connections = options.quick ? 4 : 64;
     const idle = idleMemory("connections", { path: "/ping" }, options.quick);
     const sections = [
       { rows: loads, measures: [cpu, rate, median, p99] },

@@ -60,7 +60,7 @@ export const fanout: Benchmark = {
   peers,
   plan: (options) => {
     const { quick } = options;
-    const subscribers = quick ? 16 : 1000;
+    const [subscribers, inFlightMax] = quick ? [4, 4] : [1000, 16];
     const idleSocket = idleMemory("subscribers", { path: topicPath }, quick, peersWith.socket);
     const idleStream = idleMemory(
       "event streams",
@@ -73,8 +73,8 @@ export const fanout: Benchmark = {
       load: `Text messages of one topic to ${subscribers.toLocaleString("en-US")} raw WebSockets or event streams on loopback`,
       warmUp: (server, peer) =>
         runFanoutLoad(server, {
-          subscribers: quick ? 16 : 200,
-          inFlight: 16,
+          subscribers: Math.min(200, subscribers),
+          inFlight: inFlightMax,
           payloadBytes: 128,
           to: peer === "go" ? "stream" : "socket",
           by: "http",
@@ -86,7 +86,12 @@ export const fanout: Benchmark = {
           peers: peersWith[row.to],
           fresh: false,
           measure: (server: RunningPeer) =>
-            runFanoutLoad(server, { ...row, subscribers, ...loadTimes(options) }),
+            runFanoutLoad(server, {
+              ...row,
+              inFlight: Math.min(row.inFlight, inFlightMax),
+              subscribers,
+              ...loadTimes(options),
+            }),
         })),
         idleSocket.measurement,
         idleStream.measurement,

@@ -46,7 +46,7 @@ export function idleMemory(
     },
     measurement: {
       row,
-      fresh: true,
+      fresh: !quick,
       ...(peers ? { peers } : {}),
       measure: (server) => measureIdleMemory(server, opening, connections, quick ? 0.2 : 2),
     },

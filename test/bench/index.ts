@@ -63,6 +63,14 @@ for (const benchmark of benchmarks) {
     .action((flags: Flags) => run(benchmark, flags));
 }
 program
+  .command("quick")
+  .description("each of these with --quick, without other servers")
+  .option("--out <directory>", "for the JSON and the charts (temporary ones)")
+  .action(async (flags: Pick<Flags, "out">) => {
+    for (const benchmark of benchmarks)
+      await run(benchmark, { ...flags, quick: true, pin: false, updateDocs: false });
+  });
+program
   .command("regions")
   .description("clients far from Redis, with a node near them and without: connect, echo, resume and push")
   .option("--quick", "only shows that everything works; the figures mean nothing", false)

@@ -121,7 +121,7 @@ export const openBenchmark: Benchmark = {
         {
           row: lines,
           peers: open,
-          fresh: true,
+          fresh: !quick,
           measure: (server) =>
             runLines(server, {
               lines: quick ? 2 : 1000,

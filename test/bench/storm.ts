@@ -44,7 +44,7 @@ export const storm: Benchmark = {
   secondsDefault: 1,
   peers: [longwire, bareBun("storm-bun.ts")],
   plan: ({ quick }) => {
-    const clients = connectionsWithin(quick ? 20 : 10_000);
+    const clients = connectionsWithin(quick ? 4 : 10_000);
     const rows = Object.entries(forms).map(([form, words]) => ({
       form: form as StormForm,
       key: form,
@@ -56,7 +56,7 @@ export const storm: Benchmark = {
       load: `Each client connects with the id of one message and receives the ${messages} of ${payloadBytes} bytes that follow; another client, in a process of its own, waits for an echo on /ping every few milliseconds`,
       measurements: rows.map((row) => ({
         row,
-        fresh: true,
+        fresh: !quick,
         measure: (server: RunningPeer) =>
           runStorm(server, { form: row.form, clients, messages, payloadBytes }),
       })),

@@ -10,6 +10,7 @@ import { runStreamLoad } from "./stream-load.ts";
 
 const tokensPerSecond = 20;
 const viewers = 3;
+const quickProducers = 4;
 
 interface StreamRow extends Row {
   readonly producers: number;
@@ -36,7 +37,7 @@ export const stream: Benchmark = {
   secondsDefault: 3,
   peers: [longwire, bareBun("relay-bun.ts"), onDisk(withData), onRedis(withRedis)],
   plan: (options) => {
-    const planned = options.quick ? [rowOf(20)] : rows;
+    const planned = options.quick ? [rowOf(quickProducers)] : rows;
     const lines = options.quick ? { ...lineLoad, linesPerBody: 50 } : lineLoad;
     const linesRow: Row = {
       key: "lines",
@@ -51,7 +52,12 @@ export const stream: Benchmark = {
       warmUp: async (server, peer) => {
         const times = warmUpTimes(options);
         if (!peer.startsWith(withData) && !peer.startsWith(withRedis))
-          return await runStreamLoad(server, { producers: 20, tokensPerSecond, viewers, ...times });
+          return await runStreamLoad(server, {
+            producers: options.quick ? quickProducers : 20,
+            tokensPerSecond,
+            viewers,
+            ...times,
+          });
         await untilReady(server);
         return await runLinesLoad(server, { ...lines, ...times });
       },
