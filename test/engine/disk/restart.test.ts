@@ -1,6 +1,6 @@
 /** A restart is not a gap, unless the data may have lost its end. */
 import { Database } from "bun:sqlite";
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   chmodSync,
   chownSync,
@@ -21,7 +21,8 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { createHandler, DataDirectoryError } from "../../../src/longwire.ts";
 import { compiledServer } from "../../support/compiled.ts";
-import { spawnDiskServer } from "../../support/disk-server.ts";
+import { type DiskServer, spawnDiskServer } from "../../support/disk-server.ts";
+import { KeptDirectory } from "../../support/kept-directory.ts";
 import { runCommand } from "../../support/server.ts";
 import { everyEvent, openEvents, post, publish, publishEach } from "../../support/topics.ts";
 import { until } from "../../support/wait.ts";
@@ -104,28 +105,41 @@ describe("after kill -9 and a start in the same directory", () => {
 });
 
 describe("every topic begins a new epoch, and the client is told a gap, where", () => {
-  /** Publishes, copies, publishes more, kills, and lets `restore` put the copy back. */
-  async function restored(putBack: (directory: string, copy: string) => void): Promise<unknown> {
-    await using server = await spawnDiskServer();
-    const copy = `${server.data}-copy.db`;
+  let server: DiskServer;
+  let copy: string;
+  let kept: KeptDirectory;
+  let last: string | undefined;
+
+  /** Publishes, copies, publishes more, and kills. */
+  beforeAll(async () => {
+    server = await spawnDiskServer();
+    copy = `${server.data}-copy.db`;
     await publish(server.running, "news", "one");
     await server.kill();
     copyFileSync(join(server.data, "longwire.db"), copy);
-    const walCopy = join(server.data, "longwire.db-wal");
-    copyFileSync(walCopy, `${copy}-wal`);
+    copyFileSync(join(server.data, "longwire.db-wal"), `${copy}-wal`);
     await server.start();
-    const [, last = ""] = await publishEach(server.running, "news", ["two", "three"]);
+    [, last] = await publishEach(server.running, "news", ["two", "three"]);
     await until(() => witnessed(server.data), "the witness to know of the last transaction");
     await server.kill();
+    kept = new KeptDirectory(server.data);
+  });
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]();
+    kept[Symbol.dispose]();
+    for (const path of [copy, `${copy}-wal`]) rmSync(path);
+  });
+
+  async function restored(putBack: (directory: string, copy: string) => void): Promise<unknown> {
+    await server.kill();
+    kept.restore();
     putBack(server.data, copy);
     await server.start();
     const { reason } = await server.running.logged(newEpochs);
     using client = await openEvents(server.running, `news?since=${last}`);
     expect(client.topics[0]?.resumed).toBe(false);
     expect((await client.event()).type).toBe("longwire.gap");
-    expect(epochOf(await publish(server.running, "news", "four"))).not.toBe(epochOf(last));
-    rmSync(copy);
-    rmSync(`${copy}-wal`);
+    expect(epochOf(await publish(server.running, "news", "four"))).not.toBe(epochOf(last ?? ""));
     return reason;
   }
 
@@ -178,31 +192,44 @@ describe("every topic begins a new epoch, and the client is told a gap, where", 
 });
 
 describe("a start is refused in words, and deletes nothing, where", () => {
+  let stopped: DiskServer;
+  let kept: KeptDirectory;
+  let running: DiskServer;
+
+  beforeAll(async () => {
+    [stopped, running] = await Promise.all([spawnDiskServer(), spawnDiskServer()]);
+    await publishEach(stopped.running, "news", ["one", "two"]);
+    await stopped.kill();
+    kept = new KeptDirectory(stopped.data);
+  });
+  afterAll(async () => {
+    for (const server of [stopped, running]) await server[Symbol.asyncDispose]();
+    kept[Symbol.dispose]();
+  });
+
   async function refusal(damage: (directory: string) => void): Promise<string> {
-    await using server = await spawnDiskServer();
-    await publishEach(server.running, "news", ["one", "two"]);
-    await server.kill();
+    const { data } = stopped;
+    kept.restore();
     {
       // The last to close the file takes the write-ahead log into it.
-      using database = new Database(join(server.data, "longwire.db"));
+      using database = new Database(join(data, "longwire.db"));
       database.run("PRAGMA wal_checkpoint(TRUNCATE)");
     }
-    damage(server.data);
-    const before = readdirSync(server.data).filter((name) => name.startsWith("longwire.db"));
-    const { exitCode, errors } = await runCommand(["--data", server.data, "--port", "0"]);
+    damage(data);
+    const before = readdirSync(data).filter((name) => name.startsWith("longwire.db"));
+    const { exitCode, errors } = await runCommand(["--data", data, "--port", "0"]);
     expect(exitCode).toBe(1);
-    expect(readdirSync(server.data)).toEqual(expect.arrayContaining(before));
+    expect(readdirSync(data)).toEqual(expect.arrayContaining(before));
     return errors.slice(errors.indexOf("longwire: "));
   }
 
   test("another process has the directory", async () => {
-    await using server = await spawnDiskServer();
-    const { exitCode, errors } = await runCommand(["--data", server.data, "--port", "0"]);
+    const { exitCode, errors } = await runCommand(["--data", running.data, "--port", "0"]);
     expect({ exitCode, errors }).toEqual({
       exitCode: 1,
-      errors: `longwire: Another process uses ${server.data}. Stop it, or choose another directory with --data.\n`,
+      errors: `longwire: Another process uses ${running.data}. Stop it, or choose another directory with --data.\n`,
     });
-    await publish(server.running, "news", "not disturbed");
+    await publish(running.running, "news", "not disturbed");
   });
 
   test("a newer Longwire wrote it", async () => {
@@ -255,11 +282,10 @@ describe("a start is refused in words, and deletes nothing, where", () => {
   test("one of its files may not be written, and the words name it and what to do", async () => {
     const command = [...withoutRights, await compiledServer()];
     for (const name of ["lock", "longwire.db", "longwire.db-wal"]) {
-      await using server = await spawnDiskServer();
-      await server.kill();
-      const file = join(server.data, name);
+      kept.restore();
+      const file = join(stopped.data, name);
       const refused = async (): Promise<string> =>
-        (await runCommand(["--data", server.data, "--port", "0"], { command })).errors;
+        (await runCommand(["--data", stopped.data, "--port", "0"], { command })).errors;
       chmodSync(file, 0);
       expect(await refused()).toContain(`${file} may not be read and written by its own user`);
       if (!isRoot) continue;
@@ -278,9 +304,8 @@ describe("a start is refused in words, and deletes nothing, where", () => {
   });
 
   test("a server whose port is taken says nothing of its disk", async () => {
-    await using other = await spawnDiskServer();
     const data = mkdtempSync(join(tmpdir(), "longwire-data-"));
-    const { exitCode, errors } = await runCommand(["--data", data, "--port", other.running.url.port]);
+    const { exitCode, errors } = await runCommand(["--data", data, "--port", running.running.url.port]);
     expect(exitCode).toBe(1);
     expect(errors).toContain("is taken");
     expect(errors).not.toContain("the disk does not take messages");
