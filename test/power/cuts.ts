@@ -42,7 +42,7 @@ export async function cutPower({
   worker = workerUrl,
 }: PowerCuts): Promise<CutTally> {
   const random = new Random(seed);
-  using stage = new PowerStage(worker);
+  await using stage = new PowerStage(worker);
   if (oldData) stage.adopt(oldData);
   let [cuts, acknowledged, failedSyncs] = [0, 0, 0];
   for (const [round, { historyMessages, historyBytesMax, ...run }] of rounds.entries()) {

@@ -1,7 +1,8 @@
 /**
- * Opens an engine on what a power cut left, in a process of its own: it ends with all that it has open. `bun run
- * test/power/judge.ts` reads `Case` from stdin and prints what the engine has, or ends with 1 and what is wrong.
+ * Opens an engine on what each power cut left, in a process of its own: a Worker that is late must not write to what the next
+ * cut leaves. `bun run test/power/judge.ts` reads a line of JSON for each `Case` and prints a `Verdict`.
  */
+import { readdirSync, readlinkSync } from "node:fs";
 import { DiskBroker } from "../../src/engine/disk/broker.ts";
 import type { EngineLimits } from "../../src/engine/engine.ts";
 import { recordingLog } from "../support/recording-log.ts";
@@ -17,20 +18,45 @@ export interface Case {
   readonly limits: EngineLimits;
 }
 
-if (import.meta.main) {
-  const { acknowledged, dropped, ...options }: Case = await Bun.stdin.json();
-  const { historyMessages } = options.limits;
+export interface Verdict {
+  /** What the engine has. */
+  readonly found?: readonly Acknowledgement[];
+  /** What is wrong. */
+  readonly fault?: string;
+  /** The process ends with the files that the engine could not close in time. */
+  readonly isLast: boolean;
+}
+
+if (import.meta.main)
+  for await (const line of console) {
+    const verdict = await judge(JSON.parse(line));
+    await Bun.write(Bun.stdout, `${JSON.stringify(verdict)}\n`);
+    if (verdict.isLast) process.exit();
+  }
+
+async function judge({ acknowledged, dropped, ...options }: Case): Promise<Verdict> {
+  const workerUrl = new URL("../../src/engine/disk/worker.ts", import.meta.url);
+  const broker = new DiskBroker({ ...options, workerUrl, log: recordingLog() });
+  const verdict: { found?: readonly Acknowledgement[]; fault?: string } = {};
   try {
-    const workerUrl = new URL("../../src/engine/disk/worker.ts", import.meta.url);
-    const broker = new DiskBroker({ ...options, workerUrl, log: recordingLog() });
     broker.listen({ announced: () => undefined, missed: () => undefined, subscriberCount: () => 0 });
     await until(() => broker.state.available, "the disk to be opened", 60);
-    const found = await requireWhole(broker, { acknowledged, dropped, historyMessages });
+    const { historyMessages } = options.limits;
+    verdict.found = await requireWhole(broker, { acknowledged, dropped, historyMessages });
     await requireContinuation(broker);
-    await Bun.write(Bun.stdout, JSON.stringify(found));
-    process.exit(0);
   } catch (error) {
-    console.error(String(error));
-    process.exit(1);
+    verdict.fault = String(error);
   }
+  await broker.close();
+  return { ...verdict, isLast: hasOpenFiles(options.directory) };
+}
+
+function hasOpenFiles(directory: string): boolean {
+  return readdirSync("/proc/self/fd").some((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`).startsWith(directory);
+    } catch {
+      return false; // The descriptor of the listing itself.
+    }
+  });
 }

@@ -16,10 +16,11 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineLimits } from "../../src/engine/engine.ts";
+import { linesOf } from "../support/companion.ts";
 import { Random } from "../support/random.ts";
 import { makeOwn, type OldData } from "./fixtures/old-data.ts";
 import { type Entry, WriteJournal } from "./journal.ts";
-import type { Case } from "./judge.ts";
+import type { Case, Verdict } from "./judge.ts";
 import { keyedTopic, keysMax } from "./publications.ts";
 import { type Files, filesAfterCut, type KeptFile, type Survival } from "./replay.ts";
 import { type Dropped, droppedIn } from "./verdict.ts";
@@ -55,13 +56,14 @@ export interface Recording {
 
 type Run = Pick<WriterOptions, "limits" | "seed" | "firstNumber" | "publications" | "secondsMin" | "failing">;
 
-export class PowerStage implements Disposable {
+export class PowerStage implements AsyncDisposable {
   readonly #folder = mkdtempSync(join(tmpdir(), "longwire-power-"));
   readonly #directory = join(this.#folder, "data");
   /** A second name of each file, by its id, so that it is still the same file where its first name was removed. */
   readonly #kept = join(this.#folder, "kept");
   readonly #journal = new WriteJournal();
   readonly #workerUrl: URL;
+  #judging: Judge | undefined;
   #files: Files = new Map();
   #acknowledged: readonly Acknowledgement[] = [];
   #dropped: Dropped = {};
@@ -141,7 +143,8 @@ export class PowerStage implements Disposable {
     return acknowledged.length;
   }
 
-  [Symbol.dispose](): void {
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#judging?.[Symbol.asyncDispose]();
     this.#journal[Symbol.dispose]();
     rmSync(this.#folder, { recursive: true });
   }
@@ -174,19 +177,40 @@ export class PowerStage implements Disposable {
     }
   }
 
-  async #judge(what: Omit<Case, "directory">): Promise<Acknowledgement[]> {
+  async #judge(what: Omit<Case, "directory">): Promise<readonly Acknowledgement[]> {
     const given: Case = { directory: this.#directory, ...what };
-    const judge = Bun.spawn([process.execPath, "run", join(import.meta.dir, "judge.ts")], {
-      stdin: new Blob([JSON.stringify(given)]),
-      stdout: "pipe",
-      stderr: "pipe",
-    });
-    const [shown, fault] = await Promise.all([
-      new Response(judge.stdout).text(),
-      new Response(judge.stderr).text(),
-    ]);
-    if ((await judge.exited) !== 0) throw new Error(fault.trim());
-    return JSON.parse(shown);
+    this.#judging ??= new Judge();
+    const { found, fault, isLast } = await this.#judging.of(given);
+    if (isLast) {
+      await this.#judging[Symbol.asyncDispose]();
+      this.#judging = undefined;
+    }
+    if (found === undefined || fault !== undefined) throw new Error(fault);
+    return found;
+  }
+}
+
+/** The process of judge.ts. */
+class Judge implements AsyncDisposable {
+  readonly #process = Bun.spawn([process.execPath, "run", join(import.meta.dir, "judge.ts")], {
+    stdin: "pipe", // It ends with this process.
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  readonly #errors = new Response(this.#process.stderr).text();
+  readonly #lines = linesOf(this.#process.stdout);
+
+  async of(given: Case): Promise<Verdict> {
+    this.#process.stdin.write(`${JSON.stringify(given)}\n`);
+    await this.#process.stdin.flush();
+    const { value } = await this.#lines.next();
+    if (value === undefined) throw new Error(`the judge ended: ${await this.#errors}`);
+    return JSON.parse(value);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.kill("SIGKILL");
+    await this.#process.exited;
   }
 }
 
