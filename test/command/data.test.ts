@@ -1,10 +1,10 @@
 /** `longwire data`: check, backup, restore, new-epochs, on a directory that a server uses or used. */
 import { Database } from "bun:sqlite";
-import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { spawnDiskServer } from "../support/disk-server.ts";
+import { type DiskServer, spawnDiskServer } from "../support/disk-server.ts";
 import { type Ended, runCommand } from "../support/server.ts";
 import { everyEvent, inspect, openEvents, publish, publishEach } from "../support/topics.ts";
 import { until } from "../support/wait.ts";
@@ -16,6 +16,13 @@ const data = (...words: readonly string[]): Promise<Ended> => runCommand(["data"
 const backupPath = (): string => join(tmpdir(), `longwire-backup-${crypto.randomUUID()}.db`);
 
 const epochOf = (id: string): string => id.slice(0, id.lastIndexOf("-"));
+
+/** Runs all the time. */
+let running: DiskServer;
+beforeAll(async () => {
+  running = await spawnDiskServer();
+});
+afterAll(() => running[Symbol.asyncDispose]());
 
 describe("a backup", () => {
   test("is made while messages are published, is whole, and does not hold them up", async () => {
@@ -63,10 +70,9 @@ describe("a backup", () => {
   });
 
   test("overwrites nothing, and is not taken from a directory without data", async () => {
-    await using server = await spawnDiskServer();
     const file = backupPath();
     writeFileSync(file, "precious");
-    expect(await data("backup", "--data", server.data, "--to", file)).toMatchObject({
+    expect(await data("backup", "--data", running.data, "--to", file)).toMatchObject({
       exitCode: 1,
       errors: `longwire: ${file} exists. Choose another path with --to.\n`,
     });
@@ -78,42 +84,31 @@ describe("a backup", () => {
 
 describe("restore is refused, and changes nothing, where", () => {
   test("a server uses the directory", async () => {
-    await using server = await spawnDiskServer();
     const file = backupPath();
-    await publish(server.running, "news", "one");
-    await data("backup", "--data", server.data, "--to", file);
-    const before = readdirSync(server.data);
-    const { exitCode, errors } = await data("restore", file, "--data", server.data);
+    await publish(running.running, "news", "one");
+    await data("backup", "--data", running.data, "--to", file);
+    const before = readdirSync(running.data);
+    const { exitCode, errors } = await data("restore", file, "--data", running.data);
     expect(exitCode).toBe(1);
     expect(errors).toContain("Another process uses");
-    expect(readdirSync(server.data)).toEqual(before);
+    expect(readdirSync(running.data)).toEqual(before);
     rmSync(file);
   });
 
-  for (const [what, content] of [
-    ["the file is no database", "a letter to a friend ".repeat(1000)],
-    ["the file is empty", ""],
-  ] as const) {
-    test(what, async () => {
-      await using server = await spawnDiskServer();
-      const id = await publish(server.running, "news", "one");
-      await server.kill();
-      const file = backupPath();
+  test("the file is no database, is empty, or is in use by another server: its end may be in its write-ahead log", async () => {
+    await using server = await spawnDiskServer();
+    const id = await publish(server.running, "news", "one");
+    await server.kill();
+    const file = backupPath();
+    for (const content of ["a letter to a friend ".repeat(1000), ""]) {
       writeFileSync(file, content);
       expect((await data("restore", file, "--data", server.data)).exitCode).toBe(1);
-      await server.start();
-      expect((await inspect(server.running, "news")).position).toBe(id);
-      rmSync(file);
-    });
-  }
-
-  test("the file is in use by another server: its end may be in its write-ahead log", async () => {
-    await using server = await spawnDiskServer();
-    await using other = await spawnDiskServer();
-    await publish(other.running, "news", "one");
-    await server.kill();
-    const { errors } = await data("restore", join(other.data, "longwire.db"), "--data", server.data);
+    }
+    rmSync(file);
+    const { errors } = await data("restore", join(running.data, "longwire.db"), "--data", server.data);
     expect(errors).toContain("it is no backup but a file in use");
+    await server.start();
+    expect((await inspect(server.running, "news")).position).toBe(id);
   });
 });
 

@@ -205,17 +205,16 @@ describe("behind a proxy", () => {
   const key = "x".repeat(16);
   const open = ["--api-key", key, "--public", "*"];
   const status = (headers: Headers, on: RunningServer) => statusOf("a raw line", headers, on);
+  const behind = sharedServer([...open, "--trust-proxy", "127.0.0.0/8,::1"]);
   const forwarded = { Host: "inner:8080", "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
 
   test("that is trusted, a page of X-Forwarded-Host is permitted, although the Host differs", async () => {
-    await using behind = await spawnServer([...open, "--trust-proxy", "127.0.0.0/8,::1"]);
     expect(await status({ ...forwarded, Origin: "https://chat.example" }, behind)).toBe(101);
     expect(await status({ ...forwarded, Origin: "https://evil.example" }, behind)).toBe(403);
     expect(await status({ ...forwarded, Origin: "http://inner:8080" }, behind)).toBe(403);
   });
 
   test("that is trusted and ends TLS, a page loaded without TLS is not the server's own", async () => {
-    await using behind = await spawnServer([...open, "--trust-proxy", "127.0.0.0/8,::1"]);
     expect(await status({ ...forwarded, Origin: "http://chat.example" }, behind)).toBe(403);
     const plain = { ...forwarded, "X-Forwarded-Proto": "http" };
     expect(await status({ ...plain, Origin: "http://chat.example" }, behind)).toBe(101);
@@ -223,26 +222,25 @@ describe("behind a proxy", () => {
 
   test("that is not trusted, X-Forwarded-Host is ignored and the Host counts", async () => {
     for (const flags of [open, [...open, "--trust-proxy", "192.0.2.0/24"]]) {
-      await using behind = await spawnServer(flags);
-      expect(await status({ ...forwarded, Origin: "https://chat.example" }, behind)).toBe(403);
-      expect(await status({ Host: "chat.example", Origin: "https://chat.example" }, behind)).toBe(101);
+      await using other = await spawnServer(flags);
+      expect(await status({ ...forwarded, Origin: "https://chat.example" }, other)).toBe(403);
+      expect(await status({ Host: "chat.example", Origin: "https://chat.example" }, other)).toBe(101);
     }
   });
 });
 
 describe("the hint of GET /ping without an upgrade", () => {
-  const hint = async (headers: Headers, flags: readonly string[] = []): Promise<string> => {
-    await using own = await spawnServer(["--insecure", ...flags]);
-    return (await exchange(own.url, request("GET", "/ping", { Host: "own.example:1", ...headers }))).body;
-  };
+  const [own, behind] = [[], ["--trust-proxy", "127.0.0.0/8,::1"]].map((flags) =>
+    sharedServer(["--insecure", ...flags]),
+  ) as [RunningServer, RunningServer];
+  const hint = async (headers: Headers, on = own): Promise<string> =>
+    (await exchange(on.url, request("GET", "/ping", { Host: "own.example:1", ...headers }))).body;
   const forwarded = { "X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "https" };
 
   test("is the URL that the client can use, also if a trusted proxy ends TLS", async () => {
     expect(await hint({})).toContain('new WebSocket("ws://own.example:1/ping")');
     expect(await hint(forwarded)).toContain('new WebSocket("ws://own.example:1/ping")');
-    expect(await hint(forwarded, ["--trust-proxy", "127.0.0.0/8,::1"])).toContain(
-      'new WebSocket("wss://chat.example/ping")',
-    );
+    expect(await hint(forwarded, behind)).toContain('new WebSocket("wss://chat.example/ping")');
   });
 
   test("has the prefix of a mounted library, and names no page", async () => {
@@ -270,8 +268,10 @@ describe("the headers of CORS", () => {
       )
     ).headers;
 
+  const flags = ["--origin", page];
+  const own = sharedServer(flags);
+
   test("allow the requested headers of CloudEvents and traces, and no others", async () => {
-    await using own = await spawnServer(["--origin", page]);
     const asked = "ce-type,CE-Subject, traceparent ,tracestate,x-other,ce-,ce-a-b,cookie";
     const allowed = (await preflight(own, asked)).get("access-control-allow-headers");
     expect(allowed).toBe(
@@ -281,20 +281,20 @@ describe("the headers of CORS", () => {
 
   test("allow credentials with --token-cookie, and not without", async () => {
     const cookie = ["--token-cookie", "session", "--jwt-secret", "a-secret-for-tokens-of-40-characters-001"];
-    for (const [flags, credentials] of [
-      [[], null],
-      [cookie, "true"],
+    await using withCookie = await spawnServer([...flags, ...cookie]);
+    for (const [on, credentials] of [
+      [own, null],
+      [withCookie, "true"],
     ] as const) {
-      await using own = await spawnServer(["--origin", page, ...flags]);
-      expect((await preflight(own, "")).get("access-control-allow-credentials")).toBe(credentials);
+      expect((await preflight(on, "")).get("access-control-allow-credentials")).toBe(credentials);
       const { headers } = await exchange(
-        own.url,
-        request("GET", "/topics/a", { Host: own.url.host, Origin: page }),
+        on.url,
+        request("GET", "/topics/a", { Host: on.url.host, Origin: page }),
       );
       expect(headers.get("access-control-allow-credentials")).toBe(credentials);
       expect(headers.get("access-control-allow-origin")).toBe(page);
-      const foreign = { Host: own.url.host, Origin: "https://evil.example" };
-      const refused = await exchange(own.url, request("GET", "/topics/a", foreign));
+      const foreign = { Host: on.url.host, Origin: "https://evil.example" };
+      const refused = await exchange(on.url, request("GET", "/topics/a", foreign));
       expect(refused.headers.get("access-control-allow-credentials")).toBeNull();
     }
   });

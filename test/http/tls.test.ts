@@ -54,12 +54,14 @@ async function openSecure(server: RunningServer, path: string, { certificateFile
 
 describe.skipIf(lacks("openssl"))("--tls-cert and --tls-key", () => {
   let pair: Pair;
+  let server: RunningServer;
   beforeAll(async () => {
     pair = await makePair("first");
+    server = await spawnServer(pair.flags);
   });
+  afterAll(() => server[Symbol.asyncDispose]());
 
   test("serve https and wss, and the first lines of output have these schemes", async () => {
-    await using server = await spawnServer(pair.flags);
     expect(server.startLines).toContain(`https://localhost:${server.url.port}/`);
     expect(server.startLines).toContain(`wss://localhost:${server.url.port}/ping`);
     const tls = { ca: await Bun.file(pair.certificateFile).text() };
@@ -89,12 +91,10 @@ describe.skipIf(lacks("openssl"))("--tls-cert and --tls-key", () => {
   });
 
   test("do not serve plain HTTP on the same port", async () => {
-    await using server = await spawnServer(pair.flags);
     await expect(fetch(`http://localhost:${server.url.port}/`)).rejects.toThrow();
   });
 
   test("permit pages of the server's own https origin, and the hint of /ping has wss", async () => {
-    await using server = await spawnServer(pair.flags);
     const tls = { ca: await Bun.file(pair.certificateFile).text() };
     const answer = await fetch(new URL("/ping", server.url), { headers: { Origin: server.url.origin }, tls });
     expect(answer.status).toBe(426);
