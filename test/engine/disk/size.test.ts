@@ -19,10 +19,13 @@ const MiB = 1024 * KiB;
 
 const sizeOf = ({ data }: DiskServer): number => statSync(join(data, "longwire.db")).size;
 
+/** So few at once that what is not merged yet is little beside the limits. */
+const atOnce = 10;
+
 const publishMany = async ({ running }: DiskServer, topics: number, count: number, bytes: number) => {
-  for (let first = 0; first < count; first += 50)
+  for (let first = 0; first < count; first += atOnce)
     await Promise.all(
-      Array.from({ length: 50 }, (_, index) =>
+      Array.from({ length: atOnce }, (_, index) =>
         publish(running, `t/${(first + index) % topics}`, `${first + index} `.padEnd(bytes, "x")),
       ),
     );
