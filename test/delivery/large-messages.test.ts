@@ -69,14 +69,15 @@ for (const [form, open] of Object.entries(forms)) {
     for (const [size, [bytes, flags]] of Object.entries(isStream ? { "1 MiB": sizes["1 MiB"] } : sizes)) {
       const server = sharedServer([...flags, "--log-level", "warn"]);
       for (const [what, { text, type }] of Object.entries(contents)) {
+        // Past the default size only what grows most.
+        if (bytes > MiB && what !== "control characters") continue;
         test(`get ${size} of ${what}, and what comes after it`, async () => {
           const topic = newTopic();
-          const readers = isStream ? 1 : 2; // This client parses a million lines in a second.
-          const takers = await Promise.all(Array.from({ length: readers }, () => open(server, topic)));
+          const take = await open(server, topic);
           const headers = { "Content-Type": type };
           for (const length of [bytes, 5, bytes, 7]) {
             expect((await post(server, topic, text.repeat(length), headers)).status).toBe(200);
-            expect(await Promise.all(takers.map((take) => take()))).toEqual(Array(readers).fill(length));
+            expect(await take()).toBe(length);
           }
           expect(server.log()).toEqual([]);
         });

@@ -1,17 +1,17 @@
 /**
  * A program that publishes messages of 64 KiB to `busy` in one step, once `begin` has a message.
  *
- *   bun test/support/bursting-program.ts MESSAGES MAX_BUFFERED_MIB
+ *   bun test/support/bursting-program.ts MESSAGES MAX_BUFFERED_MIB MAX_BUFFERED_TOTAL_MIB
  */
 import { createServer } from "../../src/longwire.ts";
 
 const MiB = 1024 * 1024;
 
-const [messages, maxBuffered] = process.argv.slice(2).map(Number);
+const [messages, maxBuffered, maxBufferedTotal] = process.argv.slice(2).map(Number);
 const server = await createServer({
   port: 0,
   bufferedBytesMax: Number(maxBuffered) * MiB,
-  bufferedBytesTotalMax: 64 * MiB,
+  bufferedBytesTotalMax: Number(maxBufferedTotal) * MiB,
   logLevel: "silent",
 });
 console.log(`${server.url} and its line is at /ping`);

@@ -1,5 +1,5 @@
 /** Subscribers that read too slowly, by a seed: they stall, read a little, or catch up, and look for holes. */
-import { NarrowSocket } from "./narrow-socket.ts";
+import { NarrowSocket, type Width } from "./narrow-socket.ts";
 import type { Random } from "./random.ts";
 import { handshakeHeaders, request } from "./raw-socket.ts";
 import type { RunningServer } from "./server.ts";
@@ -40,14 +40,26 @@ export class SlowReader implements Disposable {
   #last: number | undefined;
 
   readonly #since: string | undefined;
+  readonly #width: Width;
 
-  /** @param since if left out, each connection begins with new messages */
-  constructor(server: RunningServer, topic: string, form: Form, sightings: Sightings, since?: string) {
+  /**
+   * @param since if left out, each connection begins with new messages
+   * @param width wide for a reader that takes much, narrow for one that is soon to hold more than its limit
+   */
+  constructor(
+    server: RunningServer,
+    topic: string,
+    form: Form,
+    sightings: Sightings,
+    since?: string,
+    width: Width = "wide",
+  ) {
     this.#server = server;
     this.#topic = topic;
     this.#form = form;
     this.#sightings = sightings;
     this.#since = since;
+    this.#width = width;
     this.#connect();
   }
 
@@ -102,7 +114,7 @@ export class SlowReader implements Disposable {
   }
 
   #connect(): void {
-    this.#socket = new NarrowSocket(Number(this.#server.url.port));
+    this.#socket = new NarrowSocket(Number(this.#server.url.port), this.#width);
     const isStream = this.#form.endsWith("stream");
     const headers: Record<string, string> = isStream
       ? { Accept: "text/event-stream" }

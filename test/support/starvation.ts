@@ -40,7 +40,9 @@ export async function starve(starvation: Starvation): Promise<Sightings & { publ
   const published: Published = { messages: 0, bytes: 0 };
   await using healthy = await openHealthy(server, topic);
   using publisher = await openEvents(server, "publisher");
-  const readers = starvation.readers.map((form) => new SlowReader(server, topic, form, seen));
+  const readers = starvation.readers.map(
+    (form) => new SlowReader(server, topic, form, seen, undefined, "narrow"),
+  );
   try {
     while (readers.some(({ connected }) => !connected)) {
       for (const reader of readers) if (!reader.connected) reader.take(4096);

@@ -269,10 +269,14 @@ async function readBlocks(
 
 /** @param text of an event, without the blank line that ends it */
 export function parseBlock(text: string): StreamBlock {
-  /** By name, the last value of the fields other than data, of which an event can have a million. */
+  /** By name, the last value of the fields other than data. */
   const last = new Map<string, string>();
   const data: string[] = [];
   for (const line of text.split("\n")) {
+    if (line.startsWith("data: ")) {
+      data.push(line.slice("data: ".length)); // First, because an event can have a million of them.
+      continue;
+    }
     const colon = line.indexOf(":");
     const name = line.slice(0, colon);
     const value = line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1);

@@ -230,7 +230,7 @@ async function wander(random: Random, tally: { connections: number; gaps: number
 }
 
 test("a client that comes and goes at random, while topics grow, are trimmed and are lost, misses nothing", async () => {
-  const wanderings = 100;
+  const wanderings = 60;
   const tally = { connections: 0, gaps: 0 };
   const random = new Random(seed);
   for (let count = 0; count < wanderings; count++) await wander(random, tally);
