@@ -3,20 +3,36 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { attack, disposeAll, openedMany } from "../support/attack.ts";
 import { beginCompanion } from "../support/companion.ts";
 import type { Flood } from "../support/flooder.ts";
+import { NarrowSocket } from "../support/narrow-socket.ts";
 import { sampleOf, scrape } from "../support/prometheus.ts";
 import { closePayload, frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
 import { spawnServer } from "../support/server.ts";
 import { sharedServer } from "../support/shared-server.ts";
-import { cloudEvents, everyEvent, inspect, publish } from "../support/topics.ts";
+import { stalledForms, stalledReaders } from "../support/stalled-readers.ts";
+import { everyEvent, inspect, publish } from "../support/topics.ts";
 import { until } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
 const KiB = 1024;
 const MiB = 1024 * 1024;
-const stream = { Accept: "text/event-stream" };
 
 const server = sharedServer(["--max-message", "64KiB", "--max-buffered", "128KiB"]);
+
+/** Opens sockets on /ping that read nothing, and sends on each what the server takes within a second. */
+async function sendUnread(count: number, frames: Buffer, bytesMax: number): Promise<void> {
+  const peers = Array.from({ length: count }, () => ({
+    socket: new NarrowSocket(Number(server.url.port)),
+    sentBytes: 0,
+  }));
+  for (const { socket } of peers) socket.write(Buffer.from(request("GET", "/ping", handshakeHeaders)));
+  // The server reads until it stops; nothing announces that it has.
+  for (const end = performance.now() + 1000; performance.now() < end; await Bun.sleep(10))
+    for (const peer of peers)
+      for (let taken = 1; taken > 0 && peer.sentBytes < bytesMax; peer.sentBytes += taken)
+        taken = peer.socket.tryWrite(frames.subarray(peer.sentBytes % frames.length));
+  for (const { socket } of peers) socket[Symbol.dispose]();
+}
 
 describe("a socket that sends small frames as fast as TCP takes them does not slow others down", () => {
   for (const [what, path, opcode] of [
@@ -27,10 +43,10 @@ describe("a socket that sends small frames as fast as TCP takes them does not sl
   ] as const) {
     test(what, async () => {
       await using attacked = await spawnServer(["--log-level", "warn"]);
-      const flood = async (): Promise<Flood> => {
+      const flood = async (servedOthers: () => Promise<unknown>): Promise<Flood> => {
         const args = [new URL(path, attacked.url).href, String(opcode), "1"];
         const flooder = await beginCompanion<Flood>("test/support/flooder.ts", args);
-        await Bun.sleep(1000); // How long it floods.
+        await servedOthers();
         return flooder.end();
       };
       const { sentBytes } = await attack(attacked, flood, { medianMillisecondsMax: 40 });
@@ -103,12 +119,7 @@ describe("a flood of pings", () => {
   });
 
   test("whose pongs nobody reads holds no more memory than the limit", async () => {
-    await attack(server, async () => {
-      using socket = await RawSocket.open(server.socketUrl());
-      socket.pause();
-      for (let batch = 0; batch < 600; batch++) socket.write(pings); // 79 MB
-      await Bun.sleep(1000); // What the server does with them; nothing announces that it has.
-    });
+    await attack(server, () => sendUnread(1, pings, 128 * MiB));
   });
 
   test("ends the line with 1013 where a rate is set, and the counter tells", async () => {
@@ -128,39 +139,20 @@ describe("a flood of pings", () => {
 
 describe("a client that never reads", () => {
   test("its own echoes is slowed down, and costs a bounded memory", async () => {
-    await attack(server, async () => {
-      const sockets = await openedMany(10, () => RawSocket.open(server.socketUrl()));
-      const message = frame(opcodes.binary, Buffer.alloc(60 * KiB));
-      const messages = Buffer.concat(Array<Buffer>(200).fill(message));
-      for (const socket of sockets) {
-        socket.pause();
-        socket.write(messages); // 12 MB each, most of it waits here.
-      }
-      await Bun.sleep(1000); // The server reads until it stops; nothing announces that it has.
-      disposeAll(sockets);
-    });
+    const messages = Buffer.concat(Array<Buffer>(20).fill(frame(opcodes.binary, Buffer.alloc(60 * KiB))));
+    await attack(server, () => sendUnread(10, messages, 12 * MiB));
   });
 
-  for (const [form, headers] of [
-    ["raw", handshakeHeaders],
-    ["CloudEvents", { ...handshakeHeaders, "Sec-WebSocket-Protocol": cloudEvents[0] }],
-    ["server-sent events", stream],
-  ] as const) {
+  for (const form of stalledForms) {
     test(`a topic as ${form} is cut`, async () => {
       const topic = `unread-${form.replaceAll(" ", "-")}`;
       await attack(server, async () => {
-        const sockets = await openedMany(10, () => RawSocket.connect(server.url));
-        for (const socket of sockets) {
-          socket.write(request("GET", `/topics/${topic}`, headers));
-          await socket.read("HTTP/1.1 101".length);
-          socket.pause();
-        }
+        using _ = await stalledReaders(server, topic, form, 10);
         const text = "x".repeat(60 * KiB);
         await until(async () => {
           await publish(server, topic, text);
           return (await inspect(server, topic)).subscribers === 0;
         }, "all of them to be cut");
-        disposeAll(sockets);
       });
     });
   }

@@ -103,13 +103,12 @@ describe("a storm", () => {
         ...["--max-message", "8MiB", "--max-buffered", "16MiB", "--log-level", "warn"],
       ]);
       const pieces = Buffer.from(`${chunkBytes}\r\n${"x".repeat(chunkBytes)}\r\n`.repeat(100_000));
-      const rounds = Math.ceil((2 * MiB) / (100_000 * chunkBytes));
       await attack(attacked, async () => {
         const sockets = await openedMany(5, () => RawSocket.connect(attacked.url));
         for (const [index, socket] of sockets.entries()) {
           const type = { "Content-Type": "text/plain", "Transfer-Encoding": "chunked" };
           socket.write(request("POST", `/topics/crumbs/${index}`, type));
-          for (let round = 0; round < rounds; round++) socket.write(pieces);
+          for (let round = 0; round < 3; round++) socket.write(pieces);
           socket.write("0\r\n\r\n");
         }
         for (const socket of sockets) expect((await socket.response()).status).toBe(200);

@@ -1,7 +1,7 @@
 /** Runs an attack, and checks that others are served meanwhile and that its memory and descriptors are released. */
 import { expect } from "bun:test";
 import { readdir } from "node:fs/promises";
-import { beginCompanion } from "./companion.ts";
+import { beginCompanion, type Companion } from "./companion.ts";
 import type { Experience } from "./honest-client.ts";
 import type { RawSocket } from "./raw-socket.ts";
 import { type RunningServer, residentBytes } from "./server.ts";
@@ -29,10 +29,16 @@ export interface Patience {
   readonly worstMillisecondsMax?: number;
 }
 
-/** @returns what the attack returned */
+/** Those that no attack uses. Each lives as long as this process. */
+const idleClients: Companion<never>[] = [];
+
+/**
+ * @param act is given how to wait until others were served often enough, from then on, for the median
+ * @returns what the attack returned
+ */
 export async function attack<Result>(
   server: RunningServer,
-  act: () => Promise<Result>,
+  act: (servedOthers: () => Promise<unknown>) => Promise<Result>,
   patience: Patience = {},
 ): Promise<Result> {
   const {
@@ -41,15 +47,14 @@ export async function attack<Result>(
   } = patience;
   const before = await held(server);
   const mostBefore = await residentBytes(server.process.pid, "most");
-  const honest = await beginCompanion<Experience>("test/support/honest-client.ts", [
-    server.socketUrl("/"),
-    String(server.process.pid),
-  ]);
+  const honest = idleClients.pop() ?? (await beginCompanion("test/support/honest-client.ts", []));
+  await honest.ask(`begin ${server.socketUrl("/")} ${server.process.pid}`);
   let result: Result;
   try {
-    result = await act();
+    result = await act(() => honest.ask("anew"));
   } finally {
-    const { medianMilliseconds, worstMilliseconds } = await honest.end();
+    const { medianMilliseconds, worstMilliseconds }: Experience = JSON.parse(await honest.ask("end"));
+    idleClients.push(honest);
     expect(medianMilliseconds).toBeLessThan(medianMillisecondsMax);
     expect(worstMilliseconds).toBeLessThan(worstMillisecondsMax);
   }

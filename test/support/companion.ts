@@ -7,12 +7,15 @@ import { within } from "./wait.ts";
 const stepSeconds = 60;
 
 export interface Companion<Report> {
+  /** Sends a line to one that takes commands. @returns the line that it answers @throws if it failed before */
+  ask(command: string): Promise<string>;
   /** Ends it. @returns what it printed as JSON @throws if it failed before */
   end(): Promise<Report>;
 }
 
 /**
- * Starts a program that prints a line when it has begun, works until its stdin ends, and then prints a line of JSON.
+ * Starts a program that prints a line when it has begun, works until its stdin ends, and then prints a line of JSON. One that
+ * takes commands may be left to end with this process.
  * @param program a path from the root of the repository
  */
 export async function beginCompanion<Report>(
@@ -36,7 +39,13 @@ export async function beginCompanion<Report>(
     companion.kill("SIGKILL");
     throw error;
   }
+  companion.unref();
   return {
+    ask: async (command) => {
+      companion.stdin.write(`${command}\n`);
+      await companion.stdin.flush();
+      return next(command);
+    },
     end: async () => {
       await companion.stdin.end();
       try {

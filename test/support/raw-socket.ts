@@ -27,7 +27,7 @@ export interface FrameShape {
 /** A frame as a client must send it (RFC 6455 section 5.2), or with another shape. */
 export function frame(opcode: number, payload: string | Uint8Array = "", shape: FrameShape = {}): Buffer {
   const { final = true, masked = true, reservedBits = 0 } = shape;
-  const bytes = Buffer.from(payload);
+  const bytes = Buffer.from(payload); // A copy.
   const length = bytes.length;
   const lengthBytes =
     length < 126 ? Buffer.of(length) : length < 65_536 ? Buffer.alloc(3, 126) : Buffer.alloc(9, 127);
@@ -37,7 +37,9 @@ export function frame(opcode: number, payload: string | Uint8Array = "", shape: 
   if (!masked) return Buffer.concat([first, lengthBytes, bytes]);
   const mask = Buffer.of(0x12, 0x34, 0x56, 0x78);
   lengthBytes[0] = (lengthBytes[0] as number) | 0x80;
-  return Buffer.concat([first, lengthBytes, mask, bytes.map((byte, i) => byte ^ (mask[i % 4] as number))]);
+  for (let index = 0; index < length; index++)
+    bytes[index] = (bytes[index] as number) ^ (mask[index & 3] as number);
+  return Buffer.concat([first, lengthBytes, mask, bytes]);
 }
 
 /** A Close frame's payload. */
@@ -55,7 +57,7 @@ export class RawSocket implements Disposable {
   /** What arrived and was not read yet. It is joined when it is read, because a large message comes in many pieces. */
   #pieces: Buffer[] = [];
   #receivedBytes = 0;
-  readonly #unsent: Buffer[] = [];
+  readonly #unsent: Uint8Array[] = [];
   #over = false;
   #arrived = Promise.withResolvers<void>();
 
@@ -99,9 +101,9 @@ export class RawSocket implements Disposable {
     return raw;
   }
 
-  /** Sends bytes as they are. */
+  /** Sends bytes as they are. They must not change before they are sent. */
   write(bytes: string | Uint8Array): void {
-    this.#unsent.push(Buffer.from(bytes));
+    this.#unsent.push(typeof bytes === "string" ? Buffer.from(bytes) : bytes);
     this.#flush();
   }
 
