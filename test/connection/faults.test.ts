@@ -5,6 +5,7 @@ import type { Client } from "../support/bun-client.ts";
 import { openWs } from "../support/clients.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
 import { type RunningServer, root, spawnServer } from "../support/server.ts";
+import { sharedServer } from "../support/shared-server.ts";
 import { until, within } from "../support/wait.ts";
 
 setDefaultTimeout(120_000);
@@ -13,24 +14,32 @@ const preload = resolve(root, "test/support/faults.ts");
 const faulty = [process.execPath, "--preload", preload, resolve(root, "src/index.ts")];
 const application = [process.execPath, resolve(root, "test/support/application.ts")];
 
+const shared = sharedServer([], { command: faulty });
+
 interface Scene extends AsyncDisposable {
   readonly server: RunningServer;
   /** Open before the fault. */
   readonly bystander: Client;
-  /** Errors in the log so far. */
+  /** Errors in the log since it was opened. */
   errors(): ReturnType<RunningServer["log"]>;
 }
 
-async function scene(command = faulty, flags: readonly string[] = []): Promise<Scene> {
-  const server = await spawnServer(flags, { command });
+/** @param command of a server of its own, in place of the one of all tests */
+async function scene(command?: readonly string[]): Promise<Scene> {
+  const server = command ? await spawnServer([], { command }) : shared;
+  const linesBefore = server.log().length;
   const bystander = await openWs(server.socketUrl());
   return {
     server,
     bystander,
-    errors: () => server.log().filter(({ level }) => Number(level) >= 50),
+    errors: () =>
+      server
+        .log()
+        .slice(linesBefore)
+        .filter(({ level }) => Number(level) >= 50),
     [Symbol.asyncDispose]: async () => {
       bystander[Symbol.dispose]();
-      await server[Symbol.asyncDispose]();
+      if (command) await server[Symbol.asyncDispose]();
     },
   };
 }
@@ -175,6 +184,7 @@ describe("a request that fails", () => {
     const headers = { ...handshakeHeaders, "X-Fault": "throw" };
     expect((await exchange(stage.server.url, request("GET", "/ping", headers))).status).toBe(500);
     await expectUnharmed(stage);
+    await until(() => stage.errors().length === 1, "an error in the log");
   });
 });
 

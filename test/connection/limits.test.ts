@@ -1,12 +1,12 @@
 /** The limits of one client, of one address and of all together. Each refusal has words, and ends with its cause. */
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
-import { resolve } from "node:path";
 import type { WebSocket } from "ws";
 import { type Client, openBun } from "../support/bun-client.ts";
 import { openWs, ws } from "../support/clients.ts";
+import { compiledServer } from "../support/compiled.ts";
 import { sampleOf, samplesOf, scrape } from "../support/prometheus.ts";
 import { exchange, frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
-import { type RunningServer, root, spawnServer } from "../support/server.ts";
+import { type RunningServer, spawnServer } from "../support/server.ts";
 import { openStream, openTopic, post, topicsUrl } from "../support/topics.ts";
 import { Inbox, until, within } from "../support/wait.ts";
 
@@ -108,7 +108,7 @@ describe("--max-connections", () => {
   });
 
   test("is by default what the descriptors allow, less a reserve, and is logged at the start", async () => {
-    await using server = await spawnServer([], { command: withDescriptors(300) });
+    await using server = await spawnServer([], { command: await withDescriptors(300) });
     expect(await server.logged("listening")).toMatchObject({ connectionsMax: 44 });
     expect(sampleOf(await scrape(server), "longwire_connections_max")).toBe(44);
     const clients = await Promise.all(Array.from({ length: 44 }, () => openWs(server.socketUrl())));
@@ -302,7 +302,9 @@ describe("--max-message", () => {
 describe("running out of file descriptors", () => {
   test("ends neither the process nor an open connection, and is over when descriptors are free again", async () => {
     // The limit on connections is too high for the descriptors, as if something else had taken them.
-    await using server = await spawnServer(["--max-connections", "1000"], { command: withDescriptors(64) });
+    await using server = await spawnServer(["--max-connections", "1000"], {
+      command: await withDescriptors(64),
+    });
     using before = await openWs(server.socketUrl());
     const sockets = await Promise.all(Array.from({ length: 120 }, () => RawSocket.connect(server.url)));
     for (const socket of sockets) socket.write("GET /ping HTTP/1.1\r\n");
@@ -319,10 +321,10 @@ describe("running out of file descriptors", () => {
 });
 
 /** The real server in a process with a limit on open files. */
-function withDescriptors(count: number): readonly string[] {
-  const entrance = resolve(root, "src/index.ts");
-  return ["bash", "-c", `ulimit -n ${count}; exec "$0" "$@"`, process.execPath, "run", entrance];
-}
+const withDescriptors = async (count: number): Promise<readonly string[]> => [
+  ...["bash", "-c", `ulimit -n ${count}; exec "$0" "$@"`],
+  await compiledServer(),
+];
 
 async function descriptorsOf({ process: { pid } }: RunningServer): Promise<number> {
   return (

@@ -2,6 +2,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { descriptorsMax } from "../bench/process-usage.ts";
 import { attack, disposeAll, held, openedMany } from "../support/attack.ts";
+import { compiledServer } from "../support/compiled.ts";
 import { frame, handshakeHeaders, opcodes, RawSocket, request } from "../support/raw-socket.ts";
 import { spawnServer } from "../support/server.ts";
 import { inspect } from "../support/topics.ts";
@@ -77,7 +78,7 @@ describe.concurrent("requests that never come whole are ended, and hold up nobod
   });
 
   test("connections that say nothing are warned of at 80 % of the descriptors, and counted", async () => {
-    const narrow = ["sh", "-c", 'ulimit -n 600; exec "$0" run src/index.ts "$@"', process.execPath];
+    const narrow = ["sh", "-c", 'ulimit -n 600; exec "$0" "$@"', await compiledServer()];
     await using attacked = await spawnServer([], { command: narrow });
     const sockets = await openedMany(520, () => RawSocket.connect(attacked.url));
     await attacked.logged("few file descriptors are left; idle HTTP connections were closed");
@@ -87,7 +88,7 @@ describe.concurrent("requests that never come whole are ended, and hold up nobod
   });
 
   test("more connections than there are descriptors, which ends no line that is open", async () => {
-    const narrow = ["sh", "-c", 'ulimit -n 300; exec "$0" run src/index.ts "$@"', process.execPath];
+    const narrow = ["sh", "-c", 'ulimit -n 300; exec "$0" "$@"', await compiledServer()];
     await using attacked = await spawnServer([], { command: narrow });
     using line = await RawSocket.open(attacked.socketUrl());
     const sockets = await openedMany(400, () => RawSocket.connect(attacked.url));
