@@ -8,6 +8,7 @@ import { type RunningServer, spawnServer } from "../../support/server.ts";
 import { sharedServer } from "../../support/shared-server.ts";
 import { lacks } from "../../support/tool.ts";
 import { newTopic } from "../../support/topics.ts";
+import { until } from "../../support/wait.ts";
 
 setDefaultTimeout(120_000);
 
@@ -15,12 +16,31 @@ const history = ["--history-messages", "1000"];
 
 const server = sharedServer(history);
 
-async function fire(target: Parameters<typeof fireAt>[0], streams: number, salt: number): Promise<Tally> {
+/** @param disturb happens when two more producers have broken, at most three times */
+async function fire(
+  target: Parameters<typeof fireAt>[0],
+  streams: number,
+  salt: number,
+  disturb: () => Promise<void> = async () => undefined,
+): Promise<Tally> {
   const tally: Tally = { tokens: 0, repeated: 0, cut: 0 };
-  const fired = Array.from({ length: streams }, (_, index) =>
-    fireAt(target, newTopic(), new Random(seed + salt + index), tally),
+  const fired = Promise.all(
+    Array.from({ length: streams }, (_, index) =>
+      fireAt(target, newTopic(), new Random(seed + salt + index), tally),
+    ),
   );
-  await Promise.all(fired);
+  let isOver = false;
+  const over = (): void => {
+    isOver = true;
+  };
+  fired.then(over, over);
+  for (let times = 0; times < 3; times++) {
+    const enough = tally.repeated + 2;
+    await until(() => isOver || tally.repeated >= enough, "two producers to break");
+    if (isOver) break;
+    await disturb();
+  }
+  await fired;
   return tally;
 }
 
@@ -38,22 +58,12 @@ test("on disk, with a server that is killed meanwhile", async () => {
       return disk.running.url;
     },
   };
-  let isDone = false;
   let kills = 0;
-  const fired = fire(target, 4, 1000).finally(() => {
-    isDone = true;
+  const { tokens, repeated } = await fire(target, 4, 1000, async () => {
+    await disk.kill();
+    await disk.start();
+    kills++;
   });
-  const killing = (async () => {
-    while (!isDone && kills < 3) {
-      await Promise.race([Bun.sleep(400), fired.catch(() => undefined)]);
-      if (isDone) return;
-      await disk.kill();
-      await disk.start();
-      kills++;
-    }
-  })();
-  const { tokens, repeated } = await fired;
-  await killing;
   expect(tokens).toBeGreaterThan(200);
   expect(repeated).toBeGreaterThan(5);
   expect(kills).toBeGreaterThan(0);
@@ -74,11 +84,12 @@ test.skipIf(lacks("redis-server"))(
         return (nodes[turn++ % nodes.length] as RunningServer).url;
       },
     };
-    const fired = fire(target, 5, 2000);
-    await Bun.sleep(300);
-    nodes.pop();
-    three.process.kill("SIGTERM");
-    const { tokens, repeated, cut } = await fired;
+    const { tokens, repeated, cut } = await fire(target, 5, 2000, async () => {
+      if (nodes.length < 3) return;
+      nodes.pop();
+      three.process.kill("SIGTERM");
+    });
+    expect(nodes).toHaveLength(2);
     expect(tokens).toBeGreaterThan(200);
     expect(repeated).toBeGreaterThan(5);
     expect(cut).toBeGreaterThan(5);
