@@ -134,10 +134,10 @@ export async function residentBytes(pid: number, which: "now" | "most" = "now"):
   return Number(kibibytes) * 1024;
 }
 
-/** Without the developer's own settings. */
+/** Without the developer's own settings, and those of the run of the tests. */
 function environment(given: Record<string, string> = {}): Record<string, string | undefined> {
   const inherited = Object.entries(process.env).filter(
-    ([name]) => name !== "PORT" && !name.startsWith("LONGWIRE_"),
+    ([name]) => name !== "PORT" && !/^(LONGWIRE|MIMALLOC)_/.test(name),
   );
   return { ...Object.fromEntries(inherited), ...given };
 }
