@@ -212,17 +212,33 @@ describe.skipIf(lacks("redis-server"))("a server that", () => {
     await scene.expectAfterwards(redis, { away: "complete", live: "no gap" });
   });
 
-  test("has had a replica, and is started again with its append-only file, is a gap: it may be a stale one", async () => {
-    const redis = await server(...everysec);
-    const scene = await Scene.on(redis);
-    await (await server()).follow(redis);
-    await scene.publish("6");
-    await redis.written();
-    await redis.kill();
-    await scene.node.away();
-    await redis.restart();
-    await scene.expectAfterwards(redis, { away: "gap", live: "gap" }, ["6"]);
-  });
+  for (const [had, replicate] of [
+    ["a replica", async (_: Scene, redis: RedisServer) => (await server()).follow(redis)],
+    [
+      "a replica that was gone before any node saw it",
+      async ({ node }: Scene, redis: RedisServer) => {
+        node.line.cut();
+        await node.away();
+        const replica = await server();
+        await replica.follow(redis);
+        await replica.promote();
+        await until(async () => (await redis.info("connected_slaves")) === "0", "the replica to be gone");
+        node.line.restore();
+        await node.ready();
+      },
+    ],
+  ] as const)
+    test(`has had ${had}, and is started again with its append-only file, is a gap: it may be a stale one`, async () => {
+      const redis = await server(...everysec);
+      const scene = await Scene.on(redis);
+      await replicate(scene, redis);
+      await scene.publish("6");
+      await redis.written();
+      await redis.kill();
+      await scene.node.away();
+      await redis.restart();
+      await scene.expectAfterwards(redis, { away: "gap", live: "gap" }, ["6"]);
+    });
 
   test("was a stale replica and is promoted, after three acknowledged messages were lost, is a gap", async () => {
     const [primary, replica] = [await server(), await server()];
