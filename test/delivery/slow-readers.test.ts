@@ -215,7 +215,7 @@ describe("a replay that its reader does not take", () => {
         const topic = newTopic();
         await publishMore(topic, 0, history);
         const sightings = noSightings();
-        using reader = new SlowReader(server, topic, form, sightings, "all", "narrow");
+        using reader = new SlowReader(server, topic, form, sightings, { since: "all", width: "narrow" });
         await until(async () => (await inspect(server, topic)).subscribers === 1, "the reader to be there");
         await publishMore(topic, history, 2); // At these a reader that holds too much is cut.
         await until(() => {
@@ -246,7 +246,7 @@ async function replayedToStalledReader(server: RunningServer, topic: string, for
   const replayed = async (): Promise<number> =>
     sampleOf(await scrape(server), "longwire_replayed_messages_total");
   const before = await replayed();
-  using _stalled = new SlowReader(server, topic, form, noSightings(), "all", "narrow");
+  using _stalled = new SlowReader(server, topic, form, noSightings(), { since: "all", width: "narrow" });
   await until(async () => (await replayed()) > before, "the replay to begin");
   let seen = before;
   await until(async () => {

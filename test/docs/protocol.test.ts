@@ -5,6 +5,7 @@ import { problemTitles } from "../../src/http/problem.ts";
 import { settings } from "../../src/settings/config.ts";
 import { closeCode } from "../../src/wire/close-code.ts";
 import { openCuttableLine } from "../support/cuttable-line.ts";
+import { linesOf } from "../support/lines.ts";
 import { Random, seed } from "../support/random.ts";
 import { exchange, request } from "../support/raw-socket.ts";
 import { root } from "../support/server.ts";
@@ -299,13 +300,7 @@ async function subscribed(topic: URL, count: number): Promise<void> {
 function readLines(stream: ReadableStream<Uint8Array>): () => Promise<string> {
   const inbox = new Inbox<string>();
   const read = async (): Promise<void> => {
-    const decoder = new TextDecoder();
-    let text = "";
-    for await (const bytes of stream) {
-      const lines = (text + decoder.decode(bytes, { stream: true })).split("\n");
-      text = lines.pop() ?? "";
-      for (const line of lines) inbox.put(line);
-    }
+    for await (const line of linesOf(stream)) inbox.put(line);
     inbox.end(new Error("the program ended"));
   };
   read().catch((error) => inbox.end(error));

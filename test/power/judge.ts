@@ -1,6 +1,6 @@
 /**
  * Opens an engine on what each power cut left, in a process of its own: a Worker that is late must not write to what the next
- * cut leaves. `bun run test/power/judge.ts` reads a line of JSON for each `Case` and prints a `Verdict`.
+ * cut leaves. A companion (companion.ts), of which a `Case` is asked as JSON, and which answers a `Verdict`.
  */
 import { readdirSync, readlinkSync } from "node:fs";
 import { DiskBroker } from "../../src/engine/disk/broker.ts";
@@ -27,12 +27,14 @@ export interface Verdict {
   readonly isLast: boolean;
 }
 
-if (import.meta.main)
+if (import.meta.main) {
+  console.log("ready");
   for await (const line of console) {
     const verdict = await judge(JSON.parse(line));
     await Bun.write(Bun.stdout, `${JSON.stringify(verdict)}\n`);
     if (verdict.isLast) process.exit();
   }
+}
 
 async function judge({ acknowledged, dropped, ...options }: Case): Promise<Verdict> {
   const workerUrl = new URL("../../src/engine/disk/worker.ts", import.meta.url);

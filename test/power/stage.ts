@@ -16,7 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineLimits } from "../../src/engine/engine.ts";
-import { linesOf } from "../support/companion.ts";
+import { beginCompanion, type Companion } from "../support/companion.ts";
 import { Random } from "../support/random.ts";
 import { makeOwn, type OldData } from "./fixtures/old-data.ts";
 import { type Entry, WriteJournal } from "./journal.ts";
@@ -63,7 +63,8 @@ export class PowerStage implements AsyncDisposable {
   readonly #kept = join(this.#folder, "kept");
   readonly #journal = new WriteJournal();
   readonly #workerUrl: URL;
-  #judging: Judge | undefined;
+  /** Runs judge.ts. */
+  #judge: Companion<never> | undefined;
   #files: Files = new Map();
   #acknowledged: readonly Acknowledgement[] = [];
   #dropped: Dropped = {};
@@ -134,7 +135,7 @@ export class PowerStage implements AsyncDisposable {
     const files = filesAfterCut(before, entries, at, survival, random);
     const acknowledged = [...acknowledgedBefore, ...acknowledgedIn(entries.slice(0, at))];
     this.#rebuild(files);
-    const found = await this.#judge({ acknowledged, dropped: droppedBefore, limits });
+    const found = await this.#verdictOf({ acknowledged, dropped: droppedBefore, limits });
     if (goesOn) {
       this.#files = files;
       this.#acknowledged = found;
@@ -144,7 +145,7 @@ export class PowerStage implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#judging?.[Symbol.asyncDispose]();
+    await this.#judge?.[Symbol.asyncDispose]();
     this.#journal[Symbol.dispose]();
     rmSync(this.#folder, { recursive: true });
   }
@@ -177,40 +178,16 @@ export class PowerStage implements AsyncDisposable {
     }
   }
 
-  async #judge(what: Omit<Case, "directory">): Promise<readonly Acknowledgement[]> {
+  async #verdictOf(what: Omit<Case, "directory">): Promise<readonly Acknowledgement[]> {
     const given: Case = { directory: this.#directory, ...what };
-    this.#judging ??= new Judge();
-    const { found, fault, isLast } = await this.#judging.of(given);
+    this.#judge ??= await beginCompanion("test/power/judge.ts", []);
+    const { found, fault, isLast }: Verdict = JSON.parse(await this.#judge.ask(JSON.stringify(given)));
     if (isLast) {
-      await this.#judging[Symbol.asyncDispose]();
-      this.#judging = undefined;
+      await this.#judge[Symbol.asyncDispose]();
+      this.#judge = undefined;
     }
     if (found === undefined || fault !== undefined) throw new Error(fault);
     return found;
-  }
-}
-
-/** The process of judge.ts. */
-class Judge implements AsyncDisposable {
-  readonly #process = Bun.spawn([process.execPath, "run", join(import.meta.dir, "judge.ts")], {
-    stdin: "pipe", // It ends with this process.
-    stdout: "pipe",
-    stderr: "pipe",
-  });
-  readonly #errors = new Response(this.#process.stderr).text();
-  readonly #lines = linesOf(this.#process.stdout);
-
-  async of(given: Case): Promise<Verdict> {
-    this.#process.stdin.write(`${JSON.stringify(given)}\n`);
-    await this.#process.stdin.flush();
-    const { value } = await this.#lines.next();
-    if (value === undefined) throw new Error(`the judge ended: ${await this.#errors}`);
-    return JSON.parse(value);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#process.kill("SIGKILL");
-    await this.#process.exited;
   }
 }
 

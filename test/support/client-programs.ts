@@ -4,6 +4,7 @@
  */
 import { resolve } from "node:path";
 import type { Page } from "playwright-core";
+import { linesOf } from "./lines.ts";
 import { root } from "./server.ts";
 import { commandOf } from "./tool.ts";
 import { Inbox } from "./wait.ts";
@@ -102,13 +103,7 @@ function startProcess(command: readonly string[], clientUrl: string, hurry: numb
   const running = Bun.spawn([...command, code], { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
   const reports = new Reports();
   const read = async (): Promise<void> => {
-    const decoder = new TextDecoder();
-    let text = "";
-    for await (const bytes of running.stdout) {
-      const lines = (text + decoder.decode(bytes, { stream: true })).split("\n");
-      text = lines.pop() ?? "";
-      for (const line of lines) reports.put(...(JSON.parse(line) as [number, string]));
-    }
+    for await (const line of linesOf(running.stdout)) reports.put(...(JSON.parse(line) as [number, string]));
     reports.fail(new Error("the programs ended"));
   };
   read().catch((error) => reports.fail(error));

@@ -1,12 +1,14 @@
 /** A program of the tests in a process of its own, so that a load slows only the server and not this client of it. */
 import { resolve } from "node:path";
+import { linesOf } from "./lines.ts";
 import { root } from "./server.ts";
 import { within } from "./wait.ts";
 
 /** For a start or a report on a machine that is busy with the load. */
 const stepSeconds = 60;
 
-export interface Companion<Report> {
+/** Disposing kills it. */
+export interface Companion<Report> extends AsyncDisposable {
   /** Sends a line to one that takes commands. @returns the line that it answers @throws if it failed before */
   ask(command: string): Promise<string>;
   /** Ends it. @returns what it printed as JSON @throws if it failed before */
@@ -33,10 +35,14 @@ export async function beginCompanion<Report>(
     if (value === undefined) throw new Error(`${program} ended before it could ${what}`);
     return value;
   };
+  const kill = async (): Promise<void> => {
+    companion.kill("SIGKILL");
+    await companion.exited;
+  };
   try {
     await next("begin");
   } catch (error) {
-    companion.kill("SIGKILL");
+    await kill();
     throw error;
   }
   companion.unref();
@@ -44,25 +50,16 @@ export async function beginCompanion<Report>(
     ask: async (command) => {
       companion.stdin.write(`${command}\n`);
       await companion.stdin.flush();
-      return next(command);
+      return next(`answer ${command.slice(0, 80)}`);
     },
     end: async () => {
       await companion.stdin.end();
       try {
         return JSON.parse(await next("report"));
       } finally {
-        companion.kill("SIGKILL");
+        await kill();
       }
     },
+    [Symbol.asyncDispose]: kill,
   };
-}
-
-export async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of stream) {
-    const lines = (text + decoder.decode(chunk, { stream: true })).split("\n");
-    text = lines.pop() ?? "";
-    yield* lines;
-  }
 }

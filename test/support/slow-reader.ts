@@ -21,6 +21,13 @@ export interface Sightings {
 
 export const noSightings = (): Sightings => ({ cuts: 0, messages: 0, holes: [] });
 
+interface SlowReaderOptions {
+  /** If left out, each connection begins with new messages. */
+  readonly since?: string;
+  /** Wide, if left out, for a reader that takes much; narrow for one that is soon to hold more than its limit. */
+  readonly width?: Width;
+}
+
 /** One subscriber, which reconnects whenever it is cut. */
 export class SlowReader implements Disposable {
   readonly #server: RunningServer;
@@ -42,17 +49,12 @@ export class SlowReader implements Disposable {
   readonly #since: string | undefined;
   readonly #width: Width;
 
-  /**
-   * @param since if left out, each connection begins with new messages
-   * @param width wide for a reader that takes much, narrow for one that is soon to hold more than its limit
-   */
   constructor(
     server: RunningServer,
     topic: string,
     form: Form,
     sightings: Sightings,
-    since?: string,
-    width: Width = "wide",
+    { since, width = "wide" }: SlowReaderOptions = {},
   ) {
     this.#server = server;
     this.#topic = topic;

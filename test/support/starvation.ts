@@ -41,7 +41,7 @@ export async function starve(starvation: Starvation): Promise<Sightings & { publ
   await using healthy = await openHealthy(server, topic);
   using publisher = await openEvents(server, "publisher");
   const readers = starvation.readers.map(
-    (form) => new SlowReader(server, topic, form, seen, undefined, "narrow"),
+    (form) => new SlowReader(server, topic, form, seen, { width: "narrow" }),
   );
   try {
     while (readers.some(({ connected }) => !connected)) {

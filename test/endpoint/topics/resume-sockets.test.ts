@@ -155,7 +155,7 @@ test("a replay larger than the send buffer is paced by what its client takes, an
   const sightings = noSightings();
   const clients = Array.from(
     { length: 30 },
-    () => new SlowReader(server, "a", "cloudevents", sightings, "all"),
+    () => new SlowReader(server, "a", "cloudevents", sightings, { since: "all" }),
   );
   await until(() => {
     for (const client of clients) if (!client.connected) client.take(1024);
